@@ -1,0 +1,20 @@
+//! What a committed folder holds: the manifest, and the typed files inside that other steps, the report card and people read.
+
+mod corpus;
+mod law;
+mod manifest;
+mod model;
+mod preferences;
+mod report;
+mod tokens;
+
+pub use corpus::{
+    CorpusDocument, CorpusPair, CorpusStatistics, DomainStatistics, DroppedDocument, RuleStatistics,
+    SourceStatistics,
+};
+pub use law::{Forecast, Interval, LawFile, LawFit, Recommendation, SweepRun};
+pub use manifest::{BlobRecord, MANIFEST_FILE, Manifest};
+pub use model::{ChatMessage, CurvePoint, ForecastScore, TrainingRecord};
+pub use preferences::{PreferencePair, PreferenceStatistics};
+pub use report::{EvalReport, EvalSample, ReportRow};
+pub use tokens::{TokenIndex, TokenShard};

@@ -1,0 +1,68 @@
+//! Files of a `model`: a Hugging Face folder (`config.json`, `model.safetensors`, `generation_config.json`, the tokenizer's
+//! files) and `training.json` ([`TrainingRecord`]).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Forecast, Interval};
+
+/// One message of a chat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct ChatMessage {
+    /// `system`, `user` or `assistant`.
+    pub role: String,
+    /// The text.
+    pub content: String,
+}
+
+/// `training.json`: how a model was made. Wall-clock facts are not in it: it is byte-identical after any resume.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct TrainingRecord {
+    /// `pretrain`, `sft`, `reward_model`, `dpo`, `ppo`, …
+    pub stage: String,
+    /// Parameters in all.
+    pub total_params: u64,
+    /// Parameters, embedding matrices not counted.
+    pub params: u64,
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Training tokens.
+    pub tokens: u64,
+    /// Training compute.
+    pub flops: f64,
+    /// Position in the data order at the end, rows.
+    pub data_cursor: u64,
+    /// What `auto` chose and by which rule: name to (rule, value).
+    pub chosen: BTreeMap<String, (String, f64)>,
+    /// Curves by metric.
+    pub curves: BTreeMap<String, Vec<CurvePoint>>,
+    /// Final numbers by name (`validation_loss`, `validation_bpb`, `accuracy`), with intervals where there is one.
+    pub finals: BTreeMap<String, Interval>,
+    /// The forecast and how it did.
+    pub forecast: Option<ForecastScore>,
+    /// Warnings by code: how often.
+    pub warnings: BTreeMap<String, u64>,
+}
+
+/// One point of a curve.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct CurvePoint {
+    /// Optimiser step.
+    pub step: u64,
+    /// Value.
+    pub value: f64,
+}
+
+/// A forecast beside the result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ForecastScore {
+    /// What was written before the run.
+    pub forecast: Forecast,
+    /// Measured validation loss, nats a token.
+    pub actual: f64,
+    /// (actual − forecast) / forecast.
+    pub relative_error: f64,
+    /// Whether the interval holds the result.
+    pub within_interval: bool,
+}

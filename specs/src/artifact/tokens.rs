@@ -1,0 +1,38 @@
+//! Files of `tokens`: `index.json` ([`TokenIndex`]) and, for each domain, `train/<domain>.bin` and `validation/<domain>.bin`:
+//! little-endian token ids, each document preceded by the beginning-of-text token. They are memory-mapped.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// `index.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TokenIndex {
+    /// Size of the vocabulary.
+    pub vocab_size: u64,
+    /// Bytes of one id: 2 or 4.
+    pub id_bytes: u64,
+    /// The token before each document.
+    pub bos_token_id: u64,
+    /// The corpus' domain weights.
+    pub domain_weights: BTreeMap<String, f64>,
+    /// Train shards by domain.
+    pub train: BTreeMap<String, TokenShard>,
+    /// Validation shards by domain.
+    pub validation: BTreeMap<String, TokenShard>,
+    /// Fingerprint of the tokenizer.
+    pub tokenizer_fingerprint: String,
+}
+
+/// One shard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenShard {
+    /// File below the artifact.
+    pub file: String,
+    /// Ids in it, beginning-of-text tokens included.
+    pub num_tokens: u64,
+    /// Documents.
+    pub num_documents: u64,
+    /// UTF-8 bytes of the documents' text: the denominator of bits per byte.
+    pub num_bytes: u64,
+}

@@ -1,0 +1,20 @@
+//! What the orchestrator and a worker say to each other: files only, so that either may die and the other goes on.
+//!
+//! An attempt's folder holds, in the order they appear:
+//!
+//! | file | written by | what |
+//! |---|---|---|
+//! | `job.json` | orchestrator | [`JobFile`] |
+//! | `sources.jsonl` | orchestrator | one [`SourceFile`] a line: the local files that the step reads, with their hashes |
+//! | `started.json` | shim | [`Started`], created exclusively |
+//! | `heartbeat` | shim | touched each second while the worker lives |
+//! | `events.jsonl` | worker | one [`Event`] a line, append-only |
+//! | `checkpoints/` | worker | resumable states; each attempt of a step shares the step's folder |
+//! | `stderr.log` | worker | its log lines and, after a crash, the panic |
+//! | `result.json` | shim | [`ShimResult`], by write, fsync, rename |
+
+mod event;
+mod job_file;
+
+pub use event::{CheckpointRecord, ErrorClass, Event, EventBody, Failure};
+pub use job_file::{InputArtifact, JobFile, ShimResult, SourceFile, Started};

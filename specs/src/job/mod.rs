@@ -1,0 +1,37 @@
+//! The seven job kinds of the spec and the steps that they lower to.
+//!
+//! | job | steps |
+//! |---|---|
+//! | data | `data` |
+//! | tokenizer | `tokenizer` |
+//! | scaling | `tokens` (shared), one `sweep` for each family and depth, `fit` |
+//! | pretrain | `tokens` (shared), `pretrain` |
+//! | sft | `sft` |
+//! | rlhf | `preferences`, `reward_model`, `optimize`, as the stage and the method need |
+//! | eval | `eval` |
+//!
+//! A step's parameters are resolved: nothing optional that has a default, no path, no host name. They are hashed into its fingerprint.
+
+mod data;
+mod eval;
+mod pretrain;
+mod rlhf;
+mod scaling;
+mod sft;
+mod step;
+mod tokenizer;
+
+pub use data::{
+    DataParams, DedupParams, FilterParams, LanguageParams, PairsParams, PiiAction, PiiParams, SourceFormat,
+    SourceParams, SplitParams, SplitUnit,
+};
+pub use eval::{EvalParams, JudgeParams, MultipleChoiceParams, Scoring, SuiteParams};
+pub use pretrain::{
+    Activation, AutoOr, BatchParams, CheckpointParams, EvaluateParams, Family, LrShape, MatrixOptimizer,
+    ModelParams, ModelShape, OptimizerParams, PhaseParams, PretrainParams, TokenBudget,
+};
+pub use rlhf::{Labeler, Method, OptimizeParams, PreferencesParams, RewardModelParams};
+pub use scaling::{FitMethod, FitParams, FitTarget, SweepParams};
+pub use sft::{SftParams, TrainOn};
+pub use step::{Device, Precision, StepKind, StepParams};
+pub use tokenizer::{Digits, TokenizerParams, TokensParams};

@@ -1,0 +1,160 @@
+//! The closed set of steps: what one worker process runs.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    DataParams, EvalParams, FitParams, OptimizeParams, PreferencesParams, PretrainParams, RewardModelParams,
+    SftParams, SweepParams, TokenizerParams, TokensParams,
+};
+
+/// The resolved parameters of one step. The input roles that each one reads are in its doc line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "snake_case", deny_unknown_fields)]
+pub enum StepParams {
+    /// Curates source files into a corpus. Files: label `sources.<name>`. Writes a `corpus`.
+    Data(DataParams),
+    /// Trains a tokenizer. Input `corpus`. Writes a `tokenizer`.
+    Tokenizer(TokenizerParams),
+    /// Encodes a corpus into memory-mapped token shards. Inputs `corpus`, `tokenizer`. Writes `tokens`.
+    Tokens(TokensParams),
+    /// Trains every grid point of one family and depth. Input `tokens`. Writes a `sweep`.
+    Sweep(SweepParams),
+    /// Fits scaling laws to sweeps. Inputs `sweep.0`, `sweep.1`, … Writes a `law`.
+    Fit(FitParams),
+    /// Trains a base model. Inputs `tokens`, `tokenizer` and, where a size or a forecast comes from it, `law`. Writes a `model`.
+    Pretrain(PretrainParams),
+    /// Fine-tunes on chats. Inputs `model`, and `data.<i>` where data comes from a corpus. Files: label `data.<i>`. Writes a `model`.
+    Sft(SftParams),
+    /// Samples and labels answer pairs. Inputs `policy`, and `prompts` where they come from a corpus. Files: label `prompts`.
+    /// Input `reward_model` with that labeler. Writes `preferences`.
+    Preferences(PreferencesParams),
+    /// Trains a Bradley–Terry reward model. Inputs `policy` (initial weights), `preferences`. Writes a `model` with a score head.
+    RewardModel(RewardModelParams),
+    /// Aligns a policy. Inputs `policy`, `preferences` (dpo, ipo) or `reward_model` and `prompts` (ppo). Writes a `model`.
+    Optimize(OptimizeParams),
+    /// Evaluates models. Inputs `model.<name>` for each model and `suite.<i>` where a suite reads a corpus; `train` is the corpus
+    /// that trained the models (contamination). Files: label `suite.<i>`. Writes a `report`.
+    Eval(EvalParams),
+}
+
+/// A step's kind by name; also the folder of its artifact in the store is [`StepKind::artifact_kind`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepKind {
+    /// Curation.
+    Data,
+    /// Tokenizer training.
+    Tokenizer,
+    /// Corpus encoding.
+    Tokens,
+    /// Scaling runs of one family and depth.
+    Sweep,
+    /// Scaling-law fit.
+    Fit,
+    /// Base-model training.
+    Pretrain,
+    /// Supervised fine-tuning.
+    Sft,
+    /// Preference sampling and labelling.
+    Preferences,
+    /// Reward-model training.
+    RewardModel,
+    /// Policy optimisation.
+    Optimize,
+    /// Evaluation.
+    Eval,
+}
+
+impl StepKind {
+    /// The kind's name in plans, events and files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Tokenizer => "tokenizer",
+            Self::Tokens => "tokens",
+            Self::Sweep => "sweep",
+            Self::Fit => "fit",
+            Self::Pretrain => "pretrain",
+            Self::Sft => "sft",
+            Self::Preferences => "preferences",
+            Self::RewardModel => "reward_model",
+            Self::Optimize => "optimize",
+            Self::Eval => "eval",
+        }
+    }
+
+    /// The kind of artifact that a step of this kind commits, and the folder in the store.
+    pub fn artifact_kind(self) -> &'static str {
+        match self {
+            Self::Data => "corpus",
+            Self::Tokenizer => "tokenizer",
+            Self::Tokens => "tokens",
+            Self::Sweep => "sweep",
+            Self::Fit => "law",
+            Self::Pretrain | Self::Sft | Self::Optimize => "model",
+            Self::RewardModel => "reward_model",
+            Self::Preferences => "preferences",
+            Self::Eval => "report",
+        }
+    }
+
+    /// The version of the code behind this kind: raised whenever the same parameters and inputs may give other bytes.
+    pub fn code_version(self) -> u32 {
+        match self {
+            Self::Data
+            | Self::Tokenizer
+            | Self::Tokens
+            | Self::Sweep
+            | Self::Fit
+            | Self::Pretrain
+            | Self::Sft
+            | Self::Preferences
+            | Self::RewardModel
+            | Self::Optimize
+            | Self::Eval => 1,
+        }
+    }
+}
+
+impl StepParams {
+    /// The kind of this step.
+    pub fn kind(&self) -> StepKind {
+        match self {
+            Self::Data(_) => StepKind::Data,
+            Self::Tokenizer(_) => StepKind::Tokenizer,
+            Self::Tokens(_) => StepKind::Tokens,
+            Self::Sweep(_) => StepKind::Sweep,
+            Self::Fit(_) => StepKind::Fit,
+            Self::Pretrain(_) => StepKind::Pretrain,
+            Self::Sft(_) => StepKind::Sft,
+            Self::Preferences(_) => StepKind::Preferences,
+            Self::RewardModel(_) => StepKind::RewardModel,
+            Self::Optimize(_) => StepKind::Optimize,
+            Self::Eval(_) => StepKind::Eval,
+        }
+    }
+}
+
+/// Where tensors live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Device {
+    /// A CUDA device where there is one, else the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The first visible CUDA device; an error where there is none.
+    Cuda,
+}
+
+/// The number format of the matrix products; masters and optimiser state are always fp32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// bf16 where the device multiplies it fast, else fp32. Resolved by the orchestrator before fingerprinting.
+    Auto,
+    /// 32-bit floats.
+    Fp32,
+    /// bfloat16 products with fp32 masters.
+    Bf16,
+}

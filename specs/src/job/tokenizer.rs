@@ -1,0 +1,39 @@
+//! `kind: tokenizer`: byte-level BPE, and the encoding of a corpus with it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Resolved parameters of a `tokenizer` step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenizerParams {
+    /// Tokens in all, special tokens and the 256 bytes included.
+    pub vocab_size: u64,
+    /// The pretokenisation pattern, as a regex.
+    pub pattern: String,
+    /// How many digits one token may hold.
+    pub digits: Digits,
+    /// Special tokens in id order; they take the first ids.
+    pub special_tokens: Vec<String>,
+    /// The chat template (Jinja) that is stored with the tokenizer.
+    pub chat_template: String,
+    /// Most bytes of the corpus that training reads, spread over the documents; 0 reads all.
+    pub train_bytes: u64,
+}
+
+/// How many digits one token may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Digits {
+    /// One.
+    Single,
+    /// One or two.
+    UpTo2,
+    /// One to three.
+    UpTo3,
+}
+
+/// Resolved parameters of a `tokens` step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokensParams {}
