@@ -1,0 +1,47 @@
+# Two commands matter: `make quickstart` builds everything and trains the tiny assistant; `make test` runs the whole test suite.
+# Everything is fetched from the package registries only, and finished work is not done again.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+CUPOLA := $(TARGET)/release/cupola
+PYTHON_TOOLS := .venv/.stamp
+
+.PHONY: help quickstart build libtorch test lint bench parity clean
+
+help: ## This list.
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|'
+
+quickstart: build ## Builds in release and runs specs/quickstart.yaml to the report card.
+	$(CUPOLA) apply specs/quickstart.yaml
+
+build: libtorch ## Builds every binary in release.
+	cargo build --release --locked --workspace --bins
+
+libtorch: ## Checks the tools and fetches libtorch into .libtorch.
+	@deploy/check-tools.sh
+	@deploy/fetch-libtorch.sh
+
+test: build $(PYTHON_TOOLS) ## Sets everything up and runs the whole test suite.
+	cargo test --release --locked --workspace
+
+$(PYTHON_TOOLS): tests/python/requirements.lock
+	python3 -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
+lint: libtorch ## Formatting, clippy and the shell scripts' syntax.
+	cargo fmt --all --check
+	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+	bash -n deploy/*.sh .ci/run
+
+bench: build ## Criterion benchmarks: tokenizer, training step.
+	cargo bench --locked -p cupola-runtime
+
+parity: build $(PYTHON_TOOLS) ## Compares an exported model with transformers (fetches PyTorch with its CUDA libraries, about 3 GB).
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check torch==2.11.0
+	.venv/bin/python tests/python/transformers_parity.py $(CUPOLA) $(MODEL)
+
+clean: ## Removes the build, the fetched libtorch and the Python tools; never the state in .cupola.
+	cargo clean
+	rm -rf .libtorch .venv
