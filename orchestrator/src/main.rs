@@ -1,2 +1,7 @@
-//! Skeleton.
-fn main() {}
+//! The `cupola` binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cupola::cli::main()
+}

@@ -1,1 +1,38 @@
-//! Skeleton.
+//! The command line: one file for each subcommand.
+//!
+//! Exit codes: 0 done, 1 a step failed, 2 the user's input is wrong, 3 interrupted.
+
+mod apply;
+mod cancel;
+mod chat;
+mod completions;
+mod daemon;
+mod describe;
+mod diff;
+mod doctor;
+mod error;
+mod explain;
+mod export;
+mod gc;
+mod get;
+mod import;
+mod logs;
+mod pause;
+mod plan;
+mod report;
+mod resume;
+mod retry;
+mod run_job;
+mod schedule;
+mod schema;
+mod serve;
+mod shim;
+mod status;
+mod validate;
+mod watch;
+mod why;
+
+mod command;
+
+pub use command::{Cli, Global, Outcome, main};
+pub use error::CliError;

@@ -1,0 +1,171 @@
+//! The subcommands, their shared options and their exit codes.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::{
+    CliError, apply, cancel, chat, completions, daemon, describe, diff, doctor, explain, export, gc, get,
+    import, logs, pause, plan, report, resume, retry, run_job, schedule, schema, serve, shim, status,
+    validate, watch, why,
+};
+use crate::state::StateDir;
+
+/// Builds language models from declarative specs.
+#[derive(Debug, Parser)]
+#[command(name = "cupola", version, about, propagate_version = true)]
+pub struct Cli {
+    /// Options of every subcommand.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every subcommand.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// The state folder.
+    #[arg(long, global = true, env = "CUPOLA_STATE", default_value = ".cupola", value_name = "DIR")]
+    pub state: PathBuf,
+    /// Prints JSON for machines.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+impl Global {
+    /// The state folder's layout.
+    pub fn state_dir(&self) -> StateDir {
+        StateDir::new(&self.state)
+    }
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Checks a spec and prints every error in it.
+    Validate(validate::ValidateArgs),
+    /// Prints the JSON Schema of the spec language.
+    Schema(schema::SchemaArgs),
+    /// Explains a field of the spec language.
+    Explain(explain::ExplainArgs),
+    /// Shows what `apply` would run, what is cached, and why.
+    Plan(plan::PlanArgs),
+    /// Runs what a spec asks for and is not there yet.
+    Apply(apply::ApplyArgs),
+    /// Shows how a run stands.
+    Status(status::StatusArgs),
+    /// Prints what a step's worker says.
+    Logs(logs::LogsArgs),
+    /// Lists runs, steps, artifacts, schedules, models or metrics.
+    Get(get::GetArgs),
+    /// Shows everything about a run, step, artifact or attempt.
+    Describe(describe::DescribeArgs),
+    /// Says why a job runs, is cached or failed.
+    Why(why::WhyArgs),
+    /// Compares parameters and metrics of two runs or artifacts.
+    Diff(diff::DiffArgs),
+    /// Stops a run, or one of its steps, after a checkpoint.
+    Cancel(cancel::CancelArgs),
+    /// Stops starting new steps and checkpoints the running ones.
+    Pause(pause::PauseArgs),
+    /// Goes on with a paused run.
+    Resume(resume::ResumeArgs),
+    /// Runs failed steps again.
+    Retry(retry::RetryArgs),
+    /// Runs one job without a spec file.
+    Run(run_job::RunArgs),
+    /// Deletes artifacts that nothing needs; only lists them without --yes.
+    Gc(gc::GcArgs),
+    /// Checks journal, database, store and binaries.
+    Doctor(doctor::DoctorArgs),
+    /// Follows a run live.
+    Watch(watch::WatchArgs),
+    /// Writes and prints the report card of a run.
+    Report(report::ReportArgs),
+    /// Lists, pauses, resumes and fires schedules.
+    Schedule(schedule::ScheduleArgs),
+    /// Fires schedules and answers the control API.
+    Daemon(daemon::DaemonArgs),
+    /// Serves a model over HTTP.
+    Serve(serve::ServeArgs),
+    /// Chats with a model in the terminal.
+    Chat(chat::ChatArgs),
+    /// Writes a model in another format.
+    Export(export::ExportArgs),
+    /// Brings an exported artifact into the store.
+    Import(import::ImportArgs),
+    /// Prints a shell's completions.
+    Completions(completions::CompletionsArgs),
+    #[command(hide = true)]
+    /// Runs one attempt.
+    Shim(shim::ShimArgs),
+}
+
+/// How a command that was carried out ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Exit code 0.
+    Done,
+    /// A step failed, or a check found something: exit code 1.
+    Failed,
+    /// A signal or a user stopped it: exit code 3.
+    Interrupted,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Done => Self::SUCCESS,
+            Outcome::Failed => Self::from(1),
+            Outcome::Interrupted => Self::from(3),
+        }
+    }
+}
+
+/// Parses the command line, carries it out and gives the exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match carry_out(&cli.command, &cli.global) {
+        Ok(outcome) => outcome.into(),
+        Err(error) => {
+            error.print(cli.global.json);
+            error.exit_code()
+        }
+    }
+}
+
+fn carry_out(command: &Command, global: &Global) -> Result<Outcome, CliError> {
+    match command {
+        Command::Validate(args) => validate::run(args, global),
+        Command::Schema(args) => schema::run(args, global),
+        Command::Explain(args) => explain::run(args, global),
+        Command::Plan(args) => plan::run(args, global),
+        Command::Apply(args) => apply::run(args, global),
+        Command::Status(args) => status::run(args, global),
+        Command::Logs(args) => logs::run(args, global),
+        Command::Get(args) => get::run(args, global),
+        Command::Describe(args) => describe::run(args, global),
+        Command::Why(args) => why::run(args, global),
+        Command::Diff(args) => diff::run(args, global),
+        Command::Cancel(args) => cancel::run(args, global),
+        Command::Pause(args) => pause::run(args, global),
+        Command::Resume(args) => resume::run(args, global),
+        Command::Retry(args) => retry::run(args, global),
+        Command::Run(args) => run_job::run(args, global),
+        Command::Gc(args) => gc::run(args, global),
+        Command::Doctor(args) => doctor::run(args, global),
+        Command::Watch(args) => watch::run(args, global),
+        Command::Report(args) => report::run(args, global),
+        Command::Schedule(args) => schedule::run(args, global),
+        Command::Daemon(args) => daemon::run(args, global),
+        Command::Serve(args) => serve::run(args, global),
+        Command::Chat(args) => chat::run(args, global),
+        Command::Export(args) => export::run(args, global),
+        Command::Import(args) => import::run(args, global),
+        Command::Completions(args) => completions::run(args, global),
+        Command::Shim(args) => shim::run(args, global),
+    }
+}

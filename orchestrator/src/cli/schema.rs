@@ -1,0 +1,14 @@
+//! `cupola schema`.
+
+use clap::Args;
+
+use super::{CliError, Global, Outcome};
+
+/// Arguments of `cupola schema`.
+#[derive(Debug, Args)]
+pub struct SchemaArgs {}
+
+/// Prints the JSON Schema of the spec language.
+pub(super) fn run(_args: &SchemaArgs, _global: &Global) -> Result<Outcome, CliError> {
+    Err(CliError::NotYet("schema"))
+}
