@@ -10,3 +10,4 @@
 pub mod artifact;
 pub mod contract;
 pub mod job;
+pub mod spec;
