@@ -1,1 +1,22 @@
-//! Skeleton.
+//! The worker's frame: a job file comes in, one step runs in this process, events and staged files go out.
+//!
+//! * [`StepContext`]: what a step's `run` gets: the job file, its inputs, its named seeds, its events.
+//! * [`EventWriter`]: the append-only event stream.
+//! * [`StepError`]: what every error of a step says about itself, so that the orchestrator knows what to do next.
+//! * [`main`]: the way of one worker process, from `cupola-worker job.json` to its exit code.
+//!
+//! Invariants: the last line of the stream is `finished` or `failed`; `finished` is written after every staged file and
+//! folder was synced; nothing but the job file decides what a step does.
+
+mod context;
+mod dispatch;
+mod error;
+mod events;
+mod staging;
+mod worker;
+
+pub use context::{StepContext, Summary};
+pub use error::{JobError, StepError, failure_of};
+pub use events::EventWriter;
+pub use staging::{sync_tree, write_durably};
+pub use worker::main;

@@ -1,0 +1,115 @@
+//! Errors of the data room.
+
+use std::path::PathBuf;
+
+use cupola_specs::contract::ErrorClass;
+
+use crate::job::{JobError, StepError};
+
+/// An error of a data step, or of reading what one wrote.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// The frame failed.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// A file could not be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A line of a shard is not what it should be.
+    #[error("{path}, line {line}: {message}")]
+    Line {
+        /// The shard.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// A part of a corpus that does not exist was asked for.
+    #[error("corpus has no part {part:?}; parts are train, validation, pairs and validation_pairs")]
+    UnknownPart {
+        /// The part.
+        part: String,
+    },
+    /// A source's format has no reader yet.
+    #[error("source {source_name:?}: format {format} is not supported yet")]
+    UnsupportedFormat {
+        /// The source.
+        source_name: String,
+        /// The format.
+        format: String,
+    },
+    /// A source listed no file.
+    #[error("source {source_name:?}: its paths match no file")]
+    NoFiles {
+        /// The source.
+        source_name: String,
+    },
+    /// Nothing was left after the rules.
+    #[error("no document is left on the {side} side; the rule that removed most was {rule}")]
+    Empty {
+        /// `train` or `validation`.
+        side: &'static str,
+        /// The rule that removed most documents.
+        rule: String,
+    },
+    /// A parameter makes no sense.
+    #[error("{field}: expected {expected}, got {got}")]
+    Parameter {
+        /// The field.
+        field: String,
+        /// What is right.
+        expected: String,
+        /// What it is.
+        got: String,
+    },
+}
+
+impl DataError {
+    /// Wraps an I/O error with its path.
+    pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Self::Io { path: path.into(), source }
+    }
+}
+
+impl StepError for DataError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Job(error) => error.class(),
+            Self::Io { .. } => ErrorClass::Transient,
+            Self::Line { .. }
+            | Self::UnknownPart { .. }
+            | Self::UnsupportedFormat { .. }
+            | Self::NoFiles { .. }
+            | Self::Empty { .. }
+            | Self::Parameter { .. } => ErrorClass::User,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Job(error) => error.code(),
+            Self::Io { .. } => "io",
+            Self::Line { .. } => "broken_line",
+            Self::UnknownPart { .. } => "unknown_part",
+            Self::UnsupportedFormat { .. } => "unsupported_format",
+            Self::NoFiles { .. } => "no_files",
+            Self::Empty { .. } => "empty_corpus",
+            Self::Parameter { .. } => "parameter",
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::Job(error) => error.hint(),
+            Self::NoFiles { .. } => "check the source's `paths`".into(),
+            Self::Empty { .. } => "loosen that rule, or read more with `max_bytes`".into(),
+            _ => String::new(),
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! What a step's `run` gets.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use cupola_specs::contract::{InputArtifact, JobFile, SourceFile};
+use cupola_specs::job::Device;
+
+use super::{EventWriter, JobError};
+
+/// A step's own facts, for the manifest: small and flat.
+pub type Summary = serde_json::Map<String, serde_json::Value>;
+
+/// The job file with its inputs, the event stream, named seeds and the stop flag.
+#[derive(Debug)]
+pub struct StepContext {
+    job: JobFile,
+    events: EventWriter,
+    device: tch::Device,
+    stop: Arc<AtomicBool>,
+}
+
+impl StepContext {
+    /// Opens the event stream and resolves the device. `stop` is raised when the worker is asked to end.
+    pub fn new(job: JobFile, stop: Arc<AtomicBool>) -> Result<Self, JobError> {
+        let events = EventWriter::open(&job.events)?;
+        Self::with_events(job, events, stop)
+    }
+
+    /// The same with a stream that is open already.
+    pub(super) fn with_events(
+        job: JobFile,
+        events: EventWriter,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self, JobError> {
+        let device = match job.device {
+            Device::Cpu => tch::Device::Cpu,
+            Device::Cuda if tch::Cuda::is_available() => tch::Device::Cuda(0),
+            Device::Cuda => return Err(JobError::NoCuda { step: job.step }),
+            Device::Auto => tch::Device::cuda_if_available(),
+        };
+        Ok(Self { job, events, device, stop })
+    }
+
+    /// The job file.
+    pub fn job(&self) -> &JobFile {
+        &self.job
+    }
+
+    /// The input of a role; an error that names role and step where there is none.
+    pub fn input(&self, role: &str) -> Result<&InputArtifact, JobError> {
+        self.optional_input(role).ok_or_else(|| JobError::MissingInput {
+            step: self.job.step.clone(),
+            role: role.to_owned(),
+            got: match self.job.inputs.is_empty() {
+                true => "none".to_owned(),
+                false => self.job.inputs.keys().cloned().collect::<Vec<_>>().join(", "),
+            },
+        })
+    }
+
+    /// The input of a role, where there is one.
+    pub fn optional_input(&self, role: &str) -> Option<&InputArtifact> {
+        self.job.inputs.get(role)
+    }
+
+    /// Inputs whose role starts with `prefix` (`sweep.`, `model.`), by what follows it; numbers in numeric order, before names.
+    pub fn inputs_with_prefix(&self, prefix: &str) -> Vec<(String, &InputArtifact)> {
+        let mut found: Vec<(String, &InputArtifact)> = self
+            .job
+            .inputs
+            .iter()
+            .filter_map(|(role, input)| role.strip_prefix(prefix).map(|rest| (rest.to_owned(), input)))
+            .collect();
+        found.sort_by_key(|(name, _)| (name.parse::<u64>().unwrap_or(u64::MAX), name.clone()));
+        found
+    }
+
+    /// The source files with a label, in the list's order.
+    pub fn sources(&self, label: &str) -> Result<Vec<SourceFile>, JobError> {
+        let path = &self.job.sources;
+        if path.as_os_str().is_empty() {
+            return Ok(Vec::new());
+        }
+        let text = std::fs::read_to_string(path).map_err(|e| JobError::io(path, e))?;
+        let mut files = Vec::new();
+        for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.is_empty()) {
+            let file: SourceFile = serde_json::from_str(line).map_err(|error| JobError::SourceList {
+                path: path.clone(),
+                line: index + 1,
+                message: error.to_string(),
+            })?;
+            if file.label == label {
+                files.push(file);
+            }
+        }
+        Ok(files)
+    }
+
+    /// Reads a source file and checks that it is what the plan saw.
+    pub fn read_source(&self, file: &SourceFile) -> Result<Vec<u8>, JobError> {
+        let changed = |got: String| JobError::SourceChanged {
+            name: file.name.clone(),
+            expected: file.blake3.clone(),
+            got,
+        };
+        let content = match std::fs::read(&file.path) {
+            Ok(content) => content,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(changed("no file".into()));
+            }
+            Err(error) => return Err(JobError::io(&file.path, error)),
+        };
+        let hash = blake3::hash(&content).to_hex();
+        if hash.as_str() == file.blake3 { Ok(content) } else { Err(changed(hash.to_string())) }
+    }
+
+    /// The folder that the step fills.
+    pub fn staging(&self) -> &Path {
+        &self.job.staging
+    }
+
+    /// The event stream.
+    pub fn events(&self) -> &EventWriter {
+        &self.events
+    }
+
+    /// The seed of one named random stream: two purposes never share one.
+    pub fn seed(&self, purpose: &str) -> u64 {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.job.seed.to_le_bytes()).update(purpose.as_bytes());
+        let mut first = [0; 8];
+        first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+        u64::from_le_bytes(first)
+    }
+
+    /// Where tensors live.
+    pub fn tensor_device(&self) -> tch::Device {
+        self.device
+    }
+
+    /// Whether the worker was asked to end (SIGTERM): write a checkpoint and return [`JobError::Cancelled`].
+    pub fn stop_requested(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// [`JobError::Cancelled`] where the worker was asked to end.
+    pub fn check_stop(&self) -> Result<(), JobError> {
+        if self.stop_requested() { Err(JobError::Cancelled) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use cupola_specs::contract::ErrorClass;
+    use cupola_specs::job::{StepParams, TokensParams};
+
+    use super::*;
+    use crate::job::StepError;
+
+    fn context(dir: &Path) -> StepContext {
+        let artifact = |n: u64| InputArtifact {
+            kind: "sweep".into(),
+            path: dir.join(n.to_string()),
+            fingerprint: n.to_string(),
+        };
+        let job = JobFile {
+            version: 1,
+            run: "run".into(),
+            step: "tokens".into(),
+            token: "1.1".into(),
+            fingerprint: String::new(),
+            params: StepParams::Tokens(TokensParams {}),
+            inputs: BTreeMap::from([2, 10, 1].map(|n| (format!("sweep.{n}"), artifact(n)))),
+            sources: dir.join("sources.jsonl"),
+            staging: dir.join("staging"),
+            checkpoints: dir.join("checkpoints"),
+            events: dir.join("events.jsonl"),
+            seed: 1,
+            device: Device::Cpu,
+            threads: 1,
+        };
+        StepContext::new(job, Arc::default()).unwrap()
+    }
+
+    #[test]
+    fn inputs_are_found_in_numeric_order_and_a_missing_one_names_its_role() {
+        let dir = tempfile::tempdir().unwrap();
+        let ctx = context(dir.path());
+        let order: Vec<String> = ctx.inputs_with_prefix("sweep.").into_iter().map(|(name, _)| name).collect();
+        assert_eq!(order, ["1", "2", "10"]);
+        let message = ctx.input("corpus").unwrap_err().to_string();
+        assert!(message.contains("corpus") && message.contains("tokens"), "{message}");
+    }
+
+    #[test]
+    fn a_changed_source_is_the_users_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let ctx = context(dir.path());
+        let path = dir.path().join("a.rs");
+        std::fs::write(&path, "fn a() {}").unwrap();
+        let blake3 = blake3::hash(b"fn a() {}").to_hex().to_string();
+        let file = SourceFile { label: "sources.x".into(), path, name: "a.rs".into(), size_bytes: 9, blake3 };
+        assert_eq!(ctx.read_source(&file).unwrap(), b"fn a() {}");
+        std::fs::write(&file.path, "fn b() {}").unwrap();
+        let error = ctx.read_source(&file).unwrap_err();
+        assert_eq!((error.class(), error.code()), (ErrorClass::User, "source_changed"));
+    }
+
+    #[test]
+    fn seeds_differ_by_purpose() {
+        let dir = tempfile::tempdir().unwrap();
+        let ctx = context(dir.path());
+        assert_ne!(ctx.seed("order"), ctx.seed("split"));
+        assert_eq!(ctx.seed("order"), context(dir.path()).seed("order"));
+    }
+}

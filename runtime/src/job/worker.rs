@@ -1,0 +1,153 @@
+//! The way of one worker process: job file, threads, step, last word, exit code.
+
+use std::any::Any;
+use std::backtrace::Backtrace;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use cupola_specs::contract::{ErrorClass, Failure, JobFile};
+
+use super::dispatch::run_step;
+use super::{EventWriter, JobError, StepContext, Summary, failure_of, sync_tree};
+
+/// Version of the job file that this worker reads.
+const JOB_VERSION: u32 = 1;
+
+/// Runs `cupola-worker JOB_FILE`. Exit code 0: done; 2: the user's input is wrong; 1: any other failure.
+pub fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    let (Some(path), None) = (args.next().map(PathBuf::from), args.next()) else {
+        eprintln!(
+            "usage: cupola-worker JOB_FILE\n\nRuns one step of a Cupola plan; `cupola apply` starts it."
+        );
+        return ExitCode::from(2);
+    };
+    let failure = match open(&path) {
+        Ok((job, events)) => match run(job, events) {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(failure) => failure,
+        },
+        Err(error) => failure_of(&error),
+    };
+    eprintln!("{} ({:?}): {}", failure.code, failure.class, failure.message);
+    if !failure.hint.is_empty() {
+        eprintln!("hint: {}", failure.hint);
+    }
+    ExitCode::from(if failure.class == ErrorClass::User { 2 } else { 1 })
+}
+
+fn open(path: &Path) -> Result<(JobFile, EventWriter), JobError> {
+    let wrong = |message: String| JobError::JobFile { path: path.to_path_buf(), message };
+    let text = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    let job: JobFile = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
+    if job.version != JOB_VERSION {
+        return Err(wrong(format!("version {}, expected {JOB_VERSION}", job.version)));
+    }
+    let events = EventWriter::open(&job.events)?;
+    events.started(&job.token)?;
+    Ok((job, events))
+}
+
+/// Runs the step to its last word, which is in the stream when this returns.
+fn run(job: JobFile, events: EventWriter) -> Result<(), Failure> {
+    let events_path = job.events.clone();
+    let prepared = prepare(&job).and_then(|stop| StepContext::with_events(job, events, stop));
+    let ctx = match prepared {
+        Ok(ctx) => ctx,
+        Err(error) => {
+            let failure = failure_of(&error);
+            let told = EventWriter::open(&events_path).and_then(|events| events.failed(failure.clone()));
+            return Err(lost(told, failure));
+        }
+    };
+    // The context is only read after a panic, to say that it happened.
+    let outcome = catch_unwind(AssertUnwindSafe(|| run_step(&ctx)))
+        .unwrap_or_else(|panic| Err(panic_failure(panic.as_ref())))
+        .and_then(|summary| finish(&ctx, summary).map_err(|error| failure_of(&error)));
+    match outcome {
+        Ok(()) => Ok(()),
+        Err(failure) => {
+            let told = ctx.events().failed(failure.clone());
+            Err(lost(told, failure))
+        }
+    }
+}
+
+fn finish(ctx: &StepContext, summary: Summary) -> Result<(), JobError> {
+    sync_tree(ctx.staging())?;
+    ctx.events().finished(summary)
+}
+
+/// A failure that could not be written to the stream says so on the error output.
+fn lost(told: Result<(), JobError>, failure: Failure) -> Failure {
+    if let Err(error) = told {
+        eprintln!("the event stream did not take the failure: {error}");
+    }
+    failure
+}
+
+/// Sets what belongs to the process: panic hook, stop flag, threads, allocator, CUDA.
+fn prepare(job: &JobFile) -> Result<Arc<AtomicBool>, JobError> {
+    std::panic::set_hook(Box::new(|info| {
+        eprintln!("{info}\n{}", Backtrace::force_capture());
+    }));
+    let stop = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&stop))
+        .map_err(|error| JobError::io("SIGTERM", error))?;
+    let threads = job.threads.max(1);
+    tch::set_num_interop_threads(1);
+    tch::set_num_threads(threads as i32);
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads as usize)
+        .build_global()
+        .map_err(|error| JobError::Threads { threads, message: error.to_string() })?;
+    std::fs::create_dir_all(&job.staging).map_err(|error| JobError::io(&job.staging, error))?;
+    Ok(stop)
+}
+
+/// What a panic says: the tensor library reports lack of memory this way, and that is no bug.
+fn panic_failure(panic: &(dyn Any + Send)) -> Failure {
+    let message = panic
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_else(|| "a panic without a message".to_owned());
+    let first_lines = message.lines().take(4).collect::<Vec<_>>().join("\n");
+    if ["out of memory", "can't allocate memory"].iter().any(|words| message.contains(words)) {
+        let hint = "lower `batch.micro_batch` or `context.length`".to_owned();
+        return Failure {
+            class: ErrorClass::Transient,
+            code: "out_of_memory".into(),
+            message: first_lines,
+            hint,
+        };
+    }
+    let hint = "the backtrace is in the attempt's stderr.log".to_owned();
+    Failure { class: ErrorClass::Bug, code: "panic".into(), message: first_lines, hint }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::StepError;
+
+    #[test]
+    fn a_panic_is_a_bug_unless_memory_ran_out() {
+        let bug: Box<dyn Any + Send> = Box::new("index out of bounds");
+        let memory: Box<dyn Any + Send> = Box::new("CUDA out of memory. Tried to allocate".to_owned());
+        assert_eq!(panic_failure(bug.as_ref()).class, ErrorClass::Bug);
+        assert_eq!(panic_failure(memory.as_ref()).code, "out_of_memory");
+    }
+
+    #[test]
+    fn a_job_file_of_another_version_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("job.json");
+        std::fs::write(&path, "{\"version\": 9}").unwrap();
+        let error = open(&path).unwrap_err();
+        assert_eq!(error.code(), "job_file");
+    }
+}
