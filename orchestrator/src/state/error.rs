@@ -1,0 +1,78 @@
+//! What goes wrong with state.
+
+use std::path::{Path, PathBuf};
+
+use cupola_specs::contract::ErrorClass;
+
+/// What goes wrong with state.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// A file of the state folder could not be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another orchestrator holds the folder.
+    #[error("state folder {path} is in use by process {pid} on {host}")]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+        /// The holder's process id.
+        pid: u32,
+        /// The holder's host.
+        host: String,
+    },
+    /// The journal is damaged before its end.
+    #[error("{path}: record {seq} at byte {offset}: {problem}")]
+    Journal {
+        /// The journal.
+        path: PathBuf,
+        /// The first bad record.
+        seq: u64,
+        /// Where it starts.
+        offset: u64,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The database failed.
+    #[error("database {path}: {problem}")]
+    Database {
+        /// The database.
+        path: PathBuf,
+        /// What it said.
+        problem: String,
+    },
+    /// A value could not be written as JSON.
+    #[error("could not encode a record: {0}")]
+    Encode(#[from] serde_json::Error),
+}
+
+impl StateError {
+    /// Turns an I/O error at `path` into this.
+    pub fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
+        move |source| Self::Io { path: path.to_path_buf(), source }
+    }
+
+    /// What to do about it.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Io { .. } | Self::Database { .. } => ErrorClass::Transient,
+            Self::Locked { .. } => ErrorClass::User,
+            Self::Journal { .. } | Self::Encode(_) => ErrorClass::Bug,
+        }
+    }
+
+    /// What the user can do.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Io { .. } => "check the folder's permissions and the free space of its disk",
+            Self::Locked { .. } => "wait for it, stop it, or give another folder with --state",
+            Self::Journal { .. } => "`cupola doctor` says what can be saved",
+            Self::Database { .. } => "`cupola doctor --rebuild` makes it again from the journal",
+            Self::Encode(_) => "",
+        }
+    }
+}

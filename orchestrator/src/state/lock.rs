@@ -1,0 +1,109 @@
+//! The lock of a state folder: one orchestrator at a time, and the second one hears who the first is.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use super::{StateDir, StateError};
+
+/// Who holds a state folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Process id.
+    pub pid: u32,
+    /// Host name.
+    pub host: String,
+    /// What it does: `apply`, `daemon`, `cancel`, …
+    pub command: String,
+    /// Since when, milliseconds since the Unix epoch.
+    pub since_millis: i64,
+}
+
+/// The lock while it is held; the kernel lets go of it when the process ends, however it ends.
+#[derive(Debug)]
+pub struct StateLock {
+    _file: File,
+}
+
+impl StateLock {
+    /// Takes the lock or says who has it.
+    pub fn take(dir: &StateDir, command: &str, now_millis: i64) -> Result<Self, StateError> {
+        let path = dir.lock();
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(StateError::io(&path))?;
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let holder = read_holder(&mut file);
+            let (pid, host) =
+                holder.map_or((0, "an unknown host".to_owned()), |holder| (holder.pid, holder.host));
+            return Err(StateError::Locked { path: dir.root().to_path_buf(), pid, host });
+        }
+        let holder = Holder {
+            pid: std::process::id(),
+            host: host_name(),
+            command: command.to_owned(),
+            since_millis: now_millis,
+        };
+        let text = serde_json::to_vec(&holder)?;
+        let write = |file: &mut File| {
+            file.set_len(0)?;
+            file.rewind()?;
+            file.write_all(&text)?;
+            file.sync_data()
+        };
+        write(&mut file).map_err(StateError::io(&path))?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// Who holds the folder now; none where nobody does.
+pub fn holder(dir: &StateDir) -> Option<Holder> {
+    let mut file = File::open(dir.lock()).ok()?;
+    if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
+        return None;
+    }
+    read_holder(&mut file)
+}
+
+/// This machine's name.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// This boot's id; empty where the system has none.
+pub fn boot_id() -> String {
+    std::fs::read_to_string(Path::new("/proc/sys/kernel/random/boot_id"))
+        .map(|text| text.trim().to_owned())
+        .unwrap_or_default()
+}
+
+fn read_holder(file: &mut File) -> Option<Holder> {
+    let mut text = String::new();
+    file.read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_holder_is_refused_with_the_first_ones_pid_and_host() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = StateDir::new(folder.path());
+        let first = StateLock::take(&dir, "apply", 1).unwrap();
+        let error = StateLock::take(&dir, "apply", 2).unwrap_err().to_string();
+        assert!(error.contains(&std::process::id().to_string()) && error.contains(&host_name()), "{error}");
+        assert_eq!(holder(&dir).unwrap().command, "apply");
+        drop(first);
+        assert_eq!(holder(&dir), None);
+        StateLock::take(&dir, "apply", 3).unwrap();
+    }
+}
