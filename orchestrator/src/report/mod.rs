@@ -1,1 +1,29 @@
-//! Skeleton.
+//! The report card of a run: one self-contained HTML page and one Markdown file.
+//!
+//! ```text
+//! RunView + artifact folders ─collect─▶ ReportFacts ─▶ headlines, figures ─▶ report.html, report.md
+//! ```
+//! [`collect`] is the only part that reads the disk; everything after it is a pure function of [`ReportFacts`], so that tests render
+//! The page loads nothing: style and plots are inline, colours follow the reader's light or dark scheme, and every plot has a
+//! description for screen readers beside a table with the same numbers.
+
+mod error;
+mod facts;
+pub(crate) mod format;
+
+mod collect;
+mod headline;
+
+
+mod html;
+mod markdown;
+
+mod write;
+
+
+pub use collect::collect;
+pub use error::ReportError;
+pub use facts::{LineageFacts, ModelFacts, Named, ReportFacts, RunFacts, StepFacts};
+pub use headline::{Headline, Verdict, headlines};
+pub use write::{ReportFiles, ReportOptions, write_run_report};
+
