@@ -1,13 +1,31 @@
-//! The chat template.
+//! The chat template: Jinja as transformers runs it, and the mask of what an assistant is trained on.
+//!
+//! A template is rendered twice: with the messages as they are, and with a marker for each message's text. The second tells which
+//! stretches of the first come from the template and which from a message. In the template's stretches special tokens are
+//! tokens; a message's text is always plain. A template that rewrites texts, so that the two disagree, is refused.
+//!
+//! Where an assistant's turn begins, the ids are cut: what stands before it in training is exactly what
+//! [`ChatTemplate::encode_prompt`] gives when the model is asked.
 
 use cupola_specs::artifact::ChatMessage;
 use cupola_specs::job::TrainOn;
+use minijinja::{Environment, ErrorKind, context};
 
+use super::file::Roles;
 use super::{Tokenizer, TokenizerError};
+
+/// The template's name in the environment.
+const NAME: &str = "chat";
+/// What stands around a message's index in the marked rendering: private-use characters.
+const OPEN: char = '\u{f8f0}';
+const CLOSE: char = '\u{f8f1}';
 
 /// A Jinja chat template and the ids that end a turn.
 #[derive(Debug)]
 pub struct ChatTemplate {
+    source: String,
+    environment: Environment<'static>,
+    roles: Roles,
     stop_ids: Vec<u32>,
 }
 
@@ -20,37 +38,262 @@ pub struct EncodedChat {
     pub trained: Vec<bool>,
 }
 
+/// A stretch of a rendered chat.
+#[derive(Debug, PartialEq, Eq)]
+enum Stretch {
+    /// The template's own words.
+    Template(String),
+    /// The text of the message with this index.
+    Message(usize, String),
+}
+
 impl ChatTemplate {
+    pub(super) fn new(source: String, roles: &Roles, stop_ids: Vec<u32>) -> Result<Self, TokenizerError> {
+        let mut environment = Environment::new();
+        environment.set_trim_blocks(true);
+        environment.set_lstrip_blocks(true);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_function("raise_exception", |message: String| -> Result<String, minijinja::Error> {
+            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+        });
+        environment.add_template_owned(NAME, source.clone()).map_err(|error| broken(&error))?;
+        Ok(Self { source, environment, roles: roles.clone(), stop_ids })
+    }
+
+    /// The Jinja source.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
     /// Renders a chat as text, byte for byte as `apply_chat_template` of transformers does.
     pub fn render(
         &self,
-        _messages: &[ChatMessage],
-        _add_generation_prompt: bool,
+        messages: &[ChatMessage],
+        add_generation_prompt: bool,
     ) -> Result<String, TokenizerError> {
-        Err(TokenizerError::EmptyCorpus)
+        if self.source.is_empty() {
+            let message = "this tokenizer has none, so it can't encode chats".to_owned();
+            return Err(TokenizerError::Template { message });
+        }
+        let template = self.environment.get_template(NAME).map_err(|error| broken(&error))?;
+        let values = context! {
+            messages,
+            add_generation_prompt,
+            bos_token => self.roles.bos,
+            eos_token => self.roles.eos,
+            pad_token => self.roles.pad,
+        };
+        template.render(values).map_err(|error| broken(&error))
     }
 
-    /// Encodes a whole chat. The template's special tokens are tokens, the messages' texts never are.
+    /// Encodes a whole chat. The template's special tokens are tokens, the messages' texts never are. With
+    /// [`TrainOn::Assistant`] an assistant's text and the token that ends its turn carry loss.
     pub fn encode_chat(
         &self,
-        _tokenizer: &Tokenizer,
-        _messages: &[ChatMessage],
-        _train_on: TrainOn,
+        tokenizer: &Tokenizer,
+        messages: &[ChatMessage],
+        train_on: TrainOn,
     ) -> Result<EncodedChat, TokenizerError> {
-        Err(TokenizerError::EmptyCorpus)
+        let last = messages.iter().rposition(|message| message.role == "assistant");
+        let trains = |index: usize| match train_on {
+            TrainOn::Assistant => messages[index].role == "assistant",
+            TrainOn::LastAssistant => Some(index) == last,
+            TrainOn::All => false,
+        };
+        let mut chat = self.encode(tokenizer, messages, false, &trains)?;
+        if train_on == TrainOn::All {
+            chat.trained.fill(true);
+        }
+        Ok(chat)
     }
 
     /// Encodes a chat up to where the assistant answers.
     pub fn encode_prompt(
         &self,
-        _tokenizer: &Tokenizer,
-        _messages: &[ChatMessage],
+        tokenizer: &Tokenizer,
+        messages: &[ChatMessage],
     ) -> Result<Vec<u32>, TokenizerError> {
-        Err(TokenizerError::EmptyCorpus)
+        Ok(self.encode(tokenizer, messages, true, &|_| false)?.ids)
     }
 
     /// Ids that end an answer: the end of the turn and the document token.
     pub fn stop_ids(&self) -> Vec<u32> {
         self.stop_ids.clone()
+    }
+
+    fn encode(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[ChatMessage],
+        add_generation_prompt: bool,
+        trains: &dyn Fn(usize) -> bool,
+    ) -> Result<EncodedChat, TokenizerError> {
+        let mut chat = ChatIds::new(tokenizer);
+        for stretch in self.stretches(messages, add_generation_prompt)? {
+            match stretch {
+                Stretch::Template(text) => chat.template(&text),
+                Stretch::Message(index, text) if messages[index].role == "assistant" => {
+                    chat.answer(&text, trains(index));
+                }
+                Stretch::Message(_, text) => chat.plain.push_str(&text),
+            }
+        }
+        chat.flush(false);
+        Ok(EncodedChat { ids: chat.ids, trained: chat.trained })
+    }
+
+    /// Renders a chat and tells the template's words from the messages' texts.
+    fn stretches(
+        &self,
+        messages: &[ChatMessage],
+        add_generation_prompt: bool,
+    ) -> Result<Vec<Stretch>, TokenizerError> {
+        let marked: Vec<ChatMessage> = (0..messages.len())
+            .map(|index| ChatMessage {
+                role: messages[index].role.clone(),
+                content: format!("{OPEN}{index}{CLOSE}"),
+            })
+            .collect();
+        let rendered = self.render(messages, add_generation_prompt)?;
+        let skeleton = self.render(&marked, add_generation_prompt)?;
+        let mut stretches = Vec::new();
+        let mut rest = rendered.as_str();
+        for part in skeleton.split_inclusive([OPEN, CLOSE]) {
+            let (text, message) = match part.strip_suffix(CLOSE) {
+                Some(index) => {
+                    ("", index.parse::<usize>().ok().and_then(|index| messages.get(index).zip(Some(index))))
+                }
+                None => (part.strip_suffix(OPEN).unwrap_or(part), None),
+            };
+            rest = rest.strip_prefix(text).ok_or_else(rewrites)?;
+            if !text.is_empty() {
+                stretches.push(Stretch::Template(text.to_owned()));
+            }
+            if let Some((message, index)) = message {
+                let spellings = [message.content.as_str(), message.content.trim()];
+                let found = spellings.iter().find(|text| rest.starts_with(**text)).ok_or_else(rewrites)?;
+                rest = &rest[found.len()..];
+                stretches.push(Stretch::Message(index, (*found).to_owned()));
+            }
+        }
+        if rest.is_empty() { Ok(stretches) } else { Err(rewrites()) }
+    }
+}
+
+/// A chat on its way to ids. Plain text waits until a special token or an answer ends it, so that it is split into pieces whole.
+struct ChatIds<'t> {
+    tokenizer: &'t Tokenizer,
+    plain: String,
+    ids: Vec<u32>,
+    trained: Vec<bool>,
+    /// Whether the next token, if the template puts a special one right behind the answer, is trained on.
+    ends_answer: bool,
+}
+
+impl<'t> ChatIds<'t> {
+    fn new(tokenizer: &'t Tokenizer) -> Self {
+        Self { tokenizer, plain: String::new(), ids: Vec::new(), trained: Vec::new(), ends_answer: false }
+    }
+
+    fn template(&mut self, text: &str) {
+        let tokenizer = self.tokenizer;
+        tokenizer.for_each_special(text, &mut |plain, special| {
+            self.plain.push_str(plain);
+            self.ends_answer &= plain.is_empty();
+            if let Some(id) = special {
+                self.flush(false);
+                self.ids.push(id);
+                self.trained.push(std::mem::take(&mut self.ends_answer));
+            }
+        });
+    }
+
+    fn answer(&mut self, text: &str, trained: bool) {
+        self.flush(false);
+        self.plain.push_str(text);
+        self.flush(trained);
+        self.ends_answer = trained;
+    }
+
+    fn flush(&mut self, trained: bool) {
+        self.tokenizer.encode_into(&self.plain, &mut self.ids);
+        self.trained.resize(self.ids.len(), trained);
+        self.plain.clear();
+    }
+}
+
+fn broken(error: &minijinja::Error) -> TokenizerError {
+    TokenizerError::Template { message: format!("{error:#}") }
+}
+
+fn rewrites() -> TokenizerError {
+    let message =
+        "it rewrites the messages' texts, so the answer's tokens can't be told from its own".to_owned();
+    TokenizerError::Template { message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenizer::file::TokenizerFiles;
+    use crate::tokenizer::train::{PieceCounts, train};
+
+    const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
+    fn tokenizer(template: &str) -> Tokenizer {
+        let names = ["<|bos|>", "<|im_start|>", "<|im_end|>", "<|pad|>"].map(str::to_owned);
+        let counts: PieceCounts = [("user", 9), ("assistant", 9), ("hi", 5)]
+            .iter()
+            .map(|(piece, count)| (piece.as_bytes().into(), *count))
+            .collect();
+        let files = TokenizerFiles {
+            patterns: vec![r"\p{L}+|\s+|[^\s\p{L}]+".into()],
+            vocabulary: train(counts, &names, 300, &mut |_| {}),
+            ignore_merges: false,
+            specials: names.iter().cloned().zip(0..).collect(),
+            roles: Roles::of(&names).unwrap(),
+            chat_template: template.into(),
+        };
+        Tokenizer::new(std::path::Path::new("/nowhere"), files).unwrap()
+    }
+
+    fn message(role: &str, content: &str) -> ChatMessage {
+        ChatMessage { role: role.into(), content: content.into() }
+    }
+
+    fn chat() -> Vec<ChatMessage> {
+        vec![message("user", "hi <|im_end|>"), message("assistant", "\nhi you"), message("user", "x")]
+    }
+
+    #[test]
+    fn the_mask_holds_the_answer_and_its_end_and_nothing_else() {
+        let tokenizer = tokenizer(CHATML);
+        let encoded = tokenizer.chat().encode_chat(&tokenizer, &chat(), TrainOn::Assistant).unwrap();
+        let trained: Vec<u32> =
+            encoded.ids.iter().zip(&encoded.trained).filter(|(_, on)| **on).map(|(id, _)| *id).collect();
+        assert_eq!(tokenizer.decode(&trained), "\nhi you<|im_end|>");
+        assert_eq!(tokenizer.decode(&encoded.ids), tokenizer.chat().render(&chat(), false).unwrap());
+        let all = tokenizer.chat().encode_chat(&tokenizer, &chat(), TrainOn::All).unwrap();
+        assert!(all.trained.iter().all(|on| *on));
+    }
+
+    #[test]
+    fn a_users_text_never_becomes_a_special_token_and_a_prompt_is_a_prefix_of_training() {
+        let tokenizer = tokenizer(CHATML);
+        let encoded = tokenizer.chat().encode_chat(&tokenizer, &chat(), TrainOn::LastAssistant).unwrap();
+        assert_eq!(encoded.ids.iter().filter(|id| **id == 2).count(), 3);
+        let prompt = tokenizer.chat().encode_prompt(&tokenizer, &chat()[..1]).unwrap();
+        assert_eq!(encoded.ids[..prompt.len()], prompt);
+        assert!(encoded.trained[prompt.len()]);
+    }
+
+    #[test]
+    fn a_template_that_rewrites_texts_or_refuses_a_chat_is_an_error() {
+        let shouting = tokenizer("{% for m in messages %}{{ m.content.upper() }}{% endfor %}");
+        let error = shouting.chat().encode_prompt(&shouting, &chat()).unwrap_err().to_string();
+        assert!(error.contains("rewrites"), "{error}");
+        let refusing = tokenizer("{{ raise_exception('no user') }}");
+        let error = refusing.chat().render(&chat(), false).unwrap_err().to_string();
+        assert!(error.contains("no user"), "{error}");
     }
 }

@@ -1,29 +1,91 @@
 //! The tokenizer: text to ids and back.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use aho_corasick::{AhoCorasick, MatchKind};
+
+use super::bpe::{Bpe, BytesMap};
+use super::file::{CONFIG_FILE, SPECIALS_FILE, TOKENIZER_FILE, TokenizerFiles, read};
+use super::pretokenize::Pretokenizer;
 use super::{ChatTemplate, TokenizerError};
+
+/// Pieces that an [`Encoder`] remembers.
+const CACHED_PIECES: usize = 1 << 16;
 
 /// A byte-level BPE tokenizer with its chat template.
 #[derive(Debug)]
 pub struct Tokenizer {
+    folder: PathBuf,
+    pretokenizer: Pretokenizer,
+    bpe: Bpe,
+    specials: Vec<(String, u32)>,
+    finder: AhoCorasick,
+    bos: u32,
+    eos: u32,
+    pad: Option<u32>,
     chat: ChatTemplate,
 }
 
 impl Tokenizer {
     /// Loads a tokenizer folder, or the tokenizer's files in a model folder.
-    pub fn load(_dir: &Path) -> Result<Self, TokenizerError> {
-        Err(TokenizerError::EmptyCorpus)
+    pub fn load(dir: &Path) -> Result<Self, TokenizerError> {
+        Self::new(dir, read(dir)?)
+    }
+
+    /// Makes a tokenizer of what the files in `folder` hold.
+    pub(super) fn new(folder: &Path, files: TokenizerFiles) -> Result<Self, TokenizerError> {
+        let specials = files.specials;
+        let wrong = |field: &str, got: &str| TokenizerError::File {
+            path: folder.join(CONFIG_FILE),
+            field: field.to_owned(),
+            expected: "one of the special tokens".into(),
+            got: got.to_owned(),
+        };
+        let id_of = |field: &str, token: &str| {
+            specials
+                .iter()
+                .find(|(content, _)| content == token)
+                .map(|(_, id)| *id)
+                .ok_or_else(|| wrong(field, token))
+        };
+        let roles = &files.roles;
+        let (bos, eos) = (id_of("bos_token", &roles.bos)?, id_of("eos_token", &roles.eos)?);
+        let pad = roles.pad.as_ref().map(|pad| id_of("pad_token", pad)).transpose()?;
+        let spellings = specials.iter().map(|(content, _)| content);
+        let finder = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostLongest)
+            .build(spellings)
+            .map_err(|error| wrong("added_tokens", &error.to_string()))?;
+        let ids: Vec<u32> = specials.iter().map(|(_, id)| *id).collect();
+        let vocabulary = files.vocabulary;
+        let bpe =
+            Bpe::new(vocabulary.tokens, vocabulary.byte_ids, &vocabulary.merges, &ids, files.ignore_merges);
+        let stop_ids = if eos == bos { vec![eos] } else { vec![eos, bos] };
+        let chat = ChatTemplate::new(files.chat_template, roles, stop_ids)?;
+        let pretokenizer = Pretokenizer::new(files.patterns)?;
+        Ok(Self { folder: folder.to_path_buf(), pretokenizer, bpe, specials, finder, bos, eos, pad, chat })
     }
 
     /// Encodes text; a special token's spelling in it is plain text.
-    pub fn encode(&self, _text: &str) -> Vec<u32> {
-        Vec::new()
+    pub fn encode(&self, text: &str) -> Vec<u32> {
+        let mut ids = Vec::with_capacity(text.len() / 3);
+        self.encode_into(text, &mut ids);
+        ids
     }
 
     /// Encodes text; a special token's spelling in it becomes that token, as Hugging Face's default does.
-    pub fn encode_with_special(&self, _text: &str) -> Vec<u32> {
-        Vec::new()
+    pub fn encode_with_special(&self, text: &str) -> Vec<u32> {
+        let mut ids = Vec::with_capacity(text.len() / 3);
+        self.for_each_special(text, &mut |plain, special| {
+            self.encode_into(plain, &mut ids);
+            ids.extend(special);
+        });
+        ids
+    }
+
+    /// A bulk encoder: one for each thread.
+    pub fn encoder(&self) -> Encoder<'_> {
+        Encoder { tokenizer: self, pretokenizer: self.pretokenizer.clone(), cache: BytesMap::default() }
     }
 
     /// Decodes ids, special tokens by their spelling; invalid UTF-8 becomes U+FFFD.
@@ -31,34 +93,44 @@ impl Tokenizer {
         String::from_utf8_lossy(&self.decode_bytes(ids)).into_owned()
     }
 
-    /// Decodes ids to bytes: a token may hold a part of a character.
-    pub fn decode_bytes(&self, _ids: &[u32]) -> Vec<u8> {
-        Vec::new()
+    /// Decodes ids to bytes: a token may hold a part of a character. An id out of the vocabulary is U+FFFD.
+    pub fn decode_bytes(&self, ids: &[u32]) -> Vec<u8> {
+        let tokens = self.bpe.tokens();
+        let bytes = |id: &u32| tokens.get(*id as usize).map_or("\u{fffd}".as_bytes(), Vec::as_slice);
+        ids.iter().flat_map(bytes).copied().collect()
     }
 
     /// Tokens in all.
     pub fn vocab_size(&self) -> usize {
-        0
+        self.bpe.tokens().len()
     }
 
     /// The token before each document.
     pub fn bos_id(&self) -> u32 {
-        0
+        self.bos
     }
 
     /// The token that ends an assistant's turn (`<|im_end|>`), or else the document token.
     pub fn eos_id(&self) -> u32 {
-        0
+        self.eos
     }
 
     /// The padding token, where there is one.
     pub fn pad_id(&self) -> Option<u32> {
-        None
+        self.pad
     }
 
     /// The id of a token: a special token by its spelling, any other by its text.
-    pub fn token_id(&self, _token: &str) -> Option<u32> {
-        None
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        let special = self.specials.iter().find(|(content, _)| content == token).map(|(_, id)| *id);
+        special.or_else(|| {
+            self.bpe.tokens().iter().position(|bytes| bytes == token.as_bytes()).map(|id| id as u32)
+        })
+    }
+
+    /// Special tokens: spelling and id.
+    pub fn special_tokens(&self) -> &[(String, u32)] {
+        &self.specials
     }
 
     /// The chat template.
@@ -67,7 +139,58 @@ impl Tokenizer {
     }
 
     /// Copies `tokenizer.json`, `tokenizer_config.json` and `special_tokens_map.json` into a model folder.
-    pub fn copy_files(&self, _to: &Path) -> Result<(), TokenizerError> {
+    pub fn copy_files(&self, to: &Path) -> Result<(), TokenizerError> {
+        for name in [TOKENIZER_FILE, CONFIG_FILE, SPECIALS_FILE] {
+            let from = self.folder.join(name);
+            if name == SPECIALS_FILE && !from.exists() {
+                continue; // Newer Hugging Face folders have none; the config says the same.
+            }
+            std::fs::copy(&from, to.join(name)).map_err(|e| TokenizerError::io(from, e))?;
+        }
         Ok(())
+    }
+
+    /// Appends a text's ids.
+    pub(super) fn encode_into(&self, text: &str, ids: &mut Vec<u32>) {
+        self.pretokenizer.pieces(text, &mut |piece| self.bpe.encode(piece.as_bytes(), ids));
+    }
+
+    /// Cuts text at the special tokens in it: `each` gets the plain text before one and its id, at the end none.
+    pub(super) fn for_each_special(&self, text: &str, each: &mut dyn FnMut(&str, Option<u32>)) {
+        let mut done = 0;
+        for found in self.finder.find_iter(text) {
+            each(&text[done..found.start()], Some(self.specials[found.pattern().as_usize()].1));
+            done = found.end();
+        }
+        each(&text[done..], None);
+    }
+}
+
+/// Encodes many texts with a cache of pieces: the same ids as [`Tokenizer::encode`], some times faster.
+#[derive(Debug)]
+pub struct Encoder<'t> {
+    tokenizer: &'t Tokenizer,
+    pretokenizer: Pretokenizer,
+    cache: BytesMap<Box<[u32]>>,
+}
+
+impl Encoder<'_> {
+    /// Appends a text's ids; a special token's spelling in it is plain text.
+    pub fn encode_into(&mut self, text: &str, ids: &mut Vec<u32>) {
+        let Self { tokenizer, pretokenizer, cache } = self;
+        pretokenizer.pieces(text, &mut |piece| {
+            let bytes = piece.as_bytes();
+            if let Some(id) = tokenizer.bpe.whole(bytes) {
+                ids.push(id);
+            } else if let Some(known) = cache.get(bytes) {
+                ids.extend_from_slice(known);
+            } else {
+                let start = ids.len();
+                tokenizer.bpe.encode(bytes, ids);
+                if cache.len() < CACHED_PIECES {
+                    cache.insert(bytes.into(), ids[start..].into());
+                }
+            }
+        });
     }
 }

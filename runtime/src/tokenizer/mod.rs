@@ -1,11 +1,32 @@
 //! `kind: tokenizer`: byte-level BPE and the chat template, one artifact.
+//!
+//! Byte-pair encoding over bytes: Sennrich et al., Neural Machine Translation of Rare Words with Subword Units (2015,
+//! arXiv:1508.07909), on bytes as in GPT-2. The files are a Hugging Face folder, and the ids are those that the `tokenizers`
+//! library gives for the same files, on any text: the trainer breaks ties as that library does, the splitter reads the same
+//! regexes, the encoder applies the same merges.
+//!
+//! * `pretokenize`: text to pieces by regex; no token crosses a piece.
+//! * `train`: pieces to merges, most frequent pair first, by incremental counts.
+//! * `bpe`: a piece to ids.
+//! * `file`: the Hugging Face files, read and written.
+//! * [`Tokenizer`]: text to ids and back; [`Encoder`] is its bulk form with a cache.
+//! * [`ChatTemplate`]: chats to text and to ids with the mask of what is trained on.
+//! * [`job`] trains, [`encode_job`] encodes a corpus.
+//!
+//! Invariants: `decode(encode(text)) == text` for every text; a special token in the ids comes from the template or from a
+//! caller that asked for it, never from a message's text.
 
+mod bpe;
+mod bytes;
 mod chat;
 mod codec;
 pub mod encode_job;
 mod error;
+mod file;
 pub mod job;
+mod pretokenize;
+mod train;
 
 pub use chat::{ChatTemplate, EncodedChat};
-pub use codec::Tokenizer;
+pub use codec::{Encoder, Tokenizer};
 pub use error::TokenizerError;

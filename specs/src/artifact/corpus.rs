@@ -69,6 +69,9 @@ pub struct CorpusStatistics {
     pub validation: BTreeMap<String, DomainStatistics>,
     /// Units (crates) on the validation side.
     pub validation_units: Vec<String>,
+    /// Sampling weight by domain, as the data step was told; sums to 1.
+    #[serde(default)]
+    pub domain_weights: BTreeMap<String, f64>,
     /// Pairs on the train side.
     pub train_pairs: u64,
     /// Pairs on the validation side.
