@@ -1,1 +1,21 @@
-//! Skeleton.
+//! Networks: each is one file, from its config to its forward pass; tensor names and `config.json` are Hugging Face's.
+//!
+//! Weights are fp32 masters; products run in the [`Precision`](cupola_specs::job::Precision) that a call names. The same seed gives the
+//! same weights on every machine.
+
+mod config;
+mod error;
+mod kv_cache;
+mod layers;
+mod lstm;
+mod network;
+mod parameter;
+mod transformer;
+
+pub use config::{SaveFacts, depth_shape};
+pub use error::ModelError;
+pub use kv_cache::{KvCache, RowSlot};
+pub use lstm::Lstm;
+pub use network::{Network, RowLayout, cross_entropy, token_log_probs};
+pub use parameter::{ParamGroup, Parameter};
+pub use transformer::Transformer;

@@ -1,0 +1,156 @@
+//! The stacked LSTM: the scaling sweep's other family.
+//!
+//! Papers: Hochreiter and Schmidhuber 1997; RMS norm before each layer and a residual around it as in the transformer, so that both families
+//! train by one recipe. No Hugging Face class loads it; tensor names follow `torch.nn.LSTM`.
+//!
+//! Shapes: `B` batch, `T` time, `C` channels, `V` vocab.
+
+use cupola_specs::job::{ModelShape, Precision};
+use tch::{Device, IndexOp, Kind, Tensor};
+
+use super::ParamGroup;
+use super::kv_cache::{KvCache, RowSlot, rows_of, slot_index};
+use super::layers::{linear, product_kind, rms_norm};
+use super::parameter::{Init, Source};
+
+/// The network's weights.
+#[derive(Debug)]
+pub struct Lstm {
+    shape: ModelShape,
+    embedding: Tensor, // [V, C]
+    layers: Vec<Layer>,
+    norm: Tensor, // [C]
+    head: Tensor, // [V, C]
+}
+
+#[derive(Debug)]
+struct Layer {
+    norm: Tensor,   // [C]
+    input: Tensor,  // [4·C, C]
+    hidden: Tensor, // [4·C, C]
+    bias: Tensor,   // [4·C]
+    out: Tensor,    // [C, C]
+}
+
+impl Lstm {
+    /// Builds the network from a source of weights, asked in a fixed order.
+    pub(super) fn build(shape: &ModelShape, vocab_size: i64, source: &mut dyn Source) -> Self {
+        let width = shape.hidden_size as i64;
+        let spread = Init::Uniform((3.0 / width as f64).sqrt());
+        let embedding = source.weight(
+            "embed_tokens.weight",
+            &[vocab_size, width],
+            ParamGroup::Embedding,
+            Init::Normal(0.02),
+        );
+        let layers = (0..shape.num_hidden_layers)
+            .map(|i| {
+                let mut weight = |name: &str, size: &[i64], group, init| {
+                    source.weight(&format!("layers.{i}.{name}"), size, group, init)
+                };
+                Layer {
+                    norm: weight("norm.weight", &[width], ParamGroup::Vector, Init::Constant(1.0)),
+                    input: weight("lstm.weight_ih", &[4 * width, width], ParamGroup::Matrix, spread),
+                    hidden: weight("lstm.weight_hh", &[4 * width, width], ParamGroup::Matrix, spread),
+                    bias: weight("lstm.bias", &[4 * width], ParamGroup::Vector, Init::Constant(0.0)),
+                    out: weight("out_proj.weight", &[width, width], ParamGroup::Matrix, Init::Constant(0.0)),
+                }
+            })
+            .collect();
+        let norm = source.weight("norm.weight", &[width], ParamGroup::Vector, Init::Constant(1.0));
+        let head = if shape.tie_word_embeddings {
+            embedding.shallow_clone()
+        } else {
+            source.weight("lm_head.weight", &[vocab_size, width], ParamGroup::Head, Init::Constant(0.0))
+        };
+        Self { shape: shape.clone(), embedding, layers, norm, head }
+    }
+
+    /// Every size; the attention fields have no meaning here.
+    pub fn shape(&self) -> &ModelShape {
+        &self.shape
+    }
+
+    /// The last hidden state of each position, from a zero state.
+    ///
+    /// # Shapes
+    /// `tokens [B, T]` → `[B, T, C]` in the kind of `precision`.
+    pub fn hidden(&self, tokens: &Tensor, precision: Precision) -> Tensor {
+        let (batch, _) = tokens.size2().unwrap_or_default();
+        let kind = product_kind(precision);
+        let mut x = Tensor::embedding(&self.embedding, tokens, -1, false, false).to_kind(kind); // [B, T, C]
+        for layer in &self.layers {
+            let zero = Tensor::zeros([batch, self.shape.hidden_size as i64], (kind, x.device()));
+            x = layer.advance(&x, (zero.shallow_clone(), zero)).0;
+        }
+        rms_norm(&x, &self.norm, kind)
+    }
+
+    /// The same for tokens that follow what `cache` holds; the states in it move on.
+    ///
+    /// # Shapes
+    /// `tokens [B, T]`, one [`RowSlot`] a row → `[B, T, C]`.
+    pub fn hidden_cached(
+        &self,
+        tokens: &Tensor,
+        cache: &mut KvCache,
+        rows: &[RowSlot],
+        precision: Precision,
+    ) -> Tensor {
+        let (batch, _) = tokens.size2().unwrap_or_default();
+        let (kind, device) = (product_kind(precision), tokens.device());
+        let index = slot_index(rows, device);
+        let slots =
+            Tensor::from_slice(&rows.iter().map(|row| row.slot).collect::<Vec<_>>()).to_device(device);
+        let begun: Vec<f32> = rows.iter().map(|row| if row.start == 0 { 0.0 } else { 1.0 }).collect();
+        let begun = Tensor::from_slice(&begun).to_device(device).to_kind(kind).unsqueeze(1); // [B, 1]
+        let mut x = Tensor::embedding(&self.embedding, tokens, -1, false, false).to_kind(kind); // [B, T, C]
+        for (layer, (h, c)) in self.layers.iter().zip(&mut cache.layers) {
+            let state = |store: &Tensor| rows_of(store, index.as_ref(), batch, 1).view([batch, -1]) * &begun; // [B, C]
+            let (out, (new_h, new_c)) = layer.advance(&x, (state(h), state(c)));
+            for (store, new) in [(h, new_h), (c, new_c)] {
+                let _ = store.index_put_(&[Some(&slots)], &new.unsqueeze(1).unsqueeze(1), false);
+            }
+            x = out;
+        }
+        rms_norm(&x, &self.norm, kind)
+    }
+
+    /// Scores of every token after each position.
+    ///
+    /// # Shapes
+    /// `hidden [.., C]` → `[.., V]` in fp32.
+    pub fn logits(&self, hidden: &Tensor) -> Tensor {
+        linear(hidden, &self.head).to_kind(Kind::Float) // [.., V]
+    }
+
+    /// An empty cache.
+    pub fn new_cache(&self, slots: i64, max_len: i64, precision: Precision) -> KvCache {
+        let size = [slots, 1, 1, self.shape.hidden_size as i64];
+        KvCache::new(self.shape.num_hidden_layers, size, max_len, precision, self.device())
+    }
+
+    fn device(&self) -> Device {
+        self.embedding.device()
+    }
+}
+
+impl Layer {
+    /// `x [B, T, C]` and the state `[B, C]` before it → the residual stream after the layer, and the state after `T` steps.
+    fn advance(&self, x: &Tensor, state: (Tensor, Tensor)) -> (Tensor, (Tensor, Tensor)) {
+        let time = x.size()[1];
+        let kind = x.kind();
+        let gates = linear(&rms_norm(x, &self.norm, kind), &self.input) + self.bias.to_kind(kind); // [B, T, 4·C]
+        let recurrent = self.hidden.to_kind(kind).transpose(0, 1); // [C, 4·C]
+        let (mut h, mut c) = state;
+        let mut outputs = Vec::with_capacity(time as usize);
+        for t in 0..time {
+            let parts = (gates.i((.., t)) + h.matmul(&recurrent)).chunk(4, -1); // input, forget, cell, output: [B, C]
+            c = (&parts[1] + 1.0).sigmoid() * c + parts[0].sigmoid() * parts[2].tanh();
+            h = parts[3].sigmoid() * c.tanh();
+            outputs.push(h.shallow_clone());
+        }
+        let out = x + linear(&Tensor::stack(&outputs, 1), &self.out); // [B, T, C]
+        (out, (h, c))
+    }
+}

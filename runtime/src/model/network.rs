@@ -1,0 +1,383 @@
+//! A network of any family: made from a seed, loaded, saved, run.
+//!
+//! Shapes: `B` batch, `T` time, `C` channels, `V` vocab, `N` positions in all.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use cupola_specs::job::{Family, ModelShape, Precision};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
+use serde_json::{Value, json};
+use tch::{Device, Kind, Tensor};
+
+use super::parameter::{Init, Source};
+use super::{KvCache, Lstm, ModelError, ParamGroup, Parameter, RowSlot, SaveFacts, Transformer, config};
+use crate::job::write_durably;
+
+const CONFIG: &str = "config.json";
+const WEIGHTS: &str = "model.safetensors";
+
+/// How the tokens of a row belong together.
+#[derive(Debug)]
+pub enum RowLayout {
+    /// Each row is one sequence.
+    Causal,
+    /// Rows are packed with sequences that do not see each other; positions restart with each.
+    Documents {
+        /// Number of each token's sequence, `[B, T]`; equal numbers in a row are one sequence.
+        segment: Tensor,
+        /// Position of each token in its sequence, `[B, T]`.
+        position: Tensor,
+    },
+}
+
+impl RowLayout {
+    /// Positions where they are not `0 … T-1` in each row.
+    pub(super) fn positions(&self) -> Option<&Tensor> {
+        match self {
+            Self::Causal => None,
+            Self::Documents { position, .. } => Some(position),
+        }
+    }
+
+    /// The `[B, 1, T, T]` mask of who may see whom, where it is not simply the past.
+    pub(super) fn attention_mask(&self, time: i64) -> Option<Tensor> {
+        match self {
+            Self::Causal => None,
+            Self::Documents { segment, .. } => {
+                let past = Tensor::ones([time, time], (Kind::Bool, segment.device())).tril(0); // [T, T]
+                let same = segment.unsqueeze(2).eq_tensor(&segment.unsqueeze(1)); // [B, T, T]
+                Some(same.logical_and(&past).unsqueeze(1)) // [B, 1, T, T]
+            }
+        }
+    }
+}
+
+/// A network and its named weights.
+#[derive(Debug)]
+pub struct Network {
+    body: Body,
+    parameters: Vec<Parameter>,
+    vocab_size: i64,
+}
+
+#[derive(Debug)]
+enum Body {
+    Transformer(Transformer),
+    Lstm(Lstm),
+}
+
+impl Network {
+    /// A fresh network: the same shape, vocabulary and seed give the same bits.
+    pub fn init(shape: &ModelShape, vocab_size: i64, seed: u64, device: Device) -> Result<Self, ModelError> {
+        let mut make = |name: &str, size: &[i64], init: Init| Ok(init.tensor(name, size, seed, device));
+        Self::assemble(shape, vocab_size, device, &mut make)
+    }
+
+    /// Loads a Hugging Face folder with one `model.safetensors`.
+    pub fn load(folder: &Path, device: Device) -> Result<Self, ModelError> {
+        let path = folder.join(CONFIG);
+        let text = std::fs::read_to_string(&path).map_err(|error| ModelError::io(&path, error))?;
+        let value: Value =
+            serde_json::from_str(&text).map_err(|error| ModelError::format(&path, error.to_string()))?;
+        let (shape, vocab_size) = config::from_json(&path, &value)?;
+        let path = folder.join(WEIGHTS);
+        let bytes = std::fs::read(&path).map_err(|error| ModelError::io(&path, error))?;
+        let file =
+            SafeTensors::deserialize(&bytes).map_err(|error| ModelError::format(&path, error.to_string()))?;
+        let mut unused: HashMap<String, ()> =
+            file.names().into_iter().map(|name| (name.to_owned(), ())).collect();
+        let mut find = |name: &str, size: &[i64], _: Init| {
+            unused.remove(name);
+            let view =
+                file.tensor(name).map_err(|_| ModelError::format(&path, format!("no tensor {name}")))?;
+            read_tensor(&path, name, size, &view, device)
+        };
+        let network = Self::assemble(&shape, vocab_size, device, &mut find)?;
+        match unused.into_keys().min() {
+            Some(name) => {
+                Err(ModelError::format(&path, format!("tensor {name} belongs to no layer of this network")))
+            }
+            None => Ok(network),
+        }
+    }
+
+    /// Writes `config.json`, `model.safetensors` and `generation_config.json`.
+    pub fn save(&self, folder: &Path, facts: &SaveFacts) -> Result<(), ModelError> {
+        let write = |name: &str, bytes: &[u8]| {
+            let path = folder.join(name);
+            write_durably(&path, bytes).map_err(|error| ModelError::format(&path, error.to_string()))
+        };
+        let config = config::to_json(self.shape(), self.vocab_size, facts);
+        let generation = json!({
+            "bos_token_id": facts.bos_token_id,
+            "eos_token_id": facts.stop_token_ids,
+            "pad_token_id": facts.pad_token_id,
+        });
+        write(CONFIG, format!("{config:#}\n").as_bytes())?;
+        write("generation_config.json", format!("{generation:#}\n").as_bytes())?;
+        write(WEIGHTS, &self.to_safetensors()?)
+    }
+
+    /// The weights as a safetensors file, fp32.
+    fn to_safetensors(&self) -> Result<Vec<u8>, ModelError> {
+        let mut buffers = Vec::with_capacity(self.parameters.len());
+        for parameter in &self.parameters {
+            let shape: Vec<usize> = parameter.tensor.size().iter().map(|&size| size as usize).collect();
+            let flat =
+                parameter.tensor.detach().to_device(Device::Cpu).to_kind(Kind::Float).contiguous().view([-1]);
+            let values = Vec::<f32>::try_from(&flat)?;
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            buffers.push((parameter.name.as_str(), shape, bytes));
+        }
+        let broken =
+            |error: safetensors::SafeTensorError| ModelError::format(Path::new(WEIGHTS), error.to_string());
+        let mut views = Vec::with_capacity(buffers.len());
+        for (name, shape, bytes) in &buffers {
+            views.push((*name, TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(broken)?));
+        }
+        serialize(views, Some(HashMap::from([("format".to_owned(), "pt".to_owned())]))).map_err(broken)
+    }
+
+    fn assemble(
+        shape: &ModelShape,
+        vocab_size: i64,
+        device: Device,
+        weight: &mut dyn FnMut(&str, &[i64], Init) -> Result<Tensor, ModelError>,
+    ) -> Result<Self, ModelError> {
+        config::check(shape)?;
+        let mut assembly = Assembly { weight, parameters: Vec::new(), error: None };
+        let body = match shape.family {
+            Family::Transformer => {
+                Body::Transformer(Transformer::build(shape, vocab_size, device, &mut assembly))
+            }
+            Family::Lstm => Body::Lstm(Lstm::build(shape, vocab_size, &mut assembly)),
+        };
+        match assembly.error {
+            Some(error) => Err(error),
+            None => Ok(Self { body, parameters: assembly.parameters, vocab_size }),
+        }
+    }
+
+    /// A copy that no optimiser changes: a reference policy, or the weights that an engine serves.
+    ///
+    /// Its matrices are kept in the kind of `precision`, so that no call has to cast them.
+    pub fn frozen(&self, precision: Precision) -> Result<Self, ModelError> {
+        let kind = super::layers::product_kind(precision);
+        let held: HashMap<&str, &Parameter> = self.parameters.iter().map(|p| (p.name.as_str(), p)).collect();
+        let mut copy = |name: &str, _: &[i64], _: Init| {
+            let found = held.get(name).ok_or_else(|| ModelError::Shape(format!("no tensor {name}")))?;
+            let kind = if found.group == ParamGroup::Vector { Kind::Float } else { kind };
+            Ok(found.tensor.detach().to_kind(kind).copy())
+        };
+        Self::assemble(self.shape(), self.vocab_size, self.device(), &mut copy)
+    }
+
+    /// A copy that trains on its own, with the same fp32 weights.
+    pub fn copy(&self) -> Result<Self, ModelError> {
+        let held: HashMap<&str, &Parameter> = self.parameters.iter().map(|p| (p.name.as_str(), p)).collect();
+        let mut copy = |name: &str, _: &[i64], _: Init| {
+            let found = held.get(name).ok_or_else(|| ModelError::Shape(format!("no tensor {name}")))?;
+            Ok(found.tensor.detach().copy().set_requires_grad(true))
+        };
+        Self::assemble(self.shape(), self.vocab_size, self.device(), &mut copy)
+    }
+
+    /// Named weights in a fixed order.
+    pub fn parameters(&self) -> &[Parameter] {
+        &self.parameters
+    }
+
+    /// Every size.
+    pub fn shape(&self) -> &ModelShape {
+        match &self.body {
+            Body::Transformer(network) => network.shape(),
+            Body::Lstm(network) => network.shape(),
+        }
+    }
+
+    /// Size of the vocabulary.
+    pub fn vocab_size(&self) -> i64 {
+        self.vocab_size
+    }
+
+    /// Where the weights are.
+    pub fn device(&self) -> Device {
+        self.parameters.first().map_or(Device::Cpu, |parameter| parameter.tensor.device())
+    }
+
+    /// Whether rows may be packed with several sequences.
+    pub fn supports_documents(&self) -> bool {
+        matches!(self.body, Body::Transformer(_))
+    }
+
+    /// Parameters without embeddings and head: the `N` of scaling laws.
+    pub fn num_params(&self) -> u64 {
+        self.count(|group| matches!(group, ParamGroup::Matrix | ParamGroup::Vector))
+    }
+
+    /// Parameters in all.
+    pub fn total_params(&self) -> u64 {
+        self.count(|_| true)
+    }
+
+    fn count(&self, counts: impl Fn(ParamGroup) -> bool) -> u64 {
+        self.parameters.iter().filter(|p| counts(p.group)).map(|p| p.tensor.numel() as u64).sum()
+    }
+
+    /// FLOPs of forward and backward for one token: 6 for each weight of a product (head included) and attention's 12·layers·C·T/2.
+    pub fn flops_per_token(&self, context_length: u64) -> f64 {
+        let shape = self.shape();
+        let head = (shape.hidden_size * self.vocab_size as u64) as f64;
+        let products = self.count(|group| group == ParamGroup::Matrix) as f64 + head;
+        let attention = match self.body {
+            Body::Transformer(_) => {
+                6.0 * (shape.num_hidden_layers * shape.hidden_size * context_length) as f64
+            }
+            Body::Lstm(_) => 0.0,
+        };
+        6.0 * products + attention
+    }
+
+    /// The last hidden state of each position.
+    ///
+    /// # Shapes
+    /// `tokens [B, T]` → `[B, T, C]` in the kind of `precision`.
+    pub fn hidden(&self, tokens: &Tensor, layout: &RowLayout, precision: Precision) -> Tensor {
+        match &self.body {
+            Body::Transformer(network) => network.hidden(tokens, layout, precision),
+            Body::Lstm(network) => {
+                assert!(
+                    matches!(layout, RowLayout::Causal),
+                    "an LSTM carries its state across packed sequences"
+                );
+                network.hidden(tokens, precision)
+            }
+        }
+    }
+
+    /// Scores of every token after each position.
+    ///
+    /// # Shapes
+    /// `hidden [.., C]` → `[.., V]` in fp32.
+    pub fn logits(&self, hidden: &Tensor) -> Tensor {
+        match &self.body {
+            Body::Transformer(network) => network.logits(hidden),
+            Body::Lstm(network) => network.logits(hidden),
+        }
+    }
+
+    /// An empty cache of `slots` sequences of up to `max_len` tokens.
+    pub fn new_cache(&self, slots: i64, max_len: i64, precision: Precision) -> KvCache {
+        match &self.body {
+            Body::Transformer(network) => network.new_cache(slots, max_len, precision),
+            Body::Lstm(network) => network.new_cache(slots, max_len, precision),
+        }
+    }
+
+    /// The last hidden states of tokens that follow what the cache holds: the prefill of rows, or one token of many.
+    ///
+    /// # Shapes
+    /// `tokens [B, T]`, one [`RowSlot`] a row → `[B, T, C]`.
+    pub fn hidden_cached(
+        &self,
+        tokens: &Tensor,
+        cache: &mut KvCache,
+        rows: &[RowSlot],
+        precision: Precision,
+    ) -> Tensor {
+        match &self.body {
+            Body::Transformer(network) => network.hidden_cached(tokens, cache, rows, precision),
+            Body::Lstm(network) => network.hidden_cached(tokens, cache, rows, precision),
+        }
+    }
+}
+
+/// Loss of each position against its target, nats.
+///
+/// # Shapes
+/// `tokens [B, T]`, `targets [B, T]` → `[B, T]` in fp32.
+pub fn cross_entropy(
+    network: &Network,
+    tokens: &Tensor,
+    targets: &Tensor,
+    layout: &RowLayout,
+    precision: Precision,
+) -> Tensor {
+    let logits = network.logits(&network.hidden(tokens, layout, precision)); // [B, T, V]
+    let vocab = network.vocab_size();
+    let flat = logits.view([-1, vocab]).cross_entropy_loss::<&Tensor>(
+        &targets.reshape([-1]),
+        None,
+        tch::Reduction::None,
+        -100,
+        0.0,
+    );
+    flat.view_as(targets) // [B, T]
+}
+
+/// Log-probability of each target, nats: the negative of [`cross_entropy`].
+///
+/// # Shapes
+/// `tokens [B, T]`, `targets [B, T]` → `[B, T]` in fp32.
+pub fn token_log_probs(
+    network: &Network,
+    tokens: &Tensor,
+    targets: &Tensor,
+    layout: &RowLayout,
+    precision: Precision,
+) -> Tensor {
+    -cross_entropy(network, tokens, targets, layout, precision)
+}
+
+/// A source that notes each weight's name and keeps the first error.
+struct Assembly<'a> {
+    weight: &'a mut dyn FnMut(&str, &[i64], Init) -> Result<Tensor, ModelError>,
+    parameters: Vec<Parameter>,
+    error: Option<ModelError>,
+}
+
+impl Source for Assembly<'_> {
+    fn weight(&mut self, name: &str, shape: &[i64], group: ParamGroup, init: Init) -> Tensor {
+        match (self.weight)(name, shape, init) {
+            Ok(tensor) => {
+                self.parameters.push(Parameter {
+                    name: name.to_owned(),
+                    tensor: tensor.shallow_clone(),
+                    group,
+                });
+                tensor
+            }
+            Err(error) => {
+                self.error.get_or_insert(error);
+                Tensor::zeros(shape, (Kind::Float, Device::Cpu))
+            }
+        }
+    }
+}
+
+fn read_tensor(
+    path: &Path,
+    name: &str,
+    size: &[i64],
+    view: &TensorView,
+    device: Device,
+) -> Result<Tensor, ModelError> {
+    let got: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
+    if got != size {
+        return Err(ModelError::format(path, format!("tensor {name}: expected shape {size:?}, got {got:?}")));
+    }
+    let kind = match view.dtype() {
+        Dtype::F32 => Kind::Float,
+        Dtype::F16 => Kind::Half,
+        Dtype::BF16 => Kind::BFloat16,
+        other => {
+            return Err(ModelError::format(
+                path,
+                format!("tensor {name}: expected F32, F16 or BF16, got {other:?}"),
+            ));
+        }
+    };
+    let tensor = Tensor::f_from_data_size(view.data(), size, kind)?;
+    Ok(tensor.to_kind(Kind::Float).to_device(device).set_requires_grad(true))
+}
