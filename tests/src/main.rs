@@ -1,2 +1,6 @@
-//! Skeleton.
-fn main() {}
+//! End-to-end tests: the real binaries, a real corpus, every job kind.
+
+mod boundaries;
+mod kills;
+mod peers;
+mod whole_way;
