@@ -1,0 +1,123 @@
+//! Errors of the scaling room.
+
+use std::path::PathBuf;
+
+use cupola_specs::contract::ErrorClass;
+use cupola_specs::job::{Family, FitMethod};
+
+use crate::job::{JobError, StepError};
+
+/// An error of a sweep, a fit or a forecast.
+#[derive(Debug, thiserror::Error)]
+pub enum ScalingError {
+    /// The frame failed.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// A file could not be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file is not what it should be.
+    #[error("{path}: {message}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A parameter makes no sense.
+    #[error("{field}: expected {expected}, got {got}")]
+    Parameter {
+        /// The field.
+        field: String,
+        /// What is right.
+        expected: String,
+        /// What it is.
+        got: String,
+    },
+    /// A law says nothing about a family.
+    #[error("the law has no fit of family {family:?} that forecasts a loss; it has {got}")]
+    NoFit {
+        /// The family asked for.
+        family: Family,
+        /// The fits there are.
+        got: String,
+    },
+    /// No method could be fitted to a family.
+    #[error("family {family:?}: {num_points} usable runs are too few for any of {methods:?}: {reason}")]
+    TooFewRuns {
+        /// The family.
+        family: Family,
+        /// Usable runs.
+        num_points: usize,
+        /// The methods tried.
+        methods: Vec<FitMethod>,
+        /// What each lacked.
+        reason: String,
+    },
+    /// A run's loss is not a number.
+    #[error("run of {params} parameters and {tokens} tokens: its validation loss is {loss}")]
+    Diverged {
+        /// Parameters of the run.
+        params: u64,
+        /// Tokens of the run.
+        tokens: u64,
+        /// What was measured.
+        loss: f64,
+    },
+    /// A plot could not be drawn.
+    #[error("plot {path}: {message}")]
+    Plot {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        message: String,
+    },
+}
+
+impl ScalingError {
+    /// Wraps an I/O error with its path.
+    pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Self::Io { path: path.into(), source }
+    }
+}
+
+impl StepError for ScalingError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Job(error) => error.class(),
+            Self::Io { .. } => ErrorClass::Transient,
+            Self::Parse { .. } | Self::Plot { .. } => ErrorClass::Bug,
+            Self::Parameter { .. } | Self::NoFit { .. } | Self::TooFewRuns { .. } | Self::Diverged { .. } => {
+                ErrorClass::User
+            }
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Job(error) => error.code(),
+            Self::Io { .. } => "io",
+            Self::Parse { .. } => "bad_file",
+            Self::Parameter { .. } => "bad_parameter",
+            Self::NoFit { .. } => "no_fit",
+            Self::TooFewRuns { .. } => "too_few_runs",
+            Self::Diverged { .. } => "diverged",
+            Self::Plot { .. } => "plot",
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::Job(error) => error.hint(),
+            Self::NoFit { .. } => "add the family to the scaling job's `families`".into(),
+            Self::TooFewRuns { .. } => "add depths or token budgets to the scaling job's `grid`".into(),
+            Self::Diverged { .. } => "lower the grid's `lr`".into(),
+            _ => String::new(),
+        }
+    }
+}
