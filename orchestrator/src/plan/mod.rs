@@ -1,1 +1,29 @@
-//! Skeleton.
+//! The plan: a resolved spec lowered to a graph of steps, each with its identity and with what is to be done about it.
+//!
+//! ```text
+//! ResolvedSpec ─lower─▶ steps ─build─▶ Plan (order, files, fingerprints) ─decide─▶ cached | run | resume, and why
+//! ```
+//! Lowering and deciding are pure. Building reads the local source files, whose content is part of a step's identity.
+
+mod error;
+mod step;
+
+mod lower;
+mod sources;
+
+mod external;
+mod fingerprint;
+mod graph;
+
+mod decide;
+mod render;
+
+pub use decide::{Action, Decision, Reason, compare, decide};
+pub use error::PlanError;
+pub use external::{absolute, external_kind, folder_hash};
+pub use fingerprint::{fingerprint, hashed_params, sources_by_label};
+pub use graph::Plan;
+pub use lower::{lower, result_step};
+pub use render::{PlanCounts, plan_json, render_plan};
+pub use sources::{FileHashes, collect_files};
+pub use step::{Input, Machine, PlannedStep, Step, StepSettings};

@@ -1,0 +1,90 @@
+//! What keeps a spec from becoming a plan.
+
+use std::path::PathBuf;
+
+use cupola_specs::contract::ErrorClass;
+
+/// What keeps a spec from becoming a plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// A reference leads nowhere.
+    #[error("step `{step}` reads `{reference}`, which no job of the spec gives")]
+    Reference {
+        /// The step.
+        step: String,
+        /// The reference.
+        reference: String,
+    },
+    /// Steps wait for each other.
+    #[error("these steps wait for each other: {0}")]
+    Cycle(String),
+    /// A file pattern is no glob.
+    #[error("`{pattern}` is not a file pattern: {problem}")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// Why.
+        problem: String,
+    },
+    /// A file pattern matches nothing.
+    #[error("no file matches `{pattern}` ({label})")]
+    NoFile {
+        /// The pattern.
+        pattern: String,
+        /// Whose it is.
+        label: String,
+    },
+    /// A source file or folder can't be read.
+    #[error("{path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A path that can't be written into a job file.
+    #[error("{path}: the path is not valid UTF-8")]
+    PathEncoding {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A folder that is given as an artifact and is none.
+    #[error("{path}: {problem}")]
+    Artifact {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A job that the command line names.
+    #[error("there is no job `{name}`; the spec has {known}")]
+    UnknownJob {
+        /// As given.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// Parameters could not be written as JSON.
+    #[error("could not encode parameters: {0}")]
+    Encode(#[from] serde_json::Error),
+}
+
+impl PlanError {
+    /// What to do about it.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Encode(_) => ErrorClass::Bug,
+            _ => ErrorClass::User,
+        }
+    }
+
+    /// What the user can do.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::NoFile { .. } => "patterns are relative to the spec's folder; `**` goes through folders",
+            Self::Unreadable { .. } => "check that it exists and that you may read it",
+            Self::Artifact { .. } => "give a folder that `cupola export` or `cupola run --out` wrote, or a Hugging Face model",
+            _ => "",
+        }
+    }
+}

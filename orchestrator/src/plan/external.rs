@@ -1,0 +1,49 @@
+//! Artifacts from outside: exported folders and Hugging Face models, identified by their content.
+
+use std::path::{Path, PathBuf};
+
+use cupola_specs::artifact::{MANIFEST_FILE, Manifest};
+use cupola_specs::spec::SourceGlob;
+
+use super::{FileHashes, PlanError, collect_files};
+
+/// Hash over names and contents of every file of the folder but its manifest.
+pub fn folder_hash(folder: &Path, hashes: &mut FileHashes) -> Result<String, PlanError> {
+    if !folder.is_dir() {
+        let problem = "there is no such folder".to_owned();
+        return Err(PlanError::Artifact { path: folder.to_path_buf(), problem });
+    }
+    let pattern = globset::escape(&folder.to_string_lossy());
+    let glob = SourceGlob { label: String::new(), patterns: vec![format!("{pattern}/**/*")] };
+    let files = collect_files(&[glob], hashes)?;
+    let mut hasher = blake3::Hasher::new_derive_key("cupola external artifact v1");
+    for file in files.iter().filter(|file| file.name != MANIFEST_FILE) {
+        hasher.update(file.name.as_bytes()).update(b"\0").update(file.blake3.as_bytes()).update(b"\n");
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// The kind of an outside artifact: what its manifest says, else what its role asks for.
+pub fn external_kind(folder: &Path, role: &str) -> String {
+    let manifest = std::fs::read(folder.join(MANIFEST_FILE)).ok();
+    let manifest: Option<Manifest> = manifest.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    manifest.map_or_else(|| kind_of_role(role).to_owned(), |manifest| manifest.kind)
+}
+
+/// The folder as a job file names it.
+pub fn absolute(folder: &Path) -> PathBuf {
+    std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf())
+}
+
+fn kind_of_role(role: &str) -> &'static str {
+    match role.split('.').next().unwrap_or(role) {
+        "tokenizer" => "tokenizer",
+        "tokens" => "tokens",
+        "sweep" => "sweep",
+        "law" => "law",
+        "model" | "policy" => "model",
+        "reward_model" => "reward_model",
+        "preferences" => "preferences",
+        _ => "corpus",
+    }
+}
