@@ -1,14 +1,182 @@
 //! `cupola apply`.
 
-use clap::Args;
+use std::fs::File;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
+use clap::Args;
+use cupola_specs::spec::{ArtifactRef, ResolvedSpec};
+
+use super::load::{SelectArgs, SpecArgs, decide_now, prepare};
+use super::tables::step_table;
 use super::{CliError, Global, Outcome};
+use crate::executor::LocalExecutor;
+use crate::plan::{PlanCounts, result_step};
+use crate::report::{ReportOptions, write_run_report};
+use crate::run::{Applied, DriveEnd, Signals, Slots, SystemClock, apply, is_users_fault, save_spec};
+use crate::state::{RunState, RunView, State, now_millis};
+use crate::watch::{Display, DisplayMode};
 
 /// Arguments of `cupola apply`.
 #[derive(Debug, Args)]
-pub struct ApplyArgs {}
+pub struct ApplyArgs {
+    /// Which spec.
+    #[command(flatten)]
+    pub spec: SpecArgs,
+    /// Which jobs.
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// Where steps run.
+    #[arg(long, value_name = "EXECUTOR", default_value = "local", value_parser = ["local"])]
+    pub on: String,
+    /// Gives the terminal back at once; the run goes on.
+    #[arg(long)]
+    pub detach: bool,
+    /// Set by `--detach` on the process that goes on.
+    #[arg(long, hide = true)]
+    pub background: bool,
+}
 
 /// Runs what a spec asks for and is not there yet.
-pub(super) fn run(_args: &ApplyArgs, _global: &Global) -> Result<Outcome, CliError> {
-    Err(CliError::NotYet("apply"))
+pub(super) fn run(args: &ApplyArgs, global: &Global) -> Result<Outcome, CliError> {
+    if args.detach {
+        return detach(args, global);
+    }
+    if args.background {
+        // Fails only where this process leads a session already.
+        let _ = rustix::process::setsid();
+    }
+    let prepared = prepare(global, &args.spec, &args.select)?;
+    let applied = carry_out(&prepared, global)?;
+    finish(&prepared.spec, &applied, global)
+}
+
+fn carry_out(prepared: &super::load::Prepared, global: &Global) -> Result<Applied, CliError> {
+    let dir = global.state_dir();
+    let mut state = State::open(&dir, "apply")?;
+    // Decided again under the lock: what was read before it may have changed.
+    let decisions = decide_now(&prepared.plan, &prepared.spec, state.projection(), global)?;
+    let signals = Signals::listen();
+    let counts = PlanCounts::of(&decisions);
+    let slots = Slots { cores: prepared.machine.cores, devices: prepared.machine.devices };
+    let executor = if counts.cached == decisions.len() {
+        LocalExecutor::new("cupola".into(), "cupola-worker".into())
+    } else {
+        LocalExecutor::of_this_program()?
+    };
+    let mut display = Display::new(DisplayMode::detect(global.json));
+    let mut show = |run: &RunView, now: i64| display.update(run, now);
+    let applied = apply(&mut state, &prepared.plan, &decisions, (executor, SystemClock), (&signals, slots, &mut show))?;
+    display.finish(&applied.run, now_millis());
+    if applied.end.is_some() {
+        save_spec(&state, &applied.run.id, &prepared.spec)?;
+    }
+    Ok(applied)
+}
+
+fn finish(spec: &ResolvedSpec, applied: &Applied, global: &Global) -> Result<Outcome, CliError> {
+    let run = &applied.run;
+    let folder = global.state_dir().run(&run.id);
+    let report = folder.join("report.html");
+    let nothing_ran = applied.end.is_none();
+    let mut headlines = Vec::new();
+    if !(nothing_ran && report.exists()) {
+        let options =
+            ReportOptions { usd_per_device_hour: spec.budget.usd_per_device_hour, now_millis: now_millis() };
+        let files = write_run_report(run, &options, &folder)?;
+        headlines = files.headlines.iter().map(crate::report::Headline::line).collect();
+    }
+    if global.json {
+        println!("{:#}", serde_json::json!({ "run": run, "ran": !nothing_ran, "report": report }));
+        return outcome_of(applied);
+    }
+    if nothing_ran {
+        println!("nothing to do: all {} steps are cached (run {})", run.steps.len(), run.id);
+    } else {
+        println!("\n{}", step_table(run, now_millis()));
+        for line in headlines {
+            println!("{line}");
+        }
+        println!("\nrun {}: {}", run.id, run.state.as_str());
+    }
+    println!("report: {}", display_path(&report));
+    if run.state == RunState::Succeeded {
+        if let Some(model) = spec.serve.as_ref().and_then(|serve| chat_name(spec, &serve.model)) {
+            println!("chat:   cupola chat {model}    or    cupola serve {model}");
+        }
+    } else if applied.end == Some(DriveEnd::Detached) {
+        println!("workers go on; `cupola apply {}` follows them again", spec.file.display());
+    }
+    outcome_of(applied)
+}
+
+fn outcome_of(applied: &Applied) -> Result<Outcome, CliError> {
+    match applied.end {
+        None | Some(DriveEnd::Ended(RunState::Succeeded)) => Ok(Outcome::Done),
+        Some(DriveEnd::Ended(RunState::Interrupted | RunState::Cancelled) | DriveEnd::Detached) => {
+            Ok(Outcome::Interrupted)
+        }
+        Some(DriveEnd::Ended(_)) => {
+            for step in &applied.run.steps {
+                if let Some(error) = &step.error {
+                    eprintln!("error: {}: {} ({})", step.name, error.message, error.code);
+                    if !error.hint.is_empty() {
+                        eprintln!("hint: {}", error.hint);
+                    }
+                }
+            }
+            if is_users_fault(&applied.run) {
+                return Err(CliError::input("a step can't work with this input", "see the errors above"));
+            }
+            Ok(Outcome::Failed)
+        }
+    }
+}
+
+fn chat_name(spec: &ResolvedSpec, model: &ArtifactRef) -> Option<String> {
+    match model {
+        ArtifactRef::Job(reference) => result_step(spec, reference).map(|_| reference.job.clone()),
+        ArtifactRef::Path(path) => Some(path.display().to_string()),
+    }
+}
+
+/// A path as people type it: below the current folder where it is.
+pub(super) fn display_path(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(&here).unwrap_or(path).display().to_string()
+}
+
+/// Starts the same command in a session of its own, with its output in a file.
+fn detach(args: &ApplyArgs, global: &Global) -> Result<Outcome, CliError> {
+    // Mistakes of the user are said here, where they are seen.
+    prepare(global, &args.spec, &args.select)?;
+    let dir = global.state_dir();
+    if let Some(holder) = crate::state::holder(&dir) {
+        return Err(crate::state::StateError::Locked {
+            path: dir.root().to_path_buf(),
+            pid: holder.pid,
+            host: holder.host,
+        }
+        .into());
+    }
+    let io = |path: &Path| {
+        let path = path.to_path_buf();
+        move |source| CliError::Io { path, source }
+    };
+    std::fs::create_dir_all(dir.root()).map_err(io(dir.root()))?;
+    let log = dir.root().join("apply.log");
+    let output = File::create(&log).map_err(io(&log))?;
+    let errors = output.try_clone().map_err(io(&log))?;
+    let program = std::env::current_exe().map_err(io(Path::new("/proc/self/exe")))?;
+    let arguments = std::env::args_os().skip(1).filter(|argument| argument != "--detach");
+    let child = Command::new(program)
+        .args(arguments)
+        .arg("--background")
+        .stdin(Stdio::null())
+        .stdout(output)
+        .stderr(errors)
+        .spawn()
+        .map_err(io(&log))?;
+    println!("running as process {}; follow it with `cupola watch`, its output is in {}", child.id(), log.display());
+    Ok(Outcome::Done)
 }

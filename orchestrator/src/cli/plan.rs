@@ -2,13 +2,33 @@
 
 use clap::Args;
 
+use super::load::{SelectArgs, SpecArgs, prepare};
 use super::{CliError, Global, Outcome};
+use crate::plan::{plan_json, render_plan};
 
 /// Arguments of `cupola plan`.
 #[derive(Debug, Args)]
-pub struct PlanArgs {}
+pub struct PlanArgs {
+    /// Which spec.
+    #[command(flatten)]
+    pub spec: SpecArgs,
+    /// Which jobs.
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// Prints the graph in DOT instead.
+    #[arg(long)]
+    pub dot: bool,
+}
 
 /// Shows what `apply` would run, what is cached, and why.
-pub(super) fn run(_args: &PlanArgs, _global: &Global) -> Result<Outcome, CliError> {
-    Err(CliError::NotYet("plan"))
+pub(super) fn run(args: &PlanArgs, global: &Global) -> Result<Outcome, CliError> {
+    let prepared = prepare(global, &args.spec, &args.select)?;
+    if args.dot {
+        print!("{}", prepared.plan.to_dot());
+    } else if global.json {
+        println!("{:#}", plan_json(&prepared.plan, &prepared.decisions));
+    } else {
+        print!("{}", render_plan(&prepared.plan, &prepared.decisions));
+    }
+    Ok(Outcome::Done)
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{CliError, Global, Outcome};
+use crate::executor::run_shim;
 
 /// Arguments of `cupola shim`.
 #[derive(Debug, Args)]
@@ -17,6 +18,7 @@ pub struct ShimArgs {
 }
 
 /// Starts the worker, beats while it lives and writes down how it ended.
-pub(super) fn run(_args: &ShimArgs, _global: &Global) -> Result<Outcome, CliError> {
-    Err(CliError::NotYet("shim"))
+pub(super) fn run(args: &ShimArgs, _global: &Global) -> Result<Outcome, CliError> {
+    run_shim(&args.attempt, &args.worker)?;
+    Ok(Outcome::Done)
 }

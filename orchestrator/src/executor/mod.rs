@@ -1,1 +1,16 @@
-//! Skeleton.
+//! Executors: where attempts run. One trait, four verbs.
+//!
+//! An attempt is known by its token and its folder. Everything that an executor says comes from files in that folder and from the
+//! process table, so that an orchestrator which was restarted sees what its predecessor saw.
+
+mod error;
+mod local;
+mod process;
+mod shim;
+mod types;
+
+pub use error::ExecutorError;
+pub use local::LocalExecutor;
+pub use process::{ProcessId, find_by_argument, is_alive};
+pub use shim::run_shim;
+pub use types::{AttemptRef, Executor, Observation};

@@ -1,1 +1,27 @@
-//! Skeleton.
+//! Runs: the scheduler decides, the driver acts, the journal remembers.
+//!
+//! The [`Scheduler`] is a pure state machine; the [`Driver`] stands between it and the world, over the traits [`Clock`] and
+//! [`crate::executor::Executor`]. Promises: an acknowledged transition is never lost; a step's result is committed at most once; a step
+//! is started again only after its attempt ended or is proven dead. Exactly-once execution is not promised: an attempt whose machine
+//! died runs again from its newest checkpoint.
+
+mod backoff;
+mod clock;
+mod error;
+mod signals;
+
+mod control;
+mod scheduler;
+
+mod attempt;
+mod driver;
+
+mod apply;
+
+pub use apply::{Applied, apply, save_spec};
+pub use clock::{Clock, SystemClock};
+pub use control::{ControlRequest, ControlVerb, leave_request};
+pub use driver::{DriveEnd, Driver, is_users_fault};
+pub use error::RunError;
+pub use scheduler::{Command, End, Happening, Node, Request, Scheduler, Slots};
+pub use signals::Signals;

@@ -1,0 +1,123 @@
+//! From the command line to a spec, and on to a plan with decisions.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use cupola_specs::contract::ErrorClass;
+use cupola_specs::spec::{Diagnostics, ProcessEnvironment, ResolvedSpec};
+
+use super::{CliError, Global};
+use crate::plan::{Decision, FileHashes, Machine, Plan, PlanError, decide, lower};
+use crate::state::{Projection, read_state};
+use crate::store::Store;
+
+/// Which spec, and what of it is overridden.
+#[derive(Debug, Clone, Args)]
+pub struct SpecArgs {
+    /// The spec file.
+    pub spec: PathBuf,
+    /// Overrides a value: `--set vars.depth=6`, `--set jobs.base.tokens=2M`.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub overrides: Vec<(String, String)>,
+}
+
+/// Which jobs of a spec.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SelectArgs {
+    /// Only these jobs, with what they need.
+    #[arg(long, value_name = "JOB")]
+    pub only: Vec<String>,
+    /// These jobs and all that needs them.
+    #[arg(long, value_name = "JOB", conflicts_with = "only")]
+    pub from: Vec<String>,
+}
+
+/// A spec with its plan and what is to be done.
+pub(super) struct Prepared {
+    pub(super) spec: ResolvedSpec,
+    pub(super) plan: Plan,
+    pub(super) decisions: Vec<Decision>,
+    pub(super) machine: Machine,
+}
+
+/// Loads a spec, or gives every error in it.
+pub fn load_spec(path: &Path, overrides: &[(String, String)], json: bool) -> Result<ResolvedSpec, CliError> {
+    cupola_specs::spec::load(path, overrides, &ProcessEnvironment).map_err(|errors| diagnostics(&errors, json))
+}
+
+/// Diagnostics as the command's error.
+pub(super) fn diagnostics(errors: &Diagnostics, json: bool) -> CliError {
+    CliError::Diagnostics(if json { errors.to_json().to_string() } else { errors.to_text() })
+}
+
+/// Lowers a spec and decides what is to be done, against state that may be read while an orchestrator runs.
+pub(super) fn prepare(global: &Global, args: &SpecArgs, select: &SelectArgs) -> Result<Prepared, CliError> {
+    let spec = load_spec(&args.spec, &args.overrides, global.json)?;
+    let dir = global.state_dir();
+    let projection = read_state(&dir)?;
+    let machine = Machine::detect();
+    let plan = build_plan(global, &spec, machine)?;
+    let plan = match (select.only.is_empty(), select.from.is_empty()) {
+        (false, _) => plan.select(&select.only, false)?,
+        (true, false) => plan.select(&select.from, true)?,
+        (true, true) => plan,
+    };
+    let decisions = decide_now(&plan, &spec, &projection, global)?;
+    Ok(Prepared { spec, plan, decisions, machine })
+}
+
+/// The plan of a spec; hashes of source files are remembered in the state folder.
+pub(super) fn build_plan(global: &Global, spec: &ResolvedSpec, machine: Machine) -> Result<Plan, CliError> {
+    let side_file = global.state_dir().file_hashes();
+    let mut hashes = FileHashes::load(&side_file);
+    let steps = lower(spec, machine)?;
+    let plan = Plan::build(&spec.name, &spec.file, steps, &mut hashes)?;
+    if global.state_dir().root().is_dir() {
+        hashes.save(&side_file).map_err(|source| CliError::Io { path: side_file, source })?;
+    }
+    Ok(plan)
+}
+
+/// What is to be done now.
+pub(super) fn decide_now(
+    plan: &Plan,
+    spec: &ResolvedSpec,
+    projection: &Projection,
+    global: &Global,
+) -> Result<Vec<Decision>, PlanError> {
+    let store = Store::new(&global.state_dir());
+    decide(plan, Some(spec), projection, &|kind, fingerprint| store.contains(kind, fingerprint))
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("expected KEY=VALUE, got `{text}`"))?;
+    Ok((key.trim().to_owned(), value.to_owned()))
+}
+
+macro_rules! from_room {
+    ($($error:ty),*) => {$(
+        impl From<$error> for CliError {
+            fn from(error: $error) -> Self {
+                Self::Other { message: error.to_string(), hint: error.hint().to_owned(), class: error.class() }
+            }
+        }
+    )*};
+}
+
+from_room!(
+    PlanError,
+    crate::state::StateError,
+    crate::store::StoreError,
+    crate::run::RunError,
+    crate::report::ReportError
+);
+
+impl From<crate::executor::ExecutorError> for CliError {
+    fn from(error: crate::executor::ExecutorError) -> Self {
+        let class = match error {
+            crate::executor::ExecutorError::NoWorker { .. } => ErrorClass::User,
+            _ => ErrorClass::Transient,
+        };
+        Self::Other { message: error.to_string(), hint: error.hint().to_owned(), class }
+    }
+}

@@ -1,0 +1,213 @@
+//! Applying a plan: making or continuing a run, taking over what an earlier orchestrator left, and driving it.
+
+use cupola_specs::spec::ResolvedSpec;
+
+use super::{Clock, DriveEnd, Driver, RunError, Signals, Slots};
+use crate::executor::{AttemptRef, Executor, Observation};
+use crate::plan::{Action, Decision, Plan, hashed_params};
+use crate::state::{
+    AttemptOutcome, CommittedArtifact, Fact, PlannedStep, RunState, RunView, State, StateError, load_run,
+};
+use crate::store::Store;
+
+/// How long workers that nobody needs may take to stop before they are ended.
+const GRACE_MILLIS: i64 = 60_000;
+
+/// How applying a plan ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Applied {
+    /// The run as it stands, with curves.
+    pub run: RunView,
+    /// How driving it ended; none where there was nothing to do.
+    pub end: Option<DriveEnd>,
+}
+
+/// Makes a run of the plan, or goes on with the newest one of the same plan that has not ended, and drives it. `decisions` are of this
+/// plan. Nothing is recorded where every step is cached and a run of the plan succeeded before.
+pub fn apply<E: Executor, C: Clock>(
+    state: &mut State,
+    plan: &Plan,
+    decisions: &[Decision],
+    (mut executor, mut clock): (E, C),
+    control: (&Signals, Slots, &mut dyn FnMut(&RunView, i64)),
+) -> Result<Applied, RunError> {
+    let (signals, slots, show) = control;
+    let hash = plan.hash();
+    adopt_stored(state, plan)?;
+    let all_cached = decisions.iter().all(|decision| decision.action == Action::Cached);
+    let latest = state.projection().latest_run(Some(&plan.spec_name));
+    if let Some(done) = latest.filter(|run| all_cached && run.plan_hash == hash && run.state == RunState::Succeeded) {
+        let id = done.id.clone();
+        if let Some(run) = load_run(state.projection(), Some(&id))? {
+            return Ok(Applied { run, end: None });
+        }
+    }
+    let run = open_run(state, plan, decisions, &hash)?;
+    stop_orphans(state, plan, &mut executor, &mut clock)?;
+    let end = Driver::new(state, plan, &run, slots, (executor, clock))?.drive(signals, show)?;
+    let view = load_run(state.projection(), Some(&run))?;
+    let run = view.ok_or_else(|| StateError::Database {
+        path: state.dir().database(),
+        problem: format!("run {run} is not in the projection"),
+    })?;
+    Ok(Applied { run, end: Some(end) })
+}
+
+/// Saves the spec's resolved form beside the run, for `diff`, `describe` and people.
+pub fn save_spec(state: &State, run: &str, spec: &ResolvedSpec) -> Result<(), StateError> {
+    let folder = state.dir().run(run);
+    std::fs::create_dir_all(&folder).map_err(StateError::io(&folder))?;
+    let path = folder.join("spec.json");
+    std::fs::write(&path, serde_json::to_vec_pretty(spec)?).map_err(StateError::io(&path))
+}
+
+/// Records artifacts of the plan that are in the store and not in the journal: a commit whose outcome a crash cut off.
+fn adopt_stored(state: &mut State, plan: &Plan) -> Result<(), RunError> {
+    let store = Store::new(state.dir());
+    let mut facts = Vec::new();
+    for planned in &plan.steps {
+        let kind = planned.step.kind().artifact_kind();
+        if state.projection().artifacts().contains_key(&planned.fingerprint) {
+            continue;
+        }
+        if let Some(stored) = store.get(kind, &planned.fingerprint)? {
+            facts.push(Fact::ArtifactCommitted(Box::new(CommittedArtifact {
+                run: stored.manifest.run.clone(),
+                step: stored.manifest.step.clone(),
+                token: String::new(),
+                fingerprint: planned.fingerprint.clone(),
+                kind: kind.to_owned(),
+                path: std::path::Path::new("store").join(kind).join(&planned.fingerprint),
+                size_bytes: stored.size_bytes(),
+                summary: stored.manifest.summary,
+            })));
+        }
+    }
+    if !facts.is_empty() {
+        state.record(facts)?;
+    }
+    Ok(())
+}
+
+/// The run to drive: the newest of this plan that has not ended, or a new one. Other runs that have not ended are interrupted.
+fn open_run(state: &mut State, plan: &Plan, decisions: &[Decision], hash: &str) -> Result<String, RunError> {
+    let mut facts = Vec::new();
+    let mut same = None;
+    for run in state.projection().runs() {
+        if run.state.is_final() {
+            continue;
+        }
+        if run.plan_hash == hash && run.spec_name == plan.spec_name {
+            same = Some(run.id.clone());
+        } else if run.state != RunState::Interrupted {
+            facts.push(Fact::RunMoved { run: run.id.clone(), state: RunState::Interrupted });
+        }
+    }
+    let run = if let Some(run) = same {
+        facts.push(Fact::RunMoved { run: run.clone(), state: RunState::Running });
+        facts.extend(reopened_steps(state, &run, decisions));
+        run
+    } else {
+        let run = format!("{}-{}", plan.spec_name, state.projection().runs().len() + 1);
+        facts.push(Fact::RunCreated {
+            run: run.clone(),
+            spec_name: plan.spec_name.clone(),
+            spec_path: plan.spec_path.clone(),
+            plan_hash: hash.to_owned(),
+        });
+        facts.extend(planned_facts(&run, plan, decisions)?);
+        run
+    };
+    state.record(facts)?;
+    Ok(run)
+}
+
+/// Steps of a continued run that may run again, or whose artifact has come into the store or gone from it.
+fn reopened_steps(state: &State, run: &str, decisions: &[Decision]) -> Vec<Fact> {
+    use crate::state::{StepMove, StepState};
+    let Some(view) = state.projection().run(run) else { return Vec::new() };
+    let mut facts = Vec::new();
+    for decision in decisions {
+        let Some(step) = view.step(&decision.step) else { continue };
+        let to = match (decision.action == Action::Cached, step.state) {
+            (true, state) if !state.is_done() => StepMove::Cached,
+            (false, state) if state.is_done() => StepMove::Waiting,
+            (false, StepState::Failed | StepState::Blocked | StepState::Cancelled | StepState::Backoff) => {
+                StepMove::Waiting
+            }
+            _ => continue,
+        };
+        facts.push(Fact::StepMoved { run: run.to_owned(), step: step.name.clone(), to });
+    }
+    facts
+}
+
+fn planned_facts(run: &str, plan: &Plan, decisions: &[Decision]) -> Result<Vec<Fact>, RunError> {
+    let mut facts = Vec::new();
+    for (planned, decision) in plan.steps.iter().zip(decisions) {
+        let kind = planned.step.kind();
+        facts.push(Fact::StepPlanned(Box::new(PlannedStep {
+            run: run.to_owned(),
+            name: planned.step.name.clone(),
+            job: planned.step.job.clone(),
+            kind,
+            fingerprint: planned.fingerprint.clone(),
+            code_version: kind.code_version(),
+            params: hashed_params(&planned.step.params)?,
+            inputs: planned.inputs.clone(),
+            needs: planned.step.needs(),
+            sources: planned.sources.clone(),
+            seed: planned.step.seed,
+            cores: planned.step.settings.cores,
+            cached: decision.action == Action::Cached,
+            reason: decision.why(),
+        })));
+    }
+    Ok(facts)
+}
+
+/// Workers of earlier runs that this plan has no use for are asked to checkpoint and stop: their slots are needed.
+fn stop_orphans<E: Executor, C: Clock>(
+    state: &mut State,
+    plan: &Plan,
+    executor: &mut E,
+    clock: &mut C,
+) -> Result<(), RunError> {
+    for (run, step, attempt) in open_attempts(state, plan) {
+        std::fs::create_dir_all(&attempt.dir).map_err(StateError::io(&attempt.dir))?;
+        let asked = clock.now_millis();
+        executor.cancel(&attempt, false)?;
+        let mut forced = false;
+        while !matches!(executor.observe(&attempt)?, Observation::Exited(_) | Observation::Dead { .. }) {
+            if !forced && clock.now_millis() - asked > GRACE_MILLIS {
+                executor.cancel(&attempt, true)?;
+                forced = true;
+            }
+            clock.sleep(50);
+        }
+        let outcome = AttemptOutcome::Cancelled;
+        let token = attempt.token.clone();
+        state.record(vec![Fact::AttemptEnded { run, step, token, outcome, peak_rss_bytes: 0, cpu_millis: 0 }])?;
+    }
+    Ok(())
+}
+
+/// Attempts without an end whose step the plan does not have: run, step, attempt.
+fn open_attempts(state: &State, plan: &Plan) -> Vec<(String, String, AttemptRef)> {
+    let mut found: Vec<(String, String, AttemptRef)> = Vec::new();
+    for run in state.projection().runs() {
+        for step in &run.steps {
+            if plan.steps.iter().any(|planned| planned.fingerprint == step.fingerprint) {
+                continue;
+            }
+            for attempt in state.projection().attempts(&step.fingerprint) {
+                let known = found.iter().any(|(_, _, other)| other.token == attempt.token && other.dir == attempt.dir);
+                if attempt.ended_millis.is_none() && !known {
+                    let attempt = AttemptRef { token: attempt.token.clone(), dir: attempt.dir.clone() };
+                    found.push((run.id.clone(), step.name.clone(), attempt));
+                }
+            }
+        }
+    }
+    found
+}

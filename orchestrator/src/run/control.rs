@@ -1,0 +1,71 @@
+//! Requests of other processes to the one that drives a run: one small file each, taken in order, gone when it was carried out.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::state::{StateDir, StateError, now_millis};
+
+/// What another process asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlRequest {
+    /// What to do.
+    pub verb: ControlVerb,
+    /// The run; the newest where none is named.
+    pub run: Option<String>,
+    /// One step or job of it; all where none is named.
+    pub step: Option<String>,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ControlVerb {
+    /// Checkpoint and stop for good.
+    Cancel,
+    /// Checkpoint and stop until resumed.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Run failed steps again.
+    Retry,
+}
+
+impl ControlVerb {
+    /// The verb's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cancel => "cancel",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Retry => "retry",
+        }
+    }
+}
+
+/// Leaves a request for the process that holds the folder; gives the file that is gone once it was taken.
+pub fn leave_request(dir: &StateDir, request: &ControlRequest) -> Result<PathBuf, StateError> {
+    let folder = dir.control();
+    std::fs::create_dir_all(&folder).map_err(StateError::io(&folder))?;
+    let mut draft = tempfile::NamedTempFile::new_in(&folder).map_err(StateError::io(&folder))?;
+    draft.write_all(&serde_json::to_vec(request)?).map_err(StateError::io(&folder))?;
+    let path = folder.join(format!("{}-{}.json", now_millis(), std::process::id()));
+    draft.persist(&path).map_err(|error| StateError::Io { path: path.clone(), source: error.error })?;
+    Ok(path)
+}
+
+/// Takes the requests that were left, oldest first; one that can't be read is dropped.
+pub(super) fn take_requests(folder: &Path) -> Vec<ControlRequest> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    paths.sort();
+    let mut requests = Vec::new();
+    for path in paths {
+        let bytes = std::fs::read(&path).unwrap_or_default();
+        let _ = std::fs::remove_file(&path);
+        requests.extend(serde_json::from_slice::<ControlRequest>(&bytes).ok());
+    }
+    requests
+}

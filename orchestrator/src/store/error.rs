@@ -1,0 +1,65 @@
+//! What goes wrong with artifacts.
+
+use std::path::{Path, PathBuf};
+
+use cupola_specs::contract::ErrorClass;
+
+/// What goes wrong with artifacts.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A file could not be read, written or moved.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A worker said that it finished and left nothing.
+    #[error("{path}: the worker finished and left an empty folder")]
+    Empty {
+        /// The staging folder.
+        path: PathBuf,
+    },
+    /// A manifest can't be read.
+    #[error("{path}: {problem}")]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
+}
+
+impl StoreError {
+    /// Turns an I/O error at `path` into this.
+    pub fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
+        move |source| Self::Io { path: path.to_path_buf(), source }
+    }
+
+    /// What to do about it.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Io { .. } => ErrorClass::Transient,
+            Self::Empty { .. } | Self::Manifest { .. } => ErrorClass::Bug,
+        }
+    }
+
+    /// A stable short name.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Io { .. } => "store_io",
+            Self::Empty { .. } => "empty_output",
+            Self::Manifest { .. } => "bad_manifest",
+        }
+    }
+
+    /// What the user can do.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Io { .. } => "check the folder's permissions and the free space of its disk",
+            Self::Empty { .. } => "see the step's stderr.log with `cupola logs`",
+            Self::Manifest { .. } => "`cupola doctor` says which artifacts are damaged",
+        }
+    }
+}
