@@ -66,7 +66,8 @@ fn carry_out(prepared: &super::load::Prepared, global: &Global) -> Result<Applie
     };
     let mut display = Display::new(DisplayMode::detect(global.json));
     let mut show = |run: &RunView, now: i64| display.update(run, now);
-    let applied = apply(&mut state, &prepared.plan, &decisions, (executor, SystemClock), (&signals, slots, &mut show))?;
+    let applied =
+        apply(&mut state, &prepared.plan, &decisions, (executor, SystemClock), (&signals, slots, &mut show))?;
     display.finish(&applied.run, now_millis());
     if applied.end.is_some() {
         save_spec(&state, &applied.run.id, &prepared.spec)?;
@@ -177,6 +178,10 @@ fn detach(args: &ApplyArgs, global: &Global) -> Result<Outcome, CliError> {
         .stderr(errors)
         .spawn()
         .map_err(io(&log))?;
-    println!("running as process {}; follow it with `cupola watch`, its output is in {}", child.id(), log.display());
+    println!(
+        "running as process {}; follow it with `cupola watch`, its output is in {}",
+        child.id(),
+        log.display()
+    );
     Ok(Outcome::Done)
 }

@@ -41,8 +41,13 @@ pub(super) struct Prepared {
 }
 
 /// Loads a spec, or gives every error in it.
-pub fn load_spec(path: &Path, overrides: &[(String, String)], json: bool) -> Result<ResolvedSpec, CliError> {
-    cupola_specs::spec::load(path, overrides, &ProcessEnvironment).map_err(|errors| diagnostics(&errors, json))
+pub(super) fn load_spec(
+    path: &Path,
+    overrides: &[(String, String)],
+    json: bool,
+) -> Result<ResolvedSpec, CliError> {
+    cupola_specs::spec::load(path, overrides, &ProcessEnvironment)
+        .map_err(|errors| diagnostics(&errors, json))
 }
 
 /// Diagnostics as the command's error.

@@ -36,7 +36,11 @@ pub(super) fn step_table(run: &RunView, now_millis: i64) -> String {
             Cell::new(step.state.as_str()),
             right(wall.map_or_else(String::new, |wall| format::duration(wall as f64 / 1000.0))),
             right(share),
-            right(if step.cpu_millis > 0 { format::duration(step.cpu_millis as f64 / 1000.0) } else { String::new() }),
+            right(if step.cpu_millis > 0 {
+                format::duration(step.cpu_millis as f64 / 1000.0)
+            } else {
+                String::new()
+            }),
             right(if step.peak_rss_bytes > 0 { format::memory(step.peak_rss_bytes) } else { String::new() }),
             right(if step.attempts.is_empty() { String::new() } else { step.attempts.len().to_string() }),
         ]);

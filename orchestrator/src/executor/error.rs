@@ -60,7 +60,9 @@ impl ExecutorError {
     /// What the user can do.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::NoWorker { .. } => "build it with `cargo build --release -p cupola-runtime`, or set CUPOLA_WORKER",
+            Self::NoWorker { .. } => {
+                "build it with `cargo build --release -p cupola-runtime`, or set CUPOLA_WORKER"
+            }
             Self::Io { .. } => "check the folder's permissions and the free space of its disk",
             _ => "",
         }

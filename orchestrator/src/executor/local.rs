@@ -60,7 +60,9 @@ impl LocalExecutor {
         let Some(me) = ProcessId::current() else { return Ok(Observation::Starting) };
         // We take the claim ourselves: a shim that comes late finds it taken and starts no worker.
         match create_exclusively(&attempt.dir.join(CLAIM_FILE), &me) {
-            Ok(()) => Ok(Observation::Dead { reason: "its shim ended before it started a worker".to_owned() }),
+            Ok(()) => {
+                Ok(Observation::Dead { reason: "its shim ended before it started a worker".to_owned() })
+            }
             Err(ExecutorError::Taken { .. }) => Ok(Observation::Starting),
             Err(error) => Err(error),
         }
@@ -85,7 +87,11 @@ impl LocalExecutor {
         }
     }
 
-    fn observe_started(&mut self, attempt: &AttemptRef, started: Started) -> Result<Observation, ExecutorError> {
+    fn observe_started(
+        &mut self,
+        attempt: &AttemptRef,
+        started: Started,
+    ) -> Result<Observation, ExecutorError> {
         self.own_shim_lives(&attempt.token);
         let worker = worker_of(&started);
         if is_alive(&worker) {

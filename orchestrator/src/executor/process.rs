@@ -32,7 +32,8 @@ impl ProcessId {
 /// Whether the process lives; a zombie does not.
 pub fn is_alive(id: &ProcessId) -> bool {
     id.boot_id == boot_id()
-        && stat(id.pid).is_some_and(|stat| stat.start_ticks == id.start_ticks && !matches!(stat.state, 'Z' | 'X'))
+        && stat(id.pid)
+            .is_some_and(|stat| stat.start_ticks == id.start_ticks && !matches!(stat.state, 'Z' | 'X'))
 }
 
 /// A live process that was given this path as an argument; none where there is none. `except` is left out.

@@ -46,7 +46,11 @@ pub fn run_shim(attempt: &Path, worker: &Path) -> Result<(), ExecutorError> {
     })?;
     create_exclusively(&attempt.join(CLAIM_FILE), &me)?;
     let stderr_path = attempt.join("stderr.log");
-    let stderr = File::options().create(true).append(true).open(&stderr_path).map_err(ExecutorError::io(&stderr_path))?;
+    let stderr = File::options()
+        .create(true)
+        .append(true)
+        .open(&stderr_path)
+        .map_err(ExecutorError::io(&stderr_path))?;
     let stdout = stderr.try_clone().map_err(ExecutorError::io(&stderr_path))?;
     let spawned = Command::new(worker)
         .arg(&job_path)
@@ -59,8 +63,13 @@ pub fn run_shim(attempt: &Path, worker: &Path) -> Result<(), ExecutorError> {
         Ok(child) => child,
         Err(source) => {
             let _ = std::fs::write(&stderr_path, format!("could not start {}: {source}\n", worker.display()));
-            let result =
-                ShimResult { token: job.token, exit_code: Some(127), signal: None, peak_rss_bytes: 0, cpu_millis: 0 };
+            let result = ShimResult {
+                token: job.token,
+                exit_code: Some(127),
+                signal: None,
+                peak_rss_bytes: 0,
+                cpu_millis: 0,
+            };
             return replace_durably(&attempt.join(RESULT_FILE), &result);
         }
     };

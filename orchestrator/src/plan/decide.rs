@@ -125,7 +125,9 @@ impl fmt::Display for Reason {
                 origin.as_ref().map_or(Ok(()), |origin| write!(f, " ({}:{})", origin.file, origin.line))
             }
             Self::Seed { old, new } => write!(f, "seed changed from {old} to {new}"),
-            Self::CodeVersion { old, new } => write!(f, "the code of this step changed (version {old} to {new})"),
+            Self::CodeVersion { old, new } => {
+                write!(f, "the code of this step changed (version {old} to {new})")
+            }
             Self::Input { role, from } => write!(f, "input {role} changed ({from})"),
             Self::InputRemoved { role } => write!(f, "input {role} is gone"),
             Self::Sources { label } => write!(f, "files of {label} changed"),
@@ -244,13 +246,21 @@ pub fn compare(path: &str, old: &Value, new: &Value, found: &mut Vec<(String, Va
     let join = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
     match (old, new) {
         (Value::Object(a), Value::Object(b)) => {
-            let mut keys: Vec<&String> = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))).collect();
+            let mut keys: Vec<&String> =
+                a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))).collect();
             keys.dedup();
             for key in keys {
-                compare(&join(key), a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null), found);
+                compare(
+                    &join(key),
+                    a.get(key).unwrap_or(&Value::Null),
+                    b.get(key).unwrap_or(&Value::Null),
+                    found,
+                );
             }
         }
-        (Value::Array(a), Value::Array(b)) if a.len() == b.len() && a.iter().chain(b).all(Value::is_object) => {
+        (Value::Array(a), Value::Array(b))
+            if a.len() == b.len() && a.iter().chain(b).all(Value::is_object) =>
+        {
             for (index, (a, b)) in a.iter().zip(b).enumerate() {
                 compare(&join(&index.to_string()), a, b, found);
             }
@@ -274,7 +284,8 @@ fn field_of(job: &str, path: &str, spec: Option<&ResolvedSpec>) -> (String, Opti
         "tokens_per_param" => "grid.tokens_per_param",
         other => other,
     };
-    let full = if rest.is_empty() { format!("jobs.{job}.{head}") } else { format!("jobs.{job}.{head}.{rest}") };
+    let full =
+        if rest.is_empty() { format!("jobs.{job}.{head}") } else { format!("jobs.{job}.{head}.{rest}") };
     let Some(spec) = spec else { return (full, None) };
     let job_path = format!("jobs.{job}");
     let mut written = full.as_str();

@@ -83,7 +83,9 @@ impl PlanError {
         match self {
             Self::NoFile { .. } => "patterns are relative to the spec's folder; `**` goes through folders",
             Self::Unreadable { .. } => "check that it exists and that you may read it",
-            Self::Artifact { .. } => "give a folder that `cupola export` or `cupola run --out` wrote, or a Hugging Face model",
+            Self::Artifact { .. } => {
+                "give a folder that `cupola export` or `cupola run --out` wrote, or a Hugging Face model"
+            }
             _ => "",
         }
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use petgraph::acyclic::Acyclic;
 use petgraph::data::Build;
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
-use petgraph::visit::{Reversed, Dfs, EdgeRef, IntoEdgeReferences};
+use petgraph::visit::{Dfs, EdgeRef, IntoEdgeReferences, Reversed};
 
 use super::{FileHashes, Input, PlanError, PlannedStep, Step, collect_files, fingerprint, sources_by_label};
 
@@ -33,7 +33,8 @@ impl Plan {
         hashes: &mut FileHashes,
     ) -> Result<Self, PlanError> {
         let (graph, nodes) = order(&steps)?;
-        let mut by_name: BTreeMap<String, Step> = steps.into_iter().map(|step| (step.name.clone(), step)).collect();
+        let mut by_name: BTreeMap<String, Step> =
+            steps.into_iter().map(|step| (step.name.clone(), step)).collect();
         let mut plan = Self {
             spec_name: spec_name.to_owned(),
             spec_path: spec_path.to_path_buf(),
@@ -51,7 +52,9 @@ impl Plan {
                     Input::Step(other) => plan.step(other).map(|s| s.fingerprint.clone()).unwrap_or_default(),
                     Input::Folder(path) => match folders.get(path) {
                         Some(hash) => hash.clone(),
-                        None => folders.entry(path.clone()).or_insert(super::folder_hash(path, hashes)?).clone(),
+                        None => {
+                            folders.entry(path.clone()).or_insert(super::folder_hash(path, hashes)?).clone()
+                        }
                     },
                 };
                 inputs.insert(role.clone(), hash);
@@ -83,8 +86,11 @@ impl Plan {
 
     /// blake3 over names and fingerprints of the steps: two plans with the same hash ask for the same things.
     pub fn hash(&self) -> String {
-        let mut lines: Vec<String> =
-            self.steps.iter().map(|planned| format!("{} {}\n", planned.step.name, planned.fingerprint)).collect();
+        let mut lines: Vec<String> = self
+            .steps
+            .iter()
+            .map(|planned| format!("{} {}\n", planned.step.name, planned.fingerprint))
+            .collect();
         lines.sort();
         blake3::hash(lines.concat().as_bytes()).to_hex().to_string()
     }
@@ -118,7 +124,11 @@ impl Plan {
     /// Every step that waits for this one, directly or not.
     pub fn downstream(&self, name: &str) -> Vec<String> {
         let Some(node) = self.nodes.get(name) else { return Vec::new() };
-        reach(self.graph.inner(), *node, true).into_iter().filter(|n| n != node).map(|n| self.graph[n].clone()).collect()
+        reach(self.graph.inner(), *node, true)
+            .into_iter()
+            .filter(|n| n != node)
+            .map(|n| self.graph[n].clone())
+            .collect()
     }
 
     /// The graph in DOT, edges from input to consumer.
@@ -149,10 +159,10 @@ fn order(steps: &[Step]) -> Result<Ordered, PlanError> {
     }
     for step in steps {
         for needed in step.needs() {
-            let from = nodes.get(&needed).copied().ok_or_else(|| PlanError::Reference {
-                step: step.name.clone(),
-                reference: needed.clone(),
-            })?;
+            let from = nodes
+                .get(&needed)
+                .copied()
+                .ok_or_else(|| PlanError::Reference { step: step.name.clone(), reference: needed.clone() })?;
             if graph.try_add_edge(from, nodes[&step.name], ()).is_err() {
                 return Err(PlanError::Cycle(format!("{} → {needed} → … → {}", step.name, step.name)));
             }

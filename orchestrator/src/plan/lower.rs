@@ -37,7 +37,9 @@ pub fn result_step(spec: &ResolvedSpec, reference: &Reference) -> Option<String>
                 Some(part) => Some(part),
                 None => has.iter().rev().find(|(_, present)| *present).map(|(stage, _)| *stage),
             };
-            has.iter().find(|(known, present)| Some(*known) == stage && *present).map(|(known, _)| format!("{name}/{known}"))
+            has.iter()
+                .find(|(known, present)| Some(*known) == stage && *present)
+                .map(|(known, _)| format!("{name}/{known}"))
         }
         _ => Some(name.clone()),
     }
@@ -116,7 +118,8 @@ impl Lowering<'_> {
     }
 
     fn rlhf(&mut self, job: &ResolvedJob, body: &RlhfBody) -> Result<(), PlanError> {
-        let given = |reference: &Option<ArtifactRef>| reference.as_ref().map(|r| self.input("rlhf", r)).transpose();
+        let given =
+            |reference: &Option<ArtifactRef>| reference.as_ref().map(|r| self.input("rlhf", r)).transpose();
         let mut preferences = given(&body.given_preferences)?;
         let mut reward_model = given(&body.given_reward_model)?;
         if let Some(params) = &body.preferences {
@@ -141,7 +144,8 @@ impl Lowering<'_> {
             reward_model = Some(Input::Step(name));
         }
         if let Some(params) = &body.optimize {
-            let mut step = self.step(job, &format!("{}/optimize", job.name), StepParams::Optimize(params.clone()));
+            let mut step =
+                self.step(job, &format!("{}/optimize", job.name), StepParams::Optimize(params.clone()));
             self.read(&mut step, "policy", &body.policy)?;
             match params.method {
                 Method::Dpo | Method::Ipo | Method::Kto | Method::Direct => {
@@ -191,7 +195,9 @@ impl Lowering<'_> {
 
     fn step(&self, job: &ResolvedJob, name: &str, params: StepParams) -> Step {
         let device = match params {
-            StepParams::Data(_) | StepParams::Tokenizer(_) | StepParams::Tokens(_) | StepParams::Fit(_) => Device::Cpu,
+            StepParams::Data(_) | StepParams::Tokenizer(_) | StepParams::Tokens(_) | StepParams::Fit(_) => {
+                Device::Cpu
+            }
             _ => self.machine.device(job.device),
         };
         let precision = self.machine.precision(job.precision, device);
@@ -223,10 +229,15 @@ impl Lowering<'_> {
     fn input(&self, step: &str, reference: &ArtifactRef) -> Result<Input, PlanError> {
         match reference {
             ArtifactRef::Path(path) => Ok(Input::Folder(path.clone())),
-            ArtifactRef::Job(reference) => result_step(self.spec, reference).map(Input::Step).ok_or_else(|| {
-                let part = reference.part.as_ref().map(|part| format!(".{part}")).unwrap_or_default();
-                PlanError::Reference { step: step.to_owned(), reference: format!("{}{part}", reference.job) }
-            }),
+            ArtifactRef::Job(reference) => {
+                result_step(self.spec, reference).map(Input::Step).ok_or_else(|| {
+                    let part = reference.part.as_ref().map(|part| format!(".{part}")).unwrap_or_default();
+                    PlanError::Reference {
+                        step: step.to_owned(),
+                        reference: format!("{}{part}", reference.job),
+                    }
+                })
+            }
         }
     }
 
@@ -251,7 +262,8 @@ impl Lowering<'_> {
         for job in &self.spec.jobs {
             let mut waits: Vec<String> = Vec::new();
             for other in &job.after {
-                let steps: Vec<_> = self.steps.iter().filter(|step| step.job == *other).map(|s| s.name.clone()).collect();
+                let steps: Vec<_> =
+                    self.steps.iter().filter(|step| step.job == *other).map(|s| s.name.clone()).collect();
                 if steps.is_empty() {
                     return Err(PlanError::Reference { step: job.name.clone(), reference: other.clone() });
                 }
@@ -265,9 +277,9 @@ impl Lowering<'_> {
     }
 }
 
-
 fn require(step: &mut Step, role: &str, input: Option<&Input>) -> Result<(), PlanError> {
-    let input = input.ok_or_else(|| PlanError::Reference { step: step.name.clone(), reference: role.to_owned() })?;
+    let input =
+        input.ok_or_else(|| PlanError::Reference { step: step.name.clone(), reference: role.to_owned() })?;
     step.inputs.insert(role.to_owned(), input.clone());
     Ok(())
 }

@@ -203,7 +203,10 @@ impl Pattern {
         }
         let glob = GlobBuilder::new(&rest.join("/")).literal_separator(true).build();
         let matcher = glob
-            .map_err(|error| PlanError::Pattern { pattern: text.to_owned(), problem: error.kind().to_string() })?
+            .map_err(|error| PlanError::Pattern {
+                pattern: text.to_owned(),
+                problem: error.kind().to_string(),
+            })?
             .compile_matcher();
         let stars = rest.iter().take_while(|part| *part == "*").count();
         let unnamed = if rest.get(stars).is_some_and(|part| part == "**") { stars } else { 0 };
@@ -231,7 +234,8 @@ impl Pattern {
             }
         };
         let text = name.to_str().filter(|_| path.to_str().is_some());
-        text.map(|text| Some(text.to_owned())).ok_or_else(|| PlanError::PathEncoding { path: path.to_path_buf() })
+        text.map(|text| Some(text.to_owned()))
+            .ok_or_else(|| PlanError::PathEncoding { path: path.to_path_buf() })
     }
 }
 
@@ -304,7 +308,8 @@ mod tests {
         let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
         assert_eq!(names, ["log-0.4/src/lib.rs", "serde-1.0.1/src/lib.rs"]);
         assert_eq!(files[1].blake3, blake3::hash(b"a").to_hex().to_string());
-        let one = collect_files(&glob(folder.path(), "registry/src/index-abc/serde-1.0.1/README.md"), &mut hashes);
+        let one =
+            collect_files(&glob(folder.path(), "registry/src/index-abc/serde-1.0.1/README.md"), &mut hashes);
         assert_eq!(one.unwrap()[0].name, "README.md");
     }
 

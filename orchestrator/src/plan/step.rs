@@ -94,7 +94,8 @@ impl Machine {
         let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let flags = info.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
         let cpu_bf16 = flags.split_whitespace().any(|flag| matches!(flag, "avx512_bf16" | "amx_bf16"));
-        let devices = (0..16).take_while(|i| PathBuf::from(format!("/dev/nvidia{i}")).exists()).count() as u32;
+        let devices =
+            (0..16).take_while(|i| PathBuf::from(format!("/dev/nvidia{i}")).exists()).count() as u32;
         Self { cores, devices, cpu_bf16 }
     }
 

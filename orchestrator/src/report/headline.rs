@@ -136,7 +136,8 @@ fn assistant(facts: &ReportFacts) -> Option<Headline> {
 
 fn reward_model(facts: &ReportFacts) -> Option<Headline> {
     let model = facts.model_of(StepKind::RewardModel)?;
-    let accuracy = ["validation_accuracy", "accuracy"].iter().find_map(|name| model.record.finals.get(*name))?;
+    let accuracy =
+        ["validation_accuracy", "accuracy"].iter().find_map(|name| model.record.finals.get(*name))?;
     let verdict = against(accuracy, 0.5);
     Some(Headline {
         title: "Reward model on held-out pairs".to_owned(),
@@ -249,4 +250,3 @@ fn time_and_cost(facts: &ReportFacts) -> Headline {
 fn interval(row: &ReportRow) -> String {
     format!("{} to {}", format::metric(&row.metric, row.low), format::metric(&row.metric, row.high))
 }
-

@@ -14,16 +14,13 @@ pub(crate) mod format;
 mod collect;
 mod headline;
 
-
 mod html;
 mod markdown;
 
 mod write;
-
 
 pub use collect::collect;
 pub use error::ReportError;
 pub use facts::{LineageFacts, ModelFacts, Named, ReportFacts, RunFacts, StepFacts};
 pub use headline::{Headline, Verdict, headlines};
 pub use write::{ReportFiles, ReportOptions, write_run_report};
-

@@ -36,7 +36,9 @@ pub fn apply<E: Executor, C: Clock>(
     adopt_stored(state, plan)?;
     let all_cached = decisions.iter().all(|decision| decision.action == Action::Cached);
     let latest = state.projection().latest_run(Some(&plan.spec_name));
-    if let Some(done) = latest.filter(|run| all_cached && run.plan_hash == hash && run.state == RunState::Succeeded) {
+    if let Some(done) =
+        latest.filter(|run| all_cached && run.plan_hash == hash && run.state == RunState::Succeeded)
+    {
         let id = done.id.clone();
         if let Some(run) = load_run(state.projection(), Some(&id))? {
             return Ok(Applied { run, end: None });
@@ -187,7 +189,14 @@ fn stop_orphans<E: Executor, C: Clock>(
         }
         let outcome = AttemptOutcome::Cancelled;
         let token = attempt.token.clone();
-        state.record(vec![Fact::AttemptEnded { run, step, token, outcome, peak_rss_bytes: 0, cpu_millis: 0 }])?;
+        state.record(vec![Fact::AttemptEnded {
+            run,
+            step,
+            token,
+            outcome,
+            peak_rss_bytes: 0,
+            cpu_millis: 0,
+        }])?;
     }
     Ok(())
 }
@@ -201,7 +210,9 @@ fn open_attempts(state: &State, plan: &Plan) -> Vec<(String, String, AttemptRef)
                 continue;
             }
             for attempt in state.projection().attempts(&step.fingerprint) {
-                let known = found.iter().any(|(_, _, other)| other.token == attempt.token && other.dir == attempt.dir);
+                let known = found
+                    .iter()
+                    .any(|(_, _, other)| other.token == attempt.token && other.dir == attempt.dir);
                 if attempt.ended_millis.is_none() && !known {
                     let attempt = AttemptRef { token: attempt.token.clone(), dir: attempt.dir.clone() };
                     found.push((run.id.clone(), step.name.clone(), attempt));

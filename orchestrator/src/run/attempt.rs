@@ -116,16 +116,22 @@ pub(super) fn failure_of(fold: &EventFold, result: Option<&ShimResult>, lost: &s
     let logs = "see its log with `cupola logs`";
     match (result.signal, result.exit_code) {
         (Some(9), _) => {
-            let message = "the worker was killed (signal 9): by a person, or by the system for want of memory";
+            let message =
+                "the worker was killed (signal 9): by a person, or by the system for want of memory";
             failure(ErrorClass::Transient, "killed", message.to_owned(), "")
         }
         (Some(signal), _) => {
             failure(ErrorClass::Transient, "signal", format!("the worker was ended by signal {signal}"), logs)
         }
-        (None, Some(127)) => failure(ErrorClass::User, "no_worker", "the worker could not be started".to_owned(), logs),
-        (None, Some(0)) => {
-            failure(ErrorClass::Bug, "no_result", "the worker ended without saying that it finished".to_owned(), logs)
+        (None, Some(127)) => {
+            failure(ErrorClass::User, "no_worker", "the worker could not be started".to_owned(), logs)
         }
+        (None, Some(0)) => failure(
+            ErrorClass::Bug,
+            "no_result",
+            "the worker ended without saying that it finished".to_owned(),
+            logs,
+        ),
         (None, code) => {
             let message = format!("the worker ended with code {} and gave no reason", code.unwrap_or(-1));
             failure(ErrorClass::Bug, "worker_exit", message, logs)

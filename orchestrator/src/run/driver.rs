@@ -7,11 +7,15 @@ use cupola_specs::contract::{ErrorClass, Failure, ShimResult};
 
 use super::attempt::{AttemptIdentity, failure_of, prepare, staging_path};
 use super::control::take_requests;
-use super::{Clock, Command, ControlRequest, ControlVerb, End, Happening, Node, Request, RunError, Scheduler, Signals, Slots};
+use super::{
+    Clock, Command, ControlRequest, ControlVerb, End, Happening, Node, Request, RunError, Scheduler, Signals,
+    Slots,
+};
 use crate::executor::{AttemptRef, Executor, Observation};
 use crate::plan::Plan;
 use crate::state::{
-    AttemptOutcome, CommittedArtifact, EventFold, EventTail, Fact, RunState, RunView, State, StepState, events_file,
+    AttemptOutcome, CommittedArtifact, EventFold, EventTail, Fact, RunState, RunView, State, StepState,
+    events_file,
 };
 use crate::store::Store;
 
@@ -83,7 +87,11 @@ impl<'a, E: Executor, C: Clock> Driver<'a, E, C> {
     }
 
     /// Drives the run to its end; `show` is called a few times a second.
-    pub fn drive(&mut self, signals: &Signals, show: &mut dyn FnMut(&RunView, i64)) -> Result<DriveEnd, RunError> {
+    pub fn drive(
+        &mut self,
+        signals: &Signals,
+        show: &mut dyn FnMut(&RunView, i64),
+    ) -> Result<DriveEnd, RunError> {
         self.signals = signals.count();
         self.happen(Happening::Tick)?;
         while !self.scheduler.is_ended() {
@@ -92,7 +100,10 @@ impl<'a, E: Executor, C: Clock> Driver<'a, E, C> {
             if signals.count() > self.signals {
                 self.signals += 1;
                 if self.scheduler.mode() == RunState::Interrupted {
-                    self.state.record(vec![Fact::RunMoved { run: self.run.clone(), state: RunState::Interrupted }])?;
+                    self.state.record(vec![Fact::RunMoved {
+                        run: self.run.clone(),
+                        state: RunState::Interrupted,
+                    }])?;
                     return Ok(DriveEnd::Detached);
                 }
                 self.happen(Happening::Asked(Request::Interrupt))?;
@@ -117,17 +128,21 @@ impl<'a, E: Executor, C: Clock> Driver<'a, E, C> {
         let projection = self.state.projection();
         let Some(mut run) = projection.run(&self.run).cloned() else { return empty_view(&self.run) };
         for (index, planned) in self.plan.steps.iter().enumerate() {
-            let Some(step) = run.steps.iter_mut().find(|step| step.name == planned.step.name) else { continue };
+            let Some(step) = run.steps.iter_mut().find(|step| step.name == planned.step.name) else {
+                continue;
+            };
             let fold = &self.folds[index];
             step.attempts = projection.attempts(&step.fingerprint).to_vec();
-            step.peak_rss_bytes = step.attempts.iter().map(|attempt| attempt.peak_rss_bytes).max().unwrap_or(0);
+            step.peak_rss_bytes =
+                step.attempts.iter().map(|attempt| attempt.peak_rss_bytes).max().unwrap_or(0);
             step.cpu_millis = step.attempts.iter().map(|attempt| attempt.cpu_millis).sum();
             step.progress.clone_from(&fold.progress);
             step.metrics.clone_from(&fold.metrics);
             step.warnings.clone_from(&fold.warnings);
             step.samples.clone_from(&fold.samples);
             step.checkpoint = projection.checkpoint(&step.fingerprint).cloned();
-            step.artifact = projection.artifacts().get(&step.fingerprint).map(|artifact| artifact.path.clone());
+            step.artifact =
+                projection.artifacts().get(&step.fingerprint).map(|artifact| artifact.path.clone());
         }
         run
     }
@@ -203,7 +218,11 @@ impl<'a, E: Executor, C: Clock> Driver<'a, E, C> {
             }
             Command::Commit(step) => self.commit(step).map(Some),
             Command::Move { step, to } => {
-                self.state.record(vec![Fact::StepMoved { run: self.run.clone(), step: self.name(step), to }])?;
+                self.state.record(vec![Fact::StepMoved {
+                    run: self.run.clone(),
+                    step: self.name(step),
+                    to,
+                }])?;
                 Ok(None)
             }
             Command::MoveRun(state) => {
@@ -216,7 +235,8 @@ impl<'a, E: Executor, C: Clock> Driver<'a, E, C> {
     fn start(&mut self, step: usize) -> Result<Happening, RunError> {
         let planned = &self.plan.steps[step];
         let fingerprint = &planned.fingerprint;
-        let number = self.state.projection().attempts(fingerprint).iter().map(|a| a.number).max().unwrap_or(0) + 1;
+        let number =
+            self.state.projection().attempts(fingerprint).iter().map(|a| a.number).max().unwrap_or(0) + 1;
         let token = format!("{}.{number}", self.state.epoch());
         let dir = self.state.dir().attempt(&self.run, &planned.step.name, fingerprint, number);
         let intent = Fact::AttemptIntended {
@@ -253,7 +273,13 @@ impl<'a, E: Executor, C: Clock> Driver<'a, E, C> {
         Ok(())
     }
 
-    fn note_visible(&mut self, step: usize, visible: bool, worker_pid: u32, reason: &str) -> Result<(), RunError> {
+    fn note_visible(
+        &mut self,
+        step: usize,
+        visible: bool,
+        worker_pid: u32,
+        reason: &str,
+    ) -> Result<(), RunError> {
         let Some(live) = &mut self.lives[step] else { return Ok(()) };
         if live.seen == Some(visible) {
             return Ok(());
@@ -320,7 +346,8 @@ impl<'a, E: Executor, C: Clock> Driver<'a, E, C> {
         }
         if news && now - live.saved_millis > SAVE_MILLIS {
             live.saved_millis = now;
-            let curves: Vec<_> = fold.metrics.iter().map(|(name, series)| (name.clone(), series.clone())).collect();
+            let curves: Vec<_> =
+                fold.metrics.iter().map(|(name, series)| (name.clone(), series.clone())).collect();
             self.state.save_events(&live.attempt.token, live.tail.offset(), &curves)?;
         }
         Ok(())
@@ -354,7 +381,8 @@ impl<'a, E: Executor, C: Clock> Driver<'a, E, C> {
                 return Ok(Happening::CommitFailed { step, failure });
             }
         };
-        let path = stored.path.strip_prefix(self.state.dir().root()).map_or(stored.path.clone(), PathBuf::from);
+        let path =
+            stored.path.strip_prefix(self.state.dir().root()).map_or(stored.path.clone(), PathBuf::from);
         self.state.record(vec![Fact::ArtifactCommitted(Box::new(CommittedArtifact {
             run: self.run.clone(),
             step: name,
@@ -415,7 +443,9 @@ impl<'a, E: Executor, C: Clock> Driver<'a, E, C> {
             (ControlVerb::Cancel, None) => vec![Request::Cancel],
             (ControlVerb::Cancel, Some(steps)) => steps.into_iter().map(Request::CancelStep).collect(),
             (ControlVerb::Retry, None) => vec![Request::Retry(None)],
-            (ControlVerb::Retry, Some(steps)) => steps.into_iter().map(|step| Request::Retry(Some(step))).collect(),
+            (ControlVerb::Retry, Some(steps)) => {
+                steps.into_iter().map(|step| Request::Retry(Some(step))).collect()
+            }
             (ControlVerb::Pause, _) => vec![Request::Pause],
             (ControlVerb::Resume, _) => vec![Request::Resume],
         }

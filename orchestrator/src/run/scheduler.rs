@@ -313,7 +313,9 @@ impl Scheduler {
                 self.progress[step].phase = Phase::Committing;
                 commands.push(Command::Commit(step));
             }
-            End::Failed { failure, advanced } => self.fail(step, failure, (advanced, stopping), now, commands),
+            End::Failed { failure, advanced } => {
+                self.fail(step, failure, (advanced, stopping), now, commands)
+            }
         }
     }
 
@@ -341,7 +343,12 @@ impl Scheduler {
         progress.failures = if advanced { 1 } else { progress.failures + 1 };
         if failure.class == ErrorClass::Transient && progress.failures <= self.nodes[step].retries {
             let until = now + delay_millis(&self.nodes[step].fingerprint, progress.failures);
-            self.move_step(step, Phase::Backoff { until }, StepMove::Backoff { until_millis: until }, commands);
+            self.move_step(
+                step,
+                Phase::Backoff { until },
+                StepMove::Backoff { until_millis: until },
+                commands,
+            );
         } else {
             self.move_step(step, Phase::Failed, StepMove::Failed { failure }, commands);
         }
@@ -363,7 +370,9 @@ impl Scheduler {
 
     fn ask(&mut self, request: Request, now: i64, commands: &mut Vec<Command>) {
         match request {
-            Request::Pause if self.mode == RunState::Running => self.stop_all(RunState::Paused, now, commands),
+            Request::Pause if self.mode == RunState::Running => {
+                self.stop_all(RunState::Paused, now, commands)
+            }
             Request::Interrupt => self.stop_all(RunState::Interrupted, now, commands),
             Request::Cancel => self.stop_all(RunState::Cancelled, now, commands),
             Request::Resume if self.mode == RunState::Paused => {
@@ -446,7 +455,12 @@ impl Scheduler {
         for step in 0..self.nodes.len() {
             let waits = matches!(self.progress[step].phase, Phase::Waiting | Phase::Backoff { .. });
             if let (true, Some(by)) = (waits, self.blocker(step)) {
-                self.move_step(step, Phase::Blocked, StepMove::Blocked { by: self.nodes[by].name.clone() }, commands);
+                self.move_step(
+                    step,
+                    Phase::Blocked,
+                    StepMove::Blocked { by: self.nodes[by].name.clone() },
+                    commands,
+                );
             }
         }
         if self.mode != RunState::Running {
@@ -462,7 +476,8 @@ impl Scheduler {
                 Phase::Backoff { until } => now >= until,
                 _ => false,
             };
-            let fits = used.cores + node.cores <= self.slots.cores.max(1) && used.devices + node.devices <= self.slots.devices;
+            let fits = used.cores + node.cores <= self.slots.cores.max(1)
+                && used.devices + node.devices <= self.slots.devices;
             if ready && fits && node.needs.iter().all(|need| self.progress[*need].phase == Phase::Done) {
                 used.cores += node.cores;
                 used.devices += node.devices;

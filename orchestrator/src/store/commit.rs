@@ -152,7 +152,8 @@ fn hash_files(folder: &Path) -> Result<BTreeMap<String, BlobRecord>, StoreError>
             let file = File::open(path).map_err(StoreError::io(path))?;
             file.sync_data().map_err(StoreError::io(path))?;
             hasher.update_reader(&file).map_err(StoreError::io(path))?;
-            let record = BlobRecord { size_bytes: hasher.count(), blake3: hasher.finalize().to_hex().to_string() };
+            let record =
+                BlobRecord { size_bytes: hasher.count(), blake3: hasher.finalize().to_hex().to_string() };
             Ok((name, record))
         })
         .collect::<Result<_, StoreError>>()?;
