@@ -16,6 +16,9 @@ use super::{EventWriter, JobError, StepContext, Summary, failure_of, sync_tree};
 /// Version of the job file that this worker reads.
 const JOB_VERSION: u32 = 1;
 
+/// Stack of a pool thread: source code nests as deep as its authors like.
+const STACK_BYTES: usize = 32 << 20;
+
 /// Runs `cupola-worker JOB_FILE`. Exit code 0: done; 2: the user's input is wrong; 1: any other failure.
 pub fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
@@ -102,6 +105,7 @@ fn prepare(job: &JobFile) -> Result<Arc<AtomicBool>, JobError> {
     tch::set_num_threads(threads as i32);
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads as usize)
+        .stack_size(STACK_BYTES)
         .build_global()
         .map_err(|error| JobError::Threads { threads, message: error.to_string() })?;
     std::fs::create_dir_all(&job.staging).map_err(|error| JobError::io(&job.staging, error))?;

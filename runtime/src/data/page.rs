@@ -1,0 +1,55 @@
+//! `statistics.html`: the data funnel as one self-contained page.
+
+use cupola_specs::artifact::CorpusStatistics;
+use minijinja::{Environment, context};
+
+use super::DataError;
+
+/// The page's name; its ending turns escaping on.
+const NAME: &str = "statistics.html";
+
+/// Renders the page.
+pub(super) fn page(statistics: &CorpusStatistics) -> Result<String, DataError> {
+    let render = || {
+        let mut environment = Environment::new();
+        environment.add_filter("bytes", |bytes: u64| bytes_for_people(bytes));
+        environment.add_template(NAME, include_str!("statistics.html"))?;
+        let most = statistics.rules.iter().map(|rule| rule.remaining_bytes).max().unwrap_or(1).max(1);
+        environment.get_template(NAME)?.render(context! { s => statistics, most })
+    };
+    render().map_err(|error: minijinja::Error| DataError::Parameter {
+        field: NAME.into(),
+        expected: "a page".into(),
+        got: format!("{error:#}"),
+    })
+}
+
+fn bytes_for_people(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.2} MB", bytes as f64 / 1e6),
+        _ => format!("{:.2} GB", bytes as f64 / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cupola_specs::artifact::RuleStatistics;
+
+    use super::*;
+
+    #[test]
+    fn the_page_escapes_what_the_data_says() {
+        let rule = RuleStatistics {
+            rule: "exact_document".into(),
+            dropped_documents: 7,
+            dropped_bytes: 2_500_000,
+            examples: vec![("a.rs".into(), "<script>alert(1)</script>".into())],
+            ..RuleStatistics::default()
+        };
+        let statistics = CorpusStatistics { rules: vec![rule], ..CorpusStatistics::default() };
+        let page = page(&statistics).unwrap();
+        assert!(page.contains("2.50 MB") && page.contains("&lt;script&gt;") && !page.contains("<script>"));
+    }
+}
