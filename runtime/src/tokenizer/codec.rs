@@ -62,7 +62,7 @@ impl Tokenizer {
             Bpe::new(vocabulary.tokens, vocabulary.byte_ids, &vocabulary.merges, &ids, files.ignore_merges);
         let stop_ids = if eos == bos { vec![eos] } else { vec![eos, bos] };
         let chat = ChatTemplate::new(files.chat_template, roles, stop_ids)?;
-        let pretokenizer = Pretokenizer::new(files.patterns)?;
+        let pretokenizer = Pretokenizer::new(&files.patterns)?;
         Ok(Self { folder: folder.to_path_buf(), pretokenizer, bpe, specials, finder, bos, eos, pad, chat })
     }
 

@@ -37,7 +37,7 @@ struct Report {
 pub fn run(ctx: &StepContext, params: &TokenizerParams) -> Result<Summary, TokenizerError> {
     let roles = check(params)?;
     let patterns = patterns_of(&params.pattern, params.digits);
-    let pretokenizer = Pretokenizer::new(patterns.clone())?;
+    let pretokenizer = Pretokenizer::new(&patterns)?;
     let corpus = ctx.input("corpus")?.path.clone();
     let (counts, trained_on_bytes) = count_pieces(ctx, params, &pretokenizer, &corpus)?;
     if counts.is_empty() {

@@ -16,7 +16,6 @@ const DIGIT_RUN: &str = r"\p{N}{1,3}";
 /// The regexes of a tokenizer, in the order that they split; each splits every piece of the one before it.
 #[derive(Debug, Clone)]
 pub(super) struct Pretokenizer {
-    patterns: Vec<String>,
     splitters: Vec<Splitter>,
 }
 
@@ -47,14 +46,9 @@ pub(super) fn patterns_of(pattern: &str, digits: Digits) -> Vec<String> {
 
 impl Pretokenizer {
     /// Compiles regexes in Oniguruma's syntax, as far as Rust's engines share it.
-    pub(super) fn new(patterns: Vec<String>) -> Result<Self, TokenizerError> {
+    pub(super) fn new(patterns: &[String]) -> Result<Self, TokenizerError> {
         let splitters = patterns.iter().map(|pattern| compile(pattern)).collect::<Result<_, _>>()?;
-        Ok(Self { patterns, splitters })
-    }
-
-    /// The regexes as written.
-    pub(super) fn patterns(&self) -> &[String] {
-        &self.patterns
+        Ok(Self { splitters })
     }
 
     /// Calls `each` with every piece in order; their concatenation is the text.
@@ -146,10 +140,10 @@ mod tests {
 
     #[test]
     fn the_automaton_splits_as_the_backtracking_engine_does() {
-        let fast = Pretokenizer::new(vec![GPT4.to_owned()]).unwrap();
+        let fast = Pretokenizer::new(&[GPT4.to_owned()]).unwrap();
         assert!(matches!(fast.splitters[0], Splitter::Blanks { .. }));
         let exact = Splitter::Backtracking(fancy_regex::Regex::new(GPT4).unwrap());
-        let slow = Pretokenizer { patterns: Vec::new(), splitters: vec![exact] };
+        let slow = Pretokenizer { splitters: vec![exact] };
         let alphabet = [' ', '\n', '\r', '\t', 'a', '\'', 's', '1', '.', 'é', '\u{a0}', '\u{3000}', '日'];
         let mut state = 7_u64;
         for _ in 0..4000 {
@@ -166,9 +160,9 @@ mod tests {
 
     #[test]
     fn digits_are_limited_in_any_pattern() {
-        let published = Pretokenizer::new(patterns_of(GPT4, Digits::Single)).unwrap();
+        let published = Pretokenizer::new(&patterns_of(GPT4, Digits::Single)).unwrap();
         assert_eq!(pieces(&published, "a 12"), ["a", " ", "1", "2"]);
-        let own = Pretokenizer::new(patterns_of(r"\S+|\s+", Digits::UpTo2)).unwrap();
+        let own = Pretokenizer::new(&patterns_of(r"\S+|\s+", Digits::UpTo2)).unwrap();
         assert_eq!(pieces(&own, "ab123 c"), ["ab", "12", "3", " ", "c"]);
     }
 }
