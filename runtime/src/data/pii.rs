@@ -225,7 +225,7 @@ fn is_card(text: &str, found: Range<usize>) -> bool {
         }
         _ => false,
     };
-    known && distinct > 2 && luhn(&digits)
+    known && distinct > 1 && luhn(&digits)
 }
 
 /// Luhn's check: from the right, every second digit doubled, digits summed, a multiple of ten.

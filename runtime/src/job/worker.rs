@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use cupola_kernels::CudaLibrary;
 use cupola_specs::contract::{ErrorClass, Failure, JobFile};
+use cupola_specs::job::StepKind;
 
 use super::dispatch::run_step;
 use super::{EventWriter, JobError, StepContext, Summary, failure_of, sync_tree};
@@ -57,7 +59,7 @@ fn open(path: &Path) -> Result<(JobFile, EventWriter), JobError> {
 /// Runs the step to its last word, which is in the stream when this returns.
 fn run(job: JobFile, events: EventWriter) -> Result<(), Failure> {
     let events_path = job.events.clone();
-    let prepared = prepare(&job).and_then(|stop| StepContext::with_events(job, events, stop));
+    let prepared = prepare(&job, &events).and_then(|stop| StepContext::with_events(job, events, stop));
     let ctx = match prepared {
         Ok(ctx) => ctx,
         Err(error) => {
@@ -93,13 +95,16 @@ fn lost(told: Result<(), JobError>, failure: Failure) -> Failure {
 }
 
 /// Sets what belongs to the process: panic hook, stop flag, threads, allocator, CUDA.
-fn prepare(job: &JobFile) -> Result<Arc<AtomicBool>, JobError> {
+fn prepare(job: &JobFile, events: &EventWriter) -> Result<Arc<AtomicBool>, JobError> {
     std::panic::set_hook(Box::new(|info| {
         eprintln!("{info}\n{}", Backtrace::force_capture());
     }));
     let stop = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&stop))
         .map_err(|error| JobError::io("SIGTERM", error))?;
+    if !matches!(job.params.kind(), StepKind::Data | StepKind::Tokenizer | StepKind::Tokens | StepKind::Fit) {
+        prepare_tensors(events);
+    }
     let threads = job.threads.max(1);
     tch::set_num_interop_threads(1);
     tch::set_num_threads(threads as i32);
@@ -110,6 +115,22 @@ fn prepare(job: &JobFile) -> Result<Arc<AtomicBool>, JobError> {
         .map_err(|error| JobError::Threads { threads, message: error.to_string() })?;
     std::fs::create_dir_all(&job.staging).map_err(|error| JobError::io(&job.staging, error))?;
     Ok(stop)
+}
+
+/// Sets what only steps with tensors need.
+fn prepare_tensors(events: &EventWriter) {
+    if !cupola_kernels::tune_allocator() {
+        events.warning(
+            "allocator",
+            "the allocator took no settings: training gives memory back at each step, and is slower",
+        );
+    }
+    if let CudaLibrary::Broken(message) = cupola_kernels::load_cuda() {
+        events.warning(
+            "cuda_library",
+            format!("libtorch_cuda.so does not load, so no CUDA device is seen: {message}"),
+        );
+    }
 }
 
 /// What a panic says: the tensor library reports lack of memory this way, and that is no bug.
