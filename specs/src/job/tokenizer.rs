@@ -28,8 +28,10 @@ pub enum Digits {
     /// One.
     Single,
     /// One or two.
+    #[serde(rename = "up_to_2")]
     UpTo2,
     /// One to three.
+    #[serde(rename = "up_to_3")]
     UpTo3,
 }
 
