@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use clap::Args;
 use cupola_specs::spec::{ArtifactRef, ResolvedSpec};
 
-use super::load::{SelectArgs, SpecArgs, decide_now, prepare};
+use super::invocation::Invocation;
+use super::load::{Prepared, SelectArgs, SpecArgs, decide_now, prepare};
 use super::tables::step_table;
 use super::{CliError, Global, Outcome};
 use crate::executor::LocalExecutor;
@@ -47,15 +48,24 @@ pub(super) fn run(args: &ApplyArgs, global: &Global) -> Result<Outcome, CliError
         let _ = rustix::process::setsid();
     }
     let prepared = prepare(global, &args.spec, &args.select)?;
-    let applied = carry_out(&prepared, global)?;
+    let invocation = Invocation::new(&args.spec, &args.select);
+    let applied = carry_out(&prepared, Some(&invocation), global)?;
     finish(&prepared.spec, &applied, global)
 }
 
-fn carry_out(prepared: &super::load::Prepared, global: &Global) -> Result<Applied, CliError> {
+/// Applies a prepared plan under the lock.
+pub(super) fn carry_out(
+    prepared: &Prepared,
+    invocation: Option<&Invocation>,
+    global: &Global,
+) -> Result<Applied, CliError> {
     let dir = global.state_dir();
     let mut state = State::open(&dir, "apply")?;
     // Decided again under the lock: what was read before it may have changed.
     let decisions = decide_now(&prepared.plan, &prepared.spec, state.projection(), global)?;
+    if let Some(invocation) = invocation {
+        invocation.note(&mut state, &prepared.plan.hash())?;
+    }
     let signals = Signals::listen();
     let counts = PlanCounts::of(&decisions);
     let slots = Slots { cores: prepared.machine.cores, devices: prepared.machine.devices };
@@ -111,7 +121,7 @@ fn finish(spec: &ResolvedSpec, applied: &Applied, global: &Global) -> Result<Out
     outcome_of(applied)
 }
 
-fn outcome_of(applied: &Applied) -> Result<Outcome, CliError> {
+pub(super) fn outcome_of(applied: &Applied) -> Result<Outcome, CliError> {
     match applied.end {
         None | Some(DriveEnd::Ended(RunState::Succeeded)) => Ok(Outcome::Done),
         Some(DriveEnd::Ended(RunState::Interrupted | RunState::Cancelled) | DriveEnd::Detached) => {

@@ -4,9 +4,10 @@ use cupola_specs::spec::ResolvedSpec;
 
 use super::{Clock, DriveEnd, Driver, RunError, Signals, Slots};
 use crate::executor::{AttemptRef, Executor, Observation};
-use crate::plan::{Action, Decision, Plan, hashed_params};
+use crate::plan::{Action, Decision, Plan, absolute, hashed_params};
 use crate::state::{
-    AttemptOutcome, CommittedArtifact, Fact, PlannedStep, RunState, RunView, State, StateError, load_run,
+    AttemptOutcome, CommittedArtifact, Fact, PlannedStep, RunState, RunView, State, StateError, StepMove,
+    StepState, load_run,
 };
 use crate::store::Store;
 
@@ -114,7 +115,7 @@ fn open_run(state: &mut State, plan: &Plan, decisions: &[Decision], hash: &str) 
         facts.push(Fact::RunCreated {
             run: run.clone(),
             spec_name: plan.spec_name.clone(),
-            spec_path: plan.spec_path.clone(),
+            spec_path: absolute(&plan.spec_path),
             plan_hash: hash.to_owned(),
         });
         facts.extend(planned_facts(&run, plan, decisions)?);
@@ -126,7 +127,6 @@ fn open_run(state: &mut State, plan: &Plan, decisions: &[Decision], hash: &str) 
 
 /// Steps of a continued run that may run again, or whose artifact has come into the store or gone from it.
 fn reopened_steps(state: &State, run: &str, decisions: &[Decision]) -> Vec<Fact> {
-    use crate::state::{StepMove, StepState};
     let Some(view) = state.projection().run(run) else { return Vec::new() };
     let mut facts = Vec::new();
     for decision in decisions {
@@ -175,7 +175,35 @@ fn stop_orphans<E: Executor, C: Clock>(
     executor: &mut E,
     clock: &mut C,
 ) -> Result<(), RunError> {
-    for (run, step, attempt) in open_attempts(state, plan) {
+    let needed = |fingerprint: &str| plan.steps.iter().any(|planned| planned.fingerprint == fingerprint);
+    stop_attempts(state, &|_, fingerprint| !needed(fingerprint), executor, clock)
+}
+
+/// Cancels a run that nobody drives: its workers checkpoint and stop.
+pub fn cancel_idle<E: Executor, C: Clock>(
+    state: &mut State,
+    run: &str,
+    executor: &mut E,
+    clock: &mut C,
+) -> Result<(), RunError> {
+    stop_attempts(state, &|of, _| of == run, executor, clock)?;
+    let open = state.projection().run(run).into_iter().flat_map(|view| &view.steps);
+    let open = open.filter(|step| !step.state.is_final());
+    let mut facts: Vec<Fact> = open
+        .map(|step| Fact::StepMoved { run: run.to_owned(), step: step.name.clone(), to: StepMove::Cancelled })
+        .collect();
+    facts.push(Fact::RunMoved { run: run.to_owned(), state: RunState::Cancelled });
+    Ok(state.record(facts)?)
+}
+
+/// Stops attempts without an end whose run and fingerprint are `unwanted`, and waits until they are gone.
+fn stop_attempts<E: Executor, C: Clock>(
+    state: &mut State,
+    unwanted: &dyn Fn(&str, &str) -> bool,
+    executor: &mut E,
+    clock: &mut C,
+) -> Result<(), RunError> {
+    for (run, step, attempt) in open_attempts(state, unwanted) {
         std::fs::create_dir_all(&attempt.dir).map_err(StateError::io(&attempt.dir))?;
         let asked = clock.now_millis();
         executor.cancel(&attempt, false)?;
@@ -201,14 +229,11 @@ fn stop_orphans<E: Executor, C: Clock>(
     Ok(())
 }
 
-/// Attempts without an end whose step the plan does not have: run, step, attempt.
-fn open_attempts(state: &State, plan: &Plan) -> Vec<(String, String, AttemptRef)> {
+/// Attempts without an end, as far as they are unwanted: run, step, attempt.
+fn open_attempts(state: &State, unwanted: &dyn Fn(&str, &str) -> bool) -> Vec<(String, String, AttemptRef)> {
     let mut found: Vec<(String, String, AttemptRef)> = Vec::new();
     for run in state.projection().runs() {
-        for step in &run.steps {
-            if plan.steps.iter().any(|planned| planned.fingerprint == step.fingerprint) {
-                continue;
-            }
+        for step in run.steps.iter().filter(|step| unwanted(&run.id, &step.fingerprint)) {
             for attempt in state.projection().attempts(&step.fingerprint) {
                 let known = found
                     .iter()

@@ -18,7 +18,10 @@ mod driver;
 
 mod apply;
 
-pub use apply::{Applied, apply, save_spec};
+#[cfg(test)]
+mod simulation;
+
+pub use apply::{Applied, apply, cancel_idle, save_spec};
 pub use clock::{Clock, SystemClock};
 pub use control::{ControlRequest, ControlVerb, leave_request};
 pub use driver::{DriveEnd, Driver, is_users_fault};

@@ -1,0 +1,83 @@
+//! What `cancel`, `pause`, `resume` and `retry` share: asking the process that drives a run, or acting where nobody does.
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use super::apply::{ApplyArgs, run as apply};
+use super::invocation::Invocation;
+use super::select::{RunArgs, find_run, find_steps, projection};
+use super::{CliError, Global, Outcome};
+use crate::executor::LocalExecutor;
+use crate::run::{ControlRequest, ControlVerb, SystemClock, cancel_idle, leave_request};
+use crate::state::{State, holder};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Which run, and what of it.
+#[derive(Debug, Clone, Args)]
+pub struct ControlArgs {
+    /// One job or step; the whole run where it is left out.
+    pub job: Option<String>,
+    /// Which run.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// Asks the process that drives the run, or acts where nobody does.
+pub(super) fn ask(verb: ControlVerb, args: &ControlArgs, global: &Global) -> Result<Outcome, CliError> {
+    let dir = global.state_dir();
+    let run = find_run(&projection(global)?, args.run.run.as_deref())?;
+    if let Some(job) = &args.job {
+        find_steps(&run, job)?;
+    }
+    let Some(holder) = holder(&dir) else { return act_alone(verb, args, global) };
+    let request = ControlRequest { verb, run: Some(run.id.clone()), step: args.job.clone() };
+    let file = leave_request(&dir, &request)?;
+    let since = Instant::now();
+    while file.exists() {
+        if since.elapsed() > PATIENCE {
+            let _ = std::fs::remove_file(&file);
+            let message =
+                format!("process {} on {} ({}) does not answer", holder.pid, holder.host, holder.command);
+            return Err(CliError::input(message, "it may drive no run now; see `cupola status`"));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    say(global, verb, &run.id, &format!("asked process {} on {}", holder.pid, holder.host));
+    Ok(Outcome::Done)
+}
+
+fn act_alone(verb: ControlVerb, args: &ControlArgs, global: &Global) -> Result<Outcome, CliError> {
+    let projection = projection(global)?;
+    let run = find_run(&projection, args.run.run.as_deref())?;
+    match verb {
+        ControlVerb::Resume | ControlVerb::Retry => {
+            let (spec, select) = Invocation::of(&projection, &run).arguments();
+            let again = ApplyArgs { spec, select, on: "local".to_owned(), detach: false, background: false };
+            apply(&again, global)
+        }
+        ControlVerb::Cancel => {
+            if run.state.is_final() {
+                return Err(CliError::input(format!("run {} has ended: {}", run.id, run.state.as_str()), ""));
+            }
+            let mut state = State::open(&global.state_dir(), "cancel")?;
+            let mut executor = LocalExecutor::new("cupola".into(), "cupola-worker".into());
+            cancel_idle(&mut state, &run.id, &mut executor, &mut SystemClock)?;
+            say(global, verb, &run.id, "cancelled");
+            Ok(Outcome::Done)
+        }
+        ControlVerb::Pause => {
+            let message = format!("nobody drives run {} now, so there is nothing to pause", run.id);
+            Err(CliError::input(message, "`cupola resume` goes on with it"))
+        }
+    }
+}
+
+fn say(global: &Global, verb: ControlVerb, run: &str, what: &str) {
+    if global.json {
+        println!("{}", serde_json::json!({ "verb": verb, "run": run, "done": what }));
+    } else {
+        println!("{} {run}: {what}", verb.as_str());
+    }
+}
