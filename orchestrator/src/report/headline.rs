@@ -250,3 +250,40 @@ fn time_and_cost(facts: &ReportFacts) -> Headline {
 fn interval(row: &ReportRow) -> String {
     format!("{} to {}", format::metric(&row.metric, row.low), format::metric(&row.metric, row.high))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::invented;
+    use super::*;
+
+    fn of(facts: &ReportFacts, title: &str) -> Headline {
+        let found = headlines(facts);
+        found.iter().find(|headline| headline.title.contains(title)).cloned().unwrap()
+    }
+
+    #[test]
+    fn each_result_gets_the_verdict_that_its_interval_carries() {
+        let mut facts = invented::facts();
+        assert_eq!(of(&facts, "Bits per byte").verdict, Verdict::Good);
+        assert!(of(&facts, "Bits per byte").detail.starts_with("18.9 % better"), "{facts:?}");
+        assert_eq!(of(&facts, "Win rate").verdict, Verdict::Good);
+        for row in &mut facts.evals[0].facts.rows {
+            if row.metric == "win_rate" {
+                row.low = 0.49;
+            }
+        }
+        let unclear = of(&facts, "Win rate");
+        assert_eq!(unclear.verdict, Verdict::Unclear);
+        assert!(unclear.detail.ends_with("not clear of 50 %"));
+    }
+
+    #[test]
+    fn a_run_without_evals_has_only_what_it_has() {
+        let mut facts = invented::facts();
+        facts.evals.clear();
+        facts.models.clear();
+        let found = headlines(&facts);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].title, "Time");
+    }
+}

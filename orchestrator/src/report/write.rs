@@ -49,3 +49,17 @@ fn replace(path: &Path, text: &str) -> Result<(), ReportError> {
     std::fs::write(&draft, text).map_err(ReportError::io(&draft))?;
     std::fs::rename(&draft, path).map_err(ReportError::io(path))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::invented;
+    use super::*;
+
+    #[test]
+    fn the_pages_can_be_looked_at() {
+        // `CUPOLA_LOOK=DIR cargo test look` leaves the invented pages where a browser can open them.
+        let Some(folder) = std::env::var_os("CUPOLA_LOOK").map(PathBuf::from) else { return };
+        replace(&folder.join("report.html"), &html::render(&invented::facts()).unwrap()).unwrap();
+        replace(&folder.join("failed.html"), &html::render(&invented::failed()).unwrap()).unwrap();
+    }
+}
