@@ -71,30 +71,26 @@ pub(super) fn repeated_lines(documents: &[Document], min_repeats: u64) -> Vec<Ou
             }
         }
     }
-    let repeats = |_: usize, part: &Part| {
+    let repeats = |part: &Part| {
         part.key.is_some_and(|key| holders.get(&key).is_some_and(|(count, _)| *count >= min_repeats))
     };
     let pairs = documents.par_iter().zip(&parts);
-    pairs.map(|(document, parts)| without(document, parts, &|part| repeats(0, part))).collect()
+    pairs.map(|(document, parts)| without(document, parts, &repeats)).collect()
 }
 
-/// Takes out paragraphs that stood in an earlier document, or earlier in the same one.
+/// Takes out paragraphs that stood in an earlier document. Repeats within one document are the repetition rules' business.
 pub(super) fn repeated_paragraphs(documents: &[Document]) -> Vec<Outcome> {
     let parts: Vec<Vec<Part>> = documents.par_iter().map(paragraphs).collect();
-    let mut first: HashMap<u128, (usize, usize), Xxh3DefaultBuilder> = HashMap::default();
+    let mut first: HashMap<u128, usize, Xxh3DefaultBuilder> = HashMap::default();
     for (index, parts) in parts.iter().enumerate() {
-        for part in parts {
-            if let Some(key) = part.key {
-                first.entry(key).or_insert((index, part.range.start));
-            }
+        for key in parts.iter().filter_map(|part| part.key) {
+            first.entry(key).or_insert(index);
         }
     }
     let pairs = documents.par_iter().zip(&parts).enumerate();
     pairs
         .map(|(index, (document, parts))| {
-            without(document, parts, &|part| {
-                part.key.is_some_and(|key| first.get(&key) != Some(&(index, part.range.start)))
-            })
+            without(document, parts, &|part| part.key.is_some_and(|key| first.get(&key) != Some(&index)))
         })
         .collect()
 }

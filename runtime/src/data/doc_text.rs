@@ -15,6 +15,7 @@ static MARKUP: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
         (compiled(r"\[(`[^`\]]+`)\]"), "$1"),
         (compiled(r"\[([A-Za-z_][A-Za-z0-9_:!()]*)\]"), "`$1`"),
         (compiled(r"\*\*([^*]+)\*\*"), "$1"),
+        (compiled(r"\*([A-Za-z][^*]*)\*"), "$1"),
         (compiled(r"\s+"), " "),
     ]
 });
@@ -56,14 +57,16 @@ pub(super) fn answer(doc: &str, name: &str, min_chars: u64, max_chars: u64) -> O
     (is_natural(&answer) && !only_says_its_name(&answer, name)).then_some(answer)
 }
 
-/// Paragraphs of prose up to the first heading, list, table, quote or code; one that introduces what was cut goes too.
+/// Paragraphs of prose up to the first heading, list, table, quote or code. A sentence that runs into what was cut goes with it.
 fn paragraphs(doc: &str) -> Vec<String> {
     let mut paragraphs: Vec<String> = Vec::new();
     let mut open = String::new();
+    let mut runs_on = false;
     for line in doc.lines() {
         let is_indented_code = line.starts_with("     ") && open.is_empty();
         let line = line.trim();
         if is_indented_code || ends_prose(line) {
+            runs_on = !line.starts_with('#');
             break;
         }
         if line.is_empty() {
@@ -85,7 +88,8 @@ fn paragraphs(doc: &str) -> Vec<String> {
         .map(|text| text.trim().to_owned())
         .filter(|text| !text.is_empty())
         .collect();
-    while clean.last().is_some_and(|last| !last.ends_with(['.', '!', '?', '`', ')']) && last.ends_with(':')) {
+    while clean.last().is_some_and(|last| last.ends_with(':') || runs_on && !last.ends_with(['.', '!', '?']))
+    {
         clean.pop();
     }
     clean
@@ -188,6 +192,7 @@ mod tests {
             Some("Finds the place of it.".into())
         );
         assert_eq!(of("It is one of these:\n- a\n- b"), None);
+        assert_eq!(of("Creates a line of points from\n```\nx\n```"), None);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! The language filter, judged on prose: trigram models know no code, so code is taken out first, and what then has too few
-//! letters to be judged stays.
+//! letters to be judged stays. Comments are a thin sample: source code goes only where another language is certain.
 
 use cupola_specs::job::LanguageParams;
 use whatlang::Lang;
@@ -49,6 +49,9 @@ impl LanguageFilter {
         }
         let Some(info) = whatlang::detect(&prose) else { return Outcome::default() };
         let kept = self.keep.contains(&info.lang());
+        if document.class == Class::Rust && (kept || info.confidence() < self.min_confidence) {
+            return Outcome::default();
+        }
         let reason = match (kept, info.confidence()) {
             (true, confidence) if confidence < self.min_confidence => {
                 format!("{} with confidence {confidence:.2} < {}", info.lang().code(), self.min_confidence)

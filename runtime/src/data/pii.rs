@@ -188,15 +188,18 @@ fn is_public_ip(text: &str, found: Range<usize>) -> bool {
         let [a, b, ..] = ip.octets();
         let shared = a == 100 && (64..128).contains(&b);
         let benchmark = a == 198 && (18..20).contains(&b);
-        return !(ip.is_private()
+        // `§8.8.3.2`, `Section 7.3.17.1`: small numbers number the parts of a document.
+        let is_numbering =
+            ip.octets().iter().all(|octet| *octet < 32) && next != Some(':') && next != Some('/');
+        return !(is_numbering
+            || ip.is_private()
             || ip.is_loopback()
             || ip.is_link_local()
             || ip.is_documentation()
             || shared
             || benchmark
             || a == 0
-            || a >= 224
-            || ip.octets() == [1, 2, 3, 4]);
+            || a >= 224);
     }
     // The pattern starts with 2 or 3: global unicast; documentation is 2001:db8::/32 and 3fff::/20.
     text.parse::<Ipv6Addr>().is_ok_and(|ip| {
@@ -268,6 +271,7 @@ mod tests {
             "version 1.2.3.4.5, v20.1.18.3 and 0.9999999999999999",
             "4111 1111 1111 1112 and 0x4111111111111111 and 3.4111111111111111",
             "x + 1 - 2 and foo(123) 456",
+            "RFC 9110 §8.8.3.2 and Section 7.3.17.1",
             "AKIAIOSFODNN7EXAMPLE",
             "let hash = 6011_0009_9013_9424;",
         ] {

@@ -194,3 +194,74 @@ impl Encoder<'_> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cupola_specs::artifact::ChatMessage;
+    use serde::Deserialize;
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+    use crate::tokenizer::file::Roles;
+
+    /// Made by `make.py` in this folder with Hugging Face's libraries.
+    const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tokenizer");
+
+    #[derive(Deserialize)]
+    struct Text {
+        text: String,
+        ids: Vec<u32>,
+    }
+
+    #[derive(Deserialize)]
+    struct Chat {
+        template: String,
+        messages: Vec<ChatMessage>,
+        add_generation_prompt: bool,
+        text: String,
+    }
+
+    fn rows<T: DeserializeOwned>(name: &str) -> Vec<T> {
+        let text = std::fs::read_to_string(Path::new(FIXTURE).join(name)).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn ids_are_those_of_hugging_face_on_any_text() {
+        let tokenizer = Tokenizer::load(Path::new(FIXTURE)).unwrap();
+        let texts: Vec<Text> = rows("texts.jsonl");
+        assert!(texts.len() > 1000);
+        let mut encoder = tokenizer.encoder();
+        for row in texts {
+            assert_eq!(tokenizer.encode_with_special(&row.text), row.ids, "{:?}", row.text);
+            assert_eq!(tokenizer.decode(&row.ids), row.text);
+            let mut ids = Vec::new();
+            encoder.encode_into(&row.text, &mut ids);
+            assert_eq!(ids, tokenizer.encode(&row.text));
+            assert!(ids.iter().all(|id| *id > 3) && tokenizer.decode(&ids) == row.text);
+        }
+    }
+
+    #[test]
+    fn chats_render_as_transformers_renders_them() {
+        let roles = Roles { bos: "<|bos|>".into(), eos: "<|im_end|>".into(), pad: None };
+        for row in rows::<Chat>("chats.jsonl") {
+            let template = ChatTemplate::new(row.template, &roles, Vec::new()).unwrap();
+            assert_eq!(template.render(&row.messages, row.add_generation_prompt).unwrap(), row.text);
+        }
+    }
+
+    #[test]
+    fn a_file_that_says_more_than_is_carried_out_is_refused_by_field() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [TOKENIZER_FILE, CONFIG_FILE] {
+            std::fs::copy(Path::new(FIXTURE).join(name), dir.path().join(name)).unwrap();
+        }
+        let path = dir.path().join(TOKENIZER_FILE);
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace("\"normalizer\": null", "\"normalizer\": {\"type\": \"NFC\"}"))
+            .unwrap();
+        let error = Tokenizer::load(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("normalizer") && error.contains("NFC"), "{error}");
+    }
+}
