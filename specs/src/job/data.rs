@@ -1,5 +1,9 @@
 //! `kind: data`: raw files to a clean, split corpus.
 
+pub(crate) mod filters;
+pub(crate) mod resolve;
+pub(crate) mod written;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;

@@ -1,5 +1,8 @@
 //! `kind: eval`: numbers with intervals, for each model.
 
+pub(crate) mod resolve;
+pub(crate) mod written;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

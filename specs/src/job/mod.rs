@@ -21,6 +21,28 @@ mod sft;
 mod step;
 mod tokenizer;
 
+/// The jobs as the user writes them.
+pub(crate) mod written {
+    pub(crate) use super::data::written::DataJob;
+    pub(crate) use super::eval::written::EvalJob;
+    pub(crate) use super::pretrain::written::PretrainJob;
+    pub(crate) use super::rlhf::written::{RlhfJob, Stage};
+    pub(crate) use super::scaling::written::ScalingJob;
+    pub(crate) use super::sft::written::SftJob;
+    pub(crate) use super::tokenizer::written::TokenizerJob;
+}
+
+/// The way from each job as written to its resolved body.
+pub(crate) mod resolve {
+    pub(crate) use super::data::resolve::{check_sum, data};
+    pub(crate) use super::eval::resolve::eval;
+    pub(crate) use super::pretrain::resolve::pretrain;
+    pub(crate) use super::rlhf::resolve::rlhf;
+    pub(crate) use super::scaling::resolve::scaling;
+    pub(crate) use super::sft::resolve::sft;
+    pub(crate) use super::tokenizer::resolve::tokenizer;
+}
+
 pub use data::{
     DataParams, DedupParams, FilterParams, LanguageParams, PairsParams, PiiAction, PiiParams, SourceFormat,
     SourceParams, SplitParams, SplitUnit,

@@ -1,5 +1,9 @@
 //! `kind: pretrain`: a base model from token shards.
 
+pub(crate) mod resolve;
+pub(crate) mod shape;
+pub(crate) mod written;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;

@@ -1,5 +1,8 @@
 //! `kind: rlhf`: preferences, a reward model, and a policy aligned with them.
 
+pub(crate) mod resolve;
+pub(crate) mod written;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -1,5 +1,8 @@
 //! `kind: scaling`: a sweep over sizes and token budgets, and the laws fitted to it.
 
+pub(crate) mod resolve;
+pub(crate) mod written;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -1,5 +1,8 @@
 //! `kind: sft`: fine-tuning on chats.
 
+pub(crate) mod resolve;
+pub(crate) mod written;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

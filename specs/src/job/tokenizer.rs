@@ -1,5 +1,8 @@
 //! `kind: tokenizer`: byte-level BPE, and the encoding of a corpus with it.
 
+pub(crate) mod resolve;
+pub(crate) mod written;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -1,12 +1,19 @@
 //! The way from a file to a resolved spec.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::codes::Code;
-use super::diagnostic::{Diagnostic, Diagnostics};
+use super::diagnostic::Diagnostics;
 use super::environment::Environment;
+use super::include::{Trail, parse_file};
 use super::origin::Origin;
+use super::resolve;
 use super::resolved::ResolvedSpec;
+use super::session::Session;
+use super::substitute::substitute;
+use super::tree::{Node, Spot};
+use super::{matrix, overrides};
 
 /// Loads a spec file with the overrides of the command line (`--set key=value`, in order).
 pub fn load(
@@ -16,34 +23,53 @@ pub fn load(
 ) -> Result<ResolvedSpec, Diagnostics> {
     match env.read(path) {
         Ok(bytes) => parse(path, &bytes, overrides, env),
-        Err(error) => Err(Diagnostics(vec![Diagnostic {
-            code: Code::Unreadable,
-            message: format!("the spec can't be read: {error}"),
-            origin: Origin { file: path.display().to_string(), line: 1, column: 1 },
-            length: 1,
-            source: String::new(),
-            expected: String::new(),
-            suggestion: None,
-            notes: Vec::new(),
-        }])),
+        Err(error) => {
+            let mut session = Session::new(env);
+            let text = session.add_text(&path.display().to_string(), Path::new(""), "");
+            let spot = Spot { text, line: 1, column: 1, length: 1 };
+            session.error(Code::Unreadable, spot, format!("the spec can't be read: {error}"));
+            session.finish(None)
+        }
     }
 }
 
 /// Parses the bytes of a spec; `path` names it in messages and is what relative paths and includes start from.
 pub fn parse(
     path: &Path,
-    _bytes: &[u8],
-    _overrides: &[(String, String)],
-    _env: &dyn Environment,
+    bytes: &[u8],
+    overrides: &[(String, String)],
+    env: &dyn Environment,
 ) -> Result<ResolvedSpec, Diagnostics> {
-    Err(Diagnostics(vec![Diagnostic {
-        code: Code::Unsupported,
-        message: "specs are not parsed yet".to_owned(),
-        origin: Origin { file: path.display().to_string(), line: 1, column: 1 },
-        length: 1,
-        source: String::new(),
-        expected: String::new(),
-        suggestion: None,
-        notes: Vec::new(),
-    }]))
+    let mut session = Session::new(env);
+    let spec = tree(path, bytes, overrides, &mut session).and_then(|root| {
+        let origins = origins(&root, &session);
+        resolve::resolve(path, &root, origins, &mut session)
+    });
+    session.finish(spec)
+}
+
+/// The tree with includes, overrides, placeholders and matrices carried out.
+fn tree(
+    path: &Path,
+    bytes: &[u8],
+    overrides: &[(String, String)],
+    session: &mut Session<'_>,
+) -> Option<Node> {
+    let mut root = parse_file(path, bytes, session, &mut Trail::default())?;
+    overrides::apply(&mut root, overrides, session);
+    let vars = root.get("vars").cloned();
+    substitute(&mut root, vars.as_ref(), session);
+    if let Some(jobs) = root.get_mut("jobs") {
+        matrix::expand(jobs, session);
+    }
+    Some(root)
+}
+
+/// Where every value of the tree is written.
+fn origins(root: &Node, session: &Session<'_>) -> BTreeMap<String, Origin> {
+    let mut origins = BTreeMap::new();
+    root.walk(&mut String::new(), &mut |path, spot, _| {
+        origins.insert(path.to_owned(), session.origin(spot));
+    });
+    origins
 }

@@ -1,18 +1,36 @@
 //! The spec language: from YAML text to a [`ResolvedSpec`] with nothing optional, or every error at once.
 //!
 //! ```text
-//! bytes ─parse─▶ Node tree ─include, --set, substitute, matrix─▶ Node tree ─decode─▶ as written ─resolve─▶ ResolvedSpec
+//! bytes ─yaml─▶ Node tree ─include, --set, ${…}, matrix─▶ Node tree ─decode─▶ as written ─resolve─▶ ResolvedSpec
 //! ```
 //! Each node of the tree knows its file, line and column, so an error at any stage points at its token. All of it is pure: the world
 //! comes in through [`Environment`].
 
 mod codes;
+pub(crate) mod decode;
 mod diagnostic;
+mod document;
 mod environment;
+mod graph;
+mod include;
+pub(crate) mod jobs;
 mod load;
+mod matrix;
 mod origin;
+mod overrides;
+pub(crate) mod reference;
 mod render;
+mod resolve;
 mod resolved;
+mod schedule;
+mod secret;
+pub(crate) mod session;
+mod substitute;
+pub(crate) mod tree;
+pub(crate) mod units;
+mod unsupported;
+pub(crate) mod written;
+mod yaml;
 
 pub use codes::Code;
 pub use diagnostic::{Diagnostic, Diagnostics, Note};

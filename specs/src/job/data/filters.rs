@@ -1,0 +1,243 @@
+//! Heuristic filters as the user writes them: a name, or a name with thresholds. The defaults are the published thresholds: Gopher
+//! (2021, arXiv:2112.11446), C4 (2019, arXiv:1910.10683), FineWeb (2024, arXiv:2406.17557); `code` follows The Stack's rules
+//! (2022, arXiv:2211.15533).
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use super::FilterParams;
+use crate::spec::Code;
+use crate::spec::decode::{Decode, wrong_type};
+use crate::spec::session::Session;
+use crate::spec::tree::{Node, Value};
+use crate::spec::written::written;
+
+written! {
+    /// Gopher's quality rules.
+    pub(crate) struct GopherQuality {
+        /// Fewest words.
+        min_words: u64 = "50",
+        /// Most words.
+        max_words: u64 = "100000",
+        /// Shortest mean word length, characters.
+        min_mean_word_length: f64 = "3"; 0.0 ..= 1000.0,
+        /// Longest mean word length, characters.
+        max_mean_word_length: f64 = "10"; 0.0 ..= 1000.0,
+        /// Most # or … a word.
+        max_symbol_word_ratio: f64 = "0.1"; 0.0 ..= 1000.0,
+        /// Most lines that start with a bullet, as a share.
+        max_bullet_lines: f64 = "0.9"; 0.0 ..= 1.0,
+        /// Most lines that end with an ellipsis, as a share.
+        max_ellipsis_lines: f64 = "0.3"; 0.0 ..= 1.0,
+        /// Fewest words with a letter, as a share.
+        min_alpha_words: f64 = "0.8"; 0.0 ..= 1.0,
+        /// Fewest stop words.
+        min_stop_words: u64 = "2",
+    }
+
+    /// Gopher's repetition rules.
+    pub(crate) struct GopherRepetition {
+        /// Repeated lines, share of lines.
+        max_duplicate_lines: f64 = "0.3"; 0.0 ..= 1.0,
+        /// Repeated paragraphs, share of paragraphs.
+        max_duplicate_paragraphs: f64 = "0.3"; 0.0 ..= 1.0,
+        /// Characters in repeated lines, share of characters.
+        max_duplicate_line_chars: f64 = "0.2"; 0.0 ..= 1.0,
+        /// Characters in repeated paragraphs, share of characters.
+        max_duplicate_paragraph_chars: f64 = "0.2"; 0.0 ..= 1.0,
+        /// Characters in the most frequent n-gram for n = 2, 3, 4, as shares.
+        max_top_ngram_chars: Vec<f64> = "[0.2, 0.18, 0.16]"; 0.0 ..= 1.0,
+        /// Characters in repeated n-grams for n = 5 to 10, as shares.
+        max_duplicate_ngram_chars: Vec<f64> = "[0.15, 0.14, 0.13, 0.12, 0.11, 0.1]"; 0.0 ..= 1.0,
+    }
+
+    /// C4's line and page rules.
+    pub(crate) struct C4 {
+        /// Drops lines without end punctuation.
+        require_terminal_punctuation: bool = "true",
+        /// Drops lines with fewer words.
+        min_line_words: u64 = "5",
+        /// Drops pages with fewer sentences.
+        min_sentences: u64 = "3",
+        /// Drops pages with a curly bracket.
+        drop_curly_bracket: bool = "true",
+        /// Drops pages with lorem ipsum.
+        drop_lorem_ipsum: bool = "true",
+        /// Drops lines that mention JavaScript.
+        drop_javascript_lines: bool = "true",
+    }
+
+    /// FineWeb's extra rules.
+    pub(crate) struct Fineweb {
+        /// Fewest lines that end with punctuation, as a share.
+        min_line_punctuation: f64 = "0.12"; 0.0 ..= 1.0,
+        /// Most short lines, as a share.
+        max_short_lines: f64 = "0.67"; 0.0 ..= 1.0,
+        /// A line of at most this many characters is short.
+        short_line_chars: u64 = "30",
+        /// Most characters in duplicate lines, as a share.
+        max_duplicate_line_chars: f64 = "0.01"; 0.0 ..= 1.0,
+        /// Most line breaks a word.
+        max_newline_word_ratio: f64 = "0.3"; 0.0 ..= 1000.0,
+    }
+
+    /// Source-code rules: generated files, data tables, minified lines.
+    pub(crate) struct CodeRules {
+        /// Longest line, characters.
+        max_line_length: u64 = "1000",
+        /// Longest mean line, characters.
+        max_mean_line_length: f64 = "100"; 1.0 ..= 1_000_000.0,
+        /// Fewest letters and digits, share of characters.
+        min_alphanumeric: f64 = "0.25"; 0.0 ..= 1.0,
+        /// Most digits, share of characters (tables of numbers).
+        max_digits: f64 = "0.2"; 0.0 ..= 1.0,
+        /// Drops files that say in their first lines that a tool wrote them.
+        drop_generated: bool = "true",
+    }
+}
+
+/// The names of filters.
+const NAMES: [&str; 6] = ["gopher_quality", "gopher_repetition", "c4", "fineweb", "code", "custom"];
+
+/// One filter.
+#[derive(Debug, Clone)]
+pub(crate) enum FilterWritten {
+    /// One that runs.
+    Rule(FilterParams),
+    /// A CEL expression.
+    Custom,
+}
+
+impl Decode for FilterWritten {
+    fn decode(node: &Node, session: &mut Session<'_>) -> Option<Self> {
+        let (name, spot, body) = match &node.value {
+            Value::Scalar { text, .. } => (text.as_str(), node.spot, Node::empty_map(node.spot)),
+            Value::Map(entries) if entries.len() == 1 => {
+                let (key, body) = &entries[0];
+                (key.name.as_str(), key.spot, body.clone())
+            }
+            _ => {
+                wrong_type(node, "the name of a filter, or {name: {threshold: value}}", session);
+                return None;
+            }
+        };
+        let rule = match name {
+            "gopher_quality" => gopher_quality(GopherQuality::decode(&body, session)?),
+            "gopher_repetition" => gopher_repetition(GopherRepetition::decode(&body, session)?, &body, session)?,
+            "c4" => c4(&C4::decode(&body, session)?),
+            "fineweb" => fineweb(&Fineweb::decode(&body, session)?),
+            "code" => code(&CodeRules::decode(&body, session)?),
+            "custom" => return Some(Self::Custom),
+            _ => {
+                session
+                    .error(Code::UnknownWord, spot, format!("there is no filter `{name}`"))
+                    .expecting(format!("one of {}", NAMES.join(", ")))
+                    .suggesting(name, NAMES);
+                return None;
+            }
+        };
+        Some(Self::Rule(rule))
+    }
+}
+
+fn gopher_quality(w: GopherQuality) -> FilterParams {
+    FilterParams::GopherQuality {
+        min_words: w.min_words,
+        max_words: w.max_words,
+        min_mean_word_length: w.min_mean_word_length,
+        max_mean_word_length: w.max_mean_word_length,
+        max_symbol_word_ratio: w.max_symbol_word_ratio,
+        max_bullet_lines: w.max_bullet_lines,
+        max_ellipsis_lines: w.max_ellipsis_lines,
+        min_alpha_words: w.min_alpha_words,
+        min_stop_words: w.min_stop_words,
+    }
+}
+
+fn gopher_repetition(w: GopherRepetition, node: &Node, session: &mut Session<'_>) -> Option<FilterParams> {
+    Some(FilterParams::GopherRepetition {
+        max_duplicate_lines: w.max_duplicate_lines,
+        max_duplicate_paragraphs: w.max_duplicate_paragraphs,
+        max_duplicate_line_chars: w.max_duplicate_line_chars,
+        max_duplicate_paragraph_chars: w.max_duplicate_paragraph_chars,
+        max_top_ngram_chars: shares(w.max_top_ngram_chars, "max_top_ngram_chars", node, session)?,
+        max_duplicate_ngram_chars: shares(w.max_duplicate_ngram_chars, "max_duplicate_ngram_chars", node, session)?,
+    })
+}
+
+/// As many shares as the rule has n-gram lengths.
+fn shares<const N: usize>(
+    values: Vec<f64>,
+    field: &str,
+    node: &Node,
+    session: &mut Session<'_>,
+) -> Option<[f64; N]> {
+    let spot = node.get(field).map_or(node.spot, |value| value.spot);
+    let count = values.len();
+    values.try_into().ok().or_else(|| {
+        session
+            .error(Code::OutOfRange, spot, format!("`{field}` has {count} values"))
+            .expecting(format!("{N} values"));
+        None
+    })
+}
+
+fn c4(w: &C4) -> FilterParams {
+    FilterParams::C4 {
+        require_terminal_punctuation: w.require_terminal_punctuation,
+        min_line_words: w.min_line_words,
+        min_sentences: w.min_sentences,
+        drop_curly_bracket: w.drop_curly_bracket,
+        drop_lorem_ipsum: w.drop_lorem_ipsum,
+        drop_javascript_lines: w.drop_javascript_lines,
+    }
+}
+
+fn fineweb(w: &Fineweb) -> FilterParams {
+    FilterParams::Fineweb {
+        min_line_punctuation: w.min_line_punctuation,
+        max_short_lines: w.max_short_lines,
+        short_line_chars: w.short_line_chars,
+        max_duplicate_line_chars: w.max_duplicate_line_chars,
+        max_newline_word_ratio: w.max_newline_word_ratio,
+    }
+}
+
+fn code(w: &CodeRules) -> FilterParams {
+    FilterParams::Code {
+        max_line_length: w.max_line_length,
+        max_mean_line_length: w.max_mean_line_length,
+        min_alphanumeric: w.min_alphanumeric,
+        max_digits: w.max_digits,
+        drop_generated: w.drop_generated,
+    }
+}
+
+impl JsonSchema for FilterWritten {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Filter".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A filter by name, or {name: {threshold: value}}.",
+            "anyOf": [
+                { "enum": NAMES },
+                {
+                    "type": "object",
+                    "properties": {
+                        "gopher_quality": generator.subschema_for::<GopherQuality>(),
+                        "gopher_repetition": generator.subschema_for::<GopherRepetition>(),
+                        "c4": generator.subschema_for::<C4>(),
+                        "fineweb": generator.subschema_for::<Fineweb>(),
+                        "code": generator.subschema_for::<CodeRules>(),
+                        "custom": { "type": "string", "description": "CEL expression over a document's signals." },
+                    },
+                    "additionalProperties": false,
+                    "minProperties": 1,
+                    "maxProperties": 1,
+                },
+            ],
+            "examples": ["gopher_quality"],
+        })
+    }
+}

@@ -1,0 +1,195 @@
+//! A data job, resolved.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::written::{DataJob, FilterWritten, SourceWritten};
+use super::{
+    DataParams, DedupParams, LanguageParams, PairsParams, PiiParams, SourceFormat, SourceParams, SplitParams,
+};
+use crate::job::AutoOr;
+use crate::spec::decode::{At, Named};
+use crate::spec::jobs::Resolver;
+use crate::spec::{Code, DataBody, SourceGlob};
+
+impl DataJob {
+    /// Sampling weight by domain: as written, else the same for each domain of the sources.
+    pub(crate) fn domain_weights(&self) -> BTreeMap<String, f64> {
+        if let Some(weights) = self.domains.as_ref().and_then(|domains| domains.weights.as_ref()) {
+            return weights.value.to_map();
+        }
+        let domains: BTreeSet<String> = self.sources.iter().map(|source| domain_of(&source.value)).collect();
+        let share = 1.0 / domains.len().max(1) as f64;
+        domains.into_iter().map(|domain| (domain, share)).collect()
+    }
+}
+
+/// The domain of a source's documents.
+fn domain_of(source: &SourceWritten) -> String {
+    source.domain.clone().unwrap_or_else(|| source.name.value.clone())
+}
+
+/// Resolves a data job.
+pub(crate) fn data(w: &DataJob, resolver: &mut Resolver<'_, '_>) -> Option<DataBody> {
+    let files = sources(w, resolver);
+    check_domains(w, resolver);
+    for against in w.decontaminate.iter().flat_map(|d| &d.against) {
+        resolver.find_all(&against.value, against.spot);
+    }
+    let pairs = pairs(w, resolver);
+    let language = language(w, resolver);
+    let params = DataParams {
+        sources: w.sources.iter().map(|source| source_params(&source.value)).collect(),
+        language: language?,
+        filters: w
+            .filters
+            .iter()
+            .filter_map(|filter| match filter {
+                FilterWritten::Rule(rule) => Some(rule.clone()),
+                FilterWritten::Custom => None,
+            })
+            .collect(),
+        pii: PiiParams { email: w.pii.email, ip: w.pii.ip, phone: w.pii.phone, card: w.pii.card, secret: w.pii.secret },
+        dedup: DedupParams {
+            exact_document: w.dedup.exact.is_some(),
+            lines_min_repeats: w.dedup.lines.as_ref().map_or(0, |lines| lines.min_repeats),
+            paragraphs: w.dedup.paragraphs,
+        },
+        domain_weights: w.domain_weights(),
+        split: SplitParams { validation: w.split.validation.0, by: w.split.by },
+        pairs: pairs?,
+        shard_documents: match w.shards {
+            AutoOr::Auto => 0,
+            AutoOr::Value(documents) => documents,
+        },
+    };
+    Some(DataBody { files: files?, params })
+}
+
+/// The files of each source; names are unique and every source has files.
+fn sources(w: &DataJob, resolver: &mut Resolver<'_, '_>) -> Option<Vec<SourceGlob>> {
+    let mut names = BTreeMap::new();
+    let mut files = Vec::new();
+    if w.sources.is_empty() {
+        return None;
+    }
+    for source in &w.sources {
+        let name = &source.value.name;
+        let key = crate::spec::tree::Key { name: name.value.clone(), spot: name.spot };
+        crate::spec::jobs::check_name(&key, resolver.session);
+        if let Some(first) = names.insert(name.value.clone(), name.spot) {
+            let origin = resolver.session.origin(first);
+            resolver
+                .session
+                .error(Code::DuplicateName, name.spot, format!("two sources are named `{}`", name.value))
+                .noting(origin, "the first one is here");
+        }
+        let needs_files = !matches!(source.value.format, SourceFormat::Crawl | SourceFormat::Huggingface);
+        match &source.value.paths {
+            Some(paths) if !paths.is_empty() => {
+                files.push(resolver.glob(&format!("sources.{}", name.value), paths));
+            }
+            _ if needs_files => {
+                resolver
+                    .session
+                    .error(Code::MissingField, source.spot, "the field `paths` is missing")
+                    .expecting("paths: [file or glob, …]");
+                files.push(None);
+            }
+            _ => files.push(None),
+        }
+    }
+    files.into_iter().collect()
+}
+
+/// Weights sum to 1 and name the domains of the sources, each source's domain among them.
+fn check_domains(w: &DataJob, resolver: &mut Resolver<'_, '_>) {
+    let Some(domains) = &w.domains else { return };
+    let Some(weights) = &domains.weights else { return };
+    check_sum(weights, resolver);
+    if domains.classify.is_some() {
+        return;
+    }
+    let known: BTreeSet<String> = w.sources.iter().map(|source| domain_of(&source.value)).collect();
+    for (key, _) in &weights.value.0 {
+        if !known.contains(&key.name) {
+            let list = known.iter().cloned().collect::<Vec<_>>().join(", ");
+            resolver
+                .session
+                .error(Code::UnknownDomain, key.spot, format!("no source has the domain `{}`", key.name))
+                .expecting(format!("one of {list}"))
+                .suggesting(&key.name, &known);
+        }
+    }
+    for domain in known {
+        if !weights.value.0.iter().any(|(key, _)| key.name == domain) {
+            resolver
+                .session
+                .error(Code::UnknownDomain, weights.spot, format!("the domain `{domain}` has no weight"))
+                .expecting(format!("a weight for `{domain}` (0 leaves it out of training)"));
+        }
+    }
+}
+
+/// Weights sum to 1.
+pub(crate) fn check_sum(weights: &At<Named<f64>>, resolver: &mut Resolver<'_, '_>) {
+    let sum: f64 = weights.value.0.iter().map(|(_, weight)| weight).sum();
+    if (sum - 1.0).abs() > 1e-6 {
+        let rounded = (sum * 1e6).round() / 1e6;
+        resolver
+            .session
+            .error(Code::BadWeights, weights.spot, format!("these weights sum to {rounded}"))
+            .expecting("weights that sum to 1");
+    }
+}
+
+/// The language filter; its codes are of two letters.
+#[allow(clippy::option_option, reason = "the outer one is an error, the inner one a filter that is off")]
+fn language(w: &DataJob, resolver: &mut Resolver<'_, '_>) -> Option<Option<LanguageParams>> {
+    let Some(language) = &w.language else { return Some(None) };
+    let mut is_right = true;
+    for code in &language.keep {
+        if code.value.len() != 2 || !code.value.chars().all(|c| c.is_ascii_lowercase()) {
+            is_right = false;
+            resolver
+                .session
+                .error(Code::UnknownWord, code.spot, format!("`{}` is not a language code", code.value))
+                .expecting("an ISO 639-1 code such as en");
+        }
+    }
+    is_right.then(|| {
+        Some(LanguageParams {
+            keep: language.keep.iter().map(|code| code.value.clone()).collect(),
+            min_confidence: language.min_confidence,
+        })
+    })
+}
+
+/// Pairs; their instruction holds the code.
+#[allow(clippy::option_option, reason = "the outer one is an error, the inner one pairs that are not wanted")]
+fn pairs(w: &DataJob, resolver: &mut Resolver<'_, '_>) -> Option<Option<PairsParams>> {
+    let Some(pairs) = &w.pairs else { return Some(None) };
+    if !pairs.instruction.value.contains("{code}") {
+        resolver
+            .session
+            .error(Code::MissingField, pairs.instruction.spot, "the instruction does not hold the code")
+            .expecting("{code} somewhere in the text");
+        return None;
+    }
+    Some(Some(PairsParams {
+        instruction: pairs.instruction.value.clone(),
+        max_code_chars: pairs.max_code_chars,
+        min_answer_chars: pairs.min_answer_chars,
+        max_answer_chars: pairs.max_answer_chars,
+        max_per_crate: pairs.max_per_crate,
+    }))
+}
+
+/// One source without its files.
+fn source_params(source: &SourceWritten) -> SourceParams {
+    SourceParams {
+        name: source.name.value.clone(),
+        format: source.format,
+        domain: domain_of(source),
+        max_bytes: source.max_bytes.map_or(0, |bytes| bytes.0),
+    }
+}

@@ -1,0 +1,226 @@
+//! `kind: data` as the user writes it.
+
+use super::{PiiAction, SourceFormat, SplitUnit};
+use crate::job::AutoOr;
+use crate::spec::decode::{At, Named};
+use crate::spec::reference::FilePath;
+use crate::spec::units::{Bytes, Rate, Share};
+use crate::spec::written::written;
+
+pub(crate) use super::filters::FilterWritten;
+
+written! {
+    /// Curates raw files into a clean, deduplicated, split corpus.
+    pub(crate) struct DataJob {
+        /// What is read, in order.
+        sources: Vec<At<SourceWritten>>,
+        /// How the main text of web pages is found.
+        extract: Option<ExtractWritten>,
+        /// Rules on the addresses of web pages.
+        urls: Option<UrlsWritten>,
+        /// Which languages stay; without it all do.
+        language: Option<LanguageWritten>,
+        /// Heuristic filters in order: gopher_quality, gopher_repetition, c4, fineweb, code, each by name or with thresholds.
+        filters: Vec<FilterWritten> = "[]",
+        /// Rules against toxic text.
+        safety: Option<SafetyWritten>,
+        /// What happens to each class of personal data.
+        pii: PiiWritten = "{}",
+        /// Deduplication.
+        dedup: DedupWritten = "{}",
+        /// Model-based quality filter.
+        quality: Option<QualityWritten>,
+        /// Domains and their sampling weights; without it each domain has the same weight.
+        domains: Option<DomainsWritten>,
+        /// Removal of what evaluations test.
+        decontaminate: Option<DecontaminateWritten>,
+        /// The validation split.
+        split: SplitWritten = "{}",
+        /// Instruction pairs extracted beside the text; without it none are.
+        pairs: Option<PairsWritten>,
+        /// Documents a shard at most.
+        shards: AutoOr<u64> = "auto"; 1 ..= 1_000_000_000,
+    }
+
+    /// One source of a corpus.
+    pub(crate) struct SourceWritten {
+        /// Its name, unique in the job.
+        name: At<String>,
+        /// How its files are read.
+        format: SourceFormat,
+        /// The domain of its documents. Default: the source's name.
+        domain: Option<String>,
+        /// Files or globs: `*` within a folder, `**` at any depth, `~` is the home folder.
+        paths: Option<Vec<At<FilePath>>>,
+        /// Most bytes taken, file by file in a seeded order; without it all are.
+        max_bytes: Option<Bytes>,
+        /// Where a crawl starts.
+        seeds: Option<Vec<String>>,
+        /// Links that a crawl follows from a seed.
+        max_depth: Option<u64>,
+        /// Requests of a crawl to one host.
+        rate: Option<Rate>,
+        /// Whether a crawl obeys robots.txt.
+        respect_robots: Option<bool>,
+        /// Data set of a hub, `org/name`.
+        dataset: Option<String>,
+    }
+
+    /// How the main text of web pages is found.
+    pub(crate) struct ExtractWritten {
+        /// Drops navigation, advertising and comments.
+        main_content: bool = "true",
+        /// Keeps formulas.
+        keep_math: bool = "true",
+        /// Keeps code blocks.
+        keep_code: bool = "true",
+    }
+
+    /// Rules on the addresses of web pages.
+    pub(crate) struct UrlsWritten {
+        /// Files of domains, one a line.
+        block_domains: Vec<FilePath> = "[]",
+        /// Files of words, one a line.
+        block_words: Vec<FilePath> = "[]",
+    }
+
+    /// Which languages stay. Judged on prose and comments; a document whose language can't be told stays.
+    pub(crate) struct LanguageWritten {
+        /// ISO 639-1 codes that stay.
+        keep: Vec<At<String>>,
+        /// A document that is another language with at least this confidence is dropped.
+        min_confidence: f64 = "0.65"; 0.0 ..= 1.0,
+    }
+
+    /// Rules against toxic text.
+    pub(crate) struct SafetyWritten {
+        /// Word lists.
+        toxicity: Option<ToxicityWritten>,
+        /// A classifier model.
+        classifier: Option<String>,
+    }
+
+    /// Word lists.
+    pub(crate) struct ToxicityWritten {
+        /// Files of words, one a line.
+        lists: Vec<FilePath>,
+    }
+
+    /// What happens to each class of personal data: keep, redact (the match becomes a tag such as `<EMAIL>`) or drop (the document goes).
+    pub(crate) struct PiiWritten {
+        /// E-mail addresses.
+        email: PiiAction = "redact",
+        /// IP addresses, but for loopback, private and documentation ranges.
+        ip: PiiAction = "redact",
+        /// Phone numbers.
+        phone: PiiAction = "keep",
+        /// Payment cards that pass Luhn's check.
+        card: PiiAction = "redact",
+        /// Keys and tokens.
+        secret: PiiAction = "drop",
+    }
+
+    /// Deduplication.
+    pub(crate) struct DedupWritten {
+        /// Exact duplicates: document keeps the first of documents with the same text, null keeps all.
+        exact: Option<ExactWritten> = "document",
+        /// Drops lines that stand in many documents.
+        lines: Option<LinesWritten>,
+        /// Keeps only the first of equal paragraphs across documents (licence headers go).
+        paragraphs: bool = "false",
+        /// Near duplicates.
+        minhash: Option<MinhashWritten>,
+    }
+
+    /// Drops lines that stand in many documents.
+    pub(crate) struct LinesWritten {
+        /// Documents that a line must stand in to be dropped.
+        min_repeats: u64 = "6"; 2 ..= 1_000_000_000,
+    }
+
+    /// Near duplicates by MinHash and banding.
+    pub(crate) struct MinhashWritten {
+        /// Words in a shingle.
+        ngram: u64 = "5"; 1 ..= 100,
+        /// Bands.
+        bands: u64 = "14"; 1 ..= 1000,
+        /// Rows a band.
+        rows: u64 = "8"; 1 ..= 1000,
+    }
+
+    /// Model-based quality filter.
+    pub(crate) struct QualityWritten {
+        /// Files of good documents.
+        positive: Vec<FilePath>,
+        /// A source whose documents are the bad examples.
+        negative: String,
+        /// Share of documents that stay.
+        keep_fraction: f64 = "0.5"; 0.0 ..= 1.0,
+    }
+
+    /// Domains and their weights.
+    pub(crate) struct DomainsWritten {
+        /// Sampling weight by domain; they sum to 1. Default: the same for each.
+        weights: Option<At<Named<f64>>>; 0.0 ..= 1.0,
+        /// Finds the domain of documents by example.
+        classify: Option<ClassifyWritten>,
+    }
+
+    /// Finds the domain of documents by example.
+    pub(crate) struct ClassifyWritten {
+        /// A file of examples for each domain.
+        labels: Named<FilePath>,
+    }
+
+    /// Removal of what evaluations test.
+    pub(crate) struct DecontaminateWritten {
+        /// Eval jobs whose tests are looked for.
+        against: Vec<At<String>>,
+        /// Words in an n-gram.
+        ngram: u64 = "13"; 1 ..= 100,
+        /// What happens to a document that holds one.
+        action: PiiAction = "drop",
+    }
+
+    /// The validation split.
+    pub(crate) struct SplitWritten {
+        /// Share of units that go to validation.
+        validation: Share = "2%"; 0.0 ..= 0.5,
+        /// What may not be on both sides.
+        by: SplitUnit = "source_file",
+    }
+
+    /// Instruction pairs from the doc comments of Rust functions.
+    pub(crate) struct PairsWritten {
+        /// Where pairs are from.
+        from: PairsFrom = "doc_comments",
+        /// The user's turn; {code} is the function's signature and body.
+        instruction: At<String> = "\"Document this function:\\n{code}\"",
+        /// Longest function, characters; longer ones give no pair.
+        max_code_chars: u64 = "500"; 1 ..= 1_000_000,
+        /// Shortest doc text, characters.
+        min_answer_chars: u64 = "20"; 1 ..= 1_000_000,
+        /// Longest doc text, characters; of longer docs the first paragraph counts.
+        max_answer_chars: u64 = "240"; 1 ..= 1_000_000,
+        /// Most pairs of one crate; 0 is no limit.
+        max_per_crate: u64 = "0",
+    }
+}
+
+/// How exact duplicates are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ExactWritten {
+    /// By the whole text.
+    Document,
+}
+
+/// Where pairs are from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PairsFrom {
+    /// Doc comments of Rust functions.
+    DocComments,
+}
+
+crate::spec::decode::words!(ExactWritten, PairsFrom);

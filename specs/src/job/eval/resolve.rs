@@ -1,0 +1,257 @@
+//! An eval job, resolved.
+
+use super::written::{ContaminationWritten, EvalJob, JudgeSuiteWritten, MultipleChoiceWritten, SuiteWritten};
+use super::{EvalParams, JudgeParams, MultipleChoiceParams, SuiteParams};
+use crate::job::Precision;
+use crate::spec::decode::At;
+use crate::spec::jobs::{CORPUS_PARTS, Resolver, Wanted, WrittenBody};
+use crate::spec::reference::{FilePath, Ref, Rows, Target};
+use crate::spec::tree::Key;
+use crate::spec::{ArtifactRef, Code, EvalBody, RowsInput};
+
+/// Parts whose rows are chats.
+const CHATS: &[&str] = &["validation_pairs", "pairs"];
+
+/// Resolves an eval job.
+pub(crate) fn eval(w: &EvalJob, precision: Precision, resolver: &mut Resolver<'_, '_>) -> Option<EvalBody> {
+    let models = models(w, resolver);
+    let names: Vec<String> = models.iter().flatten().map(|(name, _)| name.clone()).collect();
+    let suites: Vec<Option<(RowsInput, SuiteParams)>> = w
+        .suites
+        .iter()
+        .enumerate()
+        .map(|(index, written)| suite(written, &format!("suite.{index}"), &names, resolver))
+        .collect();
+    let train = train(w, resolver);
+    let models = models.into_iter().collect::<Option<Vec<_>>>()?;
+    let (suites, params): (Vec<_>, Vec<_>) = suites.into_iter().collect::<Option<Vec<_>>>()?.into_iter().unzip();
+    Some(EvalBody {
+        models,
+        suites,
+        train: train?,
+        params: EvalParams { models: names, suites: params, precision },
+    })
+}
+
+/// The models by name, matrices in full.
+fn models(w: &EvalJob, resolver: &mut Resolver<'_, '_>) -> Vec<Option<(String, ArtifactRef)>> {
+    let mut out: Vec<Option<(String, ArtifactRef)>> = Vec::new();
+    for entry in &w.models {
+        let spot = entry.model.spot;
+        let mut found = Vec::new();
+        match &entry.model.target {
+            Target::Job(name) if !name.contains('.') => {
+                for job in resolver.find_all(name, spot) {
+                    let reference = Ref { target: Target::Job(job.name.clone()), spot };
+                    let artifact = resolver.artifact(&reference, Wanted::Model);
+                    found.push(artifact.map(|artifact| (job.name.clone(), artifact)));
+                }
+                if found.is_empty() {
+                    found.push(None);
+                }
+            }
+            Target::Job(name) => {
+                let artifact = resolver.artifact(&entry.model, Wanted::Model);
+                found.push(artifact.map(|artifact| (name.clone(), artifact)));
+            }
+            Target::Path(path) => {
+                let folder = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+                let name = entry.name.clone().unwrap_or(folder);
+                found.push(Some((name, ArtifactRef::Path(path.clone()))));
+            }
+            Target::Huggingface => found.push(None),
+        }
+        for model in &found {
+            let Some((name, _)) = model else { continue };
+            if out.iter().flatten().any(|(known, _)| known == name) {
+                resolver
+                    .session
+                    .error(Code::DuplicateName, spot, format!("two models are named `{name}`"))
+                    .expecting("each model once, or {name: …, path: DIR}");
+            }
+        }
+        out.append(&mut found);
+    }
+    out
+}
+
+/// One suite with its rows.
+fn suite(
+    written: &SuiteWritten,
+    label: &str,
+    models: &[String],
+    resolver: &mut Resolver<'_, '_>,
+) -> Option<(RowsInput, SuiteParams)> {
+    match written {
+        SuiteWritten::Perplexity(w) => {
+            let (rows, part) = resolver.rows(&w.on, label, &["validation", "train"])?;
+            if part.is_empty() {
+                resolver
+                    .session
+                    .error(Code::WrongKind, w.on.spot, "perplexity is measured on a corpus")
+                    .expecting("a part such as corpus.validation");
+                return None;
+            }
+            Some((rows, SuiteParams::Perplexity { part, max_bytes: w.max_bytes.map_or(0, |bytes| bytes.0) }))
+        }
+        SuiteWritten::ChatLoss(w) => {
+            let (rows, part) = resolver.rows(&w.on, label, CHATS)?;
+            Some((rows, SuiteParams::ChatLoss { part, limit: w.limit }))
+        }
+        SuiteWritten::MultipleChoice(w, key) => multiple_choice(w, key, label, resolver),
+        SuiteWritten::Judge(w) => judge(w, label, models, resolver),
+        SuiteWritten::Contamination(w, key) => contamination(w, key, label, resolver),
+        SuiteWritten::Generate => None,
+    }
+}
+
+/// Multiple choice: questions from files, or made from pairs.
+fn multiple_choice(
+    w: &MultipleChoiceWritten,
+    key: &Key,
+    label: &str,
+    resolver: &mut Resolver<'_, '_>,
+) -> Option<(RowsInput, SuiteParams)> {
+    let rows = one_of(w.on.as_ref(), w.paths.as_ref(), "paths", key, resolver)?;
+    let (rows, part) = resolver.rows(&rows, label, CHATS)?;
+    if w.scoring.is_empty() {
+        resolver
+            .session
+            .error(Code::MissingField, key.spot, "`scoring` is empty")
+            .expecting("at least one of likelihood, normalized, letter");
+        return None;
+    }
+    let params = MultipleChoiceParams {
+        part,
+        choices: w.choices,
+        limit: w.limit,
+        scoring: w.scoring.clone(),
+        shots: w.shots,
+    };
+    Some((rows, SuiteParams::MultipleChoice(params)))
+}
+
+/// A judge suite: both models are evaluated, the judge is known.
+fn judge(
+    w: &JudgeSuiteWritten,
+    label: &str,
+    models: &[String],
+    resolver: &mut Resolver<'_, '_>,
+) -> Option<(RowsInput, SuiteParams)> {
+    let mut is_right = true;
+    for name in [&w.model, &w.baseline] {
+        if !models.contains(&name.value) {
+            is_right = false;
+            resolver
+                .session
+                .error(Code::UnknownModel, name.spot, format!("`{}` is not one of this job's models", name.value))
+                .expecting(format!("one of {}", models.join(", ")))
+                .suggesting(&name.value, models);
+        }
+    }
+    if w.model.value == w.baseline.value {
+        is_right = false;
+        resolver
+            .session
+            .error(Code::Conflict, w.baseline.spot, "a model is compared with itself")
+            .expecting("another model");
+    }
+    if w.judge.value != "reference" && !resolver.judges.contains(&w.judge.value) {
+        is_right = false;
+        let mut known = resolver.judges.clone();
+        known.push("reference".to_owned());
+        resolver
+            .session
+            .error(Code::UnknownJudge, w.judge.spot, format!("there is no judge `{}`", w.judge.value))
+            .expecting(format!("one of {}", known.join(", ")))
+            .suggesting(&w.judge.value, known);
+    }
+    let (rows, part) = resolver.rows(&w.prompts, label, CHATS)?;
+    is_right.then(|| {
+        let params = JudgeParams {
+            model: w.model.value.clone(),
+            baseline: w.baseline.value.clone(),
+            part,
+            limit: w.limit,
+            temperature: w.temperature,
+            max_new_tokens: w.max_new_tokens,
+        };
+        (rows, SuiteParams::Judge(params))
+    })
+}
+
+/// A contamination suite.
+fn contamination(
+    w: &ContaminationWritten,
+    key: &Key,
+    label: &str,
+    resolver: &mut Resolver<'_, '_>,
+) -> Option<(RowsInput, SuiteParams)> {
+    let rows = one_of(w.on.as_ref(), w.tests.as_ref(), "tests", key, resolver)?;
+    let (rows, part) = resolver.rows(&rows, label, CORPUS_PARTS)?;
+    Some((rows, SuiteParams::Contamination { part, ngram: w.ngram }))
+}
+
+/// Rows from a part or from files, one of both.
+fn one_of(
+    on: Option<&At<Rows>>,
+    files: Option<&At<Vec<At<FilePath>>>>,
+    field: &str,
+    key: &Key,
+    resolver: &mut Resolver<'_, '_>,
+) -> Option<At<Rows>> {
+    match (on, files) {
+        (Some(on), None) => Some(on.clone()),
+        (None, Some(files)) => Some(At { value: Rows::Files(files.value.clone()), spot: files.spot }),
+        (given, _) => {
+            let code = if given.is_some() { Code::Conflict } else { Code::MissingField };
+            let message = format!("`{}` reads a part of a corpus or files", key.name);
+            resolver.session.error(code, key.spot, message).expecting(format!("one of `on` and `{field}`"));
+            None
+        }
+    }
+}
+
+/// The corpus that trained the models: as written, else the one behind the first model. Only contamination reads it.
+#[allow(clippy::option_option, reason = "the outer one is an error, the inner one a job that needs none")]
+fn train(w: &EvalJob, resolver: &mut Resolver<'_, '_>) -> Option<Option<ArtifactRef>> {
+    let suite = w.suites.iter().find_map(|suite| match suite {
+        SuiteWritten::Contamination(_, key) => Some(key.clone()),
+        _ => None,
+    });
+    if let Some(train) = &w.train {
+        return resolver.artifact(train, Wanted::Corpus).map(Some);
+    }
+    let Some(key) = suite else { return Some(None) };
+    let behind = w.models.iter().find_map(|entry| corpus_behind(&entry.model, resolver));
+    match behind {
+        Some(corpus) => resolver.artifact(&corpus, Wanted::Corpus).map(Some),
+        None => {
+            resolver
+                .session
+                .error(Code::MissingField, key.spot, "no model of this job leads back to a corpus of this spec")
+                .expecting("`train` in the eval job: the corpus that trained the models");
+            None
+        }
+    }
+}
+
+/// Follows models back to the corpus of a pretrain job.
+fn corpus_behind(model: &Ref, resolver: &Resolver<'_, '_>) -> Option<Ref> {
+    let mut at = model;
+    for _ in 0..=resolver.jobs.len() {
+        let Target::Job(text) = &at.target else { return None };
+        let base = text.strip_suffix(".model").unwrap_or(text);
+        let job = resolver
+            .jobs
+            .iter()
+            .find(|job| job.name == base || job.name.strip_prefix(base).is_some_and(|rest| rest.starts_with('[')))?;
+        at = match job.body.as_ref()? {
+            WrittenBody::Pretrain(pretrain) => return Some(pretrain.corpus.clone()),
+            WrittenBody::Sft(sft) => &sft.model,
+            WrittenBody::Rlhf(rlhf) => &rlhf.policy,
+            _ => return None,
+        };
+    }
+    None
+}

@@ -1,0 +1,253 @@
+//! A pretrain job, resolved, and the parts that every training job shares.
+
+use std::collections::BTreeMap;
+
+use super::written::{
+    BatchWritten, CheckpointWritten, OptimizerWritten, PhaseWritten, PretrainJob, TokensWritten,
+};
+use super::{
+    BatchParams, CheckpointParams, EvaluateParams, LrShape, MatrixOptimizer, OptimizerParams, PhaseParams,
+    PretrainParams, TokenBudget,
+};
+use super::shape;
+use crate::job::{AutoOr, Precision};
+use crate::job::resolve::check_sum;
+use crate::spec::decode::At;
+use crate::spec::jobs::{Resolver, Wanted};
+use crate::spec::reference::Ref;
+use crate::spec::units::Every;
+use crate::spec::{ArtifactRef, Code, PretrainBody};
+
+/// Resolves a pretrain job.
+pub(crate) fn pretrain(
+    w: &PretrainJob,
+    precision: Precision,
+    resolver: &mut Resolver<'_, '_>,
+) -> Option<PretrainBody> {
+    let corpus = resolver.artifact(&w.corpus, Wanted::Corpus);
+    let tokenizer = resolver.artifact(&w.tokenizer, Wanted::Tokenizer);
+    let model = shape::model(&w.model, w.context.length, resolver);
+    let tokens = tokens(w, resolver);
+    let law = law(w, resolver);
+    let phases = phases(w.phases.as_ref(), corpus.as_ref(), w.corpus.spot, resolver);
+    let optimizer = optimizer(&w.optimizer, Stage::Base, resolver);
+    let params = PretrainParams {
+        model: model?,
+        tokens: tokens?,
+        optimizer: optimizer?,
+        batch: batch(&w.batch),
+        phases: phases?,
+        context_length: w.context.length,
+        precision,
+        checkpoint: checkpoint(&w.checkpoint),
+        evaluate: EvaluateParams {
+            every_steps: w.evaluate.every.map_or(0, |steps| steps.0),
+            samples: w.evaluate.samples,
+            max_tokens: w.evaluate.max_tokens,
+        },
+        forecast: w.forecast.is_some(),
+    };
+    Some(PretrainBody { corpus: corpus?, tokenizer: tokenizer?, law: law?, params })
+}
+
+/// How many tokens.
+fn tokens(w: &PretrainJob, resolver: &mut Resolver<'_, '_>) -> Option<TokenBudget> {
+    match &w.tokens.value {
+        TokensWritten::Count(count) => Some(TokenBudget::Count { tokens: count.round() as u64 }),
+        TokensWritten::By(by) => match (by.per_param, &by.from) {
+            (Some(ratio), None) => Some(TokenBudget::PerParam { ratio }),
+            (None, Some(_)) => Some(TokenBudget::FromLaw),
+            _ => {
+                resolver
+                    .session
+                    .error(Code::Conflict, w.tokens.spot, "tokens are given by ratio or by law")
+                    .expecting("one of per_param and from");
+                None
+            }
+        },
+    }
+}
+
+/// The one law behind size, tokens and forecast.
+#[allow(clippy::option_option, reason = "the outer one is an error, the inner one a job without a law")]
+fn law(w: &PretrainJob, resolver: &mut Resolver<'_, '_>) -> Option<Option<ArtifactRef>> {
+    let from_tokens = match &w.tokens.value {
+        TokensWritten::By(by) => by.from.as_ref(),
+        TokensWritten::Count(_) => None,
+    };
+    let mut law: Option<ArtifactRef> = None;
+    for reference in [w.forecast.as_ref(), w.model.value.from.as_ref(), from_tokens].into_iter().flatten() {
+        let found = resolver.artifact(reference, Wanted::Law)?;
+        match &law {
+            Some(known) if *known != found => {
+                resolver
+                    .session
+                    .error(Code::Conflict, reference.spot, "this job already refers to another law")
+                    .expecting("one law for size, tokens and forecast");
+                return None;
+            }
+            _ => law = Some(found),
+        }
+    }
+    Some(law)
+}
+
+impl PretrainJob {
+    /// The laws that the job refers to, as written.
+    pub(crate) fn laws(&self) -> impl Iterator<Item = &Ref> {
+        let from_tokens = match &self.tokens.value {
+            TokensWritten::By(by) => by.from.as_ref(),
+            TokensWritten::Count(_) => None,
+        };
+        [self.forecast.as_ref(), self.model.value.from.as_ref(), from_tokens].into_iter().flatten()
+    }
+}
+
+/// Phases as written, else the corpus's weights with a constant rate to 80 % and a fall to zero.
+pub(crate) fn phases(
+    written: Option<&At<Vec<At<PhaseWritten>>>>,
+    corpus: Option<&ArtifactRef>,
+    spot: crate::spec::tree::Spot,
+    resolver: &mut Resolver<'_, '_>,
+) -> Option<Vec<PhaseParams>> {
+    let corpus = corpus?;
+    let weights = resolver.corpus_weights(corpus);
+    let is_external = matches!(corpus, ArtifactRef::Path(_));
+    let has_all = written.is_some_and(|phases| phases.value.iter().all(|phase| phase.value.weights.is_some()));
+    if is_external && !has_all {
+        resolver
+            .session
+            .error(Code::MissingField, spot, "the weights of this corpus are not known before the run")
+            .expecting("`phases`, each with `weights`");
+        return None;
+    }
+    let Some(written) = written else {
+        let weights = weights?;
+        return Some(vec![
+            PhaseParams { until: 0.8, weights: weights.clone(), lr: LrShape::Constant },
+            PhaseParams { until: 1.0, weights, lr: LrShape::LinearToZero },
+        ]);
+    };
+    check_ends(written, resolver);
+    let mut out = Vec::new();
+    for phase in &written.value {
+        out.push(PhaseParams {
+            until: phase.value.until.value.0,
+            weights: phase_weights(&phase.value, weights.as_ref(), resolver),
+            lr: phase.value.lr,
+        });
+    }
+    Some(out)
+}
+
+/// Each phase ends after the one before it, the last one at 100 %.
+fn check_ends(phases: &At<Vec<At<PhaseWritten>>>, resolver: &mut Resolver<'_, '_>) {
+    let mut end = 0.0;
+    for phase in &phases.value {
+        let until = phase.value.until.value.0;
+        if until <= end {
+            resolver
+                .session
+                .error(Code::BadPhases, phase.value.until.spot, "this phase ends where it starts, or before")
+                .expecting(format!("more than {}%", end * 100.0));
+        }
+        end = until;
+    }
+    if (end - 1.0).abs() > 1e-9 {
+        let spot = phases.value.last().map_or(phases.spot, |phase| phase.value.until.spot);
+        resolver
+            .session
+            .error(Code::BadPhases, spot, format!("the last phase ends at {}%", end * 100.0))
+            .expecting("until: 100%");
+    }
+}
+
+/// The weights of a phase: they sum to 1 and name the corpus's domains.
+fn phase_weights(
+    phase: &PhaseWritten,
+    corpus: Option<&BTreeMap<String, f64>>,
+    resolver: &mut Resolver<'_, '_>,
+) -> BTreeMap<String, f64> {
+    let Some(weights) = &phase.weights else { return corpus.cloned().unwrap_or_default() };
+    check_sum(weights, resolver);
+    if let Some(corpus) = corpus {
+        for (key, _) in &weights.value.0 {
+            if !corpus.contains_key(&key.name) {
+                let known: Vec<&str> = corpus.keys().map(String::as_str).collect();
+                resolver
+                    .session
+                    .error(Code::UnknownDomain, key.spot, format!("the corpus has no domain `{}`", key.name))
+                    .expecting(format!("one of {}", known.join(", ")))
+                    .suggesting(&key.name, known);
+            }
+        }
+    }
+    weights.value.to_map()
+}
+
+/// Which defaults an optimiser has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// From scratch: Muon for the hidden matrices, weight decay 0.1.
+    Base,
+    /// From a trained model: AdamW throughout, no weight decay.
+    Tuning,
+}
+
+/// Optimisers.
+pub(crate) fn optimizer(
+    w: &OptimizerWritten,
+    stage: Stage,
+    resolver: &mut Resolver<'_, '_>,
+) -> Option<OptimizerParams> {
+    let (matrices, weight_decay) = match stage {
+        Stage::Base => (MatrixOptimizer::Muon, 0.1),
+        Stage::Tuning => (MatrixOptimizer::Adamw, 0.0),
+    };
+    let [first, second] = w.betas.value[..] else {
+        resolver
+            .session
+            .error(Code::OutOfRange, w.betas.spot, format!("AdamW has two betas, not {}", w.betas.value.len()))
+            .expecting("two numbers such as [0.9, 0.95]");
+        return None;
+    };
+    Some(OptimizerParams {
+        matrices: w.matrices.unwrap_or(matrices),
+        lr: w.lr,
+        matrix_lr: w.matrix_lr,
+        weight_decay: w.weight_decay.unwrap_or(weight_decay),
+        betas: [first, second],
+        eps: w.eps,
+        grad_clip: w.grad_clip,
+        warmup: w.warmup.0,
+    })
+}
+
+/// The optimisers of a base model where nothing is written.
+pub(crate) fn default_optimizer() -> OptimizerParams {
+    OptimizerParams {
+        matrices: MatrixOptimizer::Muon,
+        lr: AutoOr::Auto,
+        matrix_lr: AutoOr::Auto,
+        weight_decay: 0.1,
+        betas: [0.9, 0.95],
+        eps: 1e-8,
+        grad_clip: 1.0,
+        warmup: 0.02,
+    }
+}
+
+/// Batch sizes.
+pub(crate) fn batch(w: &BatchWritten) -> BatchParams {
+    BatchParams { global_tokens: w.global_tokens, micro_batch: w.micro_batch }
+}
+
+/// When states are saved.
+pub(crate) fn checkpoint(w: &CheckpointWritten) -> CheckpointParams {
+    let (every_secs, every_steps) = match w.every {
+        Some(Every::Secs(secs)) => (secs, 0),
+        Some(Every::Steps(steps)) => (0.0, steps),
+        None => (0.0, 0),
+    };
+    CheckpointParams { every_secs, every_steps, keep: w.keep }
+}

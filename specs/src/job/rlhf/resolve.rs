@@ -1,0 +1,176 @@
+//! An RLHF job, resolved: which of its three steps run, and what they read.
+
+use super::written::{RlhfJob, Stage};
+use super::{Labeler, Method, OptimizeParams, PreferencesParams, RewardModelParams};
+use crate::job::Precision;
+use crate::job::pretrain::resolve::{Stage as Defaults, batch, checkpoint, optimizer};
+use crate::job::{OptimizerParams, StepKind};
+use crate::spec::jobs::{Resolver, Wanted};
+use crate::spec::tree::Spot;
+use crate::spec::{Code, RlhfBody};
+
+/// Resolves an RLHF job.
+pub(crate) fn rlhf(w: &RlhfJob, precision: Precision, resolver: &mut Resolver<'_, '_>) -> Option<RlhfBody> {
+    let policy = resolver.artifact(&w.policy, Wanted::Model);
+    let steps = Steps::of(w);
+    let prompts = w.prompts.as_ref().map(|prompts| resolver.rows(prompts, "prompts", &["pairs"]));
+    let given_preferences = w.preferences.as_ref().map(|given| resolver.artifact(given, Wanted::Preferences));
+    let given_reward_model = w.reward_model.as_ref().map(|given| resolver.artifact(given, Wanted::RewardModel));
+    let optimizer = optimizer(&w.optimizer, Defaults::Tuning, resolver);
+    steps.check(w, resolver)?;
+    let (prompts, prompts_part) = match prompts {
+        Some(prompts) => prompts.map(|(input, part)| (Some(input), part))?,
+        None => (None, String::new()),
+    };
+    let optimizer = optimizer?;
+    Some(RlhfBody {
+        policy: policy?,
+        prompts,
+        given_preferences: match given_preferences {
+            Some(given) => Some(given?),
+            None => None,
+        },
+        given_reward_model: match given_reward_model {
+            Some(given) => Some(given?),
+            None => None,
+        },
+        preferences: steps.preferences.then(|| preferences(w, prompts_part.clone(), precision)),
+        reward_model: steps.reward_model.then(|| reward_model(w, optimizer.clone(), precision)),
+        optimize: steps.optimize.then(|| optimize(w, prompts_part, optimizer, precision)),
+    })
+}
+
+/// The steps that run.
+#[derive(Debug, Clone, Copy)]
+struct Steps {
+    preferences: bool,
+    reward_model: bool,
+    optimize: bool,
+}
+
+impl Steps {
+    fn of(w: &RlhfJob) -> Self {
+        Self {
+            preferences: w.stage == Some(Stage::Preferences) || w.stage.is_none() && w.preferences.is_none(),
+            reward_model: w.stage == Some(Stage::RewardModel) || w.stage.is_none() && w.reward_model.is_none(),
+            optimize: matches!(w.stage, Some(Stage::Optimize) | None),
+        }
+    }
+
+    /// Every input that a step reads is there, and none that no step reads.
+    fn check(self, w: &RlhfJob, resolver: &mut Resolver<'_, '_>) -> Option<()> {
+        let is_ppo = w.method.value == Method::Ppo;
+        let by_reward_model = self.preferences && w.labeler.value.kind == Labeler::RewardModel;
+        let reads_prompts = self.preferences || self.optimize && is_ppo;
+        let reads_preferences = self.reward_model || self.optimize && !is_ppo;
+        let reads_reward_model = self.optimize && is_ppo || by_reward_model;
+        let before = resolver.session.error_count();
+        let mut need = |field: &str, reads: bool, written: Option<Spot>, made: bool| match written {
+            None if reads && !made => {
+                resolver
+                    .session
+                    .error(Code::MissingField, w.policy.spot, format!("the field `{field}` is missing"))
+                    .expecting(format!("`{field}`, which {} reads", self.words(is_ppo)));
+            }
+            Some(spot) if !reads => {
+                resolver
+                    .session
+                    .error(Code::Conflict, spot, format!("no step of this job reads `{field}`"))
+                    .expecting(format!("the job without it: it runs {}", self.words(is_ppo)));
+            }
+            _ => {}
+        };
+        need("prompts", reads_prompts, w.prompts.as_ref().map(|prompts| prompts.spot), false);
+        need("preferences", reads_preferences, w.preferences.as_ref().map(|given| given.spot), self.preferences);
+        let made = self.reward_model && !by_reward_model;
+        let is_spare = w.stage.is_none() && w.reward_model.is_some();
+        need(
+            "reward_model",
+            reads_reward_model || is_spare,
+            w.reward_model.as_ref().map(|given| given.spot),
+            made,
+        );
+        if let (Some(judge), Labeler::Reference | Labeler::RewardModel) =
+            (&w.labeler.value.judge, w.labeler.value.kind)
+        {
+            resolver
+                .session
+                .error(Code::Conflict, judge.spot, "this labeler asks no judge")
+                .expecting("kind: judge, or no `judge`");
+        }
+        if let Some(judge) = w.labeler.value.judge.as_ref().filter(|_| w.labeler.value.kind == Labeler::Judge) {
+            if !resolver.judges.contains(&judge.value) {
+                let known = resolver.judges.clone();
+                resolver
+                    .session
+                    .error(Code::UnknownJudge, judge.spot, format!("there is no judge `{}`", judge.value))
+                    .expecting(format!("one of {}", known.join(", ")))
+                    .suggesting(&judge.value, known);
+            }
+        }
+        (resolver.session.error_count() == before).then_some(())
+    }
+
+    /// The steps in words.
+    fn words(self, is_ppo: bool) -> String {
+        let steps = [
+            (self.preferences, StepKind::Preferences.as_str()),
+            (self.reward_model, StepKind::RewardModel.as_str()),
+            (self.optimize, if is_ppo { "optimize with ppo" } else { "optimize" }),
+        ];
+        steps.iter().filter(|(runs, _)| *runs).map(|(_, word)| *word).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The step `preferences`.
+fn preferences(w: &RlhfJob, prompts_part: String, precision: Precision) -> PreferencesParams {
+    PreferencesParams {
+        prompts_part,
+        pairs: w.pairs,
+        validation: w.validation.0,
+        labeler: w.labeler.value.kind,
+        samples: w.samples,
+        temperature: w.temperature,
+        max_new_tokens: w.max_new_tokens,
+        min_margin: w.min_margin,
+        precision,
+    }
+}
+
+/// The step `reward_model`.
+fn reward_model(w: &RlhfJob, optimizer: OptimizerParams, precision: Precision) -> RewardModelParams {
+    RewardModelParams {
+        epochs: w.reward_epochs,
+        optimizer,
+        batch: batch(&w.batch),
+        context_length: w.context.length,
+        precision,
+        checkpoint: checkpoint(&w.checkpoint),
+    }
+}
+
+/// The step `optimize`.
+fn optimize(
+    w: &RlhfJob,
+    prompts_part: String,
+    optimizer: OptimizerParams,
+    precision: Precision,
+) -> OptimizeParams {
+    let is_ppo = w.method.value == Method::Ppo;
+    OptimizeParams {
+        method: w.method.value,
+        beta: w.beta.unwrap_or(if is_ppo { 0.05 } else { 0.1 }),
+        epochs: w.epochs.unwrap_or(if is_ppo { 2.0 } else { 1.0 }),
+        prompts_part: if is_ppo { prompts_part } else { String::new() },
+        rollouts: w.rollouts,
+        rollout_batch: w.rollout_batch,
+        temperature: w.temperature,
+        max_new_tokens: w.max_new_tokens,
+        clip: w.clip,
+        optimizer,
+        batch: batch(&w.batch),
+        context_length: w.context.length,
+        precision,
+        checkpoint: checkpoint(&w.checkpoint),
+    }
+}

@@ -1,0 +1,157 @@
+//! A scaling job, resolved.
+
+use super::written::{ObjectiveWritten, ScalingJob};
+use super::{FitParams, FitTarget, SweepParams};
+use crate::job::pretrain::resolve::{Stage, batch, optimizer, phases};
+use crate::job::pretrain::written::PretrainJob;
+use crate::job::pretrain::{resolve, shape};
+use crate::job::{Activation, AutoOr, BatchParams, Family, Precision};
+use crate::spec::jobs::{Resolver, Wanted, WrittenBody};
+use crate::spec::reference::Target;
+use crate::spec::{Code, ScalingBody, SweepBody};
+
+/// Row length where neither the job nor a pretrain job that uses it says one.
+const CONTEXT_LENGTH: u64 = 512;
+
+/// Resolves a scaling job.
+pub(crate) fn scaling(
+    w: &ScalingJob,
+    precision: Precision,
+    resolver: &mut Resolver<'_, '_>,
+) -> Option<ScalingBody> {
+    let corpus = resolver.artifact(&w.corpus, Wanted::Corpus);
+    let tokenizer = resolver.artifact(&w.tokenizer, Wanted::Tokenizer);
+    let user = user_of(resolver);
+    let written_phases = w.phases.as_ref().or(user.and_then(|user| user.phases.as_ref()));
+    let phases = phases(written_phases, corpus.as_ref(), w.corpus.spot, resolver);
+    let optimizer = match (&w.optimizer, user) {
+        (Some(own), _) => optimizer(own, Stage::Base, resolver),
+        (None, Some(user)) => optimizer(&user.optimizer, Stage::Base, resolver),
+        (None, None) => Some(resolve::default_optimizer()),
+    };
+    let target = target(w, resolver);
+    check_grid(w, resolver)?;
+    let recipe = SweepParams {
+        shape: shape::of_depth(Family::Transformer, 1, Activation::Swiglu, CONTEXT_LENGTH),
+        tokens_per_param: w.grid.tokens_per_param.clone(),
+        lr: w.grid.lr.clone(),
+        optimizer: optimizer?,
+        batch: w
+            .batch
+            .as_ref()
+            .or(user.map(|user| &user.batch))
+            .map_or(BatchParams { global_tokens: AutoOr::Auto, micro_batch: AutoOr::Auto }, batch),
+        phases: phases?,
+        context_length: w
+            .context
+            .as_ref()
+            .or(user.map(|user| &user.context))
+            .map_or(CONTEXT_LENGTH, |context| context.length),
+        precision,
+    };
+    let activation = w
+        .activation
+        .or(user.and_then(|user| user.model.value.activation))
+        .unwrap_or(Activation::Swiglu);
+    Some(ScalingBody {
+        corpus: corpus?,
+        tokenizer: tokenizer?,
+        sweeps: sweeps(w, &recipe, activation),
+        fit: FitParams {
+            methods: w.methods.clone(),
+            target: target?,
+            inference_tokens: match w.objective {
+                ObjectiveWritten::ComputeOptimal => 0.0,
+                ObjectiveWritten::Inference(tokens) => tokens,
+            },
+        },
+    })
+}
+
+/// One sweep for each family and depth.
+fn sweeps(w: &ScalingJob, recipe: &SweepParams, activation: Activation) -> Vec<SweepBody> {
+    let mut out = Vec::new();
+    for family in &w.families {
+        for depth in &w.grid.depths {
+            let word = match family.value {
+                Family::Transformer => "transformer",
+                Family::Lstm => "lstm",
+            };
+            let shape = shape::of_depth(family.value, depth.value, activation, recipe.context_length);
+            out.push(SweepBody {
+                key: format!("{word},{}", depth.value),
+                params: SweepParams { shape, ..recipe.clone() },
+            });
+        }
+    }
+    out
+}
+
+/// The first pretrain job that uses this law: its recipe is what the law should speak of.
+fn user_of<'r>(resolver: &Resolver<'r, '_>) -> Option<&'r PretrainJob> {
+    let jobs = resolver.jobs;
+    let base = resolver.current.split('[').next().unwrap_or_default();
+    jobs.iter().find_map(|job| match &job.body {
+        Some(WrittenBody::Pretrain(pretrain)) => pretrain
+            .laws()
+            .any(|law| matches!(&law.target, Target::Job(name) if *name == resolver.current || name == base))
+            .then_some(&**pretrain),
+        _ => None,
+    })
+}
+
+/// Lists that name something, each thing once.
+fn check_grid(w: &ScalingJob, resolver: &mut Resolver<'_, '_>) -> Option<()> {
+    let before = resolver.session.error_count();
+    for (index, depth) in w.grid.depths.iter().enumerate() {
+        if w.grid.depths[..index].iter().any(|other| other.value == depth.value) {
+            let message = format!("the depth {} stands twice", depth.value);
+            resolver.session.error(Code::DuplicateName, depth.spot, message);
+        }
+    }
+    for (index, family) in w.families.iter().enumerate() {
+        if w.families[..index].iter().any(|other| other.value == family.value) {
+            resolver.session.error(Code::DuplicateName, family.spot, "this family stands twice");
+        }
+    }
+    let is_empty = w.grid.depths.is_empty()
+        || w.grid.tokens_per_param.is_empty()
+        || w.grid.lr.is_empty()
+        || w.families.is_empty()
+        || w.methods.is_empty();
+    if is_empty {
+        resolver
+            .session
+            .error(Code::MissingField, w.target.spot, "a list of this job is empty")
+            .expecting("at least one of families, methods, depths, tokens_per_param and lr each");
+    }
+    (resolver.session.error_count() == before).then_some(())
+}
+
+/// What the recommendation is for.
+fn target(w: &ScalingJob, resolver: &mut Resolver<'_, '_>) -> Option<FitTarget> {
+    let t = &w.target.value;
+    match (t.budget, t.flops, t.params, t.tokens) {
+        (Some(true), None, None, None) if resolver.device_secs > 0.0 => {
+            Some(FitTarget::Budget { device_secs: resolver.device_secs })
+        }
+        (Some(true), None, None, None) => {
+            resolver
+                .session
+                .error(Code::Conflict, w.target.spot, "the spec has no budget that the target could be")
+                .expecting("budget: {hours: 0.2} at the top, or a target of flops, or of params and tokens");
+            None
+        }
+        (None, Some(flops), None, None) => Some(FitTarget::Flops { flops: flops.0 }),
+        (None, None, Some(params), Some(tokens)) => {
+            Some(FitTarget::Point { params: params.0, tokens: tokens.0 })
+        }
+        _ => {
+            resolver
+                .session
+                .error(Code::Conflict, w.target.spot, "this is not one target")
+                .expecting("{budget: true}, {flops: 1e20}, or {params: 1B, tokens: 20B}");
+            None
+        }
+    }
+}

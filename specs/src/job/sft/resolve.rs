@@ -1,0 +1,57 @@
+//! An SFT job, resolved.
+
+use super::SftParams;
+use super::written::{SftDataWritten, SftJob, TemplateWritten};
+use crate::job::Precision;
+use crate::job::pretrain::resolve::{Stage, batch, checkpoint, optimizer};
+use crate::spec::jobs::{Resolver, Wanted};
+use crate::spec::{Code, RowsInput, SftBody};
+
+/// Resolves an SFT job.
+pub(crate) fn sft(w: &SftJob, precision: Precision, resolver: &mut Resolver<'_, '_>) -> Option<SftBody> {
+    let model = resolver.artifact(&w.model, Wanted::Model);
+    let data = data(w, resolver);
+    let optimizer = optimizer(&w.optimizer, Stage::Tuning, resolver);
+    let (data, data_parts) = data?.into_iter().unzip();
+    let params = SftParams {
+        template: match w.template {
+            TemplateWritten::Chatml => "chatml".to_owned(),
+        },
+        train_on: w.train_on,
+        data_parts,
+        epochs: w.epochs,
+        validation: w.validation.0,
+        context_length: w.context.length,
+        optimizer: optimizer?,
+        batch: batch(&w.batch),
+        precision,
+        checkpoint: checkpoint(&w.checkpoint),
+    };
+    Some(SftBody { model: model?, data, params })
+}
+
+/// Each source of chats with the name of its part.
+fn data(w: &SftJob, resolver: &mut Resolver<'_, '_>) -> Option<Vec<(RowsInput, String)>> {
+    if w.data.is_empty() {
+        resolver
+            .session
+            .error(Code::MissingField, w.model.spot, "this job has no data")
+            .expecting("at least one source in `data`");
+        return None;
+    }
+    let rows: Vec<Option<(RowsInput, String)>> = w
+        .data
+        .iter()
+        .enumerate()
+        .map(|(index, source)| match &source.value {
+            SftDataWritten::Part(reference) => resolver
+                .corpus_part(reference, &["pairs"])
+                .map(|(artifact, part)| (RowsInput::Artifact(artifact), part)),
+            SftDataWritten::Files(paths) => resolver
+                .glob(&format!("data.{index}"), paths)
+                .map(|files| (RowsInput::Files(files), String::new())),
+            SftDataWritten::Synthesize => None,
+        })
+        .collect();
+    rows.into_iter().collect()
+}

@@ -1,0 +1,135 @@
+//! `kind: sft` as the user writes it.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use super::TrainOn;
+use crate::job::pretrain::written::{BatchWritten, CheckpointWritten, ContextWritten, OptimizerWritten};
+use crate::spec::decode::{At, Decode};
+use crate::spec::reference::{FilePath, Ref};
+use crate::spec::session::Session;
+use crate::spec::tree::{Node, Value};
+use crate::spec::units::Share;
+use crate::spec::written::written;
+
+written! {
+    /// Fine-tunes a model on chats.
+    pub(crate) struct SftJob {
+        /// The model to start from.
+        model: Ref,
+        /// Chats: `corpus.pairs`, {format: chat_jsonl, paths: […]}.
+        data: Vec<At<SftDataWritten>>,
+        /// The chat template by name.
+        template: TemplateWritten = "chatml",
+        /// Which tokens carry loss.
+        train_on: TrainOn = "assistant",
+        /// Passes over the data.
+        epochs: f64 = "3"; 0.001 ..= 1000.0,
+        /// Share of the chats held out where the data has no held-out part of its own.
+        validation: Share = "5%"; 0.0 ..= 0.5,
+        /// Row length; chats are packed best-fit.
+        context: ContextWritten = "{}",
+        /// Optimisers.
+        optimizer: OptimizerWritten = "{}",
+        /// Batch sizes.
+        batch: BatchWritten = "{}",
+        /// When states are saved.
+        checkpoint: CheckpointWritten = "{}",
+        /// Low-rank adapters in place of full fine-tuning.
+        lora: Option<LoraWritten>,
+    }
+
+    /// Low-rank adapters.
+    pub(crate) struct LoraWritten {
+        /// Rank.
+        rank: u64 = "16"; 1 ..= 4096,
+        /// Scale.
+        alpha: f64 = "32"; 0.0 ..= 1_000_000.0,
+        /// Matrices: q, k, v, o, up, gate, down.
+        targets: Vec<String> = "[q, k, v, o, up, down]",
+    }
+
+    /// Files of chats.
+    pub(crate) struct ChatFilesWritten {
+        /// How the files are read.
+        format: ChatFormat = "chat_jsonl",
+        /// Files or globs, one chat a line: {messages: [{role, content}, …]} or {prompt, answer}.
+        paths: Vec<At<FilePath>>,
+    }
+
+    /// Chats written by a teacher model.
+    pub(crate) struct SynthesizeJob {
+        /// How they are made.
+        synthesize: SynthesizeWritten,
+    }
+
+    /// How a teacher writes chats.
+    pub(crate) struct SynthesizeWritten {
+        /// File of seed tasks.
+        seeds: FilePath,
+        /// A judge by name.
+        teacher: String,
+        /// Chats.
+        count: u64,
+    }
+}
+
+/// One source of chats.
+#[derive(Debug, Clone)]
+pub(crate) enum SftDataWritten {
+    /// A part of a corpus.
+    Part(Ref),
+    /// Files.
+    Files(Vec<At<FilePath>>),
+    /// A teacher.
+    Synthesize,
+}
+
+impl Decode for SftDataWritten {
+    fn decode(node: &Node, session: &mut Session<'_>) -> Option<Self> {
+        match &node.value {
+            Value::Map(_) if node.get("synthesize").is_some() => {
+                SynthesizeJob::decode(node, session).map(|_| Self::Synthesize)
+            }
+            Value::Map(_) if node.get("path").is_none() && node.get("huggingface").is_none() => {
+                ChatFilesWritten::decode(node, session).map(|files| Self::Files(files.paths))
+            }
+            _ => Ref::decode(node, session).map(Self::Part),
+        }
+    }
+}
+
+impl JsonSchema for SftDataWritten {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "SftData".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A part of a corpus, files of chats, or a teacher.",
+            "anyOf": [
+                generator.subschema_for::<Ref>(),
+                generator.subschema_for::<ChatFilesWritten>(),
+                generator.subschema_for::<SynthesizeJob>(),
+            ],
+            "examples": ["corpus.pairs"],
+        })
+    }
+}
+
+/// Formats of chat files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ChatFormat {
+    /// One chat a line.
+    ChatJsonl,
+}
+
+/// Chat templates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum TemplateWritten {
+    /// `<|im_start|>role … <|im_end|>`.
+    Chatml,
+}
+
+crate::spec::decode::words!(ChatFormat, TemplateWritten);

@@ -1,0 +1,106 @@
+//! A tokenizer job, resolved.
+
+use super::TokenizerParams;
+use super::written::{SpecialTokens, TokenizerJob};
+use crate::spec::jobs::{Resolver, Wanted};
+use crate::spec::{Code, TokenizerBody};
+
+/// The pattern of GPT-2 (2019).
+const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+/// The pattern of GPT-4 (`cl100k`, 2023), without possessive quantifiers.
+const GPT4: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// The pattern of GPT-4o (`o200k`, 2024), without possessive quantifiers.
+const O200K: &str = concat!(
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|",
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|",
+    r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+);
+/// The special tokens of a chat, in id order.
+const CHAT_TOKENS: [&str; 4] = ["<|bos|>", "<|im_start|>", "<|im_end|>", "<|pad|>"];
+/// The ChatML template; every chat starts a document.
+const CHATML: &str = concat!(
+    "{{ '<|bos|>' }}",
+    "{% for message in messages %}",
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}",
+    "{% endfor %}",
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+);
+
+/// Resolves a tokenizer job.
+pub(crate) fn tokenizer(w: &TokenizerJob, resolver: &mut Resolver<'_, '_>) -> Option<TokenizerBody> {
+    let corpus = resolver.artifact(&w.corpus, Wanted::Corpus);
+    let mut special_tokens: Vec<String> = CHAT_TOKENS.iter().map(|token| (*token).to_owned()).collect();
+    if let SpecialTokens::More(more) = &w.special_tokens {
+        for token in more {
+            if token.value.is_empty() || special_tokens.contains(&token.value) {
+                resolver
+                    .session
+                    .error(Code::DuplicateName, token.spot, format!("`{}` can't be one more token", token.value))
+                    .expecting(format!("a text that is not one of {}", special_tokens.join(", ")));
+            }
+            special_tokens.push(token.value.clone());
+        }
+    }
+    let pattern = match w.pattern.value.as_str() {
+        "gpt2" => GPT2,
+        "gpt4" => GPT4,
+        "o200k" => O200K,
+        other => {
+            check_pattern(other, w, resolver);
+            other
+        }
+    };
+    Some(TokenizerBody {
+        corpus: corpus?,
+        params: TokenizerParams {
+            vocab_size: w.vocab_size,
+            pattern: pattern.to_owned(),
+            digits: w.digits,
+            special_tokens,
+            chat_template: CHATML.to_owned(),
+            train_bytes: w.max_bytes.map_or(0, |bytes| bytes.0),
+        },
+    })
+}
+
+/// A pattern that is not a known name must at least look like a regex: balanced, and more than a word.
+fn check_pattern(pattern: &str, w: &TokenizerJob, resolver: &mut Resolver<'_, '_>) {
+    const NAMES: [&str; 3] = ["gpt2", "gpt4", "o200k"];
+    let is_word = pattern.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if is_word {
+        resolver
+            .session
+            .error(Code::UnknownWord, w.pattern.spot, format!("there is no pattern `{pattern}`"))
+            .expecting("gpt2, gpt4, o200k, or a regex")
+            .suggesting(pattern, NAMES);
+    } else if let Some(problem) = unbalanced(pattern) {
+        resolver
+            .session
+            .error(Code::BadPattern, w.pattern.spot, format!("this regex {problem}"))
+            .expecting("a regex whose brackets close; `\\` escapes");
+    }
+}
+
+/// What is open at the end of a regex, or closed too much.
+fn unbalanced(pattern: &str) -> Option<&'static str> {
+    let (mut groups, mut in_class, mut escaped) = (0_i32, false, false);
+    for c in pattern.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            ']' if in_class => in_class = false,
+            _ if in_class => {}
+            '[' => in_class = true,
+            '(' => groups += 1,
+            ')' if groups == 0 => return Some("closes a group that is not open"),
+            ')' => groups -= 1,
+            _ => {}
+        }
+    }
+    match (escaped, in_class, groups) {
+        (true, _, _) => Some("ends in `\\`"),
+        (_, true, _) => Some("does not close its `[`"),
+        (_, _, 1..) => Some("does not close its `(`"),
+        _ => None,
+    }
+}

@@ -1,0 +1,324 @@
+//! Nodes to typed values. Unlike serde's way this one goes on after an error, so that a user sees all of them at once; words of
+//! closed enums and default texts still go through `serde_yaml`'s data model.
+
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{DeserializeOwned, Deserializer, Visitor};
+use serde::forward_to_deserialize_any;
+
+use super::codes::Code;
+use super::session::Session;
+use super::tree::{Key, Node, Spot, Value};
+
+/// A type that a user writes.
+pub(crate) trait Decode: Sized {
+    /// Reads a node; none after an error, which the session holds.
+    fn decode(node: &Node, session: &mut Session<'_>) -> Option<Self>;
+
+    /// The value of a field that is not written, where it may be left out.
+    fn absent() -> Option<Self> {
+        None
+    }
+}
+
+/// A value with its place, for checks that come later.
+#[derive(Debug, Clone)]
+pub(crate) struct At<T> {
+    /// The value.
+    pub(crate) value: T,
+    /// Its place.
+    pub(crate) spot: Spot,
+}
+
+impl<T: Decode> Decode for At<T> {
+    fn decode(node: &Node, session: &mut Session<'_>) -> Option<Self> {
+        Some(Self { value: T::decode(node, session)?, spot: node.spot })
+    }
+}
+
+impl<T: Decode> Decode for Option<T> {
+    fn decode(node: &Node, session: &mut Session<'_>) -> Option<Self> {
+        if node.value == Value::Null { Some(None) } else { T::decode(node, session).map(Some) }
+    }
+
+    fn absent() -> Option<Self> {
+        Some(None)
+    }
+}
+
+impl<T: Decode> Decode for Vec<T> {
+    fn decode(node: &Node, session: &mut Session<'_>) -> Option<Self> {
+        let range = session.range.take();
+        let Value::List(items) = &node.value else {
+            wrong_type(node, "a list", session);
+            return None;
+        };
+        let decoded: Vec<Option<T>> = items
+            .iter()
+            .map(|item| {
+                session.range = range;
+                T::decode(item, session)
+            })
+            .collect();
+        decoded.into_iter().collect()
+    }
+}
+
+/// A mapping whose keys the user chooses, in the order of the text.
+#[derive(Debug, Clone)]
+pub(crate) struct Named<T>(pub(crate) Vec<(Key, T)>);
+
+impl<T: Decode> Decode for Named<T> {
+    fn decode(node: &Node, session: &mut Session<'_>) -> Option<Self> {
+        let range = session.range.take();
+        let Value::Map(entries) = &node.value else {
+            wrong_type(node, "a mapping", session);
+            return None;
+        };
+        let decoded: Vec<Option<(Key, T)>> = entries
+            .iter()
+            .map(|(key, node)| {
+                session.range = range;
+                Some((key.clone(), T::decode(node, session)?))
+            })
+            .collect();
+        decoded.into_iter().collect::<Option<_>>().map(Self)
+    }
+
+    fn absent() -> Option<Self> {
+        Some(Self(Vec::new()))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Named<T> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        format!("Named{}", T::schema_name()).into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "object", "additionalProperties": generator.subschema_for::<T>() })
+    }
+}
+
+impl<T: Clone> Named<T> {
+    /// As a map.
+    pub(crate) fn to_map(&self) -> BTreeMap<String, T> {
+        self.0.iter().map(|(key, value)| (key.name.clone(), value.clone())).collect()
+    }
+}
+
+impl Decode for String {
+    fn decode(node: &Node, session: &mut Session<'_>) -> Option<Self> {
+        if let Some(text) = node.text() {
+            if text.contains("${secret.") {
+                session
+                    .error(Code::MisplacedSecret, node.spot, "a secret would be written down here")
+                    .expecting("secrets only as a judge's api_key or a webhook");
+                return None;
+            }
+            Some(text.to_owned())
+        } else {
+            wrong_type(node, "text", session);
+            None
+        }
+    }
+}
+
+impl Decode for bool {
+    fn decode(node: &Node, session: &mut Session<'_>) -> Option<Self> {
+        match &node.value {
+            Value::Scalar { text, plain: true } if text == "true" => Some(true),
+            Value::Scalar { text, plain: true } if text == "false" => Some(false),
+            _ => {
+                wrong_type(node, "true or false", session);
+                None
+            }
+        }
+    }
+}
+
+impl Decode for f64 {
+    fn decode(node: &Node, session: &mut Session<'_>) -> Option<Self> {
+        let range = session.range.take();
+        match &node.value {
+            Value::Scalar { text, plain: true } if text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) => {
+                let number = text.replace('_', "").parse::<f64>().ok().filter(|number| number.is_finite());
+                if let Some(number) = number {
+                    return check_range(number, range, node, session);
+                }
+                reject_number(text, node, session);
+            }
+            _ => wrong_type(node, "a number", session),
+        }
+        None
+    }
+}
+
+impl Decode for u64 {
+    fn decode(node: &Node, session: &mut Session<'_>) -> Option<Self> {
+        let range = session.range.take();
+        match &node.value {
+            Value::Scalar { text, plain: true } if text.starts_with(|c: char| c.is_ascii_digit() || c == '-') => {
+                if let Ok(number) = text.replace('_', "").parse::<u64>() {
+                    return check_range(number as f64, range, node, session).map(|_| number);
+                }
+                if text.parse::<f64>().is_ok() {
+                    session
+                        .error(Code::OutOfRange, node.spot, format!("`{text}` is not a whole number from 0"))
+                        .expecting(range.map_or("a whole number".to_owned(), describe_range));
+                } else {
+                    reject_number(text, node, session);
+                }
+            }
+            _ => wrong_type(node, "a whole number", session),
+        }
+        None
+    }
+}
+
+impl Decode for i64 {
+    fn decode(node: &Node, session: &mut Session<'_>) -> Option<Self> {
+        let number = f64::decode(node, session)?;
+        if number.fract() == 0.0 && number.abs() < 1e15 {
+            return Some(number as i64);
+        }
+        session.error(Code::OutOfRange, node.spot, "this is not a whole number");
+        None
+    }
+}
+
+/// A number with something behind it, where the field is a plain number.
+fn reject_number(text: &str, node: &Node, session: &mut Session<'_>) {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || "%/".contains(c));
+    if digits.len() < text.len() && digits.parse::<f64>().is_ok() {
+        let unit = &text[digits.len()..];
+        session
+            .error(Code::WrongUnit, node.spot, format!("this field is a plain number and has no unit `{unit}`"))
+            .expecting("a number without a unit");
+    } else {
+        session.error(Code::WrongType, node.spot, format!("`{text}` is not a number")).expecting("a number");
+    }
+}
+
+/// The number, if it is in the range.
+pub(crate) fn check_range(
+    number: f64,
+    range: Option<(f64, f64)>,
+    node: &Node,
+    session: &mut Session<'_>,
+) -> Option<f64> {
+    match range {
+        Some((low, high)) if !(low..=high).contains(&number) => {
+            let text = node.text().unwrap_or_default().to_owned();
+            session
+                .error(Code::OutOfRange, node.spot, format!("`{text}` is out of range"))
+                .expecting(describe_range((low, high)));
+            None
+        }
+        _ => Some(number),
+    }
+}
+
+/// A range in words; bounds beyond all use are left out.
+pub(crate) fn describe_range((low, high): (f64, f64)) -> String {
+    if high >= 1e15 { format!("at least {low}") } else { format!("{low} to {high}") }
+}
+
+/// Says that a node has another type than its field.
+pub(crate) fn wrong_type(node: &Node, expected: &str, session: &mut Session<'_>) {
+    session.range = None;
+    let message = match (node.text(), node.shape()) {
+        (Some(text), shape) if text.chars().count() <= 40 => format!("`{text}` is {shape}"),
+        (_, shape) => format!("this is {shape}"),
+    };
+    session.error(Code::WrongType, node.spot, message).expecting(expected);
+}
+
+/// A word of a closed enum, by its serde names.
+pub(crate) fn decode_word<T: DeserializeOwned>(node: &Node, session: &mut Session<'_>) -> Option<T> {
+    session.range = None;
+    let Some(text) = node.text() else {
+        wrong_type(node, &format!("one of {}", words_of::<T>().join(", ")), session);
+        return None;
+    };
+    if let Ok(word) = T::deserialize(serde_yaml::Value::String(text.to_owned())) {
+        return Some(word);
+    }
+    let words = words_of::<T>();
+    session
+        .error(Code::UnknownWord, node.spot, format!("`{text}` is not known here"))
+        .expecting(format!("one of {}", words.join(", ")))
+        .suggesting(text, words);
+    None
+}
+
+/// The serde names of an enum's variants.
+pub(crate) fn words_of<T: DeserializeOwned>() -> &'static [&'static str] {
+    struct Probe<'a>(&'a mut &'static [&'static str]);
+    impl<'de> Deserializer<'de> for Probe<'_> {
+        type Error = serde::de::value::Error;
+
+        fn deserialize_enum<V: Visitor<'de>>(
+            self,
+            _name: &'static str,
+            variants: &'static [&'static str],
+            _visitor: V,
+        ) -> Result<V::Value, Self::Error> {
+            *self.0 = variants;
+            Err(serde::de::Error::custom("only asked for the names"))
+        }
+
+        fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Self::Error> {
+            Err(serde::de::Error::custom("not an enum"))
+        }
+
+        forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+            newtype_struct seq tuple tuple_struct map struct identifier ignored_any
+        }
+    }
+    let mut words: &'static [&'static str] = &[];
+    let _ = T::deserialize(Probe(&mut words));
+    words
+}
+
+/// Makes closed enums decodable by their serde names.
+macro_rules! words {
+    ($($word:ty),+ $(,)?) => {
+        $(impl $crate::spec::decode::Decode for $word {
+            fn decode(
+                node: &$crate::spec::tree::Node,
+                session: &mut $crate::spec::session::Session<'_>,
+            ) -> Option<Self> {
+                $crate::spec::decode::decode_word(node, session)
+            }
+        })+
+    };
+}
+pub(crate) use words;
+
+words!(
+    crate::job::SourceFormat,
+    crate::job::PiiAction,
+    crate::job::SplitUnit,
+    crate::job::Digits,
+    crate::job::Family,
+    crate::job::Activation,
+    crate::job::MatrixOptimizer,
+    crate::job::LrShape,
+    crate::job::FitMethod,
+    crate::job::TrainOn,
+    crate::job::Labeler,
+    crate::job::Method,
+    crate::job::Scoring,
+    crate::job::Device,
+    crate::job::Precision,
+    crate::spec::JobKind,
+    crate::spec::Overlap,
+    crate::spec::CatchUp,
+);

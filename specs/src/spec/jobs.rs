@@ -1,0 +1,393 @@
+//! The jobs of a spec between text and resolution: each one decoded by its kind, and the look-ups between them.
+
+use std::collections::BTreeMap;
+
+use super::codes::Code;
+use super::decode::{At, Decode};
+use super::document::{DefaultsWritten, JobCommon};
+use super::reference::{Ref, Rows, Target};
+use super::resolved::{ArtifactRef, JobKind, Reference, RowsInput, SourceGlob};
+use super::session::Session;
+use super::tree::{Key, Node, Spot, Value};
+use super::unsupported;
+use crate::job::written::{
+    DataJob, EvalJob, PretrainJob, RlhfJob, ScalingJob, SftJob, Stage, TokenizerJob,
+};
+
+/// A job as written.
+pub(crate) struct WrittenJob {
+    /// Its name.
+    pub(crate) name: String,
+    /// Where the name stands.
+    pub(crate) spot: Spot,
+    /// Its kind; none where that is wrong.
+    pub(crate) kind: Option<JobKind>,
+    /// What every job has; none after an error.
+    pub(crate) common: Option<JobCommon>,
+    /// What it does; none after an error.
+    pub(crate) body: Option<WrittenBody>,
+}
+
+/// What a job does, as written.
+pub(crate) enum WrittenBody {
+    /// Curation.
+    Data(DataJob),
+    /// Tokenizer.
+    Tokenizer(TokenizerJob),
+    /// Scaling.
+    Scaling(ScalingJob),
+    /// Base model.
+    Pretrain(Box<PretrainJob>),
+    /// Fine-tuning.
+    Sft(SftJob),
+    /// Alignment.
+    Rlhf(Box<RlhfJob>),
+    /// Evaluation.
+    Eval(EvalJob),
+}
+
+impl WrittenJob {
+    /// Decodes an entry of `jobs`.
+    pub(crate) fn decode(key: &Key, node: &Node, session: &mut Session<'_>) -> Self {
+        let mut job = Self { name: key.name.clone(), spot: key.spot, kind: None, common: None, body: None };
+        check_name(key, session);
+        let Value::Map(_) = node.value else {
+            super::decode::wrong_type(node, "a mapping with `kind`", session);
+            return job;
+        };
+        let Some(kind) = node.get("kind") else {
+            session
+                .error(Code::MissingField, key.spot, format!("the job `{}` has no `kind`", key.name))
+                .expecting("kind: data, tokenizer, scaling, pretrain, sft, rlhf or eval");
+            return job;
+        };
+        job.kind = JobKind::decode(kind, session);
+        let Some(kind) = job.kind else { return job };
+        unsupported::refuse(kind.as_str(), node, session);
+        job.common = JobCommon::decode(&only(node, JobCommon::FIELDS), session);
+        job.body = WrittenBody::decode(kind, node, session);
+        job
+    }
+}
+
+/// The node with these keys alone, so that other keys are judged elsewhere.
+fn only(node: &Node, keys: &[&str]) -> Node {
+    let entries = node.entries().iter().filter(|(key, _)| keys.contains(&key.name.as_str())).cloned().collect();
+    Node { value: Value::Map(entries), spot: node.spot }
+}
+
+impl WrittenBody {
+    /// Decodes the fields of a kind; those that every job has may stand beside them.
+    fn decode(kind: JobKind, node: &Node, session: &mut Session<'_>) -> Option<Self> {
+        let common = JobCommon::FIELDS;
+        Some(match kind {
+            JobKind::Data => Self::Data(DataJob::decode_beside(node, common, session)?),
+            JobKind::Tokenizer => Self::Tokenizer(TokenizerJob::decode_beside(node, common, session)?),
+            JobKind::Scaling => Self::Scaling(ScalingJob::decode_beside(node, common, session)?),
+            JobKind::Pretrain => Self::Pretrain(Box::new(PretrainJob::decode_beside(node, common, session)?)),
+            JobKind::Sft => Self::Sft(SftJob::decode_beside(node, common, session)?),
+            JobKind::Rlhf => Self::Rlhf(Box::new(RlhfJob::decode_beside(node, common, session)?)),
+            JobKind::Eval => Self::Eval(EvalJob::decode_beside(node, common, session)?),
+        })
+    }
+}
+
+/// Names start with a letter and hold letters, digits, `_` and `-`; a matrix adds `[…]`.
+pub(crate) fn check_name(key: &Key, session: &mut Session<'_>) {
+    let base = key.name.split('[').next().unwrap_or_default();
+    let is_right = base.starts_with(|c: char| c.is_ascii_alphabetic())
+        && base.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+        && base.len() <= 64;
+    if !is_right {
+        session
+            .error(Code::BadName, key.spot, format!("`{}` can't be a name", key.name))
+            .expecting("a letter, then letters, digits, `_` and `-`, at most 64");
+    }
+}
+
+/// What a field takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// A data job.
+    Corpus,
+    /// A tokenizer job.
+    Tokenizer,
+    /// A scaling job.
+    Law,
+    /// A job that makes a model.
+    Model,
+    /// Labelled pairs.
+    Preferences,
+    /// A reward model.
+    RewardModel,
+}
+
+impl Wanted {
+    /// In words.
+    fn describe(self) -> &'static str {
+        match self {
+            Self::Corpus => "a data job",
+            Self::Tokenizer => "a tokenizer job",
+            Self::Law => "a scaling job",
+            Self::Model => "a job that makes a model (pretrain, sft, or rlhf that optimises)",
+            Self::Preferences => "an rlhf job that makes preferences",
+            Self::RewardModel => "an rlhf job that makes a reward model",
+        }
+    }
+}
+
+/// An edge that a reference made.
+#[derive(Debug, Clone)]
+pub(crate) struct Edge {
+    /// The job that needs.
+    pub(crate) from: String,
+    /// The job that is needed.
+    pub(crate) to: String,
+    /// Where the reference stands.
+    pub(crate) spot: Spot,
+}
+
+/// What resolution works with.
+pub(crate) struct Resolver<'r, 's> {
+    /// Errors and the world.
+    pub(crate) session: &'r mut Session<'s>,
+    /// Every job.
+    pub(crate) jobs: &'r [WrittenJob],
+    /// Defaults of jobs.
+    pub(crate) defaults: &'r DefaultsWritten,
+    /// Device-seconds of the budget; 0 without one.
+    pub(crate) device_secs: f64,
+    /// Names of judges.
+    pub(crate) judges: Vec<String>,
+    /// Edges so far.
+    pub(crate) edges: Vec<Edge>,
+    /// The job that is being resolved.
+    pub(crate) current: String,
+}
+
+impl<'r> Resolver<'r, '_> {
+    /// The job of a name that the user wrote: the job itself, or the only one of its matrix.
+    pub(crate) fn find(&mut self, name: &str, spot: Spot) -> Option<&'r WrittenJob> {
+        let found = self.find_all(name, spot);
+        if found.len() > 1 {
+            let names: Vec<&str> = found.iter().map(|job| job.name.as_str()).collect();
+            self.session
+                .error(Code::AmbiguousMatrix, spot, format!("`{name}` is a matrix of {} jobs", names.len()))
+                .expecting(format!("one of {}", names.join(", ")));
+            return None;
+        }
+        found.first().copied()
+    }
+
+    /// Every job of a name; an error where there is none.
+    pub(crate) fn find_all(&mut self, name: &str, spot: Spot) -> Vec<&'r WrittenJob> {
+        let jobs = self.jobs;
+        let of_matrix = |job: &&WrittenJob| {
+            job.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
+        };
+        let found: Vec<&WrittenJob> = match jobs.iter().find(|job| job.name == name) {
+            Some(job) => vec![job],
+            None if name.is_empty() => Vec::new(),
+            None => jobs.iter().filter(of_matrix).collect(),
+        };
+        if found.is_empty() {
+            let known: Vec<&str> = jobs.iter().map(|job| job.name.as_str()).collect();
+            self.session
+                .error(Code::UnknownJob, spot, format!("there is no job `{name}`"))
+                .expecting(format!("one of {}", known.join(", ")))
+                .suggesting(name, known);
+        }
+        found
+    }
+
+    /// Checks a reference and notes its edge.
+    pub(crate) fn artifact(&mut self, reference: &Ref, wanted: Wanted) -> Option<ArtifactRef> {
+        let text = match &reference.target {
+            Target::Path(path) => return Some(ArtifactRef::Path(path.clone())),
+            Target::Huggingface => return None,
+            Target::Job(text) => text,
+        };
+        let (name, part) = split_part(text);
+        let job = self.find(name, reference.spot)?;
+        self.edge(&job.name, reference.spot);
+        let kind = job.kind?;
+        let part_spot = part.map_or(reference.spot, |part| self.part_spot(reference.spot, part));
+        match (makes(kind, stage_of(job), part), part) {
+            (Ok(made), _) if made.contains(&wanted) => {
+                Some(ArtifactRef::Job(Reference { job: job.name.clone(), part: part_of(wanted, kind) }))
+            }
+            (Ok(_), _) => {
+                self.wrong_kind(&job.name, kind, reference.spot, wanted.describe());
+                None
+            }
+            (Err(parts), Some(part)) => {
+                self.unknown_part(&job.name, kind, part, part_spot, parts);
+                None
+            }
+            (Err(_), None) => None,
+        }
+    }
+
+    /// Checks rows of text: a part of a corpus out of `parts`, or files under a label. Gives the part's name too, empty for files.
+    pub(crate) fn rows(&mut self, rows: &At<Rows>, label: &str, parts: &[&'static str]) -> Option<(RowsInput, String)> {
+        match &rows.value {
+            Rows::Files(paths) => Some((RowsInput::Files(self.glob(label, paths)?), String::new())),
+            Rows::Part(reference) => {
+                let (artifact, part) = self.corpus_part(reference, parts)?;
+                Some((RowsInput::Artifact(artifact), part))
+            }
+        }
+    }
+
+    /// Checks a reference to a part of a corpus.
+    pub(crate) fn corpus_part(&mut self, reference: &Ref, parts: &[&'static str]) -> Option<(ArtifactRef, String)> {
+        let Target::Job(text) = &reference.target else {
+            if matches!(reference.target, Target::Path(_)) {
+                let expected = format!("a part of a data job ({}), or {{paths: […]}}", parts.join(", "));
+                self.session
+                    .error(Code::WrongKind, reference.spot, "rows are not read from an exported artifact")
+                    .expecting(expected);
+            }
+            return None;
+        };
+        let (name, part) = split_part(text);
+        let job = self.find(name, reference.spot)?;
+        self.edge(&job.name, reference.spot);
+        let kind = job.kind?;
+        if kind != JobKind::Data {
+            self.wrong_kind(&job.name, kind, reference.spot, "a part of a data job");
+            return None;
+        }
+        let known = CORPUS_PARTS;
+        let Some(part) = part else {
+            self.session
+                .error(Code::UnknownPart, reference.spot, format!("this needs a part of `{name}`"))
+                .expecting(format!("one of {}", parts.iter().map(|part| format!("{name}.{part}")).collect::<Vec<_>>().join(", ")));
+            return None;
+        };
+        let spot = self.part_spot(reference.spot, part);
+        if !known.contains(&part) || !parts.contains(&part) {
+            self.unknown_part(&job.name, kind, part, spot, parts);
+            return None;
+        }
+        if let (true, Some(WrittenBody::Data(data))) = (part.ends_with("pairs"), &job.body) {
+            if data.pairs.is_none() {
+                self.session
+                    .error(Code::UnknownPart, spot, format!("the job `{}` extracts no pairs", job.name))
+                    .expecting("`pairs` in that job");
+                return None;
+            }
+        }
+        let reference = Reference { job: job.name.clone(), part: Some(part.to_owned()) };
+        Some((ArtifactRef::Job(reference), part.to_owned()))
+    }
+
+    /// File patterns under a label; each must be a glob.
+    pub(crate) fn glob(&mut self, label: &str, paths: &[At<super::reference::FilePath>]) -> Option<SourceGlob> {
+        let mut patterns = Vec::new();
+        for path in paths {
+            let Some(text) = path.value.0.to_str() else { continue };
+            if let Err(error) = globset::Glob::new(text) {
+                self.session
+                    .error(Code::BadPattern, path.spot, format!("this is not a glob: {}", error.kind()))
+                    .expecting("a path, with `*` within a folder and `**` at any depth");
+                return None;
+            }
+            patterns.push(text.to_owned());
+        }
+        Some(SourceGlob { label: label.to_owned(), patterns })
+    }
+
+    /// Notes that the current job needs another one.
+    pub(crate) fn edge(&mut self, to: &str, spot: Spot) {
+        self.edges.push(Edge { from: self.current.clone(), to: to.to_owned(), spot });
+    }
+
+    /// Sampling weights of a corpus; none where it is a folder or is wrong itself.
+    pub(crate) fn corpus_weights(&self, corpus: &ArtifactRef) -> Option<BTreeMap<String, f64>> {
+        let job = self.jobs.iter().find(|job| Some(job.name.as_str()) == corpus.job())?;
+        match &job.body {
+            Some(WrittenBody::Data(data)) => Some(data.domain_weights()),
+            _ => None,
+        }
+    }
+
+    fn part_spot(&self, spot: Spot, part: &str) -> Spot {
+        let found = self.session.find(spot, &format!(".{part}"));
+        if found == spot { spot } else { Spot { column: found.column + 1, length: found.length - 1, ..found } }
+    }
+
+    fn wrong_kind(&mut self, job: &str, kind: JobKind, spot: Spot, expected: &str) {
+        let known: Vec<&str> = self.jobs.iter().map(|job| job.name.as_str()).collect();
+        let message = format!("`{job}` is a {} job", kind.as_str());
+        let error = self.session.error(Code::WrongKind, spot, message);
+        error.expecting(format!("{expected} (jobs: {})", known.join(", ")));
+    }
+
+    fn unknown_part(&mut self, job: &str, kind: JobKind, part: &str, spot: Spot, parts: &[&str]) {
+        let expected =
+            if parts.is_empty() { format!("`{job}` alone") } else { format!("one of {}", parts.join(", ")) };
+        self.session
+            .error(Code::UnknownPart, spot, format!("`{part}` is not a part of the {} job `{job}` that fits here", kind.as_str()))
+            .expecting(expected)
+            .suggesting(part, parts);
+    }
+}
+
+/// The parts of a corpus.
+pub(crate) const CORPUS_PARTS: &[&str] = &["train", "validation", "pairs", "validation_pairs"];
+
+/// Job and part of a reference; a dot within a matrix's brackets belongs to the job.
+fn split_part(text: &str) -> (&str, Option<&str>) {
+    let from = text.rfind(']').map_or(0, |at| at + 1);
+    match text[from..].find('.') {
+        Some(dot) => (&text[..from + dot], Some(&text[from + dot + 1..])),
+        None => (text, None),
+    }
+}
+
+/// The stage of an rlhf job; none where it runs all or is wrong.
+fn stage_of(job: &WrittenJob) -> Option<Stage> {
+    match &job.body {
+        Some(WrittenBody::Rlhf(rlhf)) => rlhf.stage,
+        _ => None,
+    }
+}
+
+/// What a job or its part gives; the known parts where there is no such part.
+fn makes(kind: JobKind, stage: Option<Stage>, part: Option<&str>) -> Result<Vec<Wanted>, &'static [&'static str]> {
+    let rlhf = || match stage {
+        None => vec![Wanted::Model, Wanted::Preferences, Wanted::RewardModel],
+        Some(Stage::Preferences) => vec![Wanted::Preferences],
+        Some(Stage::RewardModel) => vec![Wanted::RewardModel],
+        Some(Stage::Optimize) => vec![Wanted::Model],
+    };
+    match (kind, part) {
+        (JobKind::Data, None) => Ok(vec![Wanted::Corpus]),
+        (JobKind::Data, Some(_)) => Err(&[]),
+        (JobKind::Rlhf, None) => Ok(rlhf()),
+        (JobKind::Rlhf, Some("model")) => Ok(rlhf().into_iter().filter(|made| *made == Wanted::Model).collect()),
+        (JobKind::Rlhf, Some("preferences")) => {
+            Ok(rlhf().into_iter().filter(|made| *made == Wanted::Preferences).collect())
+        }
+        (JobKind::Rlhf, Some("reward_model")) => {
+            Ok(rlhf().into_iter().filter(|made| *made == Wanted::RewardModel).collect())
+        }
+        (JobKind::Rlhf, Some(_)) => Err(&["preferences", "reward_model", "model"]),
+        (_, Some(_)) => Err(&[]),
+        (JobKind::Tokenizer, None) => Ok(vec![Wanted::Tokenizer]),
+        (JobKind::Scaling, None) => Ok(vec![Wanted::Law]),
+        (JobKind::Pretrain | JobKind::Sft, None) => Ok(vec![Wanted::Model]),
+        (JobKind::Eval, None) => Ok(Vec::new()),
+    }
+}
+
+/// The part that a resolved reference names: of an rlhf job always the one that is meant.
+fn part_of(wanted: Wanted, kind: JobKind) -> Option<String> {
+    let part = match wanted {
+        Wanted::Preferences => "preferences",
+        Wanted::RewardModel => "reward_model",
+        _ => "model",
+    };
+    (kind == JobKind::Rlhf).then(|| part.to_owned())
+}

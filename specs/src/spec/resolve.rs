@@ -1,0 +1,222 @@
+//! The tree to a resolved spec: the top, the jobs in spec order, and what holds between them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::codes::Code;
+use super::decode::{Decode, wrong_type};
+use super::document::{DefaultsWritten, JobCommon, ResourcesWritten, Top};
+use super::graph::check_cycles;
+use super::jobs::{Resolver, Wanted, WrittenBody, WrittenJob, check_name};
+use super::origin::Origin;
+use super::resolved::{
+    Budget, Judge, ResolvedJob, ResolvedJobBody, ResolvedSpec, Resources, Serve,
+};
+use super::schedule::resolve_schedules;
+use super::session::Session;
+use super::tree::{Node, Value};
+use super::unsupported;
+use super::written::check_keys;
+use crate::job::resolve as kinds;
+
+/// Keys of the top that are not in [`Top`].
+pub(crate) const HEAD: &[&str] = &["cupola", "name", "vars", "jobs"];
+
+/// Resolves a whole tree; none after an error.
+pub(crate) fn resolve(
+    path: &Path,
+    root: &Node,
+    origins: BTreeMap<String, Origin>,
+    session: &mut Session<'_>,
+) -> Option<ResolvedSpec> {
+    check_keys(root, &[HEAD, &["include"], Top::FIELDS], session)?;
+    let name = head(root, session);
+    let top = top(root, session);
+    let jobs: Vec<WrittenJob> = written_jobs(root, session);
+    let top = top?;
+    let budget = Budget {
+        hours: top.budget.hours.unwrap_or(0.0),
+        devices: top.budget.devices,
+        usd_per_device_hour: top.budget.usd_per_device_hour,
+    };
+    let mut resolver = Resolver {
+        session,
+        jobs: &jobs,
+        defaults: &top.defaults,
+        device_secs: budget.device_secs(),
+        judges: top.judges.0.iter().map(|(key, _)| key.name.clone()).collect(),
+        edges: Vec::new(),
+        current: String::new(),
+    };
+    let resolved: Vec<Option<ResolvedJob>> = jobs.iter().map(|job| resolve_job(job, &mut resolver)).collect();
+    check_cycles(&resolver.edges, resolver.session);
+    resolver.current = String::new();
+    let serve = top.serve.as_ref().map(|serve| {
+        let listen = serve.listen.value.parse().ok();
+        if listen.is_none() {
+            let message = format!("`{}` is not an address", serve.listen.value);
+            resolver.session.error(Code::BadAddress, serve.listen.spot, message).expecting("HOST:PORT such as 127.0.0.1:8080");
+        }
+        Some(Serve { model: resolver.artifact(&serve.model, Wanted::Model)?, listen: listen? })
+    });
+    let schedules = resolve_schedules(&top.schedules, &mut resolver);
+    let serve = match serve {
+        Some(serve) => Some(serve?),
+        None => None,
+    };
+    Some(ResolvedSpec {
+        file: path.to_owned(),
+        name: name?,
+        description: top.description,
+        jobs: resolved.into_iter().collect::<Option<_>>()?,
+        budget,
+        serve,
+        schedules: schedules?,
+        judges: judges(&top.judges.0),
+        origins,
+    })
+}
+
+/// Checks version, name and variables; gives the name.
+fn head(root: &Node, session: &mut Session<'_>) -> Option<String> {
+    match root.get("cupola") {
+        Some(node) if node.text() == Some("v1") => {}
+        Some(node) => {
+            let written = node.text().unwrap_or("this").to_owned();
+            session
+                .error(Code::UnknownWord, node.spot, format!("`{written}` is not a version of the language"))
+                .expecting("v1");
+        }
+        None => {
+            session
+                .error(Code::MissingField, root.spot, "the field `cupola` is missing")
+                .expecting("cupola: v1, the version of the language");
+        }
+    }
+    if let Some(vars) = root.get("vars") {
+        match &vars.value {
+            Value::Map(entries) => {
+                for (key, value) in entries {
+                    check_name(key, session);
+                    if matches!(value.value, Value::List(_) | Value::Map(_)) {
+                        wrong_type(value, "a single value: variables stand for words and numbers", session);
+                    }
+                }
+            }
+            Value::Null => {}
+            _ => wrong_type(vars, "a mapping from names to values", session),
+        }
+    }
+    let Some(node) = root.get("name") else {
+        session
+            .error(Code::MissingField, root.spot, "the field `name` is missing")
+            .expecting("name: the spec's name");
+        return None;
+    };
+    let name = String::decode(node, session)?;
+    check_name(&super::tree::Key { name: name.clone(), spot: node.spot }, session);
+    Some(name)
+}
+
+/// What stands beside the jobs.
+fn top(root: &Node, session: &mut Session<'_>) -> Option<Top> {
+    let entries =
+        root.entries().iter().filter(|(key, _)| Top::FIELDS.contains(&key.name.as_str())).cloned().collect();
+    let node = Node { value: Value::Map(entries), spot: root.spot };
+    unsupported::refuse("", &node, session);
+    Top::decode(&node, session)
+}
+
+/// Every entry of `jobs`.
+fn written_jobs(root: &Node, session: &mut Session<'_>) -> Vec<WrittenJob> {
+    match root.get("jobs") {
+        Some(jobs) => match &jobs.value {
+            Value::Map(entries) if !entries.is_empty() => {
+                entries.iter().map(|(key, node)| WrittenJob::decode(key, node, session)).collect()
+            }
+            _ => {
+                wrong_type(jobs, "a mapping from names to jobs, at least one", session);
+                Vec::new()
+            }
+        },
+        None => {
+            session.error(Code::MissingField, root.spot, "the field `jobs` is missing").expecting("at least one job");
+            Vec::new()
+        }
+    }
+}
+
+/// Resolves one job.
+fn resolve_job(job: &WrittenJob, resolver: &mut Resolver<'_, '_>) -> Option<ResolvedJob> {
+    resolver.current.clone_from(&job.name);
+    let after = after(job, resolver);
+    let (common, written) = (job.common.as_ref(), job.body.as_ref());
+    let precision = common.and_then(|common| common.precision).unwrap_or(resolver.defaults.precision);
+    let body = written.and_then(|written| match written {
+        WrittenBody::Data(w) => kinds::data(w, resolver).map(ResolvedJobBody::Data),
+        WrittenBody::Tokenizer(w) => kinds::tokenizer(w, resolver).map(ResolvedJobBody::Tokenizer),
+        WrittenBody::Scaling(w) => kinds::scaling(w, precision, resolver).map(ResolvedJobBody::Scaling),
+        WrittenBody::Pretrain(w) => kinds::pretrain(w, precision, resolver).map(ResolvedJobBody::Pretrain),
+        WrittenBody::Sft(w) => kinds::sft(w, precision, resolver).map(ResolvedJobBody::Sft),
+        WrittenBody::Rlhf(w) => kinds::rlhf(w, precision, resolver).map(ResolvedJobBody::Rlhf),
+        WrittenBody::Eval(w) => kinds::eval(w, precision, resolver).map(ResolvedJobBody::Eval),
+    });
+    let defaults: &DefaultsWritten = resolver.defaults;
+    let common: &JobCommon = common?;
+    let timeout = common.timeout.or(defaults.timeout);
+    Some(ResolvedJob {
+        name: job.name.clone(),
+        kind: job.kind?,
+        description: common.description.clone(),
+        after: after?,
+        seed: common.seed.unwrap_or(defaults.seed),
+        device: common.device.unwrap_or(defaults.device),
+        precision,
+        retries: common.retries.unwrap_or(defaults.retries) as u32,
+        timeout_secs: timeout.map_or(0.0, |timeout| timeout.0),
+        priority: common.priority.unwrap_or(defaults.priority),
+        resources: resources(common.resources.as_ref().or(defaults.resources.as_ref())),
+        origin: resolver.session.origin(job.spot),
+        body: body?,
+    })
+}
+
+/// The jobs of `after`, matrices in full.
+fn after(job: &WrittenJob, resolver: &mut Resolver<'_, '_>) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    for name in &job.common.as_ref()?.after {
+        let found = resolver.find_all(&name.value, name.spot);
+        if found.is_empty() {
+            return None;
+        }
+        for other in found {
+            resolver.edge(&other.name, name.spot);
+            names.push(other.name.clone());
+        }
+    }
+    Some(names)
+}
+
+/// What a step occupies.
+fn resources(written: Option<&ResourcesWritten>) -> Resources {
+    Resources {
+        cores: written.map_or(0, |written| written.cores as u32),
+        memory_bytes: written.and_then(|written| written.memory).map_or(0, |memory| memory.0),
+        devices: written.map_or(0, |written| written.devices as u32),
+    }
+}
+
+/// Judges in spec order.
+fn judges(written: &[(super::tree::Key, super::document::JudgeWritten)]) -> Vec<Judge> {
+    written
+        .iter()
+        .map(|(key, judge)| Judge {
+            name: key.name.clone(),
+            base_url: judge.base_url.clone(),
+            model: judge.model.clone(),
+            api_key: judge.api_key.as_ref().map(|key| key.0.clone()),
+            max_usd: judge.max_usd.unwrap_or(0.0),
+            temperature: judge.temperature,
+        })
+        .collect()
+}

@@ -1,0 +1,234 @@
+//! The macro behind every mapping of the language: one table of fields gives the Rust type, its decoding with all errors at once,
+//! its JSON Schema and what `cupola explain` says. A default is written in the language itself.
+
+use std::borrow::Cow;
+
+use schemars::{Schema, json_schema};
+use serde_json::json;
+
+use super::codes::Code;
+use super::decode::{Decode, wrong_type};
+use super::session::Session;
+use super::tree::{Node, Spot, Value};
+use super::yaml;
+
+/// Declares a mapping as the user writes it: `field: Type [= "default in YAML"] [; low ..= high]`.
+macro_rules! written {
+    ($(
+        $(#[doc = $doc:literal])+
+        pub(crate) struct $name:ident {
+            $(
+                $(#[doc = $field_doc:literal])+
+                $field:ident : $ty:ty $(= $default:literal)? $(; $low:literal ..= $high:literal)?,
+            )*
+        }
+    )+) => {$(
+        $(#[doc = $doc])+
+        #[derive(Debug, Clone)]
+        #[allow(dead_code, reason = "a field that this version refuses is checked but not read")]
+        pub(crate) struct $name {
+            $($(#[doc = $field_doc])+ pub(crate) $field: $ty,)*
+        }
+
+        impl $name {
+            /// The keys of the mapping.
+            pub(crate) const FIELDS: &'static [&'static str] = &[$(stringify!($field)),*];
+
+            /// Decodes the mapping where it shares its keys with others.
+            #[allow(unused_mut, unused_variables, reason = "a mapping may have no field")]
+            pub(crate) fn decode_beside(
+                node: &$crate::spec::tree::Node,
+                others: &[&str],
+                session: &mut $crate::spec::session::Session<'_>,
+            ) -> Option<Self> {
+                $crate::spec::written::check_keys(node, &[Self::FIELDS, others], session)?;
+                $(
+                    #[allow(unused_mut, unused_assignments, reason = "most fields have neither")]
+                    let $field = {
+                        let mut default: Option<&str> = None;
+                        $(default = Some($default);)?
+                        let mut range: Option<(f64, f64)> = None;
+                        $(range = Some(($low as f64, $high as f64));)?
+                        $crate::spec::written::field::<$ty>(node, stringify!($field), default, range, session)
+                    };
+                )*
+                Some(Self { $($field: $field?),* })
+            }
+        }
+
+        impl $crate::spec::decode::Decode for $name {
+            fn decode(
+                node: &$crate::spec::tree::Node,
+                session: &mut $crate::spec::session::Session<'_>,
+            ) -> Option<Self> {
+                Self::decode_beside(node, &[], session)
+            }
+        }
+
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            #[allow(unused_variables, reason = "a mapping may have no field")]
+            fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                $crate::spec::written::mapping_schema(concat!($($doc),+), vec![$({
+                    #[allow(unused_mut, unused_assignments, reason = "most fields have neither")]
+                    {
+                        let mut default: Option<&str> = None;
+                        $(default = Some($default);)?
+                        let mut range: Option<(f64, f64)> = None;
+                        $(range = Some(($low as f64, $high as f64));)?
+                        $crate::spec::written::Property {
+                            name: stringify!($field),
+                            doc: concat!($($field_doc),+),
+                            schema: generator.subschema_for::<$ty>(),
+                            is_required: default.is_none()
+                                && <$ty as $crate::spec::decode::Decode>::absent().is_none(),
+                            default,
+                            range,
+                        }
+                    }
+                }),*])
+            }
+        }
+    )+};
+}
+pub(crate) use written;
+
+/// Refuses anything but a mapping, and keys that it does not have.
+pub(crate) fn check_keys(node: &Node, known: &[&[&str]], session: &mut Session<'_>) -> Option<()> {
+    session.range = None;
+    match &node.value {
+        Value::Map(entries) => {
+            for (key, _) in entries {
+                let mut fields = known.iter().flat_map(|fields| fields.iter());
+                if !fields.any(|field| *field == key.name) {
+                    session
+                        .error(Code::UnknownKey, key.spot, format!("there is no key `{}` here", key.name))
+                        .expecting(format!("one of {}", known.concat().join(", ")))
+                        .suggesting(&key.name, known.concat());
+                }
+            }
+            Some(())
+        }
+        _ => {
+            wrong_type(node, &format!("a mapping with {}", known.concat().join(", ")), session);
+            None
+        }
+    }
+}
+
+/// Decodes one field of a mapping, or takes its default.
+pub(crate) fn field<T: Decode>(
+    node: &Node,
+    name: &str,
+    default: Option<&str>,
+    range: Option<(f64, f64)>,
+    session: &mut Session<'_>,
+) -> Option<T> {
+    if let Some(value) = node.get(name) {
+        session.range = range;
+        let decoded = if value.value == Value::Null && T::absent().is_none() {
+            wrong_type(value, "a value: leave the field out to take its default", session);
+            None
+        } else {
+            T::decode(value, session)
+        };
+        session.range = None;
+        return decoded;
+    }
+    match default {
+        Some(text) => T::decode(&default_node(text, node.spot, session)?, session),
+        None => T::absent().or_else(|| {
+            session
+                .error(Code::MissingField, node.spot, format!("the field `{name}` is missing"))
+                .expecting(format!("`{name}`, which has no default"));
+            None
+        }),
+    }
+}
+
+/// A default text as a node; its errors would point at the mapping that lacks the field.
+fn default_node(text: &str, spot: Spot, session: &mut Session<'_>) -> Option<Node> {
+    if text.starts_with(['[', '{', '"']) {
+        let mut node = yaml::parse_text(text, spot.text, session)?;
+        place_at(&mut node, spot);
+        return Some(node);
+    }
+    Some(Node::plain(text, spot))
+}
+
+/// Gives a whole tree one place.
+pub(crate) fn place_at(node: &mut Node, spot: Spot) {
+    node.spot = spot;
+    match &mut node.value {
+        Value::List(items) => items.iter_mut().for_each(|item| place_at(item, spot)),
+        Value::Map(entries) => entries.iter_mut().for_each(|(key, value)| {
+            key.spot = spot;
+            place_at(value, spot);
+        }),
+        Value::Null | Value::Scalar { .. } => {}
+    }
+}
+
+/// One field of a mapping's schema.
+pub(crate) struct Property {
+    /// Its key.
+    pub(crate) name: &'static str,
+    /// Its doc lines.
+    pub(crate) doc: &'static str,
+    /// The schema of its type.
+    pub(crate) schema: Schema,
+    /// Whether it must be written.
+    pub(crate) is_required: bool,
+    /// Its default as YAML.
+    pub(crate) default: Option<&'static str>,
+    /// The range of its numbers.
+    pub(crate) range: Option<(f64, f64)>,
+}
+
+/// The schema of a mapping with these fields and no others.
+pub(crate) fn mapping_schema(doc: &str, properties: Vec<Property>) -> Schema {
+    let required: Vec<&str> = properties.iter().filter(|p| p.is_required).map(|p| p.name).collect();
+    let mut fields = serde_json::Map::new();
+    for property in properties {
+        let mut schema = property.schema;
+        schema.insert("description".to_owned(), json!(property.doc.trim()));
+        if let Some(default) = property.default {
+            let value: serde_json::Value = serde_yaml::from_str(default).unwrap_or_else(|_| json!(default));
+            schema.insert("default".to_owned(), value);
+        }
+        if let Some((low, high)) = property.range {
+            schema.insert("x-range".to_owned(), json!(super::decode::describe_range((low, high))));
+        }
+        fields.insert(property.name.to_owned(), schema.to_value());
+    }
+    let mut schema = json_schema!({
+        "type": "object",
+        "description": doc.trim(),
+        "properties": fields,
+        "additionalProperties": false,
+    });
+    if !required.is_empty() {
+        schema.insert("required".to_owned(), json!(required));
+    }
+    schema
+}
+
+/// A schema for a type whose values are scalars: what YAML gives it, or a placeholder.
+pub(crate) fn scalar_schema(types: serde_json::Value, unit: &str, example: serde_json::Value) -> Schema {
+    let mut schema = json_schema!({
+        "anyOf": [types, { "type": "string", "pattern": "\\$\\{(vars|env)\\." }],
+        "examples": [example],
+    });
+    if !unit.is_empty() {
+        schema.insert("x-unit".to_owned(), json!(unit));
+    }
+    schema
+}
+
+/// A schema name.
+pub(crate) fn name(text: &'static str) -> Cow<'static, str> {
+    Cow::Borrowed(text)
+}
