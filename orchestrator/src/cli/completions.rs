@@ -1,14 +1,20 @@
 //! `cupola completions`.
 
-use clap::Args;
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
 
-use super::{CliError, Global, Outcome};
+use super::{Cli, CliError, Global, Outcome};
 
 /// Arguments of `cupola completions`.
 #[derive(Debug, Args)]
-pub struct CompletionsArgs {}
+pub struct CompletionsArgs {
+    /// The shell.
+    pub shell: Shell,
+}
 
 /// Prints a shell's completions.
-pub(super) fn run(_args: &CompletionsArgs, _global: &Global) -> Result<Outcome, CliError> {
-    Err(CliError::NotYet("completions"))
+#[allow(clippy::unnecessary_wraps, reason = "every subcommand has this signature")]
+pub(super) fn run(args: &CompletionsArgs, _global: &Global) -> Result<Outcome, CliError> {
+    clap_complete::generate(args.shell, &mut Cli::command(), "cupola", &mut std::io::stdout());
+    Ok(Outcome::Done)
 }
