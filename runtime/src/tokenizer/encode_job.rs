@@ -122,3 +122,150 @@ impl Shards {
         Ok(shards)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use cupola_specs::contract::{InputArtifact, JobFile, SourceFile};
+    use cupola_specs::job::{
+        DataParams, DedupParams, Device, Digits, PairsParams, PiiAction, PiiParams, SourceFormat,
+        SourceParams, SplitParams, SplitUnit, StepParams, TokenizerParams,
+    };
+
+    use super::*;
+    use crate::data::pairs::read_pairs;
+    use crate::data::shard::read_jsonl_zst;
+
+    const LICENCE: &str =
+        "// Copyright 2024 The Authors of all these crates. Licensed under the terms of everything.\n\n";
+
+    fn context(dir: &Path, name: &str, params: StepParams, inputs: &[&str]) -> StepContext {
+        let input = |kind: &&str| {
+            let path = dir.join(kind);
+            (
+                (*kind).to_owned(),
+                InputArtifact { kind: (*kind).into(), path, fingerprint: format!("of {kind}") },
+            )
+        };
+        let staging = dir.join(name);
+        std::fs::create_dir_all(&staging).unwrap();
+        let job = JobFile {
+            version: 1,
+            run: "run".into(),
+            step: name.into(),
+            token: "1.1".into(),
+            fingerprint: String::new(),
+            params,
+            inputs: inputs.iter().map(input).collect(),
+            sources: dir.join("sources.jsonl"),
+            staging,
+            checkpoints: dir.join("checkpoints"),
+            events: dir.join("events.jsonl"),
+            seed: 1,
+            device: Device::Cpu,
+            threads: 1,
+        };
+        StepContext::new(job, Arc::default()).unwrap()
+    }
+
+    /// Eight crates with a function each, all under one licence; the last is a copy of the first by another name.
+    fn write_sources(dir: &Path) {
+        let mut list = String::new();
+        for n in 0..8 {
+            let words = ["sum", "product", "minimum", "maximum", "mean", "median", "mode", "sum"];
+            let word = words[n];
+            let text = format!(
+                "{LICENCE}/// Returns the {word} of all values in the given slice.\npub fn {word}_of(values: &[u32]) -> u32 {{\n    \
+                 values.iter().{word}::<u32>() + {n} - {n}\n}}\n"
+            );
+            let path = dir.join(format!("{n}.rs"));
+            std::fs::write(&path, &text).unwrap();
+            let file = SourceFile {
+                label: "sources.crates".into(),
+                path,
+                name: format!("mirror/crate{n}-1.0.{n}/src/lib.rs"),
+                size_bytes: text.len() as u64,
+                blake3: blake3::hash(text.as_bytes()).to_hex().to_string(),
+            };
+            list += &(serde_json::to_string(&file).unwrap() + "\n");
+        }
+        std::fs::write(dir.join("sources.jsonl"), list).unwrap();
+    }
+
+    fn data_params() -> DataParams {
+        let keep = PiiAction::Keep;
+        DataParams {
+            sources: vec![SourceParams {
+                name: "crates".into(),
+                format: SourceFormat::Rust,
+                domain: "code".into(),
+                max_bytes: 0,
+            }],
+            language: None,
+            filters: Vec::new(),
+            pii: PiiParams { email: keep, ip: keep, phone: keep, card: keep, secret: keep },
+            dedup: DedupParams { exact_document: true, lines_min_repeats: 0, paragraphs: true },
+            domain_weights: BTreeMap::from([("code".to_owned(), 1.0)]),
+            split: SplitParams { validation: 0.25, by: SplitUnit::Crate },
+            pairs: Some(PairsParams {
+                instruction: "Document this function:\n{code}".into(),
+                max_code_chars: 300,
+                min_answer_chars: 10,
+                max_answer_chars: 200,
+                max_per_crate: 0,
+            }),
+            shard_documents: 3,
+        }
+    }
+
+    fn tokenizer_params() -> TokenizerParams {
+        TokenizerParams {
+            vocab_size: 300,
+            pattern:
+                r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+                    .into(),
+            digits: Digits::Single,
+            special_tokens: ["<|bos|>", "<|im_start|>", "<|im_end|>", "<|pad|>"].map(str::to_owned).to_vec(),
+            chat_template: String::new(),
+            train_bytes: 0,
+        }
+    }
+
+    #[test]
+    fn sources_become_a_split_corpus_a_tokenizer_and_shards_that_decode_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        write_sources(dir);
+        let data = data_params();
+        let ctx = context(dir, "corpus", StepParams::Data(data.clone()), &[]);
+        crate::data::job::run(&ctx, &data).unwrap();
+        let params = tokenizer_params();
+        let ctx = context(dir, "tokenizer", StepParams::Tokenizer(params.clone()), &["corpus"]);
+        crate::tokenizer::job::run(&ctx, &params).unwrap();
+        let ctx = context(dir, "tokens", StepParams::Tokens(TokensParams {}), &["corpus", "tokenizer"]);
+        run(&ctx, &TokensParams {}).unwrap();
+
+        let read = |part: &str| -> Vec<CorpusDocument> {
+            let shards = corpus_shards(&dir.join("corpus"), part).unwrap();
+            shards.iter().flat_map(|shard| read_jsonl_zst(shard).unwrap()).collect()
+        };
+        let (train, held_out) = (read("train"), read("validation"));
+        assert_eq!((train.len(), held_out.len()), (6, 2));
+        let licences = train.iter().chain(&held_out).filter(|document| document.text.contains("Copyright"));
+        assert_eq!(licences.count(), 1);
+        let (pairs, held_out_pairs) = (
+            read_pairs(&dir.join("corpus"), "pairs").unwrap(),
+            read_pairs(&dir.join("corpus"), "validation_pairs").unwrap(),
+        );
+        assert_eq!(pairs.len() + held_out_pairs.len(), 7, "one answer stands twice");
+        assert!(held_out_pairs.iter().all(|pair| held_out.iter().any(|d| d.file.starts_with(&pair.unit))));
+        assert!(pairs.iter().all(|pair| !held_out.iter().any(|d| d.file.starts_with(&pair.unit))));
+
+        let tokenizer = Tokenizer::load(&dir.join("tokenizer")).unwrap();
+        let bytes = std::fs::read(dir.join("tokens/train/code.bin")).unwrap();
+        let ids: Vec<u32> = bytes.chunks(2).map(|id| u32::from(u16::from_le_bytes([id[0], id[1]]))).collect();
+        let expected: String = train.iter().map(|document| format!("<|bos|>{}", document.text)).collect();
+        assert_eq!(tokenizer.decode(&ids), expected);
+    }
+}

@@ -134,7 +134,12 @@ pub(super) fn read(dir: &Path) -> Result<TokenizerFiles, TokenizerError> {
         file.refuse_unless(&format!("model.{field}"), &[Value::Null, json!("")])?;
     }
     file.refuse_unless("model.byte_fallback", &[json!(false), Value::Null])?;
-    file.refuse_unless("post_processor.type", &[Value::Null, json!("ByteLevel")])?;
+    if file.at("post_processor.type") == json!("TemplateProcessing") {
+        // A template of the text alone adds nothing to it.
+        file.refuse_unless("post_processor.single", &[json!([{"Sequence": {"id": "A", "type_id": 0}}])])?;
+    } else {
+        file.refuse_unless("post_processor.type", &[Value::Null, json!("ByteLevel")])?;
+    }
     let specials = specials(&file)?;
     let vocabulary = vocabulary(&file, &specials)?;
     let token = |field: &str| match config.at(field) {
