@@ -1,1 +1,28 @@
-//! Skeleton.
+//! One training loop for every stage: pretraining, sweeps, fine-tuning, reward models, preference optimisation.
+//!
+//! A stage is an [`Objective`]: which weights, how many micro-batches a step, and the loss of one. [`train`] does the rest:
+//! accumulation, clipping, AdamW and Muon, the learning-rate schedule, guards, curves, checkpoints.
+//!
+//! Invariants: nothing is random but through (seed, purpose, step, row), so there is no random state to save; a run that was killed at
+//! any moment ends with the same bytes; a micro-batch without a trained token and a loss that is no number are errors.
+
+mod auto;
+mod checkpoint;
+mod data_order;
+mod error;
+mod objective;
+mod optimizer;
+mod permutation;
+mod schedule;
+mod trainer;
+mod validation;
+
+pub use auto::{AutoChoice, Batch, Rates, choose_batch, choose_rates};
+pub use data_order::{MixtureOrder, MixturePhase, TokenData};
+pub use error::TrainError;
+pub use objective::{Curves, Objective, StepLoss};
+pub use optimizer::{Optimizer, OptimizerSettings};
+pub use permutation::Permutation;
+pub use schedule::{LrSchedule, SchedulePhase};
+pub use trainer::{TrainOutcome, TrainPlan, train};
+pub use validation::{Validation, validate};

@@ -1,0 +1,121 @@
+//! Errors of training.
+
+use std::path::PathBuf;
+
+use cupola_specs::contract::{ErrorClass, Failure};
+
+use crate::job::{JobError, StepError, failure_of};
+use crate::model::ModelError;
+
+/// An error of a training step.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The frame's error.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// The network's error.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// libtorch refused a call.
+    #[error("libtorch: {0}")]
+    Torch(#[from] tch::TchError),
+    /// The loss is no number.
+    #[error("optimiser step {step}: the loss is {loss}")]
+    NotFinite {
+        /// The step.
+        step: u64,
+        /// What it was.
+        loss: f64,
+    },
+    /// A step's gradient is no number though its loss was one.
+    #[error("optimiser step {step}: the gradient norm is {norm}")]
+    GradientNotFinite {
+        /// The step.
+        step: u64,
+        /// What it was.
+        norm: f64,
+    },
+    /// A micro-batch trains no token.
+    #[error("optimiser step {step}, micro-batch {micro}: no token carries loss")]
+    NoLoss {
+        /// The step.
+        step: u64,
+        /// The micro-batch.
+        micro: u64,
+    },
+    /// A file of tokens or states is not what it should be.
+    #[error("{path}: {message}")]
+    Data {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, expected and got.
+        message: String,
+    },
+    /// The step cannot be carried out with these parameters.
+    #[error("{0}")]
+    Refused(String),
+    /// A self-test at the start of the stage failed.
+    #[error("self-test {test}: {message}")]
+    SelfTest {
+        /// Which test.
+        test: &'static str,
+        /// Expected and got.
+        message: String,
+    },
+    /// An error of the stage around the loop.
+    #[error("{}", .0.message)]
+    Stage(Failure),
+}
+
+impl TrainError {
+    /// Carries the error of the stage around the loop.
+    pub fn stage(error: &dyn StepError) -> Self {
+        Self::Stage(failure_of(error))
+    }
+}
+
+impl StepError for TrainError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Job(error) => error.class(),
+            Self::Model(error) => error.class(),
+            Self::Stage(failure) => failure.class,
+            Self::Torch(_) | Self::SelfTest { .. } => ErrorClass::Bug,
+            Self::NotFinite { .. }
+            | Self::GradientNotFinite { .. }
+            | Self::NoLoss { .. }
+            | Self::Data { .. }
+            | Self::Refused(_) => ErrorClass::User,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Job(error) => error.code(),
+            Self::Model(error) => error.code(),
+            Self::Torch(_) => "libtorch",
+            Self::NotFinite { .. } => "nan_loss",
+            Self::GradientNotFinite { .. } => "nan_gradient",
+            Self::NoLoss { .. } => "micro_batch_without_loss",
+            Self::Data { .. } => "training_data",
+            Self::Refused(_) => "refused",
+            Self::SelfTest { .. } => "self_test",
+            Self::Stage(_) => "stage",
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::Job(error) => error.hint(),
+            Self::Model(error) => error.hint(),
+            Self::Stage(failure) => failure.hint.clone(),
+            Self::NotFinite { .. } | Self::GradientNotFinite { .. } => {
+                "lower `optimizer.lr`, or set `optimizer.grad_clip`".into()
+            }
+            Self::NoLoss { .. } => {
+                "raise `batch.micro_batch`, or check that the data has tokens that carry loss".into()
+            }
+            _ => String::new(),
+        }
+    }
+}
