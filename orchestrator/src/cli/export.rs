@@ -1,14 +1,116 @@
 //! `cupola export`.
 
-use clap::Args;
+use std::path::{Path, PathBuf};
 
+use clap::{Args, ValueEnum};
+use cupola_specs::artifact::{MANIFEST_FILE, Manifest};
+use cupola_specs::contract::ErrorClass;
+
+use super::model::find_model;
+use super::select::projection;
 use super::{CliError, Global, Outcome};
+use crate::state::Projection;
+use crate::store::{Store, StoredArtifact};
+
+/// A format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// A folder that `transformers` loads.
+    Huggingface,
+    /// One file for llama.cpp.
+    Gguf,
+}
 
 /// Arguments of `cupola export`.
 #[derive(Debug, Args)]
-pub struct ExportArgs {}
+pub struct ExportArgs {
+    /// A job, a step, or an artifact's fingerprint (its first digits are enough).
+    pub model: String,
+    /// The format.
+    #[arg(long, value_enum, default_value = "huggingface")]
+    pub format: ExportFormat,
+    /// The folder to write; it must not be there yet, or be empty.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
 
-/// Writes a model in another format.
-pub(super) fn run(_args: &ExportArgs, _global: &Global) -> Result<Outcome, CliError> {
-    Err(CliError::NotYet("export"))
+/// Copies an artifact out of the store, each file checked against the manifest.
+pub(super) fn run(args: &ExportArgs, global: &Global) -> Result<Outcome, CliError> {
+    if args.format == ExportFormat::Gguf {
+        return Err(CliError::input("--format gguf is not supported yet", "huggingface is"));
+    }
+    let projection = projection(global)?;
+    let folder = source_folder(&projection, &args.model)?;
+    let manifest = read_manifest(&folder)?;
+    let artifact = StoredArtifact { path: folder.clone(), manifest };
+    verify(global, &artifact)?;
+    prepare_target(&args.out)?;
+    let names = artifact.manifest.files.keys().map(String::as_str).chain([MANIFEST_FILE]);
+    for name in names {
+        let to = args.out.join(name);
+        if let Some(parent) = to.parent() {
+            std::fs::create_dir_all(parent).map_err(io(parent))?;
+        }
+        std::fs::copy(folder.join(name), &to).map_err(io(&to))?;
+    }
+    let copied = StoredArtifact { path: args.out.clone(), manifest: artifact.manifest };
+    verify(global, &copied)?;
+    let files = copied.manifest.files.len();
+    if global.json {
+        let fingerprint = &copied.manifest.fingerprint;
+        println!("{}", serde_json::json!({ "out": args.out, "files": files, "fingerprint": fingerprint }));
+    } else {
+        println!("wrote {} ({files} files, each checked) to {}", copied.manifest.step, args.out.display());
+    }
+    Ok(Outcome::Done)
+}
+
+fn source_folder(projection: &Projection, name: &str) -> Result<PathBuf, CliError> {
+    let of_print = |print: &String| name.len() >= 6 && print.starts_with(name);
+    if let Some(artifact) = projection.artifacts().values().find(|artifact| of_print(&artifact.fingerprint)) {
+        return Ok(artifact.path.clone());
+    }
+    let steps = projection.runs().iter().rev().flat_map(|run| run.steps.iter().rev());
+    let named = steps.filter(|step| step.name == name && step.state.is_done());
+    let artifact = named.filter_map(|step| projection.artifacts().get(&step.fingerprint)).next();
+    match artifact {
+        Some(artifact) => Ok(artifact.path.clone()),
+        None => find_model(projection, Some(name)).map(|model| model.folder),
+    }
+}
+
+/// The manifest of an artifact's folder.
+pub(super) fn read_manifest(folder: &Path) -> Result<Manifest, CliError> {
+    let path = folder.join(MANIFEST_FILE);
+    let bytes = std::fs::read(&path).map_err(io(&path))?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        CliError::input(format!("{} is no manifest of this version: {error}", path.display()), "")
+    })
+}
+
+/// An error where a file of the artifact is not what the manifest says.
+pub(super) fn verify(global: &Global, artifact: &StoredArtifact) -> Result<(), CliError> {
+    let problems = Store::new(&global.state_dir()).verify(artifact)?;
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(CliError::Other {
+        message: format!("{}: {}", artifact.path.display(), problems.join("; ")),
+        hint: "the files were changed after they were made; make them again".to_owned(),
+        class: ErrorClass::User,
+    })
+}
+
+fn prepare_target(out: &Path) -> Result<(), CliError> {
+    if out.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(CliError::input(
+            format!("{} is not empty", out.display()),
+            "give a new folder with --out",
+        ));
+    }
+    std::fs::create_dir_all(out).map_err(io(out))
+}
+
+fn io(path: &Path) -> impl FnOnce(std::io::Error) -> CliError + '_ {
+    move |source| CliError::Io { path: path.to_path_buf(), source }
 }

@@ -20,6 +20,7 @@ mod import;
 mod invocation;
 mod load;
 mod logs;
+mod model;
 mod pause;
 mod plan;
 mod report;

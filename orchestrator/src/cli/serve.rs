@@ -1,14 +1,61 @@
 //! `cupola serve`.
 
-use clap::Args;
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
 
+use clap::Args;
+use cupola_specs::contract::ErrorClass;
+
+use super::model::find_model;
+use super::select::projection;
 use super::{CliError, Global, Outcome};
+
+const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 
 /// Arguments of `cupola serve`.
 #[derive(Debug, Args)]
-pub struct ServeArgs {}
+pub struct ServeArgs {
+    /// A job, a step or a model folder; what the newest spec serves where none is given.
+    pub model: Option<String>,
+    /// Address to listen on; the spec's, or 127.0.0.1:8080, where none is given.
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// Name that clients ask for; the job's where none is given.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Further options of the server, after `--`; `cupola-serve --help` lists them.
+    #[arg(last = true)]
+    pub options: Vec<String>,
+}
 
-/// Serves a model over HTTP.
-pub(super) fn run(_args: &ServeArgs, _global: &Global) -> Result<Outcome, CliError> {
-    Err(CliError::NotYet("serve"))
+/// Turns this process into the server.
+pub(super) fn run(args: &ServeArgs, global: &Global) -> Result<Outcome, CliError> {
+    let model = find_model(&projection(global)?, args.model.as_deref())?;
+    let listen = args.listen.or(model.listen).map_or(DEFAULT_LISTEN.to_owned(), |listen| listen.to_string());
+    let server = server_binary()?;
+    let mut command = Command::new(&server);
+    command.arg("--model").arg(&model.folder).arg("--listen").arg(&listen);
+    command.arg("--name").arg(args.name.as_ref().unwrap_or(&model.name)).args(&args.options);
+    if !global.json {
+        eprintln!("serving {} from {}", model.name, super::apply::display_path(&model.folder));
+    }
+    let source = command.exec();
+    Err(CliError::Io { path: server, source })
+}
+
+/// The server's binary, beside this one.
+pub(super) fn server_binary() -> Result<PathBuf, CliError> {
+    let own = std::env::current_exe()
+        .map_err(|source| CliError::Io { path: PathBuf::from("/proc/self/exe"), source })?;
+    let server = own.with_file_name("cupola-serve");
+    if server.is_file() {
+        return Ok(server);
+    }
+    Err(CliError::Other {
+        message: format!("there is no server binary at {}", server.display()),
+        hint: "build it: cargo build --release -p cupola-serving".to_owned(),
+        class: ErrorClass::User,
+    })
 }
