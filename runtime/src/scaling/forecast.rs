@@ -4,8 +4,6 @@
 //! (Student's t with the fit's degrees of freedom), and, beyond the sizes and token counts that were run, the error that the
 //! method made when it forecast the largest runs from the smaller ones.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use cupola_specs::artifact::{Forecast, Interval, LawFile, LawFit};
 use cupola_specs::job::{Family, FitMethod};
 
@@ -23,7 +21,6 @@ pub fn forecast(
     tokens: f64,
 ) -> Result<Forecast, ScalingError> {
     let fit = preferred(law, family)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(Forecast {
         law: law_fingerprint.to_owned(),
         family,
@@ -31,7 +28,6 @@ pub fn forecast(
         params,
         tokens,
         loss: loss_at(law, fit, params, tokens),
-        written_millis: now.as_millis() as i64,
     })
 }
 
@@ -50,8 +46,7 @@ fn preferred(law: &LawFile, family: Family) -> Result<&LawFit, ScalingError> {
 
 fn loss_at(_law: &LawFile, fit: &LawFit, params: f64, tokens: f64) -> Interval {
     let value = |name: &str| fit.parameters.get(name).map_or(0.0, |interval| interval.value);
-    let loss = value("E")
-        + value("A") / params.powf(value("alpha"))
-        + value("B") / tokens.powf(value("beta"));
+    let loss =
+        value("E") + value("A") / params.powf(value("alpha")) + value("B") / tokens.powf(value("beta"));
     Interval { value: loss, low: loss, high: loss }
 }

@@ -48,7 +48,8 @@ pub(super) fn training_flops(runs: &[&SweepRun], params: f64, tokens: f64) -> f6
     for run in runs {
         by_size.insert(run.params, run.flops / run.tokens as f64);
     }
-    let table: Vec<(f64, f64)> = by_size.into_iter().map(|(n, flops)| ((n as f64).ln(), flops.ln())).collect();
+    let table: Vec<(f64, f64)> =
+        by_size.into_iter().map(|(n, flops)| ((n as f64).ln(), flops.ln())).collect();
     let per_token = match interpolate(&table, params.ln()) {
         Some(log) => log.exp(),
         None => 6.0 * params,

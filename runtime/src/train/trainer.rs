@@ -1,5 +1,6 @@
 //! The loop.
 
+use std::path::Path;
 use std::time::Instant;
 
 use cupola_specs::job::CheckpointParams;
@@ -44,8 +45,18 @@ pub fn train(
     plan: &TrainPlan,
     objective: &mut dyn Objective,
 ) -> Result<TrainOutcome, TrainError> {
+    train_in(ctx, &ctx.job().checkpoints, plan, objective)
+}
+
+/// [`train`] with a checkpoint folder of its own: a step with several runs gives each one.
+pub fn train_in(
+    ctx: &StepContext,
+    folder: &Path,
+    plan: &TrainPlan,
+    objective: &mut dyn Objective,
+) -> Result<TrainOutcome, TrainError> {
     let mut optimizer = Optimizer::new(objective.parameters(), plan.optimizer.clone());
-    let checkpoints = Checkpoints::open(&ctx.job().checkpoints, plan.checkpoint.keep)?;
+    let checkpoints = Checkpoints::open(folder, plan.checkpoint.keep)?;
     let restored = checkpoints.restore(&mut optimizer)?;
     if let Some(progress) = &restored {
         ctx.events().log(format!("resumes after optimiser step {} of {}", progress.steps, plan.steps));

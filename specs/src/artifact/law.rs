@@ -91,7 +91,7 @@ pub struct Recommendation {
     pub loss: Interval,
 }
 
-/// A forecast, written down before the run.
+/// A forecast, written down before the run; the log line that says it carries the time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Forecast {
     /// Fingerprint of the law.
@@ -106,6 +106,4 @@ pub struct Forecast {
     pub tokens: f64,
     /// Forecast validation loss, nats a token.
     pub loss: Interval,
-    /// When it was written, milliseconds since the Unix epoch.
-    pub written_millis: i64,
 }
