@@ -1,0 +1,254 @@
+//! Continuous batching: each step runs waiting prompts into free slots of the KV cache and gives every running request one token.
+//!
+//! A decode step has a fixed shape as long as [`BatchShape::Fixed`] is set: all slots take part, idle ones with a token that nobody
+//! reads, so a request's numbers do not depend on its neighbours. The batch use (RLHF, eval) takes [`BatchShape::Shrinking`].
+//!
+//! Shapes: `B` slots in the step, `T` prompt tokens, `C` channels, `V` vocabulary.
+
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+
+use cupola_specs::job::Precision;
+use rayon::prelude::*;
+use tch::{Device, Kind, Tensor};
+
+use super::sampling::{log_sum_exp, scored};
+use super::{FinishReason, GenerateError, Output, Request, RequestId, Sampler, ScoredToken, Scheduler};
+use crate::model::{KvCache, Network, RowSlot};
+
+/// Sizes and number format of an engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// Requests that run at the same time.
+    pub max_slots: usize,
+    /// Tokens of a request, prompt and answer together.
+    pub max_len: usize,
+    /// Number format of the matrix products.
+    pub precision: Precision,
+    /// Prompt tokens that one step may start; a longer prompt runs alone.
+    pub prefill_tokens: usize,
+    /// Rows of a decode step.
+    pub batch: BatchShape,
+}
+
+/// Rows of a decode step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchShape {
+    /// Always all slots: a request's bits are the same alone and in traffic.
+    Fixed,
+    /// Only as many as there are requests: faster when few are left.
+    Shrinking,
+}
+
+impl EngineConfig {
+    /// For many requests at once: RLHF and eval.
+    pub fn batch(max_slots: usize, max_len: usize, precision: Precision) -> Self {
+        Self { max_slots, max_len, precision, prefill_tokens: usize::MAX, batch: BatchShape::Shrinking }
+    }
+
+    /// For people who wait: short steps, and the same bytes alone and in traffic.
+    pub fn interactive(max_slots: usize, max_len: usize, precision: Precision) -> Self {
+        Self { max_slots, max_len, precision, prefill_tokens: 512, batch: BatchShape::Fixed }
+    }
+}
+
+/// The inference engine around a network (owned, shared or borrowed).
+pub struct Engine<N: Borrow<Network>> {
+    network: N,
+    config: EngineConfig,
+    device: Device,
+    cache: KvCache,
+    scheduler: Scheduler,
+    active: BTreeMap<RequestId, Active>,
+    next_id: u64,
+}
+
+/// A request between its submission and its last output.
+struct Active {
+    request: Request,
+    sampler: Sampler,
+    generated: usize,
+    last_token: u32,
+}
+
+impl<N: Borrow<Network>> Engine<N> {
+    /// An engine with room for `config.max_slots` requests of `config.max_len` tokens.
+    pub fn new(network: N, config: EngineConfig) -> Result<Self, GenerateError> {
+        let limit = network.borrow().shape().max_position_embeddings as usize;
+        if config.max_slots == 0 {
+            return Err(setting("max_slots", config.max_slots, "at least 1"));
+        }
+        if config.max_len == 0 || config.max_len > limit {
+            return Err(setting("max_len", config.max_len, "1 to the model's max_position_embeddings"));
+        }
+        let device = network.borrow().parameters().first().map_or(Device::Cpu, |first| first.tensor.device());
+        let cache = network.borrow().new_cache(config.max_slots as i64, config.max_len as i64, config.precision);
+        let scheduler = Scheduler::new(config.max_slots, config.prefill_tokens);
+        Ok(Self { network, config, device, cache, scheduler, active: BTreeMap::new(), next_id: 0 })
+    }
+
+    /// The engine's sizes.
+    pub fn config(&self) -> &EngineConfig {
+        &self.config
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        self.network.borrow()
+    }
+
+    /// Puts a request in line. A request that cannot be carried out whole is refused here.
+    pub fn submit(&mut self, request: Request) -> Result<RequestId, GenerateError> {
+        let vocab_size = self.network().vocab_size() as usize;
+        request.validate(self.config.max_len, vocab_size)?;
+        let id = RequestId(self.next_id);
+        self.next_id += 1;
+        self.scheduler.enqueue(id, request.ids.len());
+        let sampler = Sampler::new(request.sampling.clone(), &request.ids, request.top_logprobs);
+        self.active.insert(id, Active { request, sampler, generated: 0, last_token: 0 });
+        Ok(id)
+    }
+
+    /// Ends a request; its slot is free for the next step. False where it had ended before.
+    pub fn cancel(&mut self, id: RequestId) -> bool {
+        self.active.remove(&id).is_some() && self.scheduler.release(id)
+    }
+
+    /// Requests in line.
+    pub fn num_waiting(&self) -> usize {
+        self.scheduler.num_waiting()
+    }
+
+    /// Requests in slots.
+    pub fn num_running(&self) -> usize {
+        self.scheduler.num_running()
+    }
+
+    /// Whether nothing waits and nothing runs.
+    pub fn is_idle(&self) -> bool {
+        self.active.is_empty()
+    }
+
+    /// Runs one step: a token for each running request and the first one for each newly admitted.
+    pub fn step(&mut self) -> Result<Vec<Output>, GenerateError> {
+        let _no_grad = tch::no_grad_guard();
+        let plan = self.scheduler.plan();
+        let mut outputs = self.decode(&plan.running)?;
+        for (id, slot) in plan.admitted {
+            outputs.push(self.prefill(id, slot)?);
+        }
+        for output in &outputs {
+            if output.finished.is_some() {
+                self.cancel(output.id);
+            }
+        }
+        Ok(outputs)
+    }
+
+    /// One more token for each running request.
+    fn decode(&mut self, running: &[(RequestId, usize)]) -> Result<Vec<Output>, GenerateError> {
+        if running.is_empty() {
+            return Ok(Vec::new());
+        }
+        let num_rows = match self.config.batch {
+            BatchShape::Fixed => self.config.max_slots,
+            BatchShape::Shrinking => running.iter().map(|&(_, slot)| slot + 1).max().unwrap_or(0),
+        };
+        let mut tokens = vec![0i64; num_rows];
+        // An idle slot writes its unread token at position 0, where the next prompt begins.
+        let mut rows: Vec<RowSlot> = (0..num_rows).map(|slot| RowSlot { slot: slot as i64, start: 0 }).collect();
+        for (id, slot) in running {
+            let active = &self.active[id];
+            tokens[*slot] = i64::from(active.last_token);
+            rows[*slot].start = (active.request.ids.len() + active.generated - 1) as i64;
+        }
+        let tokens = Tensor::from_slice(&tokens).view([-1, 1]).to_device(self.device); // [B, 1]
+        let precision = self.config.precision;
+        let network = self.network.borrow();
+        let hidden = network.hidden_cached(&tokens, &mut self.cache, &rows, precision); // [B, 1, C]
+        let logits = to_rows(&network.logits(&hidden, precision))?; // B rows of [V]
+        let vocab_size = network.vocab_size() as usize;
+        let slots: BTreeMap<RequestId, usize> = running.iter().copied().collect();
+        let sampled: Vec<(RequestId, Option<ScoredToken>)> = self
+            .active
+            .iter_mut()
+            .filter_map(|(id, active)| slots.get(id).map(|slot| (*id, *slot, active)))
+            .collect::<Vec<_>>()
+            .into_par_iter()
+            .map(|(id, slot, active)| (id, active.sampler.sample(&logits[slot * vocab_size..][..vocab_size])))
+            .collect();
+        sampled.into_iter().map(|(id, token)| self.advance(id, token, Vec::new())).collect()
+    }
+
+    /// Runs a prompt into its slot and chooses the first new token.
+    fn prefill(&mut self, id: RequestId, slot: usize) -> Result<Output, GenerateError> {
+        let request = &self.active[&id].request;
+        let ids: Vec<i64> = request.ids.iter().map(|&token| i64::from(token)).collect();
+        let tokens = Tensor::from_slice(&ids).view([1, -1]).to_device(self.device); // [1, T]
+        let rows = [RowSlot { slot: slot as i64, start: 0 }];
+        let precision = self.config.precision;
+        let network = self.network.borrow();
+        let hidden = network.hidden_cached(&tokens, &mut self.cache, &rows, precision); // [1, T, C]
+        let prompt = if request.score_prompt {
+            let logits = to_rows(&network.logits(&hidden, precision))?; // T rows of [V]
+            score_prompt(request, &logits, network.vocab_size() as usize)?
+        } else {
+            Vec::new()
+        };
+        if request.max_new_tokens == 0 {
+            return Ok(Output { id, token: None, prompt, finished: Some(FinishReason::Length) });
+        }
+        let last = hidden.narrow(1, ids.len() as i64 - 1, 1); // [1, 1, C]
+        let logits = to_rows(&network.logits(&last, precision))?; // [V]
+        let token = self.active.get_mut(&id).and_then(|active| active.sampler.sample(&logits));
+        self.advance(id, token, prompt)
+    }
+
+    /// Records a request's new token and says whether it was the last one.
+    fn advance(
+        &mut self,
+        id: RequestId,
+        token: Option<ScoredToken>,
+        prompt: Vec<ScoredToken>,
+    ) -> Result<Output, GenerateError> {
+        let Some(active) = self.active.get_mut(&id) else {
+            return Ok(Output { id, token: None, prompt, finished: Some(FinishReason::Cancelled) });
+        };
+        let Some(token) = token else {
+            return Err(GenerateError::NonFiniteLogits {
+                prompt: active.request.ids.len(),
+                position: active.generated,
+            });
+        };
+        active.generated += 1;
+        active.last_token = token.token;
+        let finished = if active.request.stop_ids.contains(&token.token) {
+            Some(FinishReason::Stop)
+        } else {
+            (active.generated == active.request.max_new_tokens).then_some(FinishReason::Length)
+        };
+        Ok(Output { id, token: Some(token), prompt, finished })
+    }
+}
+
+/// Scores of a prompt's tokens from the second on: row `t` of the logits predicts token `t + 1`.
+fn score_prompt(request: &Request, logits: &[f32], vocab_size: usize) -> Result<Vec<ScoredToken>, GenerateError> {
+    let next = request.ids.iter().skip(1);
+    next.zip(logits.chunks_exact(vocab_size))
+        .map(|(&token, row)| {
+            let normalizer = log_sum_exp(row)
+                .ok_or(GenerateError::NonFiniteLogits { prompt: request.ids.len(), position: 0 })?;
+            Ok(scored(row, normalizer, token, request.top_logprobs))
+        })
+        .collect()
+}
+
+/// Logits as one contiguous vector, rows one after another.
+fn to_rows(logits: &Tensor) -> Result<Vec<f32>, GenerateError> {
+    let flat = logits.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()?.f_view([-1])?;
+    Ok(Vec::<f32>::try_from(&flat)?)
+}
+
+fn setting(field: &'static str, got: usize, expected: &'static str) -> GenerateError {
+    GenerateError::Setting { field, got: got.to_string(), expected }
+}
