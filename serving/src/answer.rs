@@ -1,0 +1,135 @@
+//! An answer as text: the engine's tokens, detokenised as they come, until a stop token, a stop string or the limit.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cupola_runtime::generate::{Detokenizer, FinishReason, Output, Request, ScoredToken};
+
+use crate::api::ApiError;
+use crate::engine_thread::{Answer, EngineHandle, Event};
+use crate::metrics::{AnswerTimes, Metrics};
+use crate::model_folder::ServedModel;
+
+/// What became sure with one token.
+#[derive(Debug, Default)]
+pub(crate) struct Delta {
+    /// New text; may be empty while a character or a stop string is open.
+    pub(crate) text: String,
+    /// The tokens since the last delta.
+    pub(crate) tokens: Vec<ScoredToken>,
+    /// Scores of the prompt from its second token on, with the first delta, where asked for.
+    pub(crate) prompt: Vec<ScoredToken>,
+    /// `stop` or `length`, with the last delta.
+    pub(crate) finish: Option<&'static str>,
+}
+
+/// An answer while it is made. Dropping it stops the engine's work on it.
+pub(crate) struct TextAnswer {
+    events: Answer,
+    detokenizer: Detokenizer,
+    model: Arc<ServedModel>,
+    clock: Clock,
+    is_finished: bool,
+}
+
+/// Counts tokens and measures times; reports them when the answer is gone, however it ended.
+struct Clock {
+    metrics: Arc<Metrics>,
+    prompt_tokens: u64,
+    generated_tokens: u64,
+    submitted: Instant,
+    first_token: Option<Duration>,
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        self.metrics.count_answer(&AnswerTimes {
+            prompt_tokens: self.prompt_tokens,
+            generated_tokens: self.generated_tokens,
+            first_token: self.first_token,
+            whole: self.submitted.elapsed(),
+        });
+    }
+}
+
+impl TextAnswer {
+    /// Sends a request to the engine.
+    pub(crate) fn start(
+        engine: &EngineHandle,
+        request: Request,
+        stops: &[String],
+        model: Arc<ServedModel>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let clock = Clock {
+            metrics,
+            prompt_tokens: request.ids.len() as u64,
+            generated_tokens: 0,
+            submitted: Instant::now(),
+            first_token: None,
+        };
+        let events = engine.submit(request);
+        Self { events, detokenizer: Detokenizer::new(stops), model, clock, is_finished: false }
+    }
+
+    /// Tokens made so far, a stop token included.
+    pub(crate) fn generated_tokens(&self) -> u64 {
+        self.clock.generated_tokens
+    }
+
+    /// The next delta; none after the last one.
+    pub(crate) async fn next(&mut self) -> Option<Result<Delta, ApiError>> {
+        if self.is_finished {
+            return None;
+        }
+        let result = match self.events.recv().await {
+            Some(Event::Output(output)) => Ok(self.take(output)),
+            Some(Event::Failed(failure)) if failure.is_user_error => Err(ApiError::invalid(failure.message)),
+            Some(Event::Failed(failure)) => Err(ApiError::internal(failure.message)),
+            None => Err(ApiError::internal("the engine stopped before the answer was complete")),
+        };
+        if result.as_ref().map_or(true, |delta| delta.finish.is_some()) {
+            self.is_finished = true;
+            self.events.close();
+        }
+        Some(result)
+    }
+
+    /// The whole answer at once.
+    pub(crate) async fn collect(&mut self) -> Result<Delta, ApiError> {
+        let mut whole = Delta::default();
+        while let Some(delta) = self.next().await {
+            let delta = delta?;
+            whole.text.push_str(&delta.text);
+            whole.tokens.extend(delta.tokens);
+            whole.prompt.extend(delta.prompt);
+            whole.finish = delta.finish;
+        }
+        Ok(whole)
+    }
+
+    fn take(&mut self, output: Output) -> Delta {
+        let mut delta = Delta { prompt: output.prompt, ..Delta::default() };
+        if output.token.is_some() {
+            self.clock.generated_tokens += 1;
+            self.clock.first_token.get_or_insert_with(|| self.clock.submitted.elapsed());
+        }
+        let is_stop_token = output.finished == Some(FinishReason::Stop);
+        if let Some(token) = output.token.filter(|_| !is_stop_token) {
+            let piece = self.detokenizer.push(&self.model.text_bytes(token.token));
+            delta.text = piece.text;
+            delta.tokens.push(token);
+            if piece.stopped {
+                delta.finish = Some("stop");
+                return delta;
+            }
+        }
+        if let Some(reason) = output.finished {
+            let last = self.detokenizer.finish();
+            delta.text.push_str(&last.text);
+            let is_stop = is_stop_token || last.stopped;
+            delta.finish = Some(if is_stop || reason == FinishReason::Stop { "stop" } else { "length" });
+        }
+        delta
+    }
+}

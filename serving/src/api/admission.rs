@@ -1,0 +1,105 @@
+//! From a request's body to answers in the engine's line: the checks that both routes share.
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::http::{HeaderMap, StatusCode, header};
+use cupola_runtime::generate::Request;
+use serde_json::{Value, json};
+
+use super::{ApiError, Fields};
+use crate::answer::TextAnswer;
+use crate::app::App;
+use crate::engine_thread::Ticket;
+use crate::model_folder::ServedModel;
+
+/// A body as the extractor gives it.
+pub(crate) type BodyResult = Result<Bytes, BytesRejection>;
+
+/// Answers that the engine works on, and the places that they hold.
+pub(crate) struct Admitted {
+    /// In the order of the request: by prompt, then by answer.
+    pub(crate) answers: Vec<TextAnswer>,
+    /// Tokens of the prompts, each counted once.
+    pub(crate) prompt_tokens: usize,
+    /// Freed when the answers are done or the client is gone.
+    pub(crate) ticket: Ticket,
+}
+
+impl Admitted {
+    /// The usage object.
+    pub(crate) fn usage(&self, generated: u64) -> Value {
+        usage(self.prompt_tokens, generated)
+    }
+}
+
+/// The usage object.
+pub(crate) fn usage(prompt_tokens: usize, generated: u64) -> Value {
+    json!({
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": generated,
+        "total_tokens": prompt_tokens as u64 + generated,
+    })
+}
+
+/// The request's body, where it is JSON and not too long.
+pub(crate) fn read_body(app: &App, headers: &HeaderMap, body: BodyResult) -> Result<Bytes, ApiError> {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let media_type = content_type.split(';').next().unwrap_or("").trim();
+    if !media_type.eq_ignore_ascii_case("application/json") {
+        return Err(ApiError::invalid("the request needs the header 'Content-Type: application/json'"));
+    }
+    body.map_err(|rejection| {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            ApiError::body_too_large(app.max_body_bytes)
+        } else {
+            ApiError::invalid("the request's body could not be read")
+        }
+    })
+}
+
+/// Refuses a model that is not served.
+pub(crate) fn check_model(app: &App, fields: &mut Fields) -> Result<(), ApiError> {
+    let model: String = fields.require("model")?;
+    if model == app.model.name { Ok(()) } else { Err(ApiError::model_not_found(&model, &app.model.name)) }
+}
+
+/// How many new tokens an answer may have: what was asked for, or what the context leaves.
+pub(crate) fn answer_room(
+    model: &ServedModel,
+    param: &str,
+    prompt: usize,
+    asked: Option<usize>,
+) -> Result<usize, ApiError> {
+    let room = model.context.saturating_sub(prompt);
+    match asked {
+        Some(asked) if asked <= room => Ok(asked),
+        None if room > 0 => Ok(room),
+        _ => Err(ApiError::context_overflow(param, prompt, asked.unwrap_or(1), model.context)),
+    }
+}
+
+/// Takes places in the line and sends the requests to the engine; `answers_per_prompt` requests in a row share a prompt.
+pub(crate) fn admit(
+    app: &App,
+    requests: Vec<Request>,
+    answers_per_prompt: usize,
+    stops: &[String],
+) -> Result<Admitted, ApiError> {
+    if app.is_draining() {
+        return Err(ApiError::unavailable("the server is stopping and takes no new requests"));
+    }
+    if requests.len() > app.engine.num_places() {
+        return Err(ApiError::parameter(
+            "n",
+            format!("{} answers are asked for at once; this server holds {}", requests.len(), app.engine.num_places()),
+        ));
+    }
+    let Some(ticket) = app.engine.take_places(requests.len()) else {
+        return Err(ApiError::overloaded(app.retry_after_secs()));
+    };
+    let prompt_tokens = requests.iter().step_by(answers_per_prompt).map(|request| request.ids.len()).sum();
+    let answers = requests.into_iter().map(|request| {
+        TextAnswer::start(&app.engine, request, stops, app.model.clone(), app.metrics.clone())
+    });
+    Ok(Admitted { answers: answers.collect(), prompt_tokens, ticket })
+}

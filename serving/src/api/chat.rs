@@ -1,0 +1,171 @@
+//! `POST /v1/chat/completions`.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use cupola_runtime::generate::Request;
+use serde_json::{Value, json};
+
+use super::admission::{Admitted, BodyResult, admit, answer_room, check_model, read_body};
+use super::logprobs::chat_logprobs;
+use super::messages::take_messages;
+use super::sampling::SharedParams;
+use super::sse::{Chunks, Format, stream_answers};
+use super::{ApiError, Fields};
+use crate::answer::Delta;
+use crate::app::App;
+use crate::model_folder::ServedModel;
+
+/// Parameters of OpenAI's API that need something this server does not have.
+const UNSUPPORTED: &[(&str, &str)] = &[
+    ("tools", "tools are not offered"),
+    ("tool_choice", "tools are not offered"),
+    ("parallel_tool_calls", "tools are not offered"),
+    ("functions", "tools are not offered"),
+    ("function_call", "tools are not offered"),
+    ("audio", "this model writes text"),
+    ("prediction", "predicted outputs are not offered"),
+    ("reasoning_effort", "this model does not reason apart from its answer"),
+    ("verbosity", "this model has no such dial"),
+    ("web_search_options", "this server makes no outbound request"),
+    ("moderation", "no moderation is offered"),
+];
+
+/// Parameters without an instruction for the model; OpenAI's API ignores or stores them.
+pub(super) const IGNORED: &[&str] =
+    &["user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"];
+
+/// Answers a chat.
+pub(crate) async fn chat_completions(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: BodyResult,
+) -> Result<Response, ApiError> {
+    let body = read_body(&app, &headers, body)?;
+    let mut fields = Fields::parse(&body)?;
+    check_model(&app, &mut fields)?;
+    let params = ChatParams::take(fields, &app.model)?;
+    let requests = params.requests(&app.model)?;
+    let admitted = admit(&app, requests, params.shared.num_answers, &params.shared.stops)?;
+    let format = ChatFormat { with_logprobs: params.with_logprobs };
+    if params.shared.stream {
+        return Ok(stream_answers(&app, admitted, format, params.shared.include_usage));
+    }
+    whole(&app, admitted, &format).await
+}
+
+struct ChatParams {
+    shared: SharedParams,
+    prompt: Vec<u32>,
+    max_tokens: Option<usize>,
+    with_logprobs: bool,
+    top_logprobs: usize,
+}
+
+impl ChatParams {
+    fn take(mut fields: Fields, model: &ServedModel) -> Result<Self, ApiError> {
+        let messages = take_messages(&mut fields)?;
+        let shared = SharedParams::take(&mut fields, model)?;
+        let max_tokens = fields.count("max_completion_tokens", 1..=usize::MAX)?;
+        let max_tokens = fields.count("max_tokens", 1..=usize::MAX)?.or(max_tokens);
+        let with_logprobs = fields.take("logprobs")?.unwrap_or(false);
+        let top_logprobs = fields.count("top_logprobs", 0..=20)?;
+        if top_logprobs.is_some_and(|top| top > 0) && !with_logprobs {
+            return Err(ApiError::parameter("top_logprobs", "'top_logprobs' needs 'logprobs': true"));
+        }
+        take_text_only(&mut fields)?;
+        fields.ignore(IGNORED);
+        fields.refuse(UNSUPPORTED)?;
+        fields.finish()?;
+        let prompt = model
+            .tokenizer
+            .chat()
+            .encode_prompt(&model.tokenizer, &messages)
+            .map_err(|error| ApiError::parameter("messages", error.to_string()))?;
+        Ok(Self { shared, prompt, max_tokens, with_logprobs, top_logprobs: top_logprobs.unwrap_or(0) })
+    }
+
+    fn requests(&self, model: &ServedModel) -> Result<Vec<Request>, ApiError> {
+        let max_new_tokens = answer_room(model, "messages", self.prompt.len(), self.max_tokens)?;
+        let stop_ids = if self.shared.ignore_eos { Vec::new() } else { model.stop_ids.clone() };
+        Ok((0..self.shared.num_answers)
+            .map(|answer| Request {
+                ids: self.prompt.clone(),
+                sampling: self.shared.sampling_of(answer),
+                max_new_tokens,
+                stop_ids: stop_ids.clone(),
+                top_logprobs: if self.with_logprobs { self.top_logprobs } else { 0 },
+                score_prompt: false,
+            })
+            .collect())
+    }
+}
+
+/// Takes `response_format`, `modalities` and `tool_choice` where they ask for plain text.
+fn take_text_only(fields: &mut Fields) -> Result<(), ApiError> {
+    let format: Option<Value> = fields.take("response_format")?;
+    if let Some(format) = format.filter(|format| format.get("type").and_then(Value::as_str) != Some("text")) {
+        return Err(ApiError::unsupported("response_format", &format!("only type 'text' is offered, not {format}")));
+    }
+    let modalities: Option<Vec<String>> = fields.take("modalities")?;
+    if modalities.is_some_and(|modalities| modalities.iter().any(|modality| modality != "text")) {
+        return Err(ApiError::unsupported("modalities", "this model writes text"));
+    }
+    let choice: Option<Value> = fields.take("tool_choice")?;
+    if choice.is_some_and(|choice| choice != "none" && choice != "auto") {
+        return Err(ApiError::unsupported("tool_choice", "tools are not offered"));
+    }
+    Ok(())
+}
+
+struct ChatFormat {
+    with_logprobs: bool,
+}
+
+impl ChatFormat {
+    fn logprobs(&self, model: &ServedModel, delta: &Delta) -> Value {
+        if self.with_logprobs { chat_logprobs(model, &delta.tokens) } else { Value::Null }
+    }
+}
+
+impl Format for ChatFormat {
+    const OBJECT: &'static str = "chat.completion.chunk";
+    const ID_PREFIX: &'static str = "chatcmpl";
+
+    fn opening(&self, index: usize) -> Option<Value> {
+        Some(json!({"index": index, "delta": {"role": "assistant", "content": ""}, "logprobs": null, "finish_reason": null}))
+    }
+
+    fn chunks(&mut self, model: &ServedModel, index: usize, delta: &Delta) -> Chunks {
+        let mut chunks = Chunks::new();
+        if !delta.text.is_empty() || (self.with_logprobs && !delta.tokens.is_empty()) {
+            chunks.push(json!({
+                "index": index, "delta": {"content": delta.text}, "logprobs": self.logprobs(model, delta), "finish_reason": null,
+            }));
+        }
+        if let Some(finish) = delta.finish {
+            chunks.push(json!({"index": index, "delta": {}, "logprobs": null, "finish_reason": finish}));
+        }
+        chunks
+    }
+}
+
+async fn whole(app: &App, mut admitted: Admitted, format: &ChatFormat) -> Result<Response, ApiError> {
+    let mut choices = Vec::new();
+    let mut generated = 0;
+    for (index, answer) in admitted.answers.iter_mut().enumerate() {
+        let delta = answer.collect().await?;
+        generated += answer.generated_tokens();
+        choices.push(json!({
+            "index": index,
+            "message": {"role": "assistant", "content": delta.text, "refusal": null, "annotations": []},
+            "logprobs": format.logprobs(&app.model, &delta),
+            "finish_reason": delta.finish,
+        }));
+    }
+    let mut head = app.answer_head(ChatFormat::ID_PREFIX, "chat.completion");
+    head.insert("choices".into(), Value::Array(choices));
+    head.insert("usage".into(), admitted.usage(generated));
+    Ok(Json(Value::Object(head)).into_response())
+}

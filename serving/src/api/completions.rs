@@ -1,0 +1,194 @@
+//! `POST /v1/completions`: plain text or token ids, continued.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use cupola_runtime::generate::Request;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::admission::{Admitted, BodyResult, admit, answer_room, check_model, read_body};
+use super::chat::IGNORED;
+use super::logprobs::CompletionLogprobs;
+use super::sampling::SharedParams;
+use super::sse::{Chunks, Format, stream_answers};
+use super::{ApiError, Fields};
+use crate::answer::Delta;
+use crate::app::App;
+use crate::model_folder::ServedModel;
+
+/// Most prompts of one request.
+const MAX_PROMPTS: usize = 128;
+/// OpenAI's default of this route.
+const DEFAULT_MAX_TOKENS: usize = 16;
+
+/// Continues prompts.
+pub(crate) async fn completions(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: BodyResult,
+) -> Result<Response, ApiError> {
+    let body = read_body(&app, &headers, body)?;
+    let mut fields = Fields::parse(&body)?;
+    check_model(&app, &mut fields)?;
+    let params = CompletionParams::take(fields, &app.model)?;
+    let requests = params.requests(&app.model)?;
+    let admitted = admit(&app, requests, params.shared.num_answers, &params.shared.stops)?;
+    let format = params.format(&app.model);
+    if params.shared.stream {
+        return Ok(stream_answers(&app, admitted, format, params.shared.include_usage));
+    }
+    whole(&app, admitted, format).await
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Prompt {
+    Text(String),
+    Ids(Vec<u32>),
+    Texts(Vec<String>),
+    IdLists(Vec<Vec<u32>>),
+}
+
+impl Prompt {
+    /// Token ids of each prompt; a text begins as documents do in training, with the beginning-of-text token.
+    fn encode(self, model: &ServedModel) -> Vec<Vec<u32>> {
+        let text_ids = |text: String| {
+            let mut ids = model.tokenizer.encode_with_special(&text);
+            if ids.first() != Some(&model.tokenizer.bos_id()) {
+                ids.insert(0, model.tokenizer.bos_id());
+            }
+            ids
+        };
+        match self {
+            Self::Text(text) => vec![text_ids(text)],
+            Self::Texts(texts) => texts.into_iter().map(text_ids).collect(),
+            Self::Ids(ids) => vec![ids],
+            Self::IdLists(lists) => lists,
+        }
+    }
+}
+
+struct CompletionParams {
+    shared: SharedParams,
+    prompts: Vec<Vec<u32>>,
+    max_tokens: usize,
+    logprobs: Option<usize>,
+    echo: bool,
+}
+
+impl CompletionParams {
+    fn take(mut fields: Fields, model: &ServedModel) -> Result<Self, ApiError> {
+        let prompt: Prompt = fields.require("prompt").map_err(|_| {
+            ApiError::parameter("prompt", "'prompt' must be a text, a list of texts, a list of token ids or a list of those")
+        })?;
+        let prompts = prompt.encode(model);
+        if prompts.is_empty() || prompts.len() > MAX_PROMPTS {
+            return Err(ApiError::parameter("prompt", format!("'prompt' takes 1 to {MAX_PROMPTS} prompts")));
+        }
+        let vocab_size = model.tokenizer.vocab_size();
+        if prompts.iter().any(|ids| ids.is_empty() || ids.iter().any(|&id| id as usize >= vocab_size)) {
+            return Err(ApiError::parameter("prompt", format!("a prompt of token ids needs ids from 0 to {}", vocab_size - 1)));
+        }
+        let shared = SharedParams::take(&mut fields, model)?;
+        let echo = fields.take("echo")?.unwrap_or(false);
+        let max_tokens = fields.count("max_tokens", usize::from(!echo)..=usize::MAX)?.unwrap_or(DEFAULT_MAX_TOKENS);
+        let logprobs = fields.count("logprobs", 0..=20)?;
+        let best_of: Option<usize> = fields.take("best_of")?;
+        if best_of.is_some_and(|best_of| best_of != shared.num_answers) {
+            return Err(ApiError::unsupported("best_of", "every answer is returned; ask for 'n'"));
+        }
+        fields.ignore(IGNORED);
+        fields.refuse(&[("suffix", "this model was not trained to fill in")])?;
+        fields.finish()?;
+        Ok(Self { shared, prompts, max_tokens, logprobs, echo })
+    }
+
+    fn requests(&self, model: &ServedModel) -> Result<Vec<Request>, ApiError> {
+        let stop_ids = if self.shared.ignore_eos { Vec::new() } else { model.stop_ids.clone() };
+        let mut requests = Vec::new();
+        for ids in &self.prompts {
+            let max_new_tokens = answer_room(model, "prompt", ids.len(), Some(self.max_tokens))?;
+            for answer in 0..self.shared.num_answers {
+                requests.push(Request {
+                    ids: ids.clone(),
+                    sampling: self.shared.sampling_of(answer),
+                    max_new_tokens,
+                    stop_ids: stop_ids.clone(),
+                    top_logprobs: self.logprobs.unwrap_or(0),
+                    score_prompt: self.echo && (self.logprobs.is_some() || max_new_tokens == 0),
+                });
+            }
+        }
+        Ok(requests)
+    }
+
+    fn format(&self, model: &ServedModel) -> CompletionFormat {
+        let answers = self.prompts.iter().flat_map(|ids| std::iter::repeat_n(ids, self.shared.num_answers));
+        let states = answers.map(|ids| AnswerState {
+            echo: self.echo.then(|| Echo { first: ids[0], text: model.text(ids) }),
+            logprobs: self.logprobs.map(|_| CompletionLogprobs::default()),
+        });
+        CompletionFormat { answers: states.collect() }
+    }
+}
+
+struct CompletionFormat {
+    answers: Vec<AnswerState>,
+}
+
+/// What an answer's next chunk goes on from.
+struct AnswerState {
+    /// The prompt, until the first chunk repeats it.
+    echo: Option<Echo>,
+    logprobs: Option<CompletionLogprobs>,
+}
+
+struct Echo {
+    first: u32,
+    text: String,
+}
+
+impl CompletionFormat {
+    fn choice(&mut self, model: &ServedModel, index: usize, delta: &Delta) -> Value {
+        let state = &mut self.answers[index];
+        let echo = state.echo.take();
+        let text = echo.as_ref().map(|echo| echo.text.as_str()).unwrap_or_default().to_owned() + &delta.text;
+        let tokens: Vec<_> = delta.prompt.iter().chain(&delta.tokens).cloned().collect();
+        let logprobs = state.logprobs.as_mut().map(|lists| lists.next(model, echo.map(|echo| echo.first), &tokens));
+        json!({"text": text, "index": index, "logprobs": logprobs, "finish_reason": delta.finish})
+    }
+}
+
+impl Format for CompletionFormat {
+    const OBJECT: &'static str = "text_completion";
+    const ID_PREFIX: &'static str = "cmpl";
+
+    fn opening(&self, _index: usize) -> Option<Value> {
+        None
+    }
+
+    fn chunks(&mut self, model: &ServedModel, index: usize, delta: &Delta) -> Chunks {
+        let state = &self.answers[index];
+        let has_news = !delta.text.is_empty()
+            || delta.finish.is_some()
+            || state.echo.is_some()
+            || (state.logprobs.is_some() && !delta.tokens.is_empty());
+        if has_news { vec![self.choice(model, index, delta)] } else { Chunks::new() }
+    }
+}
+
+async fn whole(app: &App, mut admitted: Admitted, mut format: CompletionFormat) -> Result<Response, ApiError> {
+    let mut choices = Vec::new();
+    let mut generated = 0;
+    for (index, answer) in admitted.answers.iter_mut().enumerate() {
+        let delta = answer.collect().await?;
+        generated += answer.generated_tokens();
+        choices.push(format.choice(&app.model, index, &delta));
+    }
+    let mut head = app.answer_head(CompletionFormat::ID_PREFIX, CompletionFormat::OBJECT);
+    head.insert("choices".into(), Value::Array(choices));
+    head.insert("usage".into(), admitted.usage(generated));
+    Ok(Json(Value::Object(head)).into_response())
+}

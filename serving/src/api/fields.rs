@@ -1,0 +1,142 @@
+//! Reads a request's JSON object field by field, so that every error names its parameter and no field is ignored by accident.
+
+use axum::body::Bytes;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::ApiError;
+
+/// The fields of a request that are not read yet.
+#[derive(Debug)]
+pub(crate) struct Fields(Map<String, Value>);
+
+impl Fields {
+    /// Parses a body.
+    pub(crate) fn parse(body: &Bytes) -> Result<Self, ApiError> {
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(map)) => Ok(Self(map)),
+            Ok(_) => Err(ApiError::invalid("the request's body must be a JSON object")),
+            Err(error) => Err(ApiError::invalid(format!("the request's body is not valid JSON: {error}"))),
+        }
+    }
+
+    /// The fields of an object inside the request.
+    pub(crate) fn of(map: Map<String, Value>) -> Self {
+        Self(map)
+    }
+
+    /// Takes a field; `null` counts as absent.
+    pub(crate) fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, ApiError> {
+        match self.0.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => serde_json::from_value(value)
+                .map(Some)
+                .map_err(|error| ApiError::parameter(name, format!("Invalid value for '{name}': {error}"))),
+        }
+    }
+
+    /// Takes a field that must be there.
+    pub(crate) fn require<T: DeserializeOwned>(&mut self, name: &str) -> Result<T, ApiError> {
+        self.take(name)?
+            .ok_or_else(|| ApiError::parameter(name, format!("Missing required parameter: '{name}'")))
+    }
+
+    /// Takes a number within a range.
+    pub(crate) fn number(
+        &mut self,
+        name: &str,
+        range: std::ops::RangeInclusive<f64>,
+    ) -> Result<Option<f64>, ApiError> {
+        let value: Option<f64> = self.take(name)?;
+        match value {
+            Some(number) if !range.contains(&number) => Err(ApiError::parameter(
+                name,
+                format!("Invalid value for '{name}': {number} is not between {} and {}", range.start(), range.end()),
+            )),
+            other => Ok(other),
+        }
+    }
+
+    /// Takes a count within a range.
+    pub(crate) fn count(
+        &mut self,
+        name: &str,
+        range: std::ops::RangeInclusive<usize>,
+    ) -> Result<Option<usize>, ApiError> {
+        let value: Option<usize> = self.take(name)?;
+        match value {
+            Some(number) if !range.contains(&number) => Err(ApiError::parameter(
+                name,
+                format!("Invalid value for '{name}': {number} is not between {} and {}", range.start(), range.end()),
+            )),
+            other => Ok(other),
+        }
+    }
+
+    /// Drops fields that carry no instruction for the model (`user`, `metadata`), as OpenAI does.
+    pub(crate) fn ignore(&mut self, names: &[&str]) {
+        for name in names {
+            self.0.remove(*name);
+        }
+    }
+
+    /// Refuses fields that this server does not carry out, unless their value asks for nothing: null, false or empty.
+    pub(crate) fn refuse(&mut self, unsupported: &[(&str, &str)]) -> Result<(), ApiError> {
+        for (name, why) in unsupported {
+            if self.0.remove(*name).is_some_and(|value| asks_for_something(&value)) {
+                return Err(ApiError::unsupported(name, why));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends reading: a field that is left is unknown.
+    pub(crate) fn finish(self) -> Result<(), ApiError> {
+        match self.0.keys().next() {
+            Some(name) => Err(ApiError::unknown_parameter(name)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn asks_for_something(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(map) => !map.is_empty(),
+        Value::Bool(true) | Value::Number(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn fields(value: &Value) -> Fields {
+        Fields::parse(&Bytes::from(value.to_string())).unwrap()
+    }
+
+    #[test]
+    fn errors_name_their_parameter() {
+        let error = fields(&json!({"n": "two"})).take::<usize>("n").unwrap_err();
+        assert_eq!(error.body()["error"]["param"], "n");
+        let error = fields(&json!({"top_p": 1.5})).number("top_p", 0.0..=1.0).unwrap_err();
+        assert_eq!(error.body()["error"]["param"], "top_p");
+        let error = fields(&json!({"color": "red"})).finish().unwrap_err();
+        assert_eq!(error.body()["error"]["param"], "color");
+        assert!(Fields::parse(&Bytes::from_static(b"[1]")).is_err());
+        assert!(Fields::parse(&Bytes::from_static(b"{\"a\":")).is_err());
+    }
+
+    #[test]
+    fn unsupported_fields_pass_only_when_they_ask_for_nothing() {
+        let refused = [("tools", "none here")];
+        assert!(fields(&json!({"tools": []})).refuse(&refused).is_ok());
+        assert!(fields(&json!({"tools": null})).refuse(&refused).is_ok());
+        let error = fields(&json!({"tools": [{}]})).refuse(&refused).unwrap_err();
+        assert_eq!(error.body()["error"]["code"], "unsupported_parameter");
+    }
+}

@@ -1,0 +1,21 @@
+//! The routes of OpenAI's API. A request's fields are read one by one ([`fields`]), so that what cannot be carried out is a 400 that
+//! names it; only what OpenAI's API itself ignores is ignored.
+
+mod error;
+mod fields;
+
+mod admission;
+mod messages;
+mod sampling;
+
+mod logprobs;
+mod sse;
+
+pub(crate) mod chat;
+pub(crate) mod completions;
+pub(crate) mod health;
+pub(crate) mod models;
+
+pub(crate) use error::ApiError;
+pub(crate) use fields::Fields;
+pub(crate) use sampling::random_u64;

@@ -1,0 +1,40 @@
+//! `GET /v1/models` and `GET /v1/models/{id}`: what is served, and from which lineage.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde_json::{Value, json};
+
+use super::ApiError;
+use crate::app::App;
+
+/// Lists the one model.
+pub(crate) async fn list_models(State(app): State<App>) -> Json<Value> {
+    Json(json!({"object": "list", "data": [model_object(&app)]}))
+}
+
+/// Shows the model by name.
+pub(crate) async fn get_model(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+    if id == app.model.name { Ok(Json(model_object(&app))) } else { Err(ApiError::model_not_found(&id, &app.model.name)) }
+}
+
+fn model_object(app: &App) -> Value {
+    let model = &app.model;
+    let inputs: serde_json::Map<String, Value> =
+        model.lineage.iter().map(|(role, fingerprint)| (role.clone(), json!(fingerprint))).collect();
+    json!({
+        "id": model.name,
+        "object": "model",
+        "created": model.created_secs,
+        "owned_by": "cupola",
+        "max_model_len": model.context,
+        "parameters": model.total_params,
+        "fingerprint": model.fingerprint,
+        "lineage": inputs,
+        "sampling_defaults": {
+            "temperature": model.defaults.temperature,
+            "top_p": model.defaults.top_p,
+            "top_k": model.defaults.top_k,
+            "repetition_penalty": model.defaults.repetition_penalty,
+        },
+    })
+}

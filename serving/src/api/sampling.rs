@@ -1,0 +1,125 @@
+//! The parameters that chat and completions share.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use cupola_runtime::generate::Sampling;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{ApiError, Fields};
+use crate::model_folder::ServedModel;
+
+/// Parameters that mean the same on both routes.
+#[derive(Debug)]
+pub(crate) struct SharedParams {
+    /// How tokens are chosen; the seed is the first answer's.
+    pub(crate) sampling: Sampling,
+    /// Answers for each prompt.
+    pub(crate) num_answers: usize,
+    /// Texts that end an answer.
+    pub(crate) stops: Vec<String>,
+    /// Whether stop tokens are passed over.
+    pub(crate) ignore_eos: bool,
+    /// Whether the answer comes as a stream.
+    pub(crate) stream: bool,
+    /// Whether the stream ends with a chunk that tells the usage.
+    pub(crate) include_usage: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Stops {
+    One(String),
+    Many(Vec<String>),
+}
+
+/// Most answers of one request.
+const MAX_ANSWERS: usize = 128;
+
+impl SharedParams {
+    /// Takes the shared fields.
+    pub(crate) fn take(fields: &mut Fields, model: &ServedModel) -> Result<Self, ApiError> {
+        let defaults = &model.defaults;
+        let vocab_size = model.tokenizer.vocab_size();
+        let sampling = Sampling {
+            temperature: fields.number("temperature", 0.0..=2.0)?.unwrap_or(defaults.temperature),
+            top_p: top_p(fields)?.unwrap_or(defaults.top_p),
+            top_k: fields.count("top_k", 0..=vocab_size)?.unwrap_or(defaults.top_k),
+            min_p: fields.number("min_p", 0.0..=1.0)?.unwrap_or(0.0),
+            repetition_penalty: fields.number("repetition_penalty", 0.01..=10.0)?.unwrap_or(defaults.repetition_penalty),
+            presence_penalty: fields.number("presence_penalty", -2.0..=2.0)?.unwrap_or(0.0),
+            frequency_penalty: fields.number("frequency_penalty", -2.0..=2.0)?.unwrap_or(0.0),
+            logit_bias: logit_bias(fields, vocab_size)?,
+            seed: fields.take::<i64>("seed")?.map_or_else(random_u64, i64::cast_unsigned),
+        };
+        let stream = fields.take("stream")?.unwrap_or(false);
+        Ok(Self {
+            sampling,
+            num_answers: fields.count("n", 1..=MAX_ANSWERS)?.unwrap_or(1),
+            stops: stops(fields)?,
+            ignore_eos: fields.take("ignore_eos")?.unwrap_or(false),
+            stream,
+            include_usage: include_usage(fields, stream)?,
+        })
+    }
+
+    /// The sampling of one of a request's answers: each has its own stream.
+    pub(crate) fn sampling_of(&self, answer: usize) -> Sampling {
+        Sampling { seed: self.sampling.seed.wrapping_add(answer as u64), ..self.sampling.clone() }
+    }
+}
+
+fn top_p(fields: &mut Fields) -> Result<Option<f64>, ApiError> {
+    // 0 keeps the likeliest token alone, as OpenAI's API does.
+    Ok(fields.number("top_p", 0.0..=1.0)?.map(|value| value.max(1e-9)))
+}
+
+fn stops(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
+    let stops = match fields.take::<Stops>("stop").map_err(|_| {
+        ApiError::parameter("stop", "Invalid value for 'stop': expected a string or a list of strings")
+    })? {
+        None => Vec::new(),
+        Some(Stops::One(stop)) => vec![stop],
+        Some(Stops::Many(stops)) => stops,
+    };
+    if stops.len() > 4 {
+        return Err(ApiError::parameter("stop", format!("'stop' takes up to 4 texts, got {}", stops.len())));
+    }
+    if stops.iter().any(String::is_empty) {
+        return Err(ApiError::parameter("stop", "'stop' holds an empty text"));
+    }
+    Ok(stops)
+}
+
+fn include_usage(fields: &mut Fields, stream: bool) -> Result<bool, ApiError> {
+    let Some(Value::Object(options)) = fields.take::<Value>("stream_options")? else { return Ok(false) };
+    if !stream {
+        return Err(ApiError::parameter("stream_options", "'stream_options' is for requests with 'stream': true"));
+    }
+    let mut options = Fields::of(options);
+    let include = options.take("include_usage").map_err(|error| error.about("stream_options.include_usage"))?;
+    options.ignore(&["include_obfuscation"]);
+    options.finish().map_err(|error| error.about("stream_options"))?;
+    Ok(include.unwrap_or(false))
+}
+
+fn logit_bias(fields: &mut Fields, vocab_size: usize) -> Result<Vec<(u32, f32)>, ApiError> {
+    let map: BTreeMap<String, f32> = fields.take("logit_bias")?.unwrap_or_default();
+    map.into_iter()
+        .map(|(key, bias)| {
+            let token = key.parse::<u32>().ok().filter(|token| (*token as usize) < vocab_size).ok_or_else(|| {
+                ApiError::parameter("logit_bias", format!("'logit_bias' names '{key}', which is no token id of this model"))
+            })?;
+            if !(-100.0..=100.0).contains(&bias) {
+                return Err(ApiError::parameter("logit_bias", format!("'logit_bias' of {token} is {bias}, not -100 to 100")));
+            }
+            Ok((token, bias))
+        })
+        .collect()
+}
+
+/// A number that the standard library's own randomness gives: the seed of requests that name none.
+pub(crate) fn random_u64() -> u64 {
+    RandomState::new().build_hasher().finish()
+}

@@ -1,0 +1,120 @@
+//! Answers as server-sent events: one JSON chunk an event, `[DONE]` at the end.
+
+use std::convert::Infallible;
+
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures::stream::{self, Stream, StreamExt};
+use serde_json::{Map, Value, json};
+
+use super::admission::{Admitted, usage};
+use super::ApiError;
+use crate::answer::{Delta, TextAnswer};
+use crate::app::App;
+use crate::model_folder::ServedModel;
+
+/// The choices of an answer's next chunks.
+pub(crate) type Chunks = Vec<Value>;
+
+/// What differs between the routes' streams.
+pub(crate) trait Format: Send + 'static {
+    /// The chunks' `object`.
+    const OBJECT: &'static str;
+    /// How ids begin.
+    const ID_PREFIX: &'static str;
+
+    /// The choice that opens an answer, where the route has one.
+    fn opening(&self, index: usize) -> Option<Value>;
+
+    /// The choices for what became sure of an answer.
+    fn chunks(&mut self, model: &ServedModel, index: usize, delta: &Delta) -> Chunks;
+}
+
+/// Streams answers as they come, interleaved. Dropping the stream, as the server does when the client is gone, drops the answers.
+pub(crate) fn stream_answers<F: Format>(app: &App, admitted: Admitted, format: F, include_usage: bool) -> Response {
+    let Admitted { answers, prompt_tokens, ticket } = admitted;
+    let writer = Writer {
+        head: app.answer_head(F::ID_PREFIX, F::OBJECT),
+        app: app.clone(),
+        format,
+        include_usage,
+        prompt_tokens,
+        generated: vec![0; answers.len()],
+        _ticket: ticket,
+    };
+    let opening: Vec<Event> =
+        (0..answers.len()).filter_map(|index| writer.format.opening(index)).map(|choice| writer.chunk(choice)).collect();
+    let merged = stream::select_all(answers.into_iter().enumerate().map(|(index, answer)| Box::pin(updates(index, answer))));
+    let body = stream::unfold(Some((merged, writer)), |state| async {
+        let (mut merged, mut writer) = state?;
+        match merged.next().await {
+            Some(update) => match writer.events(update) {
+                Ok(events) => Some((events, Some((merged, writer)))),
+                Err(error) => Some((vec![data(&error.body())], None)),
+            },
+            None => Some((writer.closing(), None)),
+        }
+    });
+    let events = stream::iter(vec![opening]).chain(body).flat_map(stream::iter).map(Ok::<_, Infallible>);
+    Sse::new(events).keep_alive(KeepAlive::default()).into_response()
+}
+
+/// A delta of one answer, and how many tokens the answer has by then.
+struct Update {
+    index: usize,
+    delta: Result<Delta, ApiError>,
+    generated: u64,
+}
+
+fn updates(index: usize, answer: TextAnswer) -> impl Stream<Item = Update> + Send {
+    stream::unfold(answer, move |mut answer| async move {
+        let delta = answer.next().await?;
+        let generated = answer.generated_tokens();
+        Some((Update { index, delta, generated }, answer))
+    })
+}
+
+struct Writer<F> {
+    head: Map<String, Value>,
+    app: App,
+    format: F,
+    include_usage: bool,
+    prompt_tokens: usize,
+    generated: Vec<u64>,
+    _ticket: crate::engine_thread::Ticket,
+}
+
+impl<F: Format> Writer<F> {
+    fn events(&mut self, update: Update) -> Result<Vec<Event>, ApiError> {
+        let delta = update.delta?;
+        self.generated[update.index] = update.generated;
+        let chunks = self.format.chunks(&self.app.model, update.index, &delta);
+        Ok(chunks.into_iter().map(|choice| self.chunk(choice)).collect())
+    }
+
+    fn chunk(&self, choice: Value) -> Event {
+        let mut chunk = self.head.clone();
+        chunk.insert("choices".into(), json!([choice]));
+        if self.include_usage {
+            chunk.insert("usage".into(), Value::Null);
+        }
+        data(&Value::Object(chunk))
+    }
+
+    fn closing(&self) -> Vec<Event> {
+        let mut events = Vec::new();
+        if self.include_usage {
+            let mut chunk = self.head.clone();
+            chunk.insert("choices".into(), json!([]));
+            chunk.insert("usage".into(), usage(self.prompt_tokens, self.generated.iter().sum()));
+            events.push(data(&Value::Object(chunk)));
+        }
+        events.push(Event::default().data("[DONE]"));
+        events
+    }
+}
+
+/// JSON text has no line break, so one event carries it.
+fn data(value: &Value) -> Event {
+    Event::default().data(value.to_string())
+}

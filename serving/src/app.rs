@@ -1,0 +1,113 @@
+//! What every handler shares.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use cupola_runtime::generate::EngineConfig;
+use cupola_specs::job::Precision;
+use serde_json::{Map, Value, json};
+
+use crate::api::random_u64;
+use crate::engine_thread::EngineHandle;
+use crate::metrics::Metrics;
+use crate::model_folder::ServedModel;
+use crate::{ServeConfig, ServeError};
+
+/// A served model with its engine; cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Shared>);
+
+/// The one set of facts behind every [`App`].
+pub struct Shared {
+    pub(crate) model: Arc<ServedModel>,
+    pub(crate) engine: EngineHandle,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) api_key: Option<String>,
+    pub(crate) cors_origins: Vec<String>,
+    pub(crate) max_body_bytes: usize,
+    pub(crate) max_slots: usize,
+    pub(crate) is_loopback: bool,
+    draining: AtomicBool,
+}
+
+impl Deref for App {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl App {
+    /// Loads the model and starts the engine's thread.
+    pub fn load(config: &ServeConfig) -> Result<Self, ServeError> {
+        if config.max_slots == 0 {
+            return Err(ServeError::Setting { field: "max-slots", got: "0".into(), expected: "at least 1" });
+        }
+        if config.threads > 0 {
+            tch::set_num_threads(config.threads as i32);
+        }
+        let device = tch::Device::cuda_if_available();
+        let precision = resolve(config.precision, device);
+        let (model, network) = ServedModel::load(config, device)?;
+        let metrics = Arc::new(Metrics::default());
+        let engine_config = EngineConfig::interactive(config.max_slots, model.context, precision);
+        let engine = EngineHandle::start(network, engine_config, config.max_queue, Arc::clone(&metrics))?;
+        Ok(Self(Arc::new(Shared {
+            model: Arc::new(model),
+            engine,
+            metrics,
+            api_key: config.api_key.clone(),
+            cors_origins: config.cors_origins.clone(),
+            max_body_bytes: config.max_body_bytes,
+            max_slots: config.max_slots,
+            is_loopback: config.listen.ip().is_loopback(),
+            draining: AtomicBool::new(false),
+        })))
+    }
+
+    /// The served model.
+    pub fn model(&self) -> &ServedModel {
+        &self.model
+    }
+
+    /// Takes no new requests from now on.
+    pub fn start_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// When a place may be free: the line's length in rounds of slots, times an answer's mean time.
+    pub(crate) fn retry_after_secs(&self) -> u64 {
+        let rounds = (self.metrics.waiting() / self.max_slots + 1) as f64;
+        (rounds * self.metrics.mean_answer_secs().unwrap_or(1.0)).ceil().clamp(1.0, 60.0) as u64
+    }
+
+    /// The fields that every answer and chunk begins with.
+    pub(crate) fn answer_head(&self, id_prefix: &str, object: &str) -> Map<String, Value> {
+        let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
+        let mut head = Map::new();
+        head.insert("id".into(), json!(format!("{id_prefix}-{:016x}{:016x}", random_u64(), random_u64())));
+        head.insert("object".into(), json!(object));
+        head.insert("created".into(), json!(created));
+        head.insert("model".into(), json!(self.model.name));
+        head.insert("system_fingerprint".into(), json!(self.model.system_fingerprint()));
+        head
+    }
+}
+
+/// `auto`: bf16 on a GPU, fp32 on the CPU, where a chat's few rows gain nothing from bf16.
+fn resolve(precision: Precision, device: tch::Device) -> Precision {
+    match precision {
+        Precision::Auto if device.is_cuda() => Precision::Bf16,
+        Precision::Auto => Precision::Fp32,
+        given => given,
+    }
+}

@@ -1,0 +1,66 @@
+//! What can keep the server from starting.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Errors of loading a model and of listening.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The folder is not a model.
+    #[error("{path} is not a model folder: {message}")]
+    ModelFolder {
+        /// The folder or the file in it.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// The tokenizer and the network do not belong together.
+    #[error("the tokenizer has {tokenizer} tokens and the network's vocabulary {network}: they do not belong together")]
+    Vocabulary {
+        /// Tokens of the tokenizer.
+        tokenizer: usize,
+        /// Rows of the embedding.
+        network: usize,
+    },
+    /// A setting outside its range.
+    #[error("`{field}` is {got}; expected {expected}")]
+    Setting {
+        /// The option.
+        field: &'static str,
+        /// What was given.
+        got: String,
+        /// The range.
+        expected: &'static str,
+    },
+    /// The address could not be listened on.
+    #[error("listening on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The engine could not start.
+    #[error("starting the engine: {0}")]
+    Engine(#[from] cupola_runtime::generate::GenerateError),
+    /// The engine's thread could not start.
+    #[error("starting the engine's thread: {0}")]
+    Thread(std::io::Error),
+    /// Serving a connection failed.
+    #[error("serving: {0}")]
+    Io(std::io::Error),
+}
+
+impl ServeError {
+    /// What the user can do; empty where nothing helps.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::ModelFolder { .. } => "give a folder with config.json, model.safetensors and the tokenizer's files, such as a model of the store",
+            Self::Vocabulary { .. } => "copy the tokenizer that the model was trained with into its folder",
+            Self::Listen { .. } => "is another server running there? choose another --listen address",
+            Self::Setting { .. } => "correct the option",
+            Self::Engine(_) => "a smaller --max-slots or --context takes less memory",
+            Self::Thread(_) | Self::Io(_) => "",
+        }
+    }
+}

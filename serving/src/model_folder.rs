@@ -1,0 +1,167 @@
+//! Loads what is served: the network, its tokenizer with the chat template, the defaults for sampling, and the lineage.
+
+use std::path::Path;
+
+use cupola_runtime::model::Network;
+use cupola_runtime::tokenizer::Tokenizer;
+use cupola_specs::artifact::{MANIFEST_FILE, Manifest};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::{ServeConfig, ServeError};
+
+/// Facts about the served model that every request needs.
+#[derive(Debug)]
+pub struct ServedModel {
+    /// The name that clients ask for.
+    pub name: String,
+    /// Fingerprint of the model artifact; empty where the folder has no manifest.
+    pub fingerprint: String,
+    /// Fingerprints of the model's inputs by role.
+    pub lineage: Vec<(String, String)>,
+    /// When the model was made, seconds since the Unix epoch.
+    pub created_secs: i64,
+    /// Tokens of prompt and answer together.
+    pub context: usize,
+    /// Parameters in all.
+    pub total_params: u64,
+    /// Text to ids and back.
+    pub tokenizer: Tokenizer,
+    /// Ids that end an answer.
+    pub stop_ids: Vec<u32>,
+    /// What a request that says nothing gets.
+    pub defaults: SamplingDefaults,
+}
+
+/// Defaults of `generation_config.json`; where it says nothing, OpenAI's.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SamplingDefaults {
+    /// Temperature.
+    pub temperature: f64,
+    /// Nucleus.
+    pub top_p: f64,
+    /// Likeliest tokens; 0 keeps all.
+    pub top_k: usize,
+    /// Repetition penalty; 1 is off.
+    pub repetition_penalty: f64,
+}
+
+/// The fields of `generation_config.json` that matter here.
+#[derive(Debug, Default, Deserialize)]
+struct GenerationConfig {
+    do_sample: Option<bool>,
+    temperature: Option<f64>,
+    top_p: Option<f64>,
+    top_k: Option<usize>,
+    repetition_penalty: Option<f64>,
+    eos_token_id: Option<OneOrMany>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(u32),
+    Many(Vec<u32>),
+}
+
+impl ServedModel {
+    /// Loads the folder: the facts, and the network for the engine's thread.
+    pub fn load(config: &ServeConfig, device: tch::Device) -> Result<(Self, Network), ServeError> {
+        let dir = config.model.as_path();
+        let not_a_model =
+            |message: String| ServeError::ModelFolder { path: dir.to_path_buf(), message };
+        if !dir.is_dir() {
+            return Err(not_a_model("there is no such folder".into()));
+        }
+        let tokenizer = Tokenizer::load(dir).map_err(|error| not_a_model(error.to_string()))?;
+        let network = Network::load(dir, device).map_err(|error| not_a_model(error.to_string()))?;
+        let vocab_size = network.vocab_size() as usize;
+        if tokenizer.vocab_size() > vocab_size {
+            return Err(ServeError::Vocabulary { tokenizer: tokenizer.vocab_size(), network: vocab_size });
+        }
+        let manifest: Option<Manifest> = read_optional(&dir.join(MANIFEST_FILE))?;
+        let generation: GenerationConfig = read_optional(&dir.join("generation_config.json"))?.unwrap_or_default();
+        let folder_name = dir.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned());
+        let name = config.name.clone().or_else(|| manifest.as_ref().map(|manifest| manifest.step.clone()));
+        let served = Self {
+            name: name.unwrap_or(folder_name),
+            fingerprint: manifest.as_ref().map(|manifest| manifest.fingerprint.clone()).unwrap_or_default(),
+            lineage: manifest.as_ref().map(|m| m.inputs.clone().into_iter().collect()).unwrap_or_default(),
+            created_secs: manifest.as_ref().map_or(0, |manifest| manifest.created_millis / 1000),
+            context: context(config.context, network.shape().max_position_embeddings as usize)?,
+            total_params: network.total_params() as u64,
+            stop_ids: stop_ids(&tokenizer, generation.eos_token_id.as_ref()),
+            defaults: generation.defaults(),
+            tokenizer,
+        };
+        Ok((served, network))
+    }
+
+    /// A token's own bytes; a special token's spelling. Rows of the embedding beyond the tokenizer have none.
+    pub fn token_bytes(&self, token: u32) -> Vec<u8> {
+        if token as usize >= self.tokenizer.vocab_size() { Vec::new() } else { self.tokenizer.decode_bytes(&[token]) }
+    }
+
+    /// The bytes that a token adds to a text; a special token adds none.
+    pub fn text_bytes(&self, token: u32) -> Vec<u8> {
+        let is_special = self.tokenizer.special_tokens().iter().any(|&(_, special)| special == token);
+        if is_special { Vec::new() } else { self.token_bytes(token) }
+    }
+
+    /// The text of ids, without special tokens.
+    pub fn text(&self, ids: &[u32]) -> String {
+        let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.text_bytes(id)).collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// `cupola-` and the start of the fingerprint: which weights answered.
+    pub fn system_fingerprint(&self) -> Option<String> {
+        (!self.fingerprint.is_empty()).then(|| format!("cupola-{:.12}", self.fingerprint))
+    }
+}
+
+impl GenerationConfig {
+    fn defaults(&self) -> SamplingDefaults {
+        let temperature = if self.do_sample == Some(false) { None } else { self.temperature };
+        SamplingDefaults {
+            temperature: temperature.unwrap_or(1.0),
+            top_p: self.top_p.unwrap_or(1.0),
+            top_k: self.top_k.unwrap_or(0),
+            repetition_penalty: self.repetition_penalty.unwrap_or(1.0),
+        }
+    }
+}
+
+fn context(asked: usize, limit: usize) -> Result<usize, ServeError> {
+    match asked {
+        0 => Ok(limit),
+        asked if asked <= limit => Ok(asked),
+        asked => Err(ServeError::Setting {
+            field: "context",
+            got: asked.to_string(),
+            expected: "at most the model's max_position_embeddings",
+        }),
+    }
+}
+
+fn stop_ids(tokenizer: &Tokenizer, eos: Option<&OneOrMany>) -> Vec<u32> {
+    let mut ids = tokenizer.chat().stop_ids();
+    match eos {
+        Some(OneOrMany::One(id)) => ids.push(*id),
+        Some(OneOrMany::Many(more)) => ids.extend(more),
+        None => {}
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+/// Reads a JSON file; none where it is not there, an error where it does not parse.
+fn read_optional<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ServeError> {
+    let failed = |message: String| ServeError::ModelFolder { path: path.to_path_buf(), message };
+    match std::fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| failed(error.to_string())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(error.to_string())),
+    }
+}
