@@ -69,7 +69,7 @@ struct Pulse {
 }
 
 /// A step takes milliseconds; an engine that is busy and has not finished one for this long is stuck.
-const STALLED: Duration = Duration::from_secs(60);
+const STALLED: Duration = Duration::from_mins(1);
 
 impl EngineHandle {
     /// Starts the thread.

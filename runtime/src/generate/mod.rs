@@ -20,6 +20,9 @@ mod self_test;
 
 mod detokenize;
 
+#[cfg(test)]
+mod engine_tests;
+
 pub use batch::{generate_all, generate_each};
 pub use detokenize::{Detokenizer, Piece};
 pub use engine::{BatchShape, Engine, EngineConfig};

@@ -91,6 +91,7 @@ impl Sampling {
         self.needs_counts() || !self.logit_bias.is_empty()
     }
 
+    #[expect(clippy::float_cmp, reason = "off is exactly 1 and exactly 0")]
     fn needs_counts(&self) -> bool {
         self.repetition_penalty != 1.0 || self.presence_penalty != 0.0 || self.frequency_penalty != 0.0
     }

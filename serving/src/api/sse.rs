@@ -43,7 +43,7 @@ pub(crate) fn stream_answers<F: Format>(app: &App, admitted: Admitted, format: F
         _ticket: ticket,
     };
     let opening: Vec<Event> =
-        (0..answers.len()).filter_map(|index| writer.format.opening(index)).map(|choice| writer.chunk(choice)).collect();
+        (0..answers.len()).filter_map(|index| writer.format.opening(index)).map(|choice| writer.chunk(&choice)).collect();
     let merged = stream::select_all(answers.into_iter().enumerate().map(|(index, answer)| Box::pin(updates(index, answer))));
     let body = stream::unfold(Some((merged, writer)), |state| async {
         let (mut merged, mut writer) = state?;
@@ -89,10 +89,10 @@ impl<F: Format> Writer<F> {
         let delta = update.delta?;
         self.generated[update.index] = update.generated;
         let chunks = self.format.chunks(&self.app.model, update.index, &delta);
-        Ok(chunks.into_iter().map(|choice| self.chunk(choice)).collect())
+        Ok(chunks.iter().map(|choice| self.chunk(choice)).collect())
     }
 
-    fn chunk(&self, choice: Value) -> Event {
+    fn chunk(&self, choice: &Value) -> Event {
         let mut chunk = self.head.clone();
         chunk.insert("choices".into(), json!([choice]));
         if self.include_usage {

@@ -1,0 +1,177 @@
+//! A tiny model folder and requests to a router around it.
+
+use std::path::Path;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode, header};
+use cupola_runtime::model::{Network, SaveFacts};
+use cupola_serving::{App, ServeConfig, router};
+use cupola_specs::job::{Activation, Family, ModelShape};
+use futures::StreamExt;
+use serde_json::{Map, Value, json};
+use tower::ServiceExt;
+
+/// Tokens of prompt and answer together.
+pub(crate) const CONTEXT: u64 = 160;
+/// The chat format of the fixture.
+const TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n\
+                        {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+
+/// A server over a fresh tiny model.
+pub(crate) struct Fixture {
+    _folder: tempfile::TempDir,
+    pub(crate) app: App,
+    pub(crate) router: Router,
+}
+
+impl Fixture {
+    pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub(crate) fn with(change: impl FnOnce(&mut ServeConfig)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        write_model(folder.path());
+        let mut config = ServeConfig::new(folder.path().to_path_buf());
+        config.name = Some("tiny".into());
+        config.threads = 1;
+        config.max_slots = 4;
+        change(&mut config);
+        let app = App::load(&config).unwrap();
+        Self { _folder: folder, router: router(app.clone()), app }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Reply {
+        self.send(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Reply {
+        self.send(post(path, body)).await
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        Reply { status: parts.status, headers: parts.headers, text: String::from_utf8(bytes.to_vec()).unwrap() }
+    }
+
+    /// Starts a stream, reads its first bytes, and hands the rest over: dropping it is a client that hangs up.
+    pub(crate) async fn open(&self, path: &str, body: &Value) -> axum::body::BodyDataStream {
+        let response = self.router.clone().oneshot(post(path, body)).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        let mut stream = response.into_body().into_data_stream();
+        stream.next().await.unwrap().unwrap();
+        stream
+    }
+}
+
+pub(crate) fn post(path: &str, body: &Value) -> Request<Body> {
+    Request::post(path)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Body::from(body.to_string()))
+        .unwrap()
+}
+
+/// A whole response.
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Reply {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    /// The data of each server-sent event; checks the framing.
+    pub(crate) fn events(&self) -> Vec<String> {
+        assert_eq!(self.headers[header::CONTENT_TYPE], "text/event-stream");
+        let (body, rest) = self.text.rsplit_once("\n\n").unwrap();
+        assert_eq!(rest, "", "the last event is closed");
+        body.split("\n\n").map(|event| event.strip_prefix("data: ").unwrap().to_owned()).collect()
+    }
+
+    /// The chunks before `[DONE]`, which must be the last event.
+    pub(crate) fn chunks(&self) -> Vec<Value> {
+        let events = self.events();
+        let (done, chunks) = events.split_last().unwrap();
+        assert_eq!(done, "[DONE]");
+        chunks.iter().map(|chunk| serde_json::from_str(chunk).unwrap()).collect()
+    }
+}
+
+pub(crate) fn chat(content: &str) -> Value {
+    json!({"model": "tiny", "messages": [{"role": "user", "content": content}], "seed": 5, "max_tokens": 24})
+}
+
+/// `base` with the fields of `more` set.
+pub(crate) fn with(base: &Value, more: &Value) -> Value {
+    let mut base = base.clone();
+    for (key, value) in more.as_object().unwrap() {
+        base[key] = value.clone();
+    }
+    base
+}
+
+fn write_model(dir: &Path) {
+    write_tokenizer(dir);
+    let shape = ModelShape {
+        family: Family::Transformer,
+        num_hidden_layers: 2,
+        hidden_size: 32,
+        intermediate_size: 64,
+        num_attention_heads: 4,
+        num_key_value_heads: 2,
+        activation: Activation::Swiglu,
+        qk_norm: true,
+        tie_word_embeddings: true,
+        rope_theta: 10_000.0,
+        max_position_embeddings: CONTEXT,
+    };
+    let network = Network::init(&shape, 260, 3, tch::Device::Cpu).unwrap();
+    network.save(dir, &SaveFacts { bos_id: 0, eos_id: 2, pad_id: Some(3) }).unwrap();
+}
+
+/// One token for each byte, and four special tokens.
+fn write_tokenizer(dir: &Path) {
+    let specials = ["<|bos|>", "<|im_start|>", "<|im_end|>", "<|pad|>"];
+    let added: Vec<Value> = specials
+        .iter()
+        .enumerate()
+        .map(|(id, content)| {
+            json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+                   "normalized": false, "special": true})
+        })
+        .collect();
+    let mut vocab: Map<String, Value> = specials.iter().enumerate().map(|(id, s)| ((*s).to_owned(), json!(id))).collect();
+    for byte in 0..=255u8 {
+        vocab.insert(byte_char(byte).to_string(), json!(u32::from(byte) + 4));
+    }
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": null,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+        "post_processor": null,
+        "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
+        "model": {"type": "BPE", "dropout": null, "unk_token": null, "fuse_unk": false, "byte_fallback": false,
+                  "ignore_merges": false, "vocab": vocab, "merges": []},
+    });
+    let config = json!({
+        "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|bos|>", "eos_token": "<|im_end|>",
+        "pad_token": "<|pad|>", "chat_template": TEMPLATE,
+    });
+    std::fs::write(dir.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    std::fs::write(dir.join("tokenizer_config.json"), config.to_string()).unwrap();
+}
+
+/// GPT-2's printable stand-in for a byte: itself where it prints, else the next free character from U+0100.
+fn byte_char(byte: u8) -> char {
+    let prints = |b: u8| matches!(b, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
+    if prints(byte) {
+        return char::from(byte);
+    }
+    let before = (0..byte).filter(|&b| !prints(b)).count() as u32;
+    char::from_u32(0x100 + before).unwrap()
+}
