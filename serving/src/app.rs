@@ -51,7 +51,7 @@ impl App {
         }
         let device = tch::Device::cuda_if_available();
         let precision = resolve(config.precision, device);
-        let (model, network) = ServedModel::load(config, device)?;
+        let (model, network) = ServedModel::load(config, device, precision)?;
         let metrics = Arc::new(Metrics::default());
         let engine_config = EngineConfig::interactive(config.max_slots, model.context, precision);
         let engine = EngineHandle::start(network, engine_config, config.max_queue, Arc::clone(&metrics))?;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use cupola_runtime::model::Network;
+use cupola_specs::job::Precision;
 use cupola_runtime::tokenizer::Tokenizer;
 use cupola_specs::artifact::{MANIFEST_FILE, Manifest};
 use serde::Deserialize;
@@ -66,7 +67,11 @@ enum OneOrMany {
 
 impl ServedModel {
     /// Loads the folder: the facts, and the network for the engine's thread.
-    pub fn load(config: &ServeConfig, device: tch::Device) -> Result<(Self, Network), ServeError> {
+    pub fn load(
+        config: &ServeConfig,
+        device: tch::Device,
+        precision: Precision,
+    ) -> Result<(Self, Network), ServeError> {
         let dir = config.model.as_path();
         let not_a_model =
             |message: String| ServeError::ModelFolder { path: dir.to_path_buf(), message };
@@ -74,7 +79,9 @@ impl ServedModel {
             return Err(not_a_model("there is no such folder".into()));
         }
         let tokenizer = Tokenizer::load(dir).map_err(|error| not_a_model(error.to_string()))?;
-        let network = Network::load(dir, device).map_err(|error| not_a_model(error.to_string()))?;
+        let network = Network::load(dir, device)
+            .and_then(|network| network.frozen(precision))
+            .map_err(|error| not_a_model(error.to_string()))?;
         let vocab_size = network.vocab_size() as usize;
         if tokenizer.vocab_size() > vocab_size {
             return Err(ServeError::Vocabulary { tokenizer: tokenizer.vocab_size(), network: vocab_size });
@@ -89,7 +96,7 @@ impl ServedModel {
             lineage: manifest.as_ref().map(|m| m.inputs.clone().into_iter().collect()).unwrap_or_default(),
             created_secs: manifest.as_ref().map_or(0, |manifest| manifest.created_millis / 1000),
             context: context(config.context, network.shape().max_position_embeddings as usize)?,
-            total_params: network.total_params() as u64,
+            total_params: network.total_params(),
             stop_ids: stop_ids(&tokenizer, generation.eos_token_id.as_ref()),
             defaults: generation.defaults(),
             tokenizer,

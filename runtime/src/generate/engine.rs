@@ -1,7 +1,8 @@
 //! Continuous batching: each step runs waiting prompts into free slots of the KV cache and gives every running request one token.
 //!
-//! A decode step has a fixed shape as long as [`BatchShape::Fixed`] is set: all slots take part, idle ones with a token that nobody
-//! reads, so a request's numbers do not depend on its neighbours. The batch use (RLHF, eval) takes [`BatchShape::Shrinking`].
+//! With [`BatchShape::Fixed`] every decode step has the same shape: all slots take part, idle ones with a token that nobody reads,
+//! and one more row stands at the context's last position, so that attention always spans the whole context. Then no product's
+//! shape, and no rounding, depends on a request's neighbours. The batch use (RLHF, eval) takes [`BatchShape::Shrinking`].
 //!
 //! Shapes: `B` slots in the step, `T` prompt tokens, `C` channels, `V` vocabulary.
 
@@ -81,8 +82,12 @@ impl<N: Borrow<Network>> Engine<N> {
         if config.max_len == 0 || config.max_len > limit {
             return Err(setting("max_len", config.max_len, "1 to the model's max_position_embeddings"));
         }
-        let device = network.borrow().parameters().first().map_or(Device::Cpu, |first| first.tensor.device());
-        let cache = network.borrow().new_cache(config.max_slots as i64, config.max_len as i64, config.precision);
+        let device = network.borrow().device();
+        let num_rows = match config.batch {
+            BatchShape::Fixed => config.max_slots + 1,
+            BatchShape::Shrinking => config.max_slots,
+        };
+        let cache = network.borrow().new_cache(num_rows as i64, config.max_len as i64, config.precision);
         let scheduler = Scheduler::new(config.max_slots, config.prefill_tokens);
         Ok(Self { network, config, device, cache, scheduler, active: BTreeMap::new(), next_id: 0 })
     }
@@ -150,13 +155,17 @@ impl<N: Borrow<Network>> Engine<N> {
         if running.is_empty() {
             return Ok(Vec::new());
         }
-        let num_rows = match self.config.batch {
-            BatchShape::Fixed => self.config.max_slots,
-            BatchShape::Shrinking => running.iter().map(|&(_, slot)| slot + 1).max().unwrap_or(0),
-        };
-        let mut tokens = vec![0i64; num_rows];
+        let last_slot = running.iter().map(|&(_, slot)| slot + 1).max().unwrap_or(0);
         // An idle slot writes its unread token at position 0, where the next prompt begins.
-        let mut rows: Vec<RowSlot> = (0..num_rows).map(|slot| RowSlot { slot: slot as i64, start: 0 }).collect();
+        let idle = |slot: usize| RowSlot { slot: slot as i64, start: 0 };
+        let mut rows: Vec<RowSlot> = match self.config.batch {
+            BatchShape::Fixed => (0..=self.config.max_slots).map(idle).collect(),
+            BatchShape::Shrinking => (0..last_slot).map(idle).collect(),
+        };
+        if let Some(ballast) = rows.get_mut(self.config.max_slots) {
+            ballast.start = self.config.max_len as i64 - 1;
+        }
+        let mut tokens = vec![0i64; rows.len()];
         for (id, slot) in running {
             let active = &self.active[id];
             tokens[*slot] = i64::from(active.last_token);
@@ -166,7 +175,7 @@ impl<N: Borrow<Network>> Engine<N> {
         let precision = self.config.precision;
         let network = self.network.borrow();
         let hidden = network.hidden_cached(&tokens, &mut self.cache, &rows, precision); // [B, 1, C]
-        let logits = to_rows(&network.logits(&hidden, precision))?; // B rows of [V]
+        let logits = to_rows(&network.logits(&hidden))?; // B rows of [V]
         let vocab_size = network.vocab_size() as usize;
         let slots: BTreeMap<RequestId, usize> = running.iter().copied().collect();
         let sampled: Vec<(RequestId, Option<ScoredToken>)> = self
@@ -190,7 +199,7 @@ impl<N: Borrow<Network>> Engine<N> {
         let network = self.network.borrow();
         let hidden = network.hidden_cached(&tokens, &mut self.cache, &rows, precision); // [1, T, C]
         let prompt = if request.score_prompt {
-            let logits = to_rows(&network.logits(&hidden, precision))?; // T rows of [V]
+            let logits = to_rows(&network.logits(&hidden))?; // T rows of [V]
             score_prompt(request, &logits, network.vocab_size() as usize)?
         } else {
             Vec::new()
@@ -199,7 +208,7 @@ impl<N: Borrow<Network>> Engine<N> {
             return Ok(Output { id, token: None, prompt, finished: Some(FinishReason::Length) });
         }
         let last = hidden.narrow(1, ids.len() as i64 - 1, 1); // [1, 1, C]
-        let logits = to_rows(&network.logits(&last, precision))?; // [V]
+        let logits = to_rows(&network.logits(&last))?; // [V]
         let token = self.active.get_mut(&id).and_then(|active| active.sampler.sample(&logits));
         self.advance(id, token, prompt)
     }

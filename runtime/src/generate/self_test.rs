@@ -66,7 +66,7 @@ pub fn self_test(network: &Network, precision: Precision) -> Result<SelfTestRepo
 /// Log-probabilities of tokens 2 to T by the training forward.
 fn trainer_log_probs(network: &Network, all: &[i64], precision: Precision) -> Result<Vec<f32>, GenerateError> {
     let _no_grad = tch::no_grad_guard();
-    let device = network.parameters().first().map_or(Device::Cpu, |first| first.tensor.device());
+    let device = network.device();
     let row = |ids: &[i64]| Tensor::from_slice(ids).view([1, -1]).to_device(device); // [1, T - 1]
     let (tokens, targets) = (row(&all[..all.len() - 1]), row(&all[1..]));
     let log_probs = token_log_probs(network, &tokens, &targets, &RowLayout::Causal, precision); // [1, T - 1]

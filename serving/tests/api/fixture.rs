@@ -132,7 +132,7 @@ fn write_model(dir: &Path) {
         max_position_embeddings: CONTEXT,
     };
     let network = Network::init(&shape, 260, 3, tch::Device::Cpu).unwrap();
-    network.save(dir, &SaveFacts { bos_id: 0, eos_id: 2, pad_id: Some(3) }).unwrap();
+    network.save(dir, &SaveFacts { bos_token_id: 0, stop_token_ids: vec![2, 0], pad_token_id: 3 }).unwrap();
 }
 
 /// One token for each byte, and four special tokens.

@@ -68,7 +68,10 @@ async fn the_same_request_gives_the_same_bytes_alone_and_in_traffic() {
             streams.push(fixture.open("/v1/chat/completions", &with(&long_stream(other), &prompt)).await);
         }
         let more = (0..3).map(|seed| with(&chat("Other"), &json!({"seed": seed, "max_tokens": 30})));
-        let others = join_all(more.map(|body| async { fixture.post("/v1/chat/completions", &body.clone()).await.status }).collect::<Vec<_>>());
+        let others = join_all(more.map(|body| {
+            let fixture = &fixture;
+            async move { fixture.post("/v1/chat/completions", &body).await.status }
+        }));
         let busy = async {
             let mut streams = futures::stream::select_all(streams);
             while streams.next().await.is_some() {}
