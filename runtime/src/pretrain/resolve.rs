@@ -1,0 +1,55 @@
+//! From parameters and law to a shape and a token count.
+
+use std::path::Path;
+
+use cupola_specs::artifact::{LawFile, Recommendation};
+use cupola_specs::job::{Family, ModelParams, ModelShape, PretrainParams, TokenBudget};
+
+use super::PretrainError;
+use crate::job::StepContext;
+use crate::model::Network;
+
+/// The law, with its fingerprint.
+pub(super) struct Law {
+    pub(super) file: LawFile,
+    pub(super) fingerprint: String,
+}
+
+/// Reads the input `law`, where there is one.
+pub(super) fn read_law(ctx: &StepContext) -> Result<Option<Law>, PretrainError> {
+    let Some(input) = ctx.optional_input("law") else { return Ok(None) };
+    let path = input.path.join("law.json");
+    let wrong = |path: &Path, message: String| PretrainError::Format { path: path.to_path_buf(), message };
+    let text = std::fs::read(&path).map_err(|error| crate::job::JobError::io(&path, error))?;
+    let file = serde_json::from_slice(&text).map_err(|error| wrong(&path, error.to_string()))?;
+    Ok(Some(Law { file, fingerprint: input.fingerprint.clone() }))
+}
+
+/// The network's shape.
+pub(super) fn shape(params: &PretrainParams, law: Option<&Law>) -> Result<ModelShape, PretrainError> {
+    let mut shape = match &params.model {
+        ModelParams::Shape(shape) => shape.clone(),
+        ModelParams::Law { family } => recommendation(law, *family)?.shape.clone(),
+    };
+    shape.max_position_embeddings = shape.max_position_embeddings.max(params.context_length);
+    Ok(shape)
+}
+
+/// The token count.
+pub(super) fn tokens(params: &PretrainParams, shape: &ModelShape, law: Option<&Law>) -> Result<u64, PretrainError> {
+    match params.tokens {
+        TokenBudget::Count { tokens } => Ok(tokens),
+        TokenBudget::PerParam { ratio } => {
+            let network = Network::init(shape, 1, 0, tch::Device::Cpu)?;
+            Ok((ratio * network.num_params() as f64) as u64)
+        }
+        TokenBudget::FromLaw => Ok(recommendation(law, shape.family)?.tokens as u64),
+    }
+}
+
+fn recommendation(law: Option<&Law>, family: Family) -> Result<&Recommendation, PretrainError> {
+    let law = law.ok_or_else(|| PretrainError::Mismatch("the size comes from a law, and the step has no input `law`".into()))?;
+    law.file.recommendations.get(&family).ok_or_else(|| {
+        PretrainError::Mismatch(format!("the law recommends nothing for {family:?}; add the family to the scaling job"))
+    })
+}
