@@ -49,7 +49,9 @@ pub fn generate_each<N: Borrow<Network>>(
             }
         };
         for output in outputs {
-            let Some(answer) = index_of.get(&output.id).and_then(|&index| answers.get_mut(index)) else { continue };
+            let Some(answer) = index_of.get(&output.id).and_then(|&index| answers.get_mut(index)) else {
+                continue;
+            };
             if let Some(token) = output.token {
                 answer.ids.push(token.token);
                 answer.logprobs.push(token.logprob);

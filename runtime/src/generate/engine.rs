@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use super::sampling::{log_sum_exp, scored};
-use super::{FinishReason, GenerateError, Output, Request, RequestId, Sampler, ScoredToken, Scheduler};
+use super::{FinishReason, GenerateError, Output, Request, RequestId, Sampler, Scheduler, ScoredToken};
 use crate::model::{KvCache, Network, RowSlot};
 
 /// Sizes and number format of an engine.
@@ -241,7 +241,11 @@ impl<N: Borrow<Network>> Engine<N> {
 }
 
 /// Scores of a prompt's tokens from the second on: row `t` of the logits predicts token `t + 1`.
-fn score_prompt(request: &Request, logits: &[f32], vocab_size: usize) -> Result<Vec<ScoredToken>, GenerateError> {
+fn score_prompt(
+    request: &Request,
+    logits: &[f32],
+    vocab_size: usize,
+) -> Result<Vec<ScoredToken>, GenerateError> {
     let next = request.ids.iter().skip(1);
     next.zip(logits.chunks_exact(vocab_size))
         .map(|(&token, row)| {

@@ -44,7 +44,8 @@ fn sampler_log_probs_equal_the_trainers() {
 #[test]
 fn batched_equals_alone_to_the_bit() {
     let network = network();
-    let requests: Vec<Request> = (0..9).map(|row| request(1 + row * 3, u64::from(row), 5 + row as usize * 2)).collect();
+    let requests: Vec<Request> =
+        (0..9).map(|row| request(1 + row * 3, u64::from(row), 5 + row as usize * 2)).collect();
     let together = generate_all(&mut engine(&network, 4), requests.clone()).unwrap();
     for (request, answer) in requests.into_iter().zip(together) {
         let alone = generate_all(&mut engine(&network, 4), vec![request]).unwrap();
@@ -55,7 +56,8 @@ fn batched_equals_alone_to_the_bit() {
 #[test]
 fn shrinking_batches_choose_the_same_tokens() {
     let network = network();
-    let requests: Vec<Request> = (0..12).map(|row| request(1 + row % 5, u64::from(row), 3 + row as usize * 4)).collect();
+    let requests: Vec<Request> =
+        (0..12).map(|row| request(1 + row % 5, u64::from(row), 3 + row as usize * 4)).collect();
     let fixed = generate_all(&mut engine(&network, 5), requests.clone()).unwrap();
     let mut shrinking = Engine::new(&network, EngineConfig::batch(5, 64, Precision::Fp32)).unwrap();
     for (a, b) in fixed.iter().zip(generate_all(&mut shrinking, requests).unwrap()) {
@@ -83,10 +85,16 @@ fn what_does_not_fit_is_refused_by_name() {
     let network = network();
     let mut engine = engine(&network, 2);
     let overflow = engine.submit(request(60, 0, 5)).unwrap_err();
-    assert!(matches!(overflow, GenerateError::ContextOverflow { prompt: 60, max_new: 5, context: 64 }), "{overflow}");
+    assert!(
+        matches!(overflow, GenerateError::ContextOverflow { prompt: 60, max_new: 5, context: 64 }),
+        "{overflow}"
+    );
     assert!(engine.submit(request(59, 0, 5)).is_ok());
     let unknown = Request::new(vec![90], Sampling::greedy(), 1, Vec::new());
-    assert!(matches!(engine.submit(unknown), Err(GenerateError::UnknownToken { field: "ids", token: 90, .. })));
+    assert!(matches!(
+        engine.submit(unknown),
+        Err(GenerateError::UnknownToken { field: "ids", token: 90, .. })
+    ));
     let empty = Request::new(Vec::new(), Sampling::greedy(), 1, Vec::new());
     assert!(matches!(engine.submit(empty), Err(GenerateError::EmptyPrompt)));
     assert!(Engine::new(&network, EngineConfig::batch(2, 65, Precision::Fp32)).is_err());
@@ -121,7 +129,8 @@ fn prompts_are_scored_as_the_trainer_scores_them() {
     let ids = request(20, 0, 1).ids;
     for at in [1usize, 7, 19] {
         let forced = Sampling { logit_bias: vec![(ids[at], 1e4)], ..Sampling::greedy() };
-        let answer = generate_all(&mut engine, vec![Request::new(ids[..at].to_vec(), forced, 1, Vec::new())]).unwrap();
+        let answer =
+            generate_all(&mut engine, vec![Request::new(ids[..at].to_vec(), forced, 1, Vec::new())]).unwrap();
         assert_eq!(answer[0].ids, [ids[at]]);
         assert!((answer[0].logprobs[0] - output.prompt[at - 1].logprob).abs() < 1e-4);
     }

@@ -6,7 +6,9 @@ use cupola_specs::contract::ErrorClass;
 #[derive(Debug, thiserror::Error)]
 pub enum GenerateError {
     /// A request that does not fit the engine's context.
-    #[error("the prompt has {prompt} tokens and {max_new} new ones are asked for, but the context holds {context}")]
+    #[error(
+        "the prompt has {prompt} tokens and {max_new} new ones are asked for, but the context holds {context}"
+    )]
     ContextOverflow {
         /// Tokens of the prompt.
         prompt: usize,
@@ -39,7 +41,9 @@ pub enum GenerateError {
         expected: &'static str,
     },
     /// The network gave a NaN or an infinite logit.
-    #[error("the network gave a logit that is not finite, at new token {position} of a request with {prompt} prompt tokens")]
+    #[error(
+        "the network gave a logit that is not finite, at new token {position} of a request with {prompt} prompt tokens"
+    )]
     NonFiniteLogits {
         /// Tokens of the prompt.
         prompt: usize,
@@ -100,8 +104,12 @@ impl GenerateError {
             Self::EmptyPrompt => "give at least one token, such as the beginning-of-text token".into(),
             Self::UnknownToken { .. } => "encode with the tokenizer of this model".into(),
             Self::Setting { .. } => "correct the setting".into(),
-            Self::NonFiniteLogits { .. } => "the weights are damaged or training diverged; look at its loss curve".into(),
-            Self::SelfTest { .. } => "the cached and the full forward pass disagree; report it with the model's config.json".into(),
+            Self::NonFiniteLogits { .. } => {
+                "the weights are damaged or training diverged; look at its loss curve".into()
+            }
+            Self::SelfTest { .. } => {
+                "the cached and the full forward pass disagree; report it with the model's config.json".into()
+            }
             Self::Tensor(_) => "see the worker's log".into(),
             Self::Model(error) => crate::job::StepError::hint(error),
         }

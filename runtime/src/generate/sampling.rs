@@ -110,8 +110,11 @@ pub struct Sampler {
 impl Sampler {
     /// Starts a request's stream.
     pub fn new(sampling: Sampling, prompt: &[u32], top_logprobs: usize) -> Self {
-        let counts =
-            if sampling.needs_counts() { prompt.iter().map(|&id| (id, 0)).collect() } else { BTreeMap::new() };
+        let counts = if sampling.needs_counts() {
+            prompt.iter().map(|&id| (id, 0)).collect()
+        } else {
+            BTreeMap::new()
+        };
         Self { sampling, top_logprobs, counts, position: 0 }
     }
 
@@ -137,7 +140,11 @@ impl Sampler {
         for (&id, &count) in &self.counts {
             let logit = &mut logits[id as usize];
             let mut value = f64::from(*logit);
-            value = if value > 0.0 { value / sampling.repetition_penalty } else { value * sampling.repetition_penalty };
+            value = if value > 0.0 {
+                value / sampling.repetition_penalty
+            } else {
+                value * sampling.repetition_penalty
+            };
             if count > 0 {
                 value -= sampling.presence_penalty + sampling.frequency_penalty * f64::from(count);
             }
@@ -159,8 +166,11 @@ impl Sampler {
         let weights: Vec<f32> = logits.iter().map(|&logit| ((logit - peak) * scale).exp()).collect(); // [V]
         let uniform = self.uniform();
         if sampling.top_k == 0 && sampling.top_p >= 1.0 && sampling.min_p == 0.0 {
-            return draw(weights.iter().copied().enumerate().map(|(id, weight)| (id as u32, weight)), uniform)
-                .unwrap_or(best);
+            return draw(
+                weights.iter().copied().enumerate().map(|(id, weight)| (id as u32, weight)),
+                uniform,
+            )
+            .unwrap_or(best);
         }
         let mut kept = self.keep(&weights);
         kept.sort_unstable();
@@ -174,18 +184,22 @@ impl Sampler {
         // Tokens below this share sum to less than 1 - top_p, so the nucleus lies above it: the sort stays short.
         let floor = (total * (1.0 - sampling.top_p) / weights.len() as f64).max(0.0) as f32;
         let floor = if sampling.top_k == 0 { floor * 0.999 } else { 0.0 };
-        let mut ids: Vec<u32> =
-            (0..weights.len() as u32).filter(|&id| weights[id as usize] >= floor.max(sampling.min_p as f32)).collect();
-        let by_weight = |a: &u32, b: &u32| {
-            weights[*b as usize].total_cmp(&weights[*a as usize]).then_with(|| a.cmp(b))
-        };
+        let mut ids: Vec<u32> = (0..weights.len() as u32)
+            .filter(|&id| weights[id as usize] >= floor.max(sampling.min_p as f32))
+            .collect();
+        let by_weight =
+            |a: &u32, b: &u32| weights[*b as usize].total_cmp(&weights[*a as usize]).then_with(|| a.cmp(b));
         if sampling.top_k > 0 && sampling.top_k < ids.len() {
             ids.select_nth_unstable_by(sampling.top_k - 1, by_weight);
             ids.truncate(sampling.top_k);
         }
         if sampling.top_p < 1.0 {
             ids.sort_unstable_by(by_weight);
-            let mass = if sampling.top_k > 0 { ids.iter().map(|&id| f64::from(weights[id as usize])).sum() } else { total };
+            let mass = if sampling.top_k > 0 {
+                ids.iter().map(|&id| f64::from(weights[id as usize])).sum()
+            } else {
+                total
+            };
             let mut sum = 0.0;
             let nucleus = ids.iter().position(|&id| {
                 sum += f64::from(weights[id as usize]);
@@ -315,7 +329,8 @@ mod tests {
 
     #[test]
     fn nucleus_equals_a_full_sort() {
-        let logits: Vec<f32> = (0..4096u32).map(|id| ((id.wrapping_mul(2_654_435_761) >> 8) % 1000) as f32 / 90.0).collect();
+        let logits: Vec<f32> =
+            (0..4096u32).map(|id| ((id.wrapping_mul(2_654_435_761) >> 8) % 1000) as f32 / 90.0).collect();
         let one = sampler(|s| s.top_p = 0.9);
         let peak = logits.iter().copied().fold(f32::MIN, f32::max);
         let weights: Vec<f32> = logits.iter().map(|logit| (logit - peak).exp()).collect();
@@ -344,7 +359,10 @@ mod tests {
             s.temperature = 0.0;
             s.presence_penalty = 0.2;
         });
-        assert_eq!((presence.sample(&logits).unwrap().token, presence.sample(&logits).unwrap().token), (0, 1));
+        assert_eq!(
+            (presence.sample(&logits).unwrap().token, presence.sample(&logits).unwrap().token),
+            (0, 1)
+        );
         // The prompt holds token 0: the repetition penalty counts it at once, presence and frequency do not.
         let mut repetition = sampler(|s| {
             s.temperature = 0.0;

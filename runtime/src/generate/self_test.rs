@@ -33,7 +33,8 @@ pub fn self_test(network: &Network, precision: Precision) -> Result<SelfTestRepo
     let requests: Vec<Request> = (0..6u32)
         .map(|row| {
             let prompt_tokens = (1 + row as usize).min(max_len - 1);
-            let ids: Vec<u32> = (0..prompt_tokens as u32).map(|t| (row * 31 + t * 17 + 1) % vocab_size).collect();
+            let ids: Vec<u32> =
+                (0..prompt_tokens as u32).map(|t| (row * 31 + t * 17 + 1) % vocab_size).collect();
             let new_tokens = (max_len - prompt_tokens).min(12);
             Request::new(ids, Sampling::with_temperature(1.0, u64::from(row)), new_tokens, Vec::new())
         })
@@ -64,7 +65,11 @@ pub fn self_test(network: &Network, precision: Precision) -> Result<SelfTestRepo
 }
 
 /// Log-probabilities of tokens 2 to T by the training forward.
-fn trainer_log_probs(network: &Network, all: &[i64], precision: Precision) -> Result<Vec<f32>, GenerateError> {
+fn trainer_log_probs(
+    network: &Network,
+    all: &[i64],
+    precision: Precision,
+) -> Result<Vec<f32>, GenerateError> {
     let _no_grad = tch::no_grad_guard();
     let device = network.device();
     let row = |ids: &[i64]| Tensor::from_slice(ids).view([1, -1]).to_device(device); // [1, T - 1]

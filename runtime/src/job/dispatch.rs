@@ -11,9 +11,9 @@ pub(super) fn run_step(ctx: &StepContext) -> Result<Summary, Failure> {
         StepParams::Data(params) => told(crate::data::job::run(ctx, params)),
         StepParams::Tokenizer(params) => told(crate::tokenizer::job::run(ctx, params)),
         StepParams::Tokens(params) => told(crate::tokenizer::encode_job::run(ctx, params)),
+        StepParams::Pretrain(params) => told(crate::pretrain::job::run(ctx, params)),
         StepParams::Sweep(_)
         | StepParams::Fit(_)
-        | StepParams::Pretrain(_)
         | StepParams::Sft(_)
         | StepParams::Preferences(_)
         | StepParams::RewardModel(_)

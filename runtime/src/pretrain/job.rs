@@ -12,7 +12,9 @@ use crate::job::{StepContext, Summary, write_durably};
 use crate::model::{Network, SaveFacts};
 use crate::scaling::forecast;
 use crate::tokenizer::Tokenizer;
-use crate::train::{LanguageRun, Recipe, TokenData, TrainError, TrainOutcome, TrainPlan, Validation, train, validate};
+use crate::train::{
+    LanguageRun, Recipe, TokenData, TrainError, TrainOutcome, TrainPlan, Validation, train, validate,
+};
 
 /// Trains a base model.
 pub fn run(ctx: &StepContext, params: &PretrainParams) -> Result<Summary, PretrainError> {
@@ -32,21 +34,23 @@ pub fn run(ctx: &StepContext, params: &PretrainParams) -> Result<Summary, Pretra
         init_seed: ctx.seed("init"),
         order_seed: ctx.seed("order"),
     };
+    let every = params.evaluate;
     let mut run = LanguageRun::new(&recipe, &data, ctx.tensor_device())?;
     announce(ctx, &run);
     let written = write_forecast(ctx, params, &run, law.as_ref())?;
     self_test::run(ctx, &run, params.precision)?;
-    let every = params.evaluate;
     run.evaluate_with(Box::new(|network, done, curves| {
         if every.every_steps == 0 || done % every.every_steps != 0 {
             return Ok(());
         }
-        let measured = validate(network, &held_out, params.context_length, params.precision, every.max_tokens)?;
+        let measured =
+            validate(network, &held_out, params.context_length, params.precision, every.max_tokens)?;
         for (name, value) in [("validation_loss", measured.loss), ("validation_bpb", measured.bpb)] {
             ctx.events().metric(name, done, value);
             curves.push(name, done, value);
         }
-        samples::write(ctx, network, &tokenizer, (done, every.samples)).map_err(|error| TrainError::stage(&error))
+        samples::write(ctx, network, &tokenizer, (done, every.samples))
+            .map_err(|error| TrainError::stage(&error))
     }));
     let plan = TrainPlan {
         steps: run.steps,
@@ -63,7 +67,12 @@ pub fn run(ctx: &StepContext, params: &PretrainParams) -> Result<Summary, Pretra
 }
 
 /// Saves the model folder and says what is in it.
-fn save(ctx: &StepContext, tokenizer: &Tokenizer, run: &LanguageRun, record: &TrainingRecord) -> Result<Summary, PretrainError> {
+fn save(
+    ctx: &StepContext,
+    tokenizer: &Tokenizer,
+    run: &LanguageRun,
+    record: &TrainingRecord,
+) -> Result<Summary, PretrainError> {
     let facts = SaveFacts {
         bos_token_id: tokenizer.bos_id(),
         stop_token_ids: tokenizer.chat().stop_ids(),
@@ -86,7 +95,9 @@ fn save(ctx: &StepContext, tokenizer: &Tokenizer, run: &LanguageRun, record: &Tr
 
 fn check_tokenizer(ctx: &StepContext, data: &TokenData, tokenizer: &Tokenizer) -> Result<(), PretrainError> {
     let fingerprint = &ctx.input("tokenizer")?.fingerprint;
-    if *fingerprint != data.index.tokenizer_fingerprint || data.index.vocab_size != tokenizer.vocab_size() as u64 {
+    if *fingerprint != data.index.tokenizer_fingerprint
+        || data.index.vocab_size != tokenizer.vocab_size() as u64
+    {
         return Err(PretrainError::Mismatch(format!(
             "the tokens were made by tokenizer {} of {} tokens, and the input is tokenizer {fingerprint} of {} tokens",
             data.index.tokenizer_fingerprint,
@@ -112,7 +123,10 @@ fn announce(ctx: &StepContext, run: &LanguageRun) {
         ctx.events().log(format!("{} = {} by rule: {}", choice.name, choice.value, choice.rule));
     }
     for (domain, epochs) in run.epochs.iter().filter(|(_, epochs)| **epochs > 1.0) {
-        ctx.events().warning("repeated_data", format!("domain {domain} is read {epochs:.1} times; the law speaks of fresh tokens"));
+        ctx.events().warning(
+            "repeated_data",
+            format!("domain {domain} is read {epochs:.1} times; the law speaks of fresh tokens"),
+        );
     }
 }
 
@@ -126,7 +140,9 @@ fn write_forecast(
     if !params.forecast {
         return Ok(None);
     }
-    let law = law.ok_or_else(|| PretrainError::Mismatch("a forecast is asked for, and the step has no input `law`".into()))?;
+    let law = law.ok_or_else(|| {
+        PretrainError::Mismatch("a forecast is asked for, and the step has no input `law`".into())
+    })?;
     let size = run.network.num_params() as f64;
     let written = forecast(&law.file, &law.fingerprint, run.network.shape().family, size, run.tokens as f64)?;
     ctx.events().log(format!(
@@ -143,7 +159,8 @@ fn record(
     measured: &Validation,
     written: Option<Forecast>,
 ) -> TrainingRecord {
-    let spread = |value: f64, stderr: f64| Interval { value, low: value - 1.96 * stderr, high: value + 1.96 * stderr };
+    let spread =
+        |value: f64, stderr: f64| Interval { value, low: value - 1.96 * stderr, high: value + 1.96 * stderr };
     let mut finals = BTreeMap::from([
         ("validation_loss".to_owned(), spread(measured.loss, measured.stderr)),
         ("validation_bpb".to_owned(), spread(measured.bpb, measured.stderr * measured.bpb / measured.loss)),
@@ -174,10 +191,18 @@ fn record(
         tokens: outcome.tokens,
         flops: run.flops,
         data_cursor: outcome.data_cursor,
-        chosen: run.chosen.iter().map(|choice| (choice.name.to_owned(), (choice.rule.clone(), choice.value))).collect(),
+        chosen: run
+            .chosen
+            .iter()
+            .map(|choice| (choice.name.to_owned(), (choice.rule.clone(), choice.value)))
+            .collect(),
         curves: curves.0,
         finals,
         forecast,
-        warnings: if warnings > 0 { BTreeMap::from([("repeated_data".to_owned(), warnings)]) } else { BTreeMap::new() },
+        warnings: if warnings > 0 {
+            BTreeMap::from([("repeated_data".to_owned(), warnings)])
+        } else {
+            BTreeMap::new()
+        },
     }
 }

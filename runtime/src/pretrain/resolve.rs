@@ -36,7 +36,11 @@ pub(super) fn shape(params: &PretrainParams, law: Option<&Law>) -> Result<ModelS
 }
 
 /// The token count.
-pub(super) fn tokens(params: &PretrainParams, shape: &ModelShape, law: Option<&Law>) -> Result<u64, PretrainError> {
+pub(super) fn tokens(
+    params: &PretrainParams,
+    shape: &ModelShape,
+    law: Option<&Law>,
+) -> Result<u64, PretrainError> {
     match params.tokens {
         TokenBudget::Count { tokens } => Ok(tokens),
         TokenBudget::PerParam { ratio } => {
@@ -48,8 +52,12 @@ pub(super) fn tokens(params: &PretrainParams, shape: &ModelShape, law: Option<&L
 }
 
 fn recommendation(law: Option<&Law>, family: Family) -> Result<&Recommendation, PretrainError> {
-    let law = law.ok_or_else(|| PretrainError::Mismatch("the size comes from a law, and the step has no input `law`".into()))?;
+    let law = law.ok_or_else(|| {
+        PretrainError::Mismatch("the size comes from a law, and the step has no input `law`".into())
+    })?;
     law.file.recommendations.get(&family).ok_or_else(|| {
-        PretrainError::Mismatch(format!("the law recommends nothing for {family:?}; add the family to the scaling job"))
+        PretrainError::Mismatch(format!(
+            "the law recommends nothing for {family:?}; add the family to the scaling job"
+        ))
     })
 }

@@ -29,7 +29,7 @@ pub(super) fn write(
     let requests = openings.iter().enumerate().map(|(i, opening)| {
         let mut ids = vec![tokenizer.bos_id()];
         ids.extend(tokenizer.encode(opening));
-        let sampling = Sampling { temperature: 0.8, seed: ctx.seed("samples").wrapping_add(i as u64), ..Sampling::default() };
+        let sampling = Sampling::with_temperature(0.8, ctx.seed("samples").wrapping_add(i as u64));
         Request::new(ids, sampling, SAMPLE_TOKENS, vec![tokenizer.bos_id()])
     });
     let requests: Vec<Request> = requests.collect();

@@ -26,7 +26,10 @@ fn first_loss(run: &LanguageRun) -> Result<f64, TrainError> {
     let loss = tch::no_grad(|| run.rows_loss(&rows, rows.len() as u64))?.loss.f_double_value(&[])?;
     let expected = (run.network.vocab_size() as f64).ln();
     if (loss - expected).abs() > 0.5 {
-        return Err(TrainError::SelfTest { test: "first_loss", message: format!("expected about ln V = {expected:.3}, got {loss:.3}") });
+        return Err(TrainError::SelfTest {
+            test: "first_loss",
+            message: format!("expected about ln V = {expected:.3}, got {loss:.3}"),
+        });
     }
     Ok(loss)
 }
@@ -41,7 +44,10 @@ fn accumulation(run: &LanguageRun, precision: Precision) -> Result<f64, TrainErr
     let difference = ((&together - &apart).norm() / (together.norm() + 1e-12)).double_value(&[]);
     let limit = if precision == Precision::Bf16 { 0.05 } else { 1e-3 };
     if difference.is_nan() || difference > limit {
-        return Err(TrainError::SelfTest { test: "accumulation", message: format!("gradients differ by {difference:.1e}, at most {limit:.0e} is rounding") });
+        return Err(TrainError::SelfTest {
+            test: "accumulation",
+            message: format!("gradients differ by {difference:.1e}, at most {limit:.0e} is rounding"),
+        });
     }
     Ok(difference)
 }
@@ -81,7 +87,10 @@ fn cache(network: &Network) -> Result<f64, TrainError> {
     }
     let difference = (Tensor::f_cat(&parts, 1)? - whole).abs().max().to_kind(Kind::Double).double_value(&[]);
     if difference.is_nan() || difference > 1e-3 {
-        return Err(TrainError::SelfTest { test: "kv_cache", message: format!("hidden states differ by {difference:.1e}") });
+        return Err(TrainError::SelfTest {
+            test: "kv_cache",
+            message: format!("hidden states differ by {difference:.1e}"),
+        });
     }
     Ok(difference)
 }
