@@ -118,7 +118,7 @@ fn is_natural(text: &str) -> bool {
         && ends_well
         && words.len() >= 3
         && text.is_ascii()
-        && ticks % 2 == 0
+        && ticks.is_multiple_of(2)
         && 10 * plain >= 6 * words.len()
         && !EMPTY_STARTS.iter().any(|start| lower.starts_with(start))
         && !CODE_SIGNS.iter().any(|sign| text.contains(sign))
@@ -181,7 +181,7 @@ mod tests {
         let expected =
             "Divides a slice into two, at an index of type `usize`.\n\nThe first holds `Self::len` items.";
         assert_eq!(of(doc).unwrap(), expected);
-        let long = format!("{doc}").replace("# Panics", &"And on it goes, over and over again. ".repeat(5));
+        let long = doc.replace("# Panics", &"And on it goes, over and over again. ".repeat(5));
         assert_eq!(of(&long).unwrap(), "Divides a slice into two, at an index of type `usize`.");
     }
 

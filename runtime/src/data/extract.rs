@@ -99,7 +99,7 @@ fn collect<'f>(items: &'f [Item], functions: &mut Vec<Function<'f>>) {
     for item in items {
         match item {
             Item::Fn(item) => {
-                functions.push(Function::new(&item.attrs, Some(&item.vis), &item.sig, &item.block))
+                functions.push(Function::new(&item.attrs, Some(&item.vis), &item.sig, &item.block));
             }
             Item::Mod(module) if !is_hidden(&module.attrs) => {
                 collect(module.content.as_ref().map_or(&[], |(_, items)| items), functions);

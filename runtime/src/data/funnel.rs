@@ -79,23 +79,20 @@ impl Funnel {
             document
                 .signals
                 .extend(outcome.signals.into_iter().map(|(name, value)| (name.to_owned(), value)));
-            match outcome.dropped {
-                Some((index, reason)) => {
-                    let rule = &mut station[index];
-                    rule.dropped_documents += 1;
-                    rule.dropped_bytes += bytes;
-                    example(rule, &document, &document.text);
-                    let source = sources[document.source].clone();
-                    let rule = rule.rule.clone();
-                    self.dropped.push(DroppedDocument { id: document.id, source, rule, reason });
-                }
-                None => {
-                    if let Some(text) = outcome.text {
-                        document.text = text;
-                    }
-                    documents.push(document);
-                }
+            if let Some((index, reason)) = outcome.dropped {
+                let rule = &mut station[index];
+                rule.dropped_documents += 1;
+                rule.dropped_bytes += bytes;
+                example(rule, &document, &document.text);
+                let source = sources[document.source].clone();
+                let rule = rule.rule.clone();
+                self.dropped.push(DroppedDocument { id: document.id, source, rule, reason });
+                continue;
             }
+            if let Some(text) = outcome.text {
+                document.text = text;
+            }
+            documents.push(document);
         }
         for rule in &mut station {
             left = (left.0 - rule.dropped_documents, left.1.saturating_sub(rule.dropped_bytes));

@@ -169,9 +169,10 @@ fn json_lines(text: &str) -> FileDocuments {
 fn unpack(name: &str, content: Vec<u8>) -> Result<Vec<u8>, &'static str> {
     let limit = MAX_EXPANSION.0 * content.len() as u64 + MAX_EXPANSION.1;
     let mut unpacked = Vec::new();
-    let read = if name.ends_with(".gz") {
+    let extension = std::path::Path::new(name).extension().unwrap_or_default();
+    let read = if extension.eq_ignore_ascii_case("gz") {
         flate2::read::MultiGzDecoder::new(content.as_slice()).take(limit).read_to_end(&mut unpacked)
-    } else if name.ends_with(".zst") {
+    } else if extension.eq_ignore_ascii_case("zst") {
         zstd::Decoder::new(content.as_slice())
             .and_then(|decoder| decoder.take(limit).read_to_end(&mut unpacked))
     } else {

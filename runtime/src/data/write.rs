@@ -31,7 +31,7 @@ pub(super) fn write_documents(
     for document in documents {
         let side = &mut sides[usize::from(validation.contains(&document.unit))];
         let source = &sources[document.source];
-        side.write(CorpusDocument {
+        side.write(&CorpusDocument {
             id: document.id,
             text: document.text,
             source: source.name.clone(),
@@ -92,7 +92,7 @@ impl Side {
         Ok(Self { folder, shard_documents, shards: 0, in_shard: 0, open: None, domains: BTreeMap::new() })
     }
 
-    fn write(&mut self, document: CorpusDocument) -> Result<(), DataError> {
+    fn write(&mut self, document: &CorpusDocument) -> Result<(), DataError> {
         if self.in_shard == self.shard_documents {
             self.close()?;
         }
@@ -103,7 +103,7 @@ impl Side {
             Some(shard) => shard,
             None => JsonlZstWriter::create(&self.folder.join(format!("{:05}.jsonl.zst", self.shards)))?,
         };
-        shard.write(&document)?;
+        shard.write(document)?;
         self.in_shard += 1;
         self.open = Some(shard);
         Ok(())

@@ -53,9 +53,10 @@ impl StepContext {
         self.optional_input(role).ok_or_else(|| JobError::MissingInput {
             step: self.job.step.clone(),
             role: role.to_owned(),
-            got: match self.job.inputs.is_empty() {
-                true => "none".to_owned(),
-                false => self.job.inputs.keys().cloned().collect::<Vec<_>>().join(", "),
+            got: if self.job.inputs.is_empty() {
+                "none".to_owned()
+            } else {
+                self.job.inputs.keys().cloned().collect::<Vec<_>>().join(", ")
             },
         })
     }

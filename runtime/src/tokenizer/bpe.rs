@@ -56,7 +56,7 @@ impl Bpe {
     /// With `ignore_merges` a piece that is a token is that token, whatever the merges make of it.
     pub(super) fn new(
         tokens: Vec<Vec<u8>>,
-        byte_ids: [u32; 256],
+        byte_ids: &[u32; 256],
         merges: &[(u32, u32, u32)],
         specials: &[u32],
         ignore_merges: bool,
@@ -64,7 +64,7 @@ impl Bpe {
         let ranked = merges.iter().enumerate();
         let merges =
             ranked.rev().map(|(rank, (a, b, new))| (pair_key(*a, *b), (rank as u32, *new))).collect();
-        let mut bpe = Self { tokens, byte_ids, merges, whole: BytesMap::default() };
+        let mut bpe = Self { tokens, byte_ids: *byte_ids, merges, whole: BytesMap::default() };
         let mut whole = BytesMap::default();
         let mut merged = Vec::new();
         for (id, bytes) in bpe.tokens.iter().enumerate() {
@@ -188,7 +188,7 @@ mod tests {
         tokens.extend(["aa", "ab", "aab", "bb"].map(|text| text.as_bytes().to_vec()));
         let byte_ids = std::array::from_fn(|byte| byte as u32);
         let (a, b) = (u32::from(b'a'), u32::from(b'b'));
-        Bpe::new(tokens, byte_ids, &[(a, a, 256), (a, b, 257), (256, b, 258), (b, b, 259)], &[], false)
+        Bpe::new(tokens, &byte_ids, &[(a, a, 256), (a, b, 257), (256, b, 258), (b, b, 259)], &[], false)
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl Tokenizer {
         let ids: Vec<u32> = specials.iter().map(|(_, id)| *id).collect();
         let vocabulary = files.vocabulary;
         let bpe =
-            Bpe::new(vocabulary.tokens, vocabulary.byte_ids, &vocabulary.merges, &ids, files.ignore_merges);
+            Bpe::new(vocabulary.tokens, &vocabulary.byte_ids, &vocabulary.merges, &ids, files.ignore_merges);
         let stop_ids = if eos == bos { vec![eos] } else { vec![eos, bos] };
         let chat = ChatTemplate::new(files.chat_template, roles, stop_ids)?;
         let pretokenizer = Pretokenizer::new(&files.patterns)?;

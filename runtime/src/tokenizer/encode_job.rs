@@ -265,7 +265,7 @@ mod tests {
         let tokenizer = Tokenizer::load(&dir.join("tokenizer")).unwrap();
         let bytes = std::fs::read(dir.join("tokens/train/code.bin")).unwrap();
         let ids: Vec<u32> = bytes.chunks(2).map(|id| u32::from(u16::from_le_bytes([id[0], id[1]]))).collect();
-        let expected: String = train.iter().map(|document| format!("<|bos|>{}", document.text)).collect();
+        let expected: String = train.iter().flat_map(|document| ["<|bos|>", &document.text]).collect();
         assert_eq!(tokenizer.decode(&ids), expected);
     }
 }

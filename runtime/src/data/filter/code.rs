@@ -49,7 +49,7 @@ pub(super) fn judge(filter: &FilterParams, document: &Document) -> Outcome {
     let length = chars(text);
     let mean = share(lines.iter().sum(), lines.len());
     let alphanumeric = share(text.chars().filter(|c| c.is_alphanumeric()).count(), length);
-    let digits = share(text.chars().filter(|c| c.is_ascii_digit()).count(), length);
+    let digits = share(text.chars().filter(char::is_ascii_digit).count(), length);
     let bounds = [
         Bound::Most(lines.iter().copied().max().unwrap_or(0) as f64, *max_line_length as f64),
         Bound::Most(mean, *max_mean_line_length),
