@@ -11,6 +11,7 @@ pub(crate) mod decode;
 mod diagnostic;
 mod document;
 mod environment;
+mod explain;
 mod graph;
 mod include;
 pub(crate) mod jobs;
@@ -23,6 +24,7 @@ mod render;
 mod resolve;
 mod resolved;
 mod schedule;
+mod schema;
 mod secret;
 pub(crate) mod session;
 mod substitute;
@@ -35,6 +37,7 @@ mod yaml;
 pub use codes::Code;
 pub use diagnostic::{Diagnostic, Diagnostics, Note};
 pub use environment::{Environment, ProcessEnvironment};
+pub use explain::{Explanation, explain, explained_paths};
 pub use load::{load, parse};
 pub use origin::Origin;
 pub use resolved::{
@@ -42,3 +45,4 @@ pub use resolved::{
     ResolvedJob, ResolvedJobBody, ResolvedSpec, Resources, RlhfBody, RowsInput, ScalingBody, Schedule,
     SecretRef, Serve, SftBody, SourceGlob, SweepBody, TokenizerBody,
 };
+pub use schema::schema;

@@ -67,7 +67,7 @@ macro_rules! written {
 
         impl schemars::JsonSchema for $name {
             fn schema_name() -> std::borrow::Cow<'static, str> {
-                stringify!($name).into()
+                stringify!($name).trim_end_matches("Written").into()
             }
 
             #[allow(unused_variables, reason = "a mapping may have no field")]
