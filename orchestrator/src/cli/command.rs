@@ -127,6 +127,7 @@ impl From<Outcome> for ExitCode {
 
 /// Parses the command line, carries it out and gives the exit code.
 pub fn main() -> ExitCode {
+    end_quietly_on_closed_pipes();
     let cli = Cli::parse();
     match carry_out(&cli.command, &cli.global) {
         Ok(outcome) => outcome.into(),
@@ -135,6 +136,18 @@ pub fn main() -> ExitCode {
             error.exit_code()
         }
     }
+}
+
+/// A reader such as `head` that closes the pipe has seen enough: that is no panic.
+fn end_quietly_on_closed_pipes() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let text = info.payload().downcast_ref::<String>().map_or("", String::as_str);
+        if text.starts_with("failed printing to std") && text.contains("Broken pipe") {
+            std::process::exit(0);
+        }
+        default(info);
+    }));
 }
 
 fn carry_out(command: &Command, global: &Global) -> Result<Outcome, CliError> {
