@@ -87,7 +87,7 @@ fn check_binaries(findings: &mut Vec<Finding>) {
     match LocalExecutor::of_this_program() {
         Ok(_) => findings.push(Finding { good: true, text: "worker: found".to_owned() }),
         Err(error) => {
-            findings.push(Finding { good: false, text: format!("worker: {error} ({})", error.hint()) })
+            findings.push(Finding { good: false, text: format!("worker: {error} ({})", error.hint()) });
         }
     }
     let libtorch = std::env::var_os("LIBTORCH").map(PathBuf::from);

@@ -43,13 +43,11 @@ impl LocalExecutor {
     /// Collects the exit status of our own shims, so that none stays a zombie; says whether this one is still there.
     fn own_shim_lives(&mut self, token: &str) -> Option<bool> {
         let child = self.children.get_mut(token)?;
-        match child.try_wait() {
-            Ok(None) => Some(true),
-            _ => {
-                self.children.remove(token);
-                Some(false)
-            }
+        if matches!(child.try_wait(), Ok(None)) {
+            return Some(true);
         }
+        self.children.remove(token);
+        Some(false)
     }
 
     /// An attempt without a claim: either its shim is about to make one, or none ever will.

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -46,19 +46,7 @@ pub fn run_shim(attempt: &Path, worker: &Path) -> Result<(), ExecutorError> {
     })?;
     create_exclusively(&attempt.join(CLAIM_FILE), &me)?;
     let stderr_path = attempt.join("stderr.log");
-    let stderr = File::options()
-        .create(true)
-        .append(true)
-        .open(&stderr_path)
-        .map_err(ExecutorError::io(&stderr_path))?;
-    let stdout = stderr.try_clone().map_err(ExecutorError::io(&stderr_path))?;
-    let spawned = Command::new(worker)
-        .arg(&job_path)
-        .stdin(Stdio::null())
-        .stdout(stdout)
-        .stderr(stderr)
-        .env("OMP_NUM_THREADS", job.threads.to_string())
-        .spawn();
+    let spawned = spawn_worker(worker, &job_path, &stderr_path, job.threads)?;
     let mut child = match spawned {
         Ok(child) => child,
         Err(source) => {
@@ -98,6 +86,20 @@ pub fn run_shim(attempt: &Path, worker: &Path) -> Result<(), ExecutorError> {
         cpu_millis: children_cpu_millis(),
     };
     replace_durably(&attempt.join(RESULT_FILE), &result)
+}
+
+/// Starts the worker with its output in a file. The outer error is of the file, the inner one of the worker.
+fn spawn_worker(
+    worker: &Path,
+    job: &Path,
+    log: &Path,
+    threads: u32,
+) -> Result<std::io::Result<Child>, ExecutorError> {
+    let stderr = File::options().create(true).append(true).open(log).map_err(ExecutorError::io(log))?;
+    let stdout = stderr.try_clone().map_err(ExecutorError::io(log))?;
+    let mut command = Command::new(worker);
+    command.arg(job).stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+    Ok(command.env("OMP_NUM_THREADS", threads.to_string()).spawn())
 }
 
 fn beat(path: &Path, pid: u32, done: &AtomicBool, peak: &AtomicU64) {

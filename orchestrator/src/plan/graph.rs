@@ -2,6 +2,7 @@
 //! plan is known before anything runs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use petgraph::acyclic::Acyclic;
@@ -135,13 +136,13 @@ impl Plan {
     pub fn to_dot(&self) -> String {
         let mut dot = String::from("digraph plan {\n  rankdir=LR;\n  node [shape=box];\n");
         for planned in &self.steps {
-            dot.push_str(&format!("  {:?};\n", planned.step.name));
+            let _ = writeln!(dot, "  {:?};", planned.step.name);
         }
         let graph = self.graph.inner();
         for edge in graph.edge_references() {
             let (from, to) = (&graph[edge.source()], &graph[edge.target()]);
             if self.step(from).is_some() && self.step(to).is_some() {
-                dot.push_str(&format!("  {from:?} -> {to:?};\n"));
+                let _ = writeln!(dot, "  {from:?} -> {to:?};");
             }
         }
         dot.push_str("}\n");

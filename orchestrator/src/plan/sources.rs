@@ -1,8 +1,9 @@
 //! Local source files: expanding globs, hashing content, and remembering hashes of files that did not change.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::Metadata;
-use std::io::Write;
+use std::io::Write as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -81,7 +82,7 @@ impl FileHashes {
             let name = path.to_string_lossy();
             if !name.contains('\n') {
                 let FileStamp { size, modified, changed, inode } = stamp;
-                text.push_str(&format!("{hash} {size} {modified} {changed} {inode} {name}\n"));
+                let _ = writeln!(text, "{hash} {size} {modified} {changed} {inode} {name}");
             }
         }
         file.write_all(text.as_bytes())?;
@@ -108,7 +109,7 @@ impl FileHashes {
                 Ok((after, hash, after.size == bytes.len() as u64))
             })
             .collect::<Result<_, PlanError>>()?;
-        let now = i128::from(jiff::Timestamp::now().as_nanosecond());
+        let now = jiff::Timestamp::now().as_nanosecond();
         let mut result = Vec::with_capacity(hashed.len());
         for (path, (stamp, hash, fresh)) in paths.iter().zip(hashed) {
             result.push((stamp.size, hash.clone()));

@@ -23,6 +23,9 @@ pub struct Applied {
     pub end: Option<DriveEnd>,
 }
 
+/// Called with the run as it stands, and the time, a few times a second.
+pub type Show<'a> = &'a mut dyn FnMut(&RunView, i64);
+
 /// Makes a run of the plan, or goes on with the newest one of the same plan that has not ended, and drives it. `decisions` are of this
 /// plan. Nothing is recorded where every step is cached and a run of the plan succeeded before.
 pub fn apply<E: Executor, C: Clock>(
@@ -30,7 +33,7 @@ pub fn apply<E: Executor, C: Clock>(
     plan: &Plan,
     decisions: &[Decision],
     (mut executor, mut clock): (E, C),
-    control: (&Signals, Slots, &mut dyn FnMut(&RunView, i64)),
+    control: (&Signals, Slots, Show<'_>),
 ) -> Result<Applied, RunError> {
     let (signals, slots, show) = control;
     let hash = plan.hash();

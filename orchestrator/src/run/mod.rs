@@ -11,6 +11,7 @@ mod error;
 mod signals;
 
 mod control;
+mod message;
 mod scheduler;
 
 mod attempt;
@@ -21,10 +22,11 @@ mod apply;
 #[cfg(test)]
 mod simulation;
 
-pub use apply::{Applied, apply, cancel_idle, save_spec};
+pub use apply::{Applied, Show, apply, cancel_idle, save_spec};
 pub use clock::{Clock, SystemClock};
 pub use control::{ControlRequest, ControlVerb, leave_request};
 pub use driver::{DriveEnd, Driver, is_users_fault};
 pub use error::RunError;
-pub use scheduler::{Command, End, Happening, Node, Request, Scheduler, Slots};
+pub use message::{Command, End, Happening, Node, Request, Slots};
+pub use scheduler::Scheduler;
 pub use signals::Signals;

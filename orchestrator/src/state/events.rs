@@ -87,7 +87,7 @@ impl EventFold {
                     Some(ProgressView { done, total, unit, stage, at_millis: event.at_millis, rate });
             }
             EventBody::Metric { name, step, value } => {
-                self.metrics.entry(name).or_default().push(step, value)
+                self.metrics.entry(name).or_default().push(step, value);
             }
             EventBody::Checkpoint(record) => self.checkpoint = Some(record),
             EventBody::Sample { step, prompt, text } => {

@@ -104,15 +104,15 @@ pub fn check_database(dir: &StateDir, rebuild: bool) -> Result<Vec<String>, Stat
     }
     let database = open_database(dir, &contents, &projection, journal.head())?;
     let agrees = database.agrees_with(&contents.records, &projection)?;
-    if !agrees {
+    if agrees {
+        let counts: Vec<String> =
+            database.counts().iter().map(|(name, rows)| format!("{name} {rows}")).collect();
+        lines.push(format!("database: agrees with the journal ({})", counts.join(", ")));
+    } else {
         drop(database);
         set_aside(dir)?;
         open_database(dir, &contents, &projection, journal.head())?;
         lines.push("database: differed from the journal; made again".to_owned());
-    } else {
-        let counts: Vec<String> =
-            database.counts().iter().map(|(name, rows)| format!("{name} {rows}")).collect();
-        lines.push(format!("database: agrees with the journal ({})", counts.join(", ")));
     }
     Ok(lines)
 }

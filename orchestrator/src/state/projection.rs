@@ -131,16 +131,14 @@ impl Projection {
                 steps: Vec::new(),
             }),
             Fact::StepPlanned(step) => self.plan_step(step),
-            Fact::AttemptIntended { run, step, number, token, dir } => {
+            Fact::AttemptIntended { run, step, number, token, dir }
+            | Fact::AttemptAdopted { run, step, number, token, dir } => {
                 self.begin_attempt(run, step, new_attempt(*number, token, dir, at), at);
             }
             Fact::AttemptStarted { run, step, token, worker_pid } => {
                 self.move_attempt(run, step, token, StepState::Running, |attempt| {
                     attempt.worker_pid = Some(*worker_pid);
                 });
-            }
-            Fact::AttemptAdopted { run, step, token, number, dir } => {
-                self.begin_attempt(run, step, new_attempt(*number, token, dir, at), at);
             }
             Fact::AttemptUnknown { run, step, token, .. } => {
                 self.move_attempt(run, step, token, StepState::Unknown, |_| {});
