@@ -1,0 +1,66 @@
+//! What held-out pairs say about a learner: how often the better answer gets the higher reward.
+
+use std::collections::BTreeMap;
+
+use cupola_specs::artifact::Interval;
+use cupola_specs::job::Precision;
+
+use super::pair_objective::PairLearner;
+use super::pairs::EncodedPair;
+use super::RlhfError;
+use crate::eval::{mean, wilson};
+use crate::job::StepContext;
+use crate::sft::{SftError, to_floats};
+
+/// Pairs of one forward pass.
+const BATCH_PAIRS: usize = 16;
+
+/// Accuracy (Wilson's interval), loss and margin on held-out pairs, under `validation_…`.
+pub fn measure_held_out(
+    ctx: &StepContext,
+    learner: &PairLearner<'_>,
+    pairs: &[EncodedPair],
+    row_tokens: usize,
+    precision: Precision,
+) -> Result<BTreeMap<String, Interval>, RlhfError> {
+    let mut finals = BTreeMap::new();
+    if pairs.is_empty() {
+        return Ok(finals);
+    }
+    let (mut losses, mut margins) = (Vec::new(), Vec::new());
+    let all: Vec<usize> = (0..pairs.len()).collect();
+    for indices in all.chunks(BATCH_PAIRS) {
+        let outcome = tch::no_grad(|| learner.judge(pairs, indices, row_tokens, precision))?;
+        losses.extend(to_floats(&outcome.loss)?.into_iter().map(f64::from));
+        margins.extend(to_floats(&outcome.margin)?.into_iter().map(f64::from));
+        ctx.events().progress(losses.len() as f64, pairs.len() as f64, "pairs", "evaluate");
+        ctx.check_stop()?;
+    }
+    let right = margins.iter().filter(|margin| **margin > 0.0).count();
+    finals.insert("validation_accuracy".into(), wilson(right as u64, pairs.len() as u64).interval());
+    finals.insert("validation_loss".into(), mean(&losses).interval());
+    finals.insert("validation_margin".into(), mean(&margins).interval());
+    Ok(finals)
+}
+
+/// Checks a learner before its first step: it has no opinion yet, so the loss of a few pairs is `expected`.
+pub fn first_loss_self_test(
+    learner: &PairLearner<'_>,
+    pairs: &[EncodedPair],
+    row_tokens: usize,
+    precision: Precision,
+    (check, expected): (&'static str, f64),
+) -> Result<(), RlhfError> {
+    let few: Vec<usize> = (0..pairs.len().min(BATCH_PAIRS)).collect();
+    let outcome = tch::no_grad(|| learner.judge(pairs, &few, row_tokens, precision))?;
+    let losses = to_floats(&outcome.loss)?;
+    let got = losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() / losses.len().max(1) as f64;
+    let tolerance = match precision {
+        Precision::Fp32 | Precision::Auto => 1e-3,
+        Precision::Bf16 => 0.05,
+    } * expected.max(1.0);
+    if (got - expected).abs() <= tolerance {
+        return Ok(());
+    }
+    Err(SftError::SelfTest { check, expected, got, tolerance }.into())
+}

@@ -1,0 +1,114 @@
+//! Preference pairs as ids: each answer in its chat, with loss on the answer's tokens alone.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use cupola_specs::artifact::PreferencePair;
+use cupola_specs::job::{Precision, TrainOn};
+use tch::Tensor;
+
+use super::{PairLogProbs, RlhfError};
+use crate::data::shard::read_jsonl_zst;
+use crate::job::StepContext;
+use crate::model::Network;
+use crate::sft::{Chat, PackedBatch, SftError};
+use crate::tokenizer::{EncodedChat, Tokenizer};
+
+/// A pair as ids.
+#[derive(Debug, Clone)]
+pub struct EncodedPair {
+    /// The better answer in its chat.
+    pub chosen: EncodedChat,
+    /// The worse one.
+    pub rejected: EncodedChat,
+}
+
+/// The pairs of an artifact that fit a row.
+#[derive(Debug, Default)]
+pub struct EncodedPairs {
+    /// The pairs, in order.
+    pub pairs: Vec<EncodedPair>,
+    /// Pairs with an answer that does not fit.
+    pub too_long: usize,
+}
+
+impl EncodedPair {
+    /// Tokens of both answers with their prompts.
+    pub fn num_tokens(&self) -> usize {
+        self.chosen.ids.len() + self.rejected.ids.len()
+    }
+}
+
+/// Reads and encodes one file (`pairs`, `validation`) of a preferences artifact.
+pub fn read_encoded_pairs(
+    preferences: &Path,
+    name: &str,
+    tokenizer: &Tokenizer,
+    row_tokens: usize,
+) -> Result<EncodedPairs, RlhfError> {
+    let pairs: Vec<PreferencePair> = read_jsonl_zst(&preferences.join(format!("{name}.jsonl.zst")))?;
+    let mut encoded = EncodedPairs::default();
+    for pair in &pairs {
+        let encode = |answer: &str| {
+            let chat = Chat::of_answer("", &pair.prompt, answer);
+            tokenizer.chat().encode_chat(tokenizer, &chat.messages, TrainOn::LastAssistant)
+        };
+        let pair = EncodedPair { chosen: encode(&pair.chosen)?, rejected: encode(&pair.rejected)? };
+        if pair.chosen.ids.len().max(pair.rejected.ids.len()) > row_tokens {
+            encoded.too_long += 1;
+        } else {
+            encoded.pairs.push(pair);
+        }
+    }
+    Ok(encoded)
+}
+
+/// Both sides of a preferences artifact, encoded.
+#[derive(Debug, Default)]
+pub struct PairData {
+    /// Pairs to train on.
+    pub train: Vec<EncodedPair>,
+    /// Held-out pairs.
+    pub validation: Vec<EncodedPair>,
+    /// Tokens of the training pairs, prompts included.
+    pub tokens: u64,
+    /// Warnings by code.
+    pub warnings: BTreeMap<String, u64>,
+}
+
+/// Reads both sides of the input `preferences`. Pairs that do not fit a row are left out whole, counted and told.
+pub fn read_pair_data(ctx: &StepContext, tokenizer: &Tokenizer, row_tokens: usize) -> Result<PairData, RlhfError> {
+    let folder = &ctx.input("preferences")?.path;
+    let train = read_encoded_pairs(folder, "pairs", tokenizer, row_tokens)?;
+    let validation = read_encoded_pairs(folder, "validation", tokenizer, row_tokens)?;
+    let too_long = train.too_long + validation.too_long;
+    let mut warnings = BTreeMap::new();
+    if too_long > 0 {
+        let message = format!("{too_long} pairs are longer than {row_tokens} tokens and were left out whole");
+        ctx.events().warning("pair_too_long", message);
+        warnings.insert("pair_too_long".to_owned(), too_long as u64);
+    }
+    if train.pairs.is_empty() {
+        return Err(SftError::Empty { what: "preference pairs", dropped: train.too_long, row_tokens }.into());
+    }
+    let tokens = train.pairs.iter().map(|pair| pair.num_tokens() as u64).sum();
+    Ok(PairData { train: train.pairs, validation: validation.pairs, tokens, warnings })
+}
+
+/// Packs pairs: the chosen answers are sequences `0..P`, the rejected ones `P..2P`.
+pub fn pack_pairs(net: &Network, pairs: &[&EncodedPair], row_tokens: usize) -> Result<PackedBatch, RlhfError> {
+    let chosen = pairs.iter().map(|pair| &pair.chosen);
+    let sequences: Vec<&EncodedChat> = chosen.chain(pairs.iter().map(|pair| &pair.rejected)).collect();
+    Ok(PackedBatch::pack(net, &sequences, row_tokens)?)
+}
+
+/// Splits a value by sequence of packed pairs. `[2P]` → `[P]` each
+pub fn split_pairs(values: &Tensor) -> PairLogProbs {
+    let num_pairs = values.size()[0] / 2;
+    PairLogProbs { chosen: values.narrow(0, 0, num_pairs), rejected: values.narrow(0, num_pairs, num_pairs) }
+}
+
+/// Log-probabilities of both answers of packed pairs. `[P]` each
+pub fn pair_log_probs(net: &Network, batch: &PackedBatch, precision: Precision) -> PairLogProbs {
+    split_pairs(&batch.sum_by_sequence(&batch.log_probs(net, precision)))
+}

@@ -1,0 +1,149 @@
+//! Errors of the sft room.
+
+use cupola_specs::contract::ErrorClass;
+
+use crate::data::DataError;
+use crate::job::{JobError, StepError};
+use crate::model::ModelError;
+use crate::tokenizer::TokenizerError;
+use crate::train::TrainError;
+
+/// An error of reading, packing, scoring or training on chats.
+#[derive(Debug, thiserror::Error)]
+pub enum SftError {
+    /// The frame failed.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// A corpus could not be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The tokenizer or its template refused.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The model could not be read or written.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Training failed.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// The tensor library refused.
+    #[error("tensor library: {0}")]
+    Tensor(#[from] tch::TchError),
+    /// A file could not be written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A line of a chat file is not a chat.
+    #[error("{file}:{line}: {message}")]
+    Line {
+        /// The file's stable name.
+        file: String,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong, with what was expected.
+        message: String,
+    },
+    /// The tokenizer carries another template than the spec names.
+    #[error("template: expected {expected:?}, but the tokenizer's template is {got}")]
+    Template {
+        /// What the spec says.
+        expected: String,
+        /// What the tokenizer has.
+        got: String,
+    },
+    /// No chat is left to train on or to evaluate with.
+    #[error("{what}: nothing is left ({dropped} were longer than {row_tokens} tokens)")]
+    Empty {
+        /// Which set.
+        what: &'static str,
+        /// Sequences that did not fit a row.
+        dropped: usize,
+        /// Tokens of a row.
+        row_tokens: usize,
+    },
+    /// A micro-batch in which no token carries loss.
+    #[error("{stage}: step {step}, micro-batch {micro} has no token that carries loss")]
+    NothingTrained {
+        /// The stage.
+        stage: &'static str,
+        /// Optimiser step.
+        step: u64,
+        /// Micro-batch of the step.
+        micro: u64,
+    },
+    /// A self-test found a difference.
+    #[error("self-test `{check}`: expected {expected}, got {got}, tolerance {tolerance}")]
+    SelfTest {
+        /// Name of the check.
+        check: &'static str,
+        /// One way.
+        expected: f64,
+        /// The other way.
+        got: f64,
+        /// Largest difference allowed.
+        tolerance: f64,
+    },
+}
+
+impl SftError {
+    /// Wraps an I/O error with its path.
+    pub fn io(path: impl Into<std::path::PathBuf>, source: std::io::Error) -> Self {
+        Self::Io { path: path.into(), source }
+    }
+}
+
+impl StepError for SftError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Job(error) => error.class(),
+            Self::Data(error) => error.class(),
+            Self::Tokenizer(error) => error.class(),
+            Self::Model(error) => error.class(),
+            Self::Train(error) => error.class(),
+            Self::Io { .. } => ErrorClass::Transient,
+            Self::Line { .. } | Self::Template { .. } | Self::Empty { .. } | Self::NothingTrained { .. } => {
+                ErrorClass::User
+            }
+            Self::Tensor(_) | Self::SelfTest { .. } => ErrorClass::Bug,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Job(error) => error.code(),
+            Self::Data(error) => error.code(),
+            Self::Tokenizer(error) => error.code(),
+            Self::Model(error) => error.code(),
+            Self::Train(error) => error.code(),
+            Self::Tensor(_) => "tensor",
+            Self::Io { .. } => "io",
+            Self::Line { .. } => "broken_line",
+            Self::Template { .. } => "template_mismatch",
+            Self::Empty { .. } => "no_data",
+            Self::NothingTrained { .. } => "micro_batch_without_loss",
+            Self::SelfTest { .. } => "self_test",
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::Job(error) => error.hint(),
+            Self::Data(error) => error.hint(),
+            Self::Tokenizer(error) => error.hint(),
+            Self::Model(error) => error.hint(),
+            Self::Train(error) => error.hint(),
+            Self::Line { .. } => {
+                r#"each line is {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}"#.into()
+            }
+            Self::Template { .. } => "name the template that the tokenizer job stored".into(),
+            Self::Empty { .. } => "raise `context.length`, or give data that fits it".into(),
+            Self::NothingTrained { .. } => "every chat needs an assistant's turn with text".into(),
+            Self::SelfTest { .. } => "the network's document masks are wrong for this shape; report it with the job file".into(),
+            Self::Tensor(_) | Self::Io { .. } => String::new(),
+        }
+    }
+}

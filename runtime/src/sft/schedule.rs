@@ -1,0 +1,66 @@
+//! Which items (packed rows, pairs) each micro-batch of each optimiser step reads: whole passes in fresh orders, the last step takes what is
+//! left.
+
+use std::ops::Range;
+
+/// The arithmetic of steps over a stream of items.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ItemSchedule {
+    /// Items in all: passes times items.
+    pub total_items: u64,
+    /// Items of an optimiser step.
+    pub step_items: u64,
+    /// Items of a forward pass.
+    pub micro_items: u64,
+}
+
+impl ItemSchedule {
+    /// A schedule of `epochs` passes over `num_items`.
+    pub fn new(num_items: u64, epochs: f64, step_items: u64, micro_items: u64) -> Self {
+        let total_items = ((num_items as f64 * epochs).round() as u64).max(1);
+        let step_items = step_items.clamp(1, total_items);
+        Self { total_items, step_items, micro_items: micro_items.clamp(1, step_items) }
+    }
+
+    /// Optimiser steps.
+    pub fn steps(&self) -> u64 {
+        self.total_items.div_ceil(self.step_items)
+    }
+
+    /// Positions in the item stream that a step reads.
+    pub fn step_range(&self, step: u64) -> Range<u64> {
+        let start = (step * self.step_items).min(self.total_items);
+        start..(start + self.step_items).min(self.total_items)
+    }
+
+    /// Micro-batches of a step.
+    pub fn micro_batches(&self, step: u64) -> u64 {
+        let range = self.step_range(step);
+        (range.end - range.start).div_ceil(self.micro_items)
+    }
+
+    /// Positions in the item stream that a micro-batch reads.
+    pub fn micro_range(&self, step: u64, micro: u64) -> Range<u64> {
+        let range = self.step_range(step);
+        let start = (range.start + micro * self.micro_items).min(range.end);
+        start..(start + self.micro_items).min(range.end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_position_is_read_once() {
+        let schedule = ItemSchedule::new(10, 2.5, 8, 3);
+        let mut read = Vec::new();
+        for step in 0..schedule.steps() {
+            for micro in 0..schedule.micro_batches(step) {
+                read.extend(schedule.micro_range(step, micro));
+            }
+        }
+        assert_eq!(read, (0..25).collect::<Vec<_>>());
+        assert_eq!((schedule.steps(), schedule.micro_batches(3)), (4, 1));
+    }
+}

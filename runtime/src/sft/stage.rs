@@ -1,0 +1,161 @@
+//! What the fine-tuning stages share around the training loop: rates, batch sizes, and the folder that they leave.
+
+use std::collections::BTreeMap;
+
+use cupola_specs::artifact::{Interval, TrainingRecord};
+use cupola_specs::job::{AutoOr, BatchParams, CheckpointParams, LrShape, OptimizerParams, Precision};
+
+use super::{ItemSchedule, SftError};
+use crate::job::{StepContext, write_durably};
+use crate::model::{Network, SaveFacts};
+use crate::tokenizer::Tokenizer;
+use crate::train::{LrSchedule, Rates, TrainOutcome, TrainPlan, choose_rates};
+
+/// Width at which the automatic rates were found.
+const RATE_WIDTH: f64 = 256.0;
+/// Tokens of a forward pass where the batch is automatic.
+const MICRO_TOKENS: u64 = 4096;
+
+/// The automatic rules of a stage, found on short runs at width 256.
+#[derive(Debug, Clone, Copy)]
+pub struct StageRules {
+    /// The stage's name in records and progress events.
+    pub stage: &'static str,
+    /// AdamW's rate at width 256; it goes with 1/√width.
+    pub lr: f64,
+    /// Muon's rate.
+    pub matrix_lr: f64,
+    /// Tokens of an optimiser step.
+    pub global_tokens: u64,
+}
+
+/// What `auto` chose: field to (rule, value).
+pub type Chosen = BTreeMap<String, (String, f64)>;
+
+/// Resolves the rates of a stage; input embeddings get the plain rate, since fine-tuning must not move them further than the rest.
+pub fn stage_rates(
+    params: &OptimizerParams,
+    net: &Network,
+    precision: Precision,
+    rules: StageRules,
+    chosen: &mut Chosen,
+) -> Rates {
+    let mut resolved = params.clone();
+    if params.lr == AutoOr::Auto {
+        let value = rules.lr * (RATE_WIDTH / net.shape().hidden_size as f64).sqrt();
+        let rule = format!("{}: {} · √({RATE_WIDTH} / hidden_size)", rules.stage, rules.lr);
+        chosen.insert("lr".into(), (rule, value));
+        resolved.lr = AutoOr::Value(value);
+    }
+    if params.matrix_lr == AutoOr::Auto {
+        let rule = format!("{}: the same at every width", rules.stage);
+        chosen.insert("matrix_lr".into(), (rule, rules.matrix_lr));
+        resolved.matrix_lr = AutoOr::Value(rules.matrix_lr);
+    }
+    let mut rates = choose_rates(&resolved, net.shape(), precision);
+    rates.settings.embedding_factor = 1.0;
+    rates
+}
+
+/// Resolves a stage's batch for items (rows, pairs) of `item_tokens` tokens on average.
+pub fn item_schedule(
+    params: &BatchParams,
+    num_items: usize,
+    item_tokens: f64,
+    epochs: f64,
+    rules: StageRules,
+    chosen: &mut Chosen,
+) -> ItemSchedule {
+    let items = |tokens: u64| (tokens as f64 / item_tokens.max(1.0)).round().max(1.0) as u64;
+    let global_tokens = match params.global_tokens {
+        AutoOr::Value(tokens) => tokens,
+        AutoOr::Auto => {
+            let rule = format!("{}: {} tokens a step", rules.stage, rules.global_tokens);
+            chosen.insert("global_tokens".into(), (rule, rules.global_tokens as f64));
+            rules.global_tokens
+        }
+    };
+    let micro_items = match params.micro_batch {
+        AutoOr::Value(items) => items,
+        AutoOr::Auto => {
+            let value = items(MICRO_TOKENS);
+            let rule = format!("{}: {MICRO_TOKENS} tokens a forward pass", rules.stage);
+            chosen.insert("micro_batch".into(), (rule, value as f64));
+            value
+        }
+    };
+    ItemSchedule::new(num_items as u64, epochs, items(global_tokens), micro_items)
+}
+
+/// The loop's plan: warm-up, then linearly to zero.
+pub fn stage_plan(
+    params: &OptimizerParams,
+    rates: &Rates,
+    steps: u64,
+    checkpoint: CheckpointParams,
+    rules: StageRules,
+) -> TrainPlan {
+    TrainPlan {
+        steps,
+        optimizer: rates.settings.clone(),
+        schedule: LrSchedule::new(steps, params.warmup, &[(1.0, LrShape::LinearToZero)]),
+        grad_clip: params.grad_clip,
+        checkpoint,
+        stage: rules.stage.to_owned(),
+    }
+}
+
+/// What a stage learnt about its model.
+#[derive(Debug, Default)]
+pub struct StageResult {
+    /// What `auto` chose.
+    pub chosen: Chosen,
+    /// Final numbers.
+    pub finals: BTreeMap<String, Interval>,
+    /// Warnings by code.
+    pub warnings: BTreeMap<String, u64>,
+    /// Tokens that went through the network, trained or not.
+    pub tokens_read: u64,
+    /// Tokens of a row.
+    pub context_length: u64,
+}
+
+/// Makes `training.json`'s content.
+pub fn training_record(
+    stage: &str,
+    net: &Network,
+    outcome: &TrainOutcome,
+    result: StageResult,
+) -> TrainingRecord {
+    TrainingRecord {
+        stage: stage.to_owned(),
+        total_params: net.total_params(),
+        params: net.num_params(),
+        steps: outcome.steps,
+        tokens: outcome.tokens,
+        flops: net.flops_per_token(result.context_length) * result.tokens_read as f64,
+        data_cursor: outcome.data_cursor,
+        chosen: result.chosen,
+        curves: outcome.curves.0.clone(),
+        finals: result.finals,
+        forecast: None,
+        warnings: result.warnings,
+    }
+}
+
+/// What a saved folder says about its special tokens.
+pub fn save_facts(tokenizer: &Tokenizer) -> SaveFacts {
+    SaveFacts {
+        bos_token_id: tokenizer.bos_id(),
+        stop_token_ids: tokenizer.chat().stop_ids(),
+        pad_token_id: tokenizer.pad_id().unwrap_or(tokenizer.bos_id()),
+    }
+}
+
+/// Writes the tokenizer's files and `training.json` beside the weights.
+pub fn save_beside(ctx: &StepContext, tokenizer: &Tokenizer, record: &TrainingRecord) -> Result<(), SftError> {
+    tokenizer.copy_files(ctx.staging())?;
+    let path = ctx.staging().join("training.json");
+    let json = serde_json::to_vec_pretty(record).map_err(|error| SftError::io(&path, error.into()))?;
+    Ok(write_durably(&path, &json)?)
+}
