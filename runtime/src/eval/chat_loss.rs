@@ -8,7 +8,7 @@ use crate::sft::{SequenceScore, encode_chats, permutation, read_chats};
 const SUITE: &str = "chat_loss";
 
 /// Runs the suite.
-pub fn run(
+pub(super) fn run(
     suite: &Suite<'_>,
     models: &[EvalModel],
     part: &str,

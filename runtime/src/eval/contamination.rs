@@ -14,7 +14,7 @@ const BASE: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// N-grams of test texts that wait for training documents.
 #[derive(Debug)]
-pub struct OverlapIndex {
+pub(super) struct OverlapIndex {
     num_words: usize,
     /// Places by the n-gram's hash: test and word offset.
     places: HashMap<u64, Vec<(u32, u32)>>,
@@ -23,7 +23,7 @@ pub struct OverlapIndex {
 
 /// What one test text shares with the training documents.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TestOverlap {
+pub(super) struct TestOverlap {
     /// Words of the text.
     pub words: Vec<String>,
     /// N-grams of the text; 0 where it is shorter than one.
@@ -34,7 +34,7 @@ pub struct TestOverlap {
 
 impl OverlapIndex {
     /// Takes the tests' n-grams of `num_words` words.
-    pub fn new<'a>(tests: impl IntoIterator<Item = &'a str>, num_words: usize) -> Self {
+    pub(super) fn new<'a>(tests: impl IntoIterator<Item = &'a str>, num_words: usize) -> Self {
         let mut index = Self { num_words, places: HashMap::new(), tests: Vec::new() };
         for (test, text) in tests.into_iter().enumerate() {
             let words = rouge_words(text);
@@ -49,7 +49,7 @@ impl OverlapIndex {
     }
 
     /// Looks for the tests' n-grams in a training document.
-    pub fn look_in(&mut self, name: &str, text: &str) {
+    pub(super) fn look_in(&mut self, name: &str, text: &str) {
         for hash in rolling_hashes(&rouge_words(text), self.num_words) {
             for (test, offset) in self.places.get(&hash).into_iter().flatten() {
                 self.tests[*test as usize].hits.entry(*offset).or_insert_with(|| name.to_owned());
@@ -58,14 +58,14 @@ impl OverlapIndex {
     }
 
     /// What was found, in the order of the tests.
-    pub fn finish(self) -> Vec<TestOverlap> {
+    pub(super) fn finish(self) -> Vec<TestOverlap> {
         self.tests
     }
 }
 
 impl TestOverlap {
     /// The first shared n-gram and the document that holds it.
-    pub fn example(&self, num_words: usize) -> Option<(String, &str)> {
+    pub(super) fn example(&self, num_words: usize) -> Option<(String, &str)> {
         let (offset, name) = self.hits.iter().min_by_key(|(offset, _)| **offset)?;
         let start = *offset as usize;
         Some((self.words[start..start + num_words].join(" "), name))
@@ -99,7 +99,8 @@ mod tests {
 
     #[test]
     fn a_shared_run_of_words_is_found_whatever_its_punctuation() {
-        let mut index = OverlapIndex::new(["Returns the first byte of x, if any.", "too short", "a b c d e f"], 4);
+        let mut index =
+            OverlapIndex::new(["Returns the first byte of x, if any.", "too short", "a b c d e f"], 4);
         index.look_in("other.rs", "/// returns THE first byte; of y");
         index.look_in("later.rs", "returns the first byte");
         let found = index.finish();

@@ -11,7 +11,12 @@ use crate::sft::read_chats;
 const SUITE: &str = "contamination";
 
 /// Runs the suite.
-pub fn run(suite: &Suite<'_>, part: &str, ngram: u64, report: &mut ReportBuilder) -> Result<(), EvalError> {
+pub(super) fn run(
+    suite: &Suite<'_>,
+    part: &str,
+    ngram: u64,
+    report: &mut ReportBuilder,
+) -> Result<(), EvalError> {
     let chats = read_chats(suite.ctx, &suite.role(), part)?;
     let texts: Vec<String> = chats
         .iter()
@@ -43,7 +48,13 @@ pub fn run(suite: &Suite<'_>, part: &str, ngram: u64, report: &mut ReportBuilder
     Ok(())
 }
 
-fn add_rows(tests: &[TestOverlap], ngram: usize, documents: u64, texts: &[String], report: &mut ReportBuilder) {
+fn add_rows(
+    tests: &[TestOverlap],
+    ngram: usize,
+    documents: u64,
+    texts: &[String],
+    report: &mut ReportBuilder,
+) {
     let long: Vec<&TestOverlap> = tests.iter().filter(|test| test.ngrams > 0).collect();
     let hit = long.iter().filter(|test| !test.hits.is_empty()).count();
     let method = format!(
@@ -60,7 +71,9 @@ fn add_rows(tests: &[TestOverlap], ngram: usize, documents: u64, texts: &[String
     report.row("", &facts("overlap", method), wilson(hit as u64, long.len() as u64));
     if !long.is_empty() {
         let parts: Vec<(f64, f64)> = long.iter().map(|t| (t.hits.len() as f64, t.ngrams as f64)).collect();
-        let method = format!("share of the test texts' {ngram}-grams of words that the training side holds; n counts texts, linearised standard error");
+        let method = format!(
+            "share of the test texts' {ngram}-grams of words that the training side holds; n counts texts, linearised standard error"
+        );
         report.row("", &facts("ngram_overlap", method), ratio(&parts));
     }
     for (test, text) in tests.iter().zip(texts) {

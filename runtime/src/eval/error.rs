@@ -89,7 +89,9 @@ impl StepError for EvalError {
             Self::Sft(error) => error.class(),
             Self::Rlhf(error) => error.class(),
             Self::Page { .. } => ErrorClass::Bug,
-            Self::UnknownModel { .. } | Self::NothingToMeasure { .. } | Self::NothingFits { .. } => ErrorClass::User,
+            Self::UnknownModel { .. } | Self::NothingToMeasure { .. } | Self::NothingFits { .. } => {
+                ErrorClass::User
+            }
         }
     }
 
@@ -119,7 +121,9 @@ impl StepError for EvalError {
             Self::Sft(error) => error.hint(),
             Self::Rlhf(error) => error.hint(),
             Self::UnknownModel { .. } => "add it to `models`".into(),
-            Self::NothingFits { .. } => "train the model with a longer context, or ask for shorter answers".into(),
+            Self::NothingFits { .. } => {
+                "train the model with a longer context, or ask for shorter answers".into()
+            }
             Self::Page { .. } | Self::NothingToMeasure { .. } => String::new(),
         }
     }

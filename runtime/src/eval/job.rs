@@ -42,7 +42,9 @@ fn run_suite(
     report: &mut ReportBuilder,
 ) -> Result<(), EvalError> {
     match params {
-        SuiteParams::Perplexity { part, max_bytes } => perplexity::run(suite, models, part, *max_bytes, report),
+        SuiteParams::Perplexity { part, max_bytes } => {
+            perplexity::run(suite, models, part, *max_bytes, report)
+        }
         SuiteParams::ChatLoss { part, limit } => chat_loss::run(suite, models, part, *limit, report),
         SuiteParams::MultipleChoice(params) => multiple_choice::run(suite, models, params, report),
         SuiteParams::Judge(params) => judge::run(suite, models, params, step.precision, report),

@@ -7,7 +7,9 @@ use cupola_specs::artifact::EvalSample;
 use cupola_specs::job::{JudgeParams, Precision};
 
 use super::{Estimate, EvalError, EvalModel, ReportBuilder, RowFacts, Suite, mean, wilson};
-use crate::rlhf::{Answer, Prompt, SampleOptions, encode_prompts, engine_for, read_prompts, rouge_l, sample_answers};
+use crate::rlhf::{
+    Answer, Prompt, SampleOptions, encode_prompts, engine_for, read_prompts, rouge_l, sample_answers,
+};
 use crate::sft::permutation;
 
 const SUITE: &str = "judge";
@@ -15,7 +17,7 @@ const SUITE: &str = "judge";
 const TIE: f64 = 1e-9;
 
 /// Runs the suite.
-pub fn run(
+pub(super) fn run(
     suite: &Suite<'_>,
     models: &[EvalModel],
     params: &JudgeParams,
@@ -31,12 +33,14 @@ pub fn run(
         precision,
         seed: suite.seed("answers"),
     };
-    let [answers, baseline] = [
-        answer_all(suite, sides[0], &prompts, &options)?,
-        answer_all(suite, sides[1], &prompts, &options)?,
-    ];
+    let [answers, baseline] =
+        [answer_all(suite, sides[0], &prompts, &options)?, answer_all(suite, sides[1], &prompts, &options)?];
     let score = |answers: &[Answer]| -> Vec<f64> {
-        answers.iter().zip(&prompts).map(|(answer, prompt)| rouge_l(&answer.text, &prompt.reference)).collect()
+        answers
+            .iter()
+            .zip(&prompts)
+            .map(|(answer, prompt)| rouge_l(&answer.text, &prompt.reference))
+            .collect()
     };
     let (scores, baseline_scores) = (score(&answers), score(&baseline));
     add_rows(params, &scores, &baseline_scores, report);
@@ -47,7 +51,8 @@ pub fn run(
         report.row(name, &facts, mean(&lengths));
     }
     for (index, prompt) in prompts.iter().enumerate() {
-        let side = |name: &str, answer: &Answer, score: f64| (format!("{name} ({score:.3})"), answer.text.clone());
+        let side =
+            |name: &str, answer: &Answer, score: f64| (format!("{name} ({score:.3})"), answer.text.clone());
         report.example(EvalSample {
             suite: SUITE.into(),
             prompt: prompt.text.clone(),
@@ -100,10 +105,9 @@ fn answer_all(
     let mut engine = engine_for(&model.net, &encoded, options)?;
     let stage = format!("{SUITE} {}", model.name);
     let total = encoded.len() as f64;
-    let answers =
-        sample_answers(suite.ctx, &mut engine, &model.tokenizer, &encoded, options, &mut |done| {
-            suite.ctx.events().progress(done as f64, total, "prompts", &stage);
-        })?;
+    let answers = sample_answers(suite.ctx, &mut engine, &model.tokenizer, &encoded, options, &mut |done| {
+        suite.ctx.events().progress(done as f64, total, "prompts", &stage);
+    })?;
     Ok(answers.into_iter().flatten().collect())
 }
 
@@ -118,8 +122,10 @@ fn add_rows(params: &JudgeParams, scores: &[f64], baseline: &[f64], report: &mut
     );
     let method = format!("{over}; n counts decided prompts ({ties} ties left out), Wilson interval");
     report.row(&params.model, &facts("win_rate", method, Some(0.5)), wilson(wins, wins + losses));
-    let halves: Vec<f64> =
-        differences.iter().map(|d| if d.abs() <= TIE { 0.5 } else { f64::from(u8::from(*d > 0.0)) }).collect();
+    let halves: Vec<f64> = differences
+        .iter()
+        .map(|d| if d.abs() <= TIE { 0.5 } else { f64::from(u8::from(*d > 0.0)) })
+        .collect();
     let method = format!("{over}; n counts prompts, a tie is half a win, normal interval");
     report.row(&params.model, &facts("win_rate_ties_half", method, Some(0.5)), mean(&halves));
     let row: Estimate = wilson(ties, differences.len() as u64);

@@ -14,7 +14,7 @@ const SUITE: &str = "multiple_choice";
 const EXAMPLES: usize = 40;
 
 /// Runs the suite.
-pub fn run(
+pub(super) fn run(
     suite: &Suite<'_>,
     models: &[EvalModel],
     params: &MultipleChoiceParams,
@@ -76,7 +76,9 @@ fn row_facts(scoring: Scoring, chance: f64, shots: u64, too_long: usize) -> RowF
     RowFacts {
         suite: SUITE,
         metric: format!("accuracy_{}", name_of(scoring)),
-        method: format!("{how}, {shots} shots; n counts questions, {too_long} too long were left out, Wilson interval"),
+        method: format!(
+            "{how}, {shots} shots; n counts questions, {too_long} too long were left out, Wilson interval"
+        ),
         chance: Some(chance),
         higher_is_better: true,
     }

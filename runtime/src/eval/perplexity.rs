@@ -21,7 +21,7 @@ const EXAMPLES: usize = 20;
 const SUITE: &str = "perplexity";
 
 /// Runs the suite.
-pub fn run(
+pub(super) fn run(
     suite: &Suite<'_>,
     models: &[EvalModel],
     part: &str,
@@ -36,19 +36,22 @@ pub fn run(
     let mut bpb_by_model = Vec::new();
     for model in models {
         let parts = document_losses(suite, model, &documents)?;
-        bpb_by_model.push((model.name.clone(), parts.iter().map(|p| p.nats / LN_2 / p.bytes).collect::<Vec<_>>()));
+        bpb_by_model
+            .push((model.name.clone(), parts.iter().map(|p| p.nats / LN_2 / p.bytes).collect::<Vec<_>>()));
         rows_of_model(model, part, &parts, report);
     }
     let train = suite.ctx.optional_input("train").map_or(corpus, |input| &input.path);
     let bits = ngram_bits(suite, train, &documents)?;
-    let parts: Vec<(f64, f64)> = bits.iter().zip(&documents).map(|(b, d)| (*b, d.text.len() as f64)).collect();
+    let parts: Vec<(f64, f64)> =
+        bits.iter().zip(&documents).map(|(b, d)| (*b, d.text.len() as f64)).collect();
     let method = format!(
         "byte n-gram model with {NGRAM_ORDER} bytes of context, interpolated Witten-Bell, fitted on the whole training side; n counts documents, linearised standard error by document"
     );
     report.row("ngram3", &facts("bpb", method), ratio(&parts));
     bpb_by_model.push(("ngram3".into(), parts.iter().map(|(bits, bytes)| bits / bytes).collect()));
     for (index, document) in documents.iter().enumerate().take(EXAMPLES) {
-        let answer = |(name, bpb): &(String, Vec<f64>)| (name.clone(), format!("{:.3} bits per byte", bpb[index]));
+        let answer =
+            |(name, bpb): &(String, Vec<f64>)| (name.clone(), format!("{:.3} bits per byte", bpb[index]));
         report.example(EvalSample {
             suite: SUITE.into(),
             prompt: format!("{}\n{}", document.file, document.text.chars().take(300).collect::<String>()),
@@ -135,7 +138,11 @@ fn document_losses(
         }
     }
     let scores: Vec<SequenceScore> = model.score(suite.ctx, SUITE, &windows)?;
-    let of = |document: &CorpusDocument| DocumentLoss { nats: 0.0, tokens: 0.0, bytes: document.text.len() as f64 };
+    let of = |document: &CorpusDocument| DocumentLoss {
+        nats: 0.0,
+        tokens: 0.0,
+        bytes: document.text.len() as f64,
+    };
     let mut losses: Vec<DocumentLoss> = documents.iter().map(of).collect();
     for (owner, score) in owners.into_iter().zip(scores) {
         losses[owner].nats -= score.log_prob;

@@ -19,7 +19,7 @@ const POOL: usize = 8;
 /// One question.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Question {
+pub(super) struct Question {
     /// What is asked.
     pub question: String,
     /// The choices.
@@ -29,7 +29,7 @@ pub struct Question {
 }
 
 /// The questions of a suite: those that are asked, and the examples before each.
-pub fn read_questions(
+pub(super) fn read_questions(
     suite: &Suite<'_>,
     params: &MultipleChoiceParams,
 ) -> Result<(Vec<Question>, Vec<Question>), EvalError> {
@@ -73,7 +73,7 @@ fn parse_questions(file: &str, content: &[u8]) -> Result<Vec<Question>, SftError
 
 /// "Which of these doc texts belongs to this signature": the wrong ones are docs of other units, of about the same length. A pair
 /// without enough of those makes no question. The order of the questions and of their choices is seeded.
-pub fn make_questions(pairs: &[CorpusPair], num_choices: usize, seed: u64) -> Vec<Question> {
+pub(super) fn make_questions(pairs: &[CorpusPair], num_choices: usize, seed: u64) -> Vec<Question> {
     let mut by_length: Vec<&CorpusPair> = pairs.iter().collect();
     by_length.sort_by_key(|pair| (pair.answer.len(), pair.id.as_str()));
     let mut questions = Vec::new();

@@ -160,6 +160,8 @@ mod tests {
         assert!(html.contains("0.6000") && !html.contains("<script>alert"), "{html}");
         let markdown = std::fs::read_to_string(dir.path().join("report.md")).unwrap();
         assert!(markdown.contains("| b | win_rate | 0.6000 | 0.5020 – 0.6906 |"), "{markdown}");
-        assert!(dir.path().join("README.md").exists() && dir.path().join("examples/judge.jsonl.zst").exists());
+        assert!(
+            dir.path().join("README.md").exists() && dir.path().join("examples/judge.jsonl.zst").exists()
+        );
     }
 }

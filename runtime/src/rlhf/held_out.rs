@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use cupola_specs::artifact::Interval;
 use cupola_specs::job::Precision;
 
+use super::RlhfError;
 use super::pair_objective::PairLearner;
 use super::pairs::EncodedPair;
-use super::RlhfError;
 use crate::eval::{mean, wilson};
 use crate::job::StepContext;
 use crate::sft::{SftError, to_floats};
@@ -16,7 +16,7 @@ use crate::sft::{SftError, to_floats};
 const BATCH_PAIRS: usize = 16;
 
 /// Accuracy (Wilson's interval), loss and margin on held-out pairs, under `validation_…`.
-pub fn measure_held_out(
+pub(super) fn measure_held_out(
     ctx: &StepContext,
     learner: &PairLearner<'_>,
     pairs: &[EncodedPair],
@@ -44,7 +44,7 @@ pub fn measure_held_out(
 }
 
 /// Checks a learner before its first step: it has no opinion yet, so the loss of a few pairs is `expected`.
-pub fn first_loss_self_test(
+pub(super) fn first_loss_self_test(
     learner: &PairLearner<'_>,
     pairs: &[EncodedPair],
     row_tokens: usize,

@@ -94,7 +94,8 @@ mod tests {
         let f = fixture();
         let beta = f["beta"].as_f64().unwrap();
         let policy = PairLogProbs { chosen: tensor(&f, "chosen"), rejected: tensor(&f, "rejected") };
-        let reference = PairLogProbs { chosen: tensor(&f, "ref_chosen"), rejected: tensor(&f, "ref_rejected") };
+        let reference =
+            PairLogProbs { chosen: tensor(&f, "ref_chosen"), rejected: tensor(&f, "ref_rejected") };
         let gap = preference_gap(&policy, &reference);
         assert_close(&dpo(&gap, beta), &f, "dpo");
         assert_close(&ipo(&gap, beta), &f, "ipo");
@@ -106,7 +107,8 @@ mod tests {
     fn ppo_is_that_of_the_published_formulas() {
         let f = fixture();
         let clip = f["clip"].as_f64().unwrap();
-        let [new, old, advantages] = ["log_probs", "old_log_probs", "advantages"].map(|name| tensor(&f, name));
+        let [new, old, advantages] =
+            ["log_probs", "old_log_probs", "advantages"].map(|name| tensor(&f, name));
         assert_close(&ppo_surrogate(&new, &old, &advantages, clip), &f, "ppo");
         let [values, old, returns] = ["values", "old_values", "returns"].map(|name| tensor(&f, name));
         assert_close(&clipped_value_loss(&values, &old, &returns, clip), &f, "value_loss");

@@ -22,9 +22,12 @@ mod rouge;
 mod sample;
 
 pub use error::RlhfError;
-pub use loss::{PairLogProbs, bradley_terry, clipped_value_loss, dpo, gae, ipo, ppo_surrogate, preference_gap};
+pub use loss::{
+    PairLogProbs, bradley_terry, clipped_value_loss, dpo, gae, ipo, ppo_surrogate, preference_gap,
+};
 pub use pairs::{
-    EncodedPair, EncodedPairs, PairData, pack_pairs, pair_log_probs, read_encoded_pairs, read_pair_data, split_pairs,
+    EncodedPair, EncodedPairs, PairData, pack_pairs, pair_log_probs, read_encoded_pairs, read_pair_data,
+    split_pairs,
 };
 pub use preferences::{Candidate, PairCollector};
 pub use prompts::{Prompt, read_prompts};

@@ -12,7 +12,7 @@ use crate::train::{Curves, Objective, StepLoss, TrainError};
 
 /// What is learnt from pairs.
 #[derive(Debug)]
-pub enum PairLearner<'a> {
+pub(super) enum PairLearner<'a> {
     /// A reward model.
     Reward(&'a RewardModel),
     /// A policy, by DPO or IPO.
@@ -30,7 +30,7 @@ pub enum PairLearner<'a> {
 
 /// Log-probabilities of a pair's answers under the reference policy.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ReferenceLogProbs {
+pub(super) struct ReferenceLogProbs {
     /// Of the better answer.
     pub chosen: f64,
     /// Of the worse answer.
@@ -39,7 +39,7 @@ pub struct ReferenceLogProbs {
 
 /// A batch of pairs, judged.
 #[derive(Debug)]
-pub struct PairOutcome {
+pub(super) struct PairOutcome {
     /// Loss by pair. `[P]`
     pub loss: Tensor,
     /// Reward of the better answers less that of the worse ones. `[P]`
@@ -52,7 +52,7 @@ pub struct PairOutcome {
 
 impl PairLearner<'_> {
     /// The network under the learner.
-    pub fn net(&self) -> &Network {
+    pub(super) fn net(&self) -> &Network {
         match self {
             Self::Reward(model) => model.net(),
             Self::Policy { net, .. } => net,
@@ -60,7 +60,7 @@ impl PairLearner<'_> {
     }
 
     /// Losses and margins of the pairs with these indices.
-    pub fn judge(
+    pub(super) fn judge(
         &self,
         pairs: &[EncodedPair],
         indices: &[usize],
@@ -81,7 +81,8 @@ impl PairLearner<'_> {
                 let reference = reference_tensors(reference, indices, net)?;
                 let gap = preference_gap(&policy, &reference);
                 let loss = if *identity { ipo(&gap, *beta) } else { dpo(&gap, *beta) };
-                let moved = (&reference.chosen - &policy.chosen + &reference.rejected - &policy.rejected) * 0.5;
+                let moved =
+                    (&reference.chosen - &policy.chosen + &reference.rejected - &policy.rejected) * 0.5;
                 Ok(PairOutcome { loss, margin: gap * *beta, kl: Some(moved), tokens })
             }
         }
@@ -102,7 +103,7 @@ fn reference_tensors(
 
 /// The objective: items are pairs.
 #[derive(Debug)]
-pub struct PairObjective<'a> {
+pub(super) struct PairObjective<'a> {
     /// What learns.
     pub learner: PairLearner<'a>,
     /// The pairs.

@@ -77,7 +77,11 @@ pub struct PairData {
 }
 
 /// Reads both sides of the input `preferences`. Pairs that do not fit a row are left out whole, counted and told.
-pub fn read_pair_data(ctx: &StepContext, tokenizer: &Tokenizer, row_tokens: usize) -> Result<PairData, RlhfError> {
+pub fn read_pair_data(
+    ctx: &StepContext,
+    tokenizer: &Tokenizer,
+    row_tokens: usize,
+) -> Result<PairData, RlhfError> {
     let folder = &ctx.input("preferences")?.path;
     let train = read_encoded_pairs(folder, "pairs", tokenizer, row_tokens)?;
     let validation = read_encoded_pairs(folder, "validation", tokenizer, row_tokens)?;
@@ -96,7 +100,11 @@ pub fn read_pair_data(ctx: &StepContext, tokenizer: &Tokenizer, row_tokens: usiz
 }
 
 /// Packs pairs: the chosen answers are sequences `0..P`, the rejected ones `P..2P`.
-pub fn pack_pairs(net: &Network, pairs: &[&EncodedPair], row_tokens: usize) -> Result<PackedBatch, RlhfError> {
+pub fn pack_pairs(
+    net: &Network,
+    pairs: &[&EncodedPair],
+    row_tokens: usize,
+) -> Result<PackedBatch, RlhfError> {
     let chosen = pairs.iter().map(|pair| &pair.chosen);
     let sequences: Vec<&EncodedChat> = chosen.chain(pairs.iter().map(|pair| &pair.rejected)).collect();
     Ok(PackedBatch::pack(net, &sequences, row_tokens)?)

@@ -15,8 +15,8 @@ use super::{EncodedPrompt, RewardModel, RlhfError, SampleOptions, encode_prompts
 use crate::job::{StepContext, Summary};
 use crate::model::{Network, ParamGroup, Parameter};
 use crate::sft::{
-    Chosen, ItemSchedule, PackedBatch, PassOrder, SftError, StageResult, StageRules, gather_log_probs, item_schedule,
-    save_beside, save_facts, stage_plan, stage_rates, training_record,
+    Chosen, ItemSchedule, PackedBatch, PassOrder, SftError, StageResult, StageRules, gather_log_probs,
+    item_schedule, save_beside, save_facts, stage_plan, stage_rates, training_record,
 };
 use crate::tokenizer::{EncodedChat, Tokenizer};
 use crate::train::{Curves, Objective, StepLoss, TrainError, train};
@@ -44,7 +44,7 @@ struct PpoObjective<'a> {
 }
 
 /// Runs the step.
-pub fn run(ctx: &StepContext, params: &OptimizeParams) -> Result<Summary, RlhfError> {
+pub(super) fn run(ctx: &StepContext, params: &OptimizeParams) -> Result<Summary, RlhfError> {
     let folder = &ctx.input("policy")?.path;
     let tokenizer = Tokenizer::load(folder)?;
     let net = Network::load(folder, ctx.tensor_device())?;
@@ -59,11 +59,18 @@ pub fn run(ctx: &StepContext, params: &OptimizeParams) -> Result<Summary, RlhfEr
     }
     let mut chosen = Chosen::new();
     let rates = stage_rates(&params.optimizer, &net, params.precision, RULES, &mut chosen);
-    let mean_prompt = encoded.iter().map(|prompt| prompt.ids.len()).sum::<usize>() as f64 / encoded.len() as f64;
+    let mean_prompt =
+        encoded.iter().map(|prompt| prompt.ids.len()).sum::<usize>() as f64 / encoded.len() as f64;
     let episode_tokens = mean_prompt + 0.5 * max_new_tokens as f64;
     let rollout_batch = params.rollout_batch.max(1);
-    let schedule =
-        item_schedule(&params.batch, rollout_batch as usize, episode_tokens, params.epochs, RULES, &mut chosen);
+    let schedule = item_schedule(
+        &params.batch,
+        rollout_batch as usize,
+        episode_tokens,
+        params.epochs,
+        RULES,
+        &mut chosen,
+    );
     let iterations = params.rollouts.div_ceil(rollout_batch).max(1);
     let plan = stage_plan(&params.optimizer, &rates, iterations * schedule.steps(), params.checkpoint, RULES);
     let channels = net.shape().hidden_size as i64;
@@ -129,7 +136,8 @@ impl PpoObjective<'_> {
             None => {
                 let start = iteration * self.rollout_batch;
                 let items = self.prompt_order.items(start..start + self.rollout_batch);
-                let chosen: Vec<EncodedPrompt> = items.into_iter().map(|item| self.prompts[item].clone()).collect();
+                let chosen: Vec<EncodedPrompt> =
+                    items.into_iter().map(|item| self.prompts[item].clone()).collect();
                 let rollout = self.maker.make(self.net, &self.value, iteration, &chosen)?;
                 save_rollout(folder, &rollout)?;
                 rollout
@@ -188,7 +196,12 @@ fn check_first(rollout: &Rollout, precision: Precision) -> Result<(), SftError> 
     if per_token.abs() <= tolerance {
         return Ok(());
     }
-    Err(SftError::SelfTest { check: "KL(policy, reference) is 0 at step 0", expected: 0.0, got: per_token, tolerance })
+    Err(SftError::SelfTest {
+        check: "KL(policy, reference) is 0 at step 0",
+        expected: 0.0,
+        got: per_token,
+        tolerance,
+    })
 }
 
 impl Objective for PpoObjective<'_> {

@@ -61,7 +61,8 @@ impl PairCollector {
         self.truncated += candidates.iter().filter(|candidate| candidate.truncated).count() as u64;
         let whole = candidates.iter().filter(|candidate| !candidate.truncated && !candidate.text.is_empty());
         let best = whole.reduce(|best, next| if next.score > best.score { next } else { best });
-        let worst = candidates.iter().reduce(|worst, next| if next.score < worst.score { next } else { worst });
+        let worst =
+            candidates.iter().reduce(|worst, next| if next.score < worst.score { next } else { worst });
         let pair = best.zip(worst).filter(|(best, worst)| {
             let margin = best.score - worst.score;
             margin > 0.0 && margin >= self.min_margin && best.text != worst.text
@@ -86,7 +87,10 @@ impl PairCollector {
 
     /// Splits the pairs, each of another prompt, into training and held-out ones. The prompts came in a seeded order, so the last
     /// ones are a random choice.
-    pub fn finish(mut self, validation: f64) -> (Vec<PreferencePair>, Vec<PreferencePair>, PreferenceStatistics) {
+    pub fn finish(
+        mut self,
+        validation: f64,
+    ) -> (Vec<PreferencePair>, Vec<PreferencePair>, PreferenceStatistics) {
         let total = self.pairs.len();
         let held_out = ((total as f64 * validation).round() as usize).min(total.saturating_sub(1));
         let mean = |sum: f64| sum / total.max(1) as f64;
@@ -118,7 +122,10 @@ mod tests {
     fn the_extremes_make_the_pair_and_a_cut_answer_is_never_chosen() {
         let prompt = Prompt { name: "p".into(), text: "p".into(), reference: "r".into() };
         let mut pairs = PairCollector::new("reference", 0.1);
-        pairs.add(&prompt, &[candidate("a", 0.4, false), candidate("b", 0.9, true), candidate("c", 0.2, false)]);
+        pairs.add(
+            &prompt,
+            &[candidate("a", 0.4, false), candidate("b", 0.9, true), candidate("c", 0.2, false)],
+        );
         pairs.add(&prompt, &[candidate("a", 0.40, false), candidate("b", 0.35, false)]);
         pairs.add(&prompt, &[candidate("a", 0.4, true), candidate("b", 0.1, true)]);
         pairs.add(&prompt, &[candidate("a", 0.1, true), candidate("b", 0.8, false)]);

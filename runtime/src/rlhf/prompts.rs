@@ -73,7 +73,8 @@ mod tests {
 
     #[test]
     fn a_reference_may_be_missing_and_a_bad_line_is_named() {
-        let prompts = parse_prompts("p", b"{\"prompt\":\"a\"}\n{\"prompt\":\"b\",\"reference\":\"c\"}").unwrap();
+        let prompts =
+            parse_prompts("p", b"{\"prompt\":\"a\"}\n{\"prompt\":\"b\",\"reference\":\"c\"}").unwrap();
         assert_eq!((prompts[0].reference.as_str(), prompts[1].reference.as_str()), ("", "c"));
         let error = parse_prompts("p", b"{\"prompt\":\"a\"}\n{\"prompt\":\"\"}").unwrap_err().to_string();
         assert!(error.starts_with("p:2: prompt"), "{error}");

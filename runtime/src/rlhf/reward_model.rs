@@ -65,7 +65,8 @@ impl RewardModel {
 
     /// What is trained: the backbone without its output head, which no score passes through, and the score head.
     pub fn parameters(&self) -> Vec<Parameter> {
-        let backbone = self.net.parameters().iter().filter(|p| p.group != ParamGroup::Head).map(Parameter::handle);
+        let backbone =
+            self.net.parameters().iter().filter(|p| p.group != ParamGroup::Head).map(Parameter::handle);
         let score = Parameter {
             name: SCORE_NAME.to_owned(),
             tensor: self.score.shallow_clone(),
@@ -83,8 +84,10 @@ impl RewardModel {
 
 fn read_score(path: &Path, channels: u64) -> Result<Tensor, RlhfError> {
     let bytes = std::fs::read(path).map_err(|error| JobError::io(path, error))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| score_error(path, "safetensors", &e.to_string()))?;
-    let view = file.tensor(SCORE_NAME).map_err(|e| score_error(path, "a tensor score.weight", &e.to_string()))?;
+    let file =
+        SafeTensors::deserialize(&bytes).map_err(|e| score_error(path, "safetensors", &e.to_string()))?;
+    let view =
+        file.tensor(SCORE_NAME).map_err(|e| score_error(path, "a tensor score.weight", &e.to_string()))?;
     if view.dtype() != Dtype::F32 || view.shape() != [1, channels as usize] {
         let expected = format!("F32 [1, {channels}]");
         return Err(score_error(path, &expected, &format!("{:?} {:?}", view.dtype(), view.shape())));

@@ -9,9 +9,7 @@ use cupola_specs::job::{Precision, TrainOn};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use super::{
-    EncodedPrompt, Prompt, RewardModel, RlhfError, SampleOptions, engine_for, gae, sample_answers,
-};
+use super::{EncodedPrompt, Prompt, RewardModel, RlhfError, SampleOptions, engine_for, gae, sample_answers};
 use crate::job::{JobError, StepContext, write_durably};
 use crate::model::Network;
 use crate::sft::{Chat, PackedBatch, to_floats};
@@ -28,7 +26,7 @@ const BATCH_ANSWERS: usize = 32;
 
 /// The answers of one rollout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Rollout {
+pub(super) struct Rollout {
     /// Which rollout of the run.
     pub iteration: u64,
     /// Its answers.
@@ -41,7 +39,7 @@ pub struct Rollout {
 
 /// One answer with its prompt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Episode {
+pub(super) struct Episode {
     /// Prompt and answer, the end of the turn included.
     pub ids: Vec<u32>,
     /// Tokens of the prompt.
@@ -58,14 +56,14 @@ pub struct Episode {
 
 impl Episode {
     /// The answer in its chat, with loss on the answer.
-    pub fn sequence(&self) -> EncodedChat {
+    pub(super) fn sequence(&self) -> EncodedChat {
         let trained = (0..self.ids.len()).map(|index| index >= self.prompt_tokens).collect();
         EncodedChat { ids: self.ids.clone(), trained }
     }
 }
 
 /// What makes rollouts.
-pub struct RolloutMaker<'a> {
+pub(super) struct RolloutMaker<'a> {
     /// The step.
     pub ctx: &'a StepContext,
     /// The tokenizer of all three models.
@@ -84,7 +82,7 @@ pub struct RolloutMaker<'a> {
 
 impl RolloutMaker<'_> {
     /// Samples, scores and values a rollout.
-    pub fn make(
+    pub(super) fn make(
         &self,
         policy: &Network,
         value: &Tensor,
@@ -103,7 +101,8 @@ impl RolloutMaker<'_> {
             let penalty = if answer.is_truncated() { TRUNCATION_PENALTY } else { 0.0 };
             let ids = prompt.ids.iter().chain(&answer.completion.ids).copied().collect();
             let chat = Chat::of_answer("", &self.prompts[prompt.index].text, &answer.text);
-            let chat = self.tokenizer.chat().encode_chat(self.tokenizer, &chat.messages, TrainOn::LastAssistant)?;
+            let chat =
+                self.tokenizer.chat().encode_chat(self.tokenizer, &chat.messages, TrainOn::LastAssistant)?;
             scored.push((chat, penalty));
             rollout.episodes.push(Episode {
                 ids,
@@ -127,16 +126,24 @@ impl RolloutMaker<'_> {
             let longest = sequences.iter().map(|sequence| sequence.ids.len()).max().unwrap_or(1);
             let batch = PackedBatch::pack(self.reward_model.net(), &sequences, longest)?;
             let values = to_floats(&self.reward_model.scores(&batch, precision))?;
-            scores.extend(values.into_iter().zip(part).map(|(score, (_, penalty))| f64::from(score) - penalty));
+            scores
+                .extend(values.into_iter().zip(part).map(|(score, (_, penalty))| f64::from(score) - penalty));
         }
         Ok(scores)
     }
 
     /// Fills in log-probabilities, values, advantages and returns.
-    fn fill(&self, policy: &Network, value: &Tensor, scores: &[f64], rollout: &mut Rollout) -> Result<(), RlhfError> {
+    fn fill(
+        &self,
+        policy: &Network,
+        value: &Tensor,
+        scores: &[f64],
+        rollout: &mut Rollout,
+    ) -> Result<(), RlhfError> {
         let precision = self.options.precision;
         let mut kl = 0.0;
-        for (episodes, scores) in rollout.episodes.chunks_mut(BATCH_ANSWERS).zip(scores.chunks(BATCH_ANSWERS)) {
+        for (episodes, scores) in rollout.episodes.chunks_mut(BATCH_ANSWERS).zip(scores.chunks(BATCH_ANSWERS))
+        {
             let sequences: Vec<EncodedChat> = episodes.iter().map(Episode::sequence).collect();
             let sequences: Vec<&EncodedChat> = sequences.iter().collect();
             let longest = sequences.iter().map(|sequence| sequence.ids.len()).max().unwrap_or(1);
@@ -171,7 +178,7 @@ impl RolloutMaker<'_> {
 }
 
 /// The critic's value at each place. `[N, C] → [N]`
-pub fn token_values(hidden: &Tensor, value: &Tensor) -> Tensor {
+pub(super) fn token_values(hidden: &Tensor, value: &Tensor) -> Tensor {
     hidden.to_kind(Kind::Float).matmul(&value.transpose(0, 1)).squeeze_dim(1) // [N]
 }
 
@@ -186,7 +193,11 @@ fn by_sequence(batch: &PackedBatch, values: &Tensor) -> Result<Vec<Vec<f32>>, Rl
 }
 
 /// Values by episode as one column in the batch's order: the inverse of [`by_sequence`]. `[N]`
-pub fn column(batch: &PackedBatch, episodes: &[&Episode], of: impl Fn(&Episode) -> &[f32]) -> Result<Tensor, RlhfError> {
+pub(super) fn column(
+    batch: &PackedBatch,
+    episodes: &[&Episode],
+    of: impl Fn(&Episode) -> &[f32],
+) -> Result<Tensor, RlhfError> {
     let owners = Vec::<i64>::try_from(&batch.owners.f_to_device(tch::Device::Cpu)?)?;
     let mut next = vec![0usize; episodes.len()];
     let mut values = Vec::with_capacity(owners.len());
@@ -215,14 +226,14 @@ fn path_of(folder: &Path, iteration: u64) -> PathBuf {
 }
 
 /// Writes a rollout beside the checkpoints.
-pub fn save_rollout(folder: &Path, rollout: &Rollout) -> Result<(), RlhfError> {
+pub(super) fn save_rollout(folder: &Path, rollout: &Rollout) -> Result<(), RlhfError> {
     let path = path_of(folder, rollout.iteration);
     let json = serde_json::to_vec(rollout).map_err(|error| JobError::io(&path, error.into()))?;
     Ok(write_durably(&path, &json)?)
 }
 
 /// Reads a rollout back, where it was written.
-pub fn load_rollout(folder: &Path, iteration: u64) -> Result<Option<Rollout>, RlhfError> {
+pub(super) fn load_rollout(folder: &Path, iteration: u64) -> Result<Option<Rollout>, RlhfError> {
     let path = path_of(folder, iteration);
     match std::fs::read(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),

@@ -103,7 +103,12 @@ pub fn sample_answers(
         for sample in 0..options.samples {
             let seed = xxh3_64_with_seed(&sample.to_le_bytes(), prompt.key ^ options.seed);
             let sampling = Sampling::with_temperature(options.temperature, seed);
-            requests.push(Request::new(prompt.ids.clone(), sampling, options.max_new_tokens, stop_ids.clone()));
+            requests.push(Request::new(
+                prompt.ids.clone(),
+                sampling,
+                options.max_new_tokens,
+                stop_ids.clone(),
+            ));
         }
     }
     let completions = generate_each(engine, requests, &mut |done, _| {

@@ -82,7 +82,7 @@ pub fn read_chats(ctx: &StepContext, role: &str, part: &str) -> Result<Vec<Chat>
 }
 
 /// Parses a chat file: one `{"messages": […]}` or `{"prompt": …, "answer": …}` a line.
-pub fn parse_chats(file: &str, content: &[u8]) -> Result<Vec<Chat>, SftError> {
+pub(super) fn parse_chats(file: &str, content: &[u8]) -> Result<Vec<Chat>, SftError> {
     let wrong = |line: usize, message: String| SftError::Line { file: file.to_owned(), line, message };
     let text = std::str::from_utf8(content).map_err(|error| {
         let line = content[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -101,7 +101,9 @@ fn parse_line(line: &str) -> Result<Vec<ChatMessage>, String> {
     let line: serde_json::Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
     match serde_json::from_value(line) {
         Ok(ChatLine::Turns(turns)) => Ok(turns.messages),
-        Ok(ChatLine::Answer(line)) => Ok(vec![message("user", &line.prompt), message("assistant", &line.answer)]),
+        Ok(ChatLine::Answer(line)) => {
+            Ok(vec![message("user", &line.prompt), message("assistant", &line.answer)])
+        }
         Err(_) => Err("expected {messages: [{role, content}, …]} or {prompt, answer}".into()),
     }
 }

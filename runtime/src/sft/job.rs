@@ -7,11 +7,12 @@ use serde_json::json;
 use super::batch::plan_rows;
 use super::objective::{SftObjective, num_trained};
 use super::stage::{
-    Chosen, StageResult, StageRules, item_schedule, save_beside, save_facts, stage_plan, stage_rates, training_record,
+    Chosen, StageResult, StageRules, item_schedule, save_beside, save_facts, stage_plan, stage_rates,
+    training_record,
 };
 use super::{
-    Chat, EncodedChats, PassOrder, ScoreOptions, SequenceScore, SftError, encode_chats, packing_self_test, permutation,
-    read_chats, score_sequences,
+    Chat, EncodedChats, PassOrder, ScoreOptions, SequenceScore, SftError, encode_chats, packing_self_test,
+    permutation, read_chats, score_sequences,
 };
 use crate::eval::ratio;
 use crate::job::{StepContext, Summary};
@@ -100,7 +101,9 @@ fn check_template(name: &str, source: &str) -> Result<(), SftError> {
         ("chatml", false, true) => Ok(()),
         (_, true, _) => Err(SftError::Template { expected: name.to_owned(), got: "missing".into() }),
         (_, false, true) => Err(SftError::Template { expected: name.to_owned(), got: "\"chatml\"".into() }),
-        (_, false, false) => Err(SftError::Template { expected: name.to_owned(), got: "one of another form".into() }),
+        (_, false, false) => {
+            Err(SftError::Template { expected: name.to_owned(), got: "one of another form".into() })
+        }
     }
 }
 

@@ -20,7 +20,8 @@ pub fn pack_best_fit(lengths: &[usize], row_tokens: usize) -> Vec<Vec<usize>> {
     for index in order {
         let length = lengths[index];
         let fitting = by_room.range(length..).next().map(|(room, _)| *room);
-        let (row, room) = match fitting.and_then(|room| by_room.get_mut(&room)?.pop().map(|row| (row, room))) {
+        let (row, room) = match fitting.and_then(|room| by_room.get_mut(&room)?.pop().map(|row| (row, room)))
+        {
             Some(found) => found,
             None => {
                 rows.push(Vec::new());

@@ -67,8 +67,7 @@ fn score_rows(
     let _no_grad = tch::no_grad_guard();
     let chosen: Vec<&EncodedChat> = indices.iter().map(|&index| &sequences[index]).collect();
     let mut next = 0..;
-    let local: Vec<Vec<usize>> =
-        rows.iter().map(|row| next.by_ref().take(row.len()).collect()).collect();
+    let local: Vec<Vec<usize>> = rows.iter().map(|row| next.by_ref().take(row.len()).collect()).collect();
     let batch = PackedBatch::new(&chosen, &local, net.device())?;
     if batch.num_trained == 0 {
         return Ok(vec![0.0; indices.len()]);
@@ -79,7 +78,8 @@ fn score_rows(
 
 /// A tensor's values on the CPU.
 pub fn to_floats(tensor: &Tensor) -> Result<Vec<f32>, SftError> {
-    let flat = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()?.f_view([-1])?;
+    let flat =
+        tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()?.f_view([-1])?;
     Ok(Vec::<f32>::try_from(&flat)?)
 }
 

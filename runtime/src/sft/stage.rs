@@ -153,7 +153,11 @@ pub fn save_facts(tokenizer: &Tokenizer) -> SaveFacts {
 }
 
 /// Writes the tokenizer's files and `training.json` beside the weights.
-pub fn save_beside(ctx: &StepContext, tokenizer: &Tokenizer, record: &TrainingRecord) -> Result<(), SftError> {
+pub fn save_beside(
+    ctx: &StepContext,
+    tokenizer: &Tokenizer,
+    record: &TrainingRecord,
+) -> Result<(), SftError> {
     tokenizer.copy_files(ctx.staging())?;
     let path = ctx.staging().join("training.json");
     let json = serde_json::to_vec_pretty(record).map_err(|error| SftError::io(&path, error.into()))?;

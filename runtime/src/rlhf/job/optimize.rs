@@ -13,8 +13,8 @@ use super::super::{RlhfError, ppo, read_pair_data};
 use crate::job::{StepContext, Summary};
 use crate::model::Network;
 use crate::sft::{
-    Chosen, PassOrder, ScoreOptions, SequenceScore, StageResult, StageRules, item_schedule, save_beside, save_facts,
-    score_sequences, stage_plan, stage_rates, training_record,
+    Chosen, PassOrder, ScoreOptions, SequenceScore, StageResult, StageRules, item_schedule, save_beside,
+    save_facts, score_sequences, stage_plan, stage_rates, training_record,
 };
 use crate::tokenizer::{EncodedChat, Tokenizer};
 use crate::train::train;
@@ -58,7 +58,8 @@ fn direct(ctx: &StepContext, params: &OptimizeParams, identity: bool) -> Result<
     let mut chosen = Chosen::new();
     let rates = stage_rates(&params.optimizer, &net, params.precision, rules, &mut chosen);
     let pair_tokens = data.tokens as f64 / data.train.len() as f64;
-    let schedule = item_schedule(&params.batch, data.train.len(), pair_tokens, params.epochs, rules, &mut chosen);
+    let schedule =
+        item_schedule(&params.batch, data.train.len(), pair_tokens, params.epochs, rules, &mut chosen);
     let plan = stage_plan(&params.optimizer, &rates, schedule.steps(), params.checkpoint, rules);
     let mut objective = PairObjective {
         learner: learner(&reference),
@@ -110,6 +111,7 @@ fn reference_log_probs(
         ctx.events().progress(done as f64, total as f64, "answers", "reference");
         Ok::<(), RlhfError>(ctx.check_stop()?)
     })?;
-    let of_pair = |pair: &[SequenceScore]| ReferenceLogProbs { chosen: pair[0].log_prob, rejected: pair[1].log_prob };
+    let of_pair =
+        |pair: &[SequenceScore]| ReferenceLogProbs { chosen: pair[0].log_prob, rejected: pair[1].log_prob };
     Ok(scores.chunks_exact(2).map(of_pair).collect())
 }

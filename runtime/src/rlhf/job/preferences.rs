@@ -7,8 +7,8 @@ use cupola_specs::job::{Labeler, PreferencesParams, TrainOn};
 use serde_json::json;
 
 use super::super::{
-    Answer, Candidate, EncodedPrompt, PairCollector, Prompt, RewardModel, RlhfError, SampleOptions, encode_prompts,
-    engine_for, read_prompts, rouge_l, sample_answers,
+    Answer, Candidate, EncodedPrompt, PairCollector, Prompt, RewardModel, RlhfError, SampleOptions,
+    encode_prompts, engine_for, read_prompts, rouge_l, sample_answers,
 };
 use crate::data::shard::write_jsonl_zst;
 use crate::generate::self_test;
@@ -35,7 +35,9 @@ pub fn run(ctx: &StepContext, params: &PreferencesParams) -> Result<Summary, Rlh
     self_test(&trained, params.precision)?;
     let net = trained.frozen(params.precision)?;
     let prompts = read_prompts(ctx, "prompts", &params.prompts_part)?;
-    if let (Judge::Reference, Some(prompt)) = (&judge, prompts.iter().find(|prompt| prompt.reference.is_empty())) {
+    if let (Judge::Reference, Some(prompt)) =
+        (&judge, prompts.iter().find(|prompt| prompt.reference.is_empty()))
+    {
         return Err(RlhfError::NoReference { name: prompt.name.clone() });
     }
     let options = SampleOptions {
@@ -48,7 +50,8 @@ pub fn run(ctx: &StepContext, params: &PreferencesParams) -> Result<Summary, Rlh
     let context = net.shape().max_position_embeddings as usize;
     let (mut encoded, too_long) = encode_prompts(&tokenizer, &prompts, options.max_new_tokens, context)?;
     if too_long > 0 {
-        let message = format!("{too_long} of {} prompts leave no room for an answer and were left out", prompts.len());
+        let message =
+            format!("{too_long} of {} prompts leave no room for an answer and were left out", prompts.len());
         ctx.events().warning("prompt_too_long", message);
     }
     let order = permutation(ctx.seed("preference prompts"), 0, encoded.len());
@@ -128,13 +131,19 @@ fn scores(
     params: &PreferencesParams,
 ) -> Result<Vec<f64>, RlhfError> {
     match judge {
-        Judge::Reference => Ok(answers.iter().map(|answer| rouge_l(&answer.text, &prompt.reference)).collect()),
+        Judge::Reference => {
+            Ok(answers.iter().map(|answer| rouge_l(&answer.text, &prompt.reference)).collect())
+        }
         Judge::Reward(model) => {
             let _no_grad = tch::no_grad_guard();
             let mut chats: Vec<EncodedChat> = Vec::with_capacity(answers.len());
             for answer in answers {
                 let chat = Chat::of_answer(&prompt.name, &prompt.text, &answer.text);
-                chats.push(tokenizer.chat().encode_chat(tokenizer, &chat.messages, TrainOn::LastAssistant)?);
+                chats.push(tokenizer.chat().encode_chat(
+                    tokenizer,
+                    &chat.messages,
+                    TrainOn::LastAssistant,
+                )?);
             }
             let sequences: Vec<&EncodedChat> = chats.iter().collect();
             let longest = chats.iter().map(|chat| chat.ids.len()).max().unwrap_or(1);

@@ -9,14 +9,15 @@ use super::super::{RewardModel, RlhfError, read_pair_data};
 use crate::job::{StepContext, Summary};
 use crate::model::Network;
 use crate::sft::{
-    Chosen, PassOrder, StageResult, StageRules, item_schedule, save_beside, save_facts, stage_plan, stage_rates,
-    training_record,
+    Chosen, PassOrder, StageResult, StageRules, item_schedule, save_beside, save_facts, stage_plan,
+    stage_rates, training_record,
 };
 use crate::tokenizer::Tokenizer;
 use crate::train::train;
 
 /// Rates and batch of the stage.
-const RULES: StageRules = StageRules { stage: "reward_model", lr: 3e-4, matrix_lr: 2e-3, global_tokens: 8192 };
+const RULES: StageRules =
+    StageRules { stage: "reward_model", lr: 3e-4, matrix_lr: 2e-3, global_tokens: 8192 };
 
 /// Runs the step.
 pub fn run(ctx: &StepContext, params: &RewardModelParams) -> Result<Summary, RlhfError> {
@@ -31,7 +32,8 @@ pub fn run(ctx: &StepContext, params: &RewardModelParams) -> Result<Summary, Rlh
     let mut chosen = Chosen::new();
     let rates = stage_rates(&params.optimizer, model.net(), params.precision, RULES, &mut chosen);
     let pair_tokens = data.tokens as f64 / data.train.len() as f64;
-    let schedule = item_schedule(&params.batch, data.train.len(), pair_tokens, params.epochs, RULES, &mut chosen);
+    let schedule =
+        item_schedule(&params.batch, data.train.len(), pair_tokens, params.epochs, RULES, &mut chosen);
     let plan = stage_plan(&params.optimizer, &rates, schedule.steps(), params.checkpoint, RULES);
     let mut objective = PairObjective {
         learner: PairLearner::Reward(&model),
