@@ -14,9 +14,19 @@
 //! Invariants: the same runs give the same bits in `law.json`; a fit that its points don't support says so in its caveats; an
 //! interval never is narrower than the noise between two runs of the same size.
 
+mod minimize;
+mod sum_law;
+
+mod fitting;
+mod points;
+
+mod envelope;
+mod frontier;
+mod isoflop;
+mod parametric;
+
 mod error;
 mod forecast;
-mod points;
 
 pub use error::ScalingError;
 pub use forecast::forecast;

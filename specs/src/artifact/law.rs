@@ -72,6 +72,9 @@ pub struct LawFit {
     pub draws: Vec<Vec<f64>>,
     /// Points that the fit used.
     pub num_points: u64,
+    /// How wrong the method was, on the logarithm of the loss, for each e-fold that it looked beyond its runs when it forecast the
+    /// largest from the smaller ones; widens a forecast's interval there.
+    pub log_error_per_efold: f64,
     /// Why the fit is weak, where it is (too few points, an exponent at its bound).
     pub caveats: Vec<String>,
 }
