@@ -243,6 +243,7 @@ fn law() -> LawFile {
             rms_log_residual: 0.0061,
             draws: Vec::new(),
             num_points: 12,
+            log_error_per_efold: 0.01,
             caveats: if family == Family::Lstm { vec!["alpha is at its bound".into()] } else { Vec::new() },
         });
     }
