@@ -232,6 +232,9 @@ pub(crate) fn describe_range((low, high): (f64, f64)) -> String {
 /// Says that a node has another type than its field.
 pub(crate) fn wrong_type(node: &Node, expected: &str, session: &mut Session<'_>) {
     session.range = None;
+    if node.value == Value::Broken {
+        return;
+    }
     let message = match (node.text(), node.shape()) {
         (Some(text), shape) if text.chars().count() <= 40 => format!("`{text}` is {shape}"),
         (_, shape) => format!("this is {shape}"),

@@ -79,7 +79,7 @@ fn only(node: &Node, keys: &[&str]) -> Node {
 impl WrittenBody {
     /// Decodes the fields of a kind; those that every job has may stand beside them.
     fn decode(kind: JobKind, node: &Node, session: &mut Session<'_>) -> Option<Self> {
-        let common = JobCommon::FIELDS;
+        let common: &[&str] = &[JobCommon::FIELDS, &["matrix"]].concat();
         Some(match kind {
             JobKind::Data => Self::Data(DataJob::decode_beside(node, common, session)?),
             JobKind::Tokenizer => Self::Tokenizer(TokenizerJob::decode_beside(node, common, session)?),

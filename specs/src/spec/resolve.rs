@@ -103,7 +103,7 @@ fn head(root: &Node, session: &mut Session<'_>) -> Option<String> {
                     }
                 }
             }
-            Value::Null => {}
+            Value::Null | Value::Broken => {}
             _ => wrong_type(vars, "a mapping from names to values", session),
         }
     }
@@ -134,8 +134,12 @@ fn written_jobs(root: &Node, session: &mut Session<'_>) -> Vec<WrittenJob> {
             Value::Map(entries) if !entries.is_empty() => {
                 entries.iter().map(|(key, node)| WrittenJob::decode(key, node, session)).collect()
             }
+            Value::Map(_) => {
+                session.error(Code::MissingField, jobs.spot, "there is no job").expecting("at least one job");
+                Vec::new()
+            }
             _ => {
-                wrong_type(jobs, "a mapping from names to jobs, at least one", session);
+                wrong_type(jobs, "a mapping from names to jobs", session);
                 Vec::new()
             }
         },

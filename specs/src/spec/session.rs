@@ -103,6 +103,9 @@ impl<'a> Session<'a> {
                 let rank = |d: &Diagnostic| order.iter().position(|name| *name == d.origin.file);
                 self.errors.sort_by_key(|d| (rank(d), d.origin.line, d.origin.column, d.code));
                 self.errors.dedup();
+                let wrong: Vec<Origin> =
+                    self.errors.iter().filter(|d| d.code != Code::Unsupported).map(|d| d.origin.clone()).collect();
+                self.errors.retain(|d| d.code != Code::Unsupported || !wrong.contains(&d.origin));
                 Err(Diagnostics(self.errors))
             }
         }
@@ -133,9 +136,9 @@ impl Diagnostic {
     }
 }
 
-/// The nearest word by Damerau–Levenshtein distance, no further than a third of the written word (at least 1).
+/// The nearest word by Damerau–Levenshtein distance, no further than a third of the written word's length.
 pub(crate) fn nearest<S: AsRef<str>>(written: &str, known: impl IntoIterator<Item = S>) -> Option<String> {
-    let limit = (written.chars().count() / 3).max(1);
+    let limit = ((written.chars().count() + 1) / 3).max(1);
     known
         .into_iter()
         .map(|word| {

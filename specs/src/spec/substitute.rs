@@ -44,7 +44,7 @@ impl Scope<'_> {
                 let text = std::mem::take(text);
                 node.value = self.scalar(&text, node, session);
             }
-            Value::Scalar { .. } | Value::Null => {}
+            Value::Scalar { .. } | Value::Null | Value::Broken => {}
         }
     }
 
@@ -52,12 +52,11 @@ impl Scope<'_> {
     fn scalar(&mut self, text: &str, node: &Node, session: &mut Session<'_>) -> Value {
         if let Some(inner) = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) {
             if !inner.contains(['{', '}']) {
-                return self
-                    .lookup(inner, node.spot, session)
-                    .unwrap_or(Value::Scalar { text: String::new(), plain: false });
+                return self.lookup(inner, node.spot, session).unwrap_or(Value::Broken);
             }
         }
         let mut out = String::new();
+        let mut is_broken = false;
         let mut rest = text;
         while let Some(at) = rest.find("${") {
             if rest[..at].ends_with('$') {
@@ -70,20 +69,21 @@ impl Scope<'_> {
             let Some(end) = rest[at..].find('}') else {
                 let spot = session.find(node.spot, &rest[at..]);
                 session.error(Code::UnknownPlaceholder, spot, "this `${` has no `}`");
-                return Value::Scalar { text: out, plain: false };
+                return Value::Broken;
             };
             match self.lookup(&rest[at + 2..at + end], node.spot, session) {
                 Some(Value::Scalar { text, .. }) => out.push_str(&text),
-                _ => out.push_str("null"),
+                Some(Value::Null) => out.push_str("null"),
+                _ => is_broken = true,
             }
             rest = &rest[at + end + 1..];
             if out.len() > MAX_VALUE_BYTES {
                 session.error(Code::TooLarge, node.spot, "this value grows too large");
-                return Value::Scalar { text: String::new(), plain: false };
+                return Value::Broken;
             }
         }
         out.push_str(rest);
-        Value::Scalar { text: out, plain: false }
+        if is_broken { Value::Broken } else { Value::Scalar { text: out, plain: false } }
     }
 
     /// What a placeholder stands for.

@@ -27,6 +27,8 @@ pub(crate) struct Node {
 pub(crate) enum Value {
     /// `null`, `~` or nothing.
     Null,
+    /// A value whose placeholder failed; the error is recorded.
+    Broken,
     /// A scalar. `plain` ones may be numbers and booleans, quoted ones are text.
     Scalar { text: String, plain: bool },
     /// A sequence.
@@ -110,7 +112,7 @@ impl Node {
     /// What it is, in words of messages.
     pub(crate) fn shape(&self) -> &'static str {
         match &self.value {
-            Value::Null => "null",
+            Value::Null | Value::Broken => "null",
             Value::Scalar { text, plain: true } if text.parse::<f64>().is_ok() => "a number",
             Value::Scalar { text, plain: true } if matches!(text.as_str(), "true" | "false") => "a boolean",
             Value::Scalar { .. } => "text",

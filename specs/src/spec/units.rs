@@ -83,7 +83,8 @@ fn read(node: &Node, quantity: &Quantity, session: &mut Session<'_>) -> Option<f
         if !(quantity.takes_exponent && digits.contains(['e', 'E'])) {
             session
                 .error(Code::MissingUnit, node.spot, format!("`{text}` has no unit"))
-                .expecting(expected);
+                .expecting(expected)
+                .suggestion = with_unit(number, quantity);
             return None;
         }
         1.0
@@ -102,6 +103,19 @@ fn read(node: &Node, quantity: &Quantity, session: &mut Session<'_>) -> Option<f
         return None;
     }
     check_range(number * factor, range, node, session)
+}
+
+/// What a bare number most likely means: a fraction is a share, a count has the largest unit that leaves it at least 1, a duration
+/// is in seconds.
+fn with_unit(number: f64, quantity: &Quantity) -> Option<String> {
+    let (unit, factor) = match quantity.units {
+        [("%", factor)] if number <= 1.0 => ("%", *factor),
+        [("%", _)] => ("%", 1.0),
+        units if units.contains(&("s", 1.0)) => ("s", 1.0),
+        units => *units.iter().filter(|(unit, factor)| *factor <= number && !unit.contains('i')).next_back()?,
+    };
+    let value = (number / factor * 1e6).round() / 1e6;
+    Some(format!("{value}{unit}"))
 }
 
 /// Number and unit of a text: `2.5M`, `1e20`, `500 steps`.
@@ -271,5 +285,86 @@ impl<T: JsonSchema> JsonSchema for AutoOr<T> {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         json_schema!({ "anyOf": [{ "const": "auto" }, generator.subschema_for::<T>()] })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::spec::Environment;
+    use crate::spec::tree::Spot;
+
+    struct Nowhere;
+
+    impl Environment for Nowhere {
+        fn variable(&self, _name: &str) -> Option<String> {
+            None
+        }
+
+        fn home(&self) -> Option<PathBuf> {
+            None
+        }
+
+        fn read(&self, _path: &Path) -> std::io::Result<Vec<u8>> {
+            Err(std::io::ErrorKind::NotFound.into())
+        }
+    }
+
+    fn decode<T: Decode>(text: &str) -> Option<T> {
+        let mut session = Session::new(&Nowhere);
+        T::decode(&Node::plain(text, Spot { text: 0, line: 1, column: 1, length: 1 }), &mut session)
+    }
+
+    #[test]
+    fn each_unit_means_what_people_mean() {
+        assert_eq!(decode::<Bytes>("200MB"), Some(Bytes(200_000_000)));
+        assert_eq!(decode::<Bytes>("1.5 GiB"), Some(Bytes(1_610_612_736)));
+        assert_eq!(decode::<Count>("2.5M"), Some(Count(2_500_000.0)));
+        assert_eq!(decode::<Count>("1e9"), Some(Count(1e9)));
+        assert_eq!(decode::<Flops>("1e20"), Some(Flops(1e20)));
+        assert_eq!(decode::<Duration>("5m"), Some(Duration(300.0)));
+        assert_eq!(decode::<Share>("2%"), Some(Share(0.02)));
+        assert_eq!(decode::<Rate>("2/s"), Some(Rate(2.0)));
+        assert_eq!(decode::<Every>("500 steps"), Some(Every::Steps(500)));
+        assert_eq!(decode::<Every>("30s"), Some(Every::Secs(30.0)));
+    }
+
+    #[test]
+    fn bare_numbers_and_foreign_units_are_refused() {
+        for text in ["200", "2e8", "200 M", "200mb", "MB", "-1MB", "1_MBx", "", "nanMB", "infMB"] {
+            assert_eq!(decode::<Bytes>(text), None, "{text}");
+        }
+        for text in ["2500000", "2.5m", "2.5 tokens", "1e999"] {
+            assert_eq!(decode::<Count>(text), None, "{text}");
+        }
+        assert_eq!(decode::<Steps>("5m"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_number_with_each_unit_reads_back(number in 0_u32..1_000_000, at in 0_usize..64) {
+            for quantity in [&BYTES, &COUNT, &FLOPS, &SECONDS, &SHARE, &RATE] {
+                let (unit, factor) = quantity.units[at % quantity.units.len()];
+                let mut session = Session::new(&Nowhere);
+                let spot = Spot { text: 0, line: 1, column: 1, length: 1 };
+                let value = read(&Node::plain(&format!("{number}{unit}"), spot), quantity, &mut session);
+                prop_assert_eq!(value, Some(f64::from(number) * factor));
+            }
+        }
+
+        #[test]
+        fn a_suggested_unit_is_accepted(number in 1_u32..u32::MAX) {
+            for quantity in [&BYTES, &COUNT, &SECONDS] {
+                let Some(text) = with_unit(f64::from(number), quantity) else { continue };
+                let mut session = Session::new(&Nowhere);
+                let spot = Spot { text: 0, line: 1, column: 1, length: 1 };
+                let value = read(&Node::plain(&text, spot), quantity, &mut session);
+                prop_assert!(value.is_some_and(|value| (value / f64::from(number) - 1.0).abs() < 1e-3));
+            }
+        }
     }
 }

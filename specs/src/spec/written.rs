@@ -130,7 +130,9 @@ pub(crate) fn field<T: Decode>(
     if let Some(value) = node.get(name) {
         session.range = range;
         let decoded = if value.value == Value::Null && T::absent().is_none() {
-            wrong_type(value, "a value: leave the field out to take its default", session);
+            let expected =
+                default.map_or("a value".to_owned(), |text| format!("a value; without the field it is {text}"));
+            wrong_type(value, &expected, session);
             None
         } else {
             T::decode(value, session)
@@ -168,7 +170,7 @@ pub(crate) fn place_at(node: &mut Node, spot: Spot) {
             key.spot = spot;
             place_at(value, spot);
         }),
-        Value::Null | Value::Scalar { .. } => {}
+        Value::Null | Value::Broken | Value::Scalar { .. } => {}
     }
 }
 

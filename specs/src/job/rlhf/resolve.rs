@@ -70,7 +70,7 @@ impl Steps {
                 resolver
                     .session
                     .error(Code::MissingField, w.policy.spot, format!("the field `{field}` is missing"))
-                    .expecting(format!("`{field}`, which {} reads", self.words(is_ppo)));
+                    .expecting(format!("`{field}`: this job runs {}", self.words(is_ppo)));
             }
             Some(spot) if !reads => {
                 resolver
