@@ -10,5 +10,6 @@ pub struct SchemaArgs {}
 
 /// Prints the JSON Schema of the spec language.
 pub(super) fn run(_args: &SchemaArgs, _global: &Global) -> Result<Outcome, CliError> {
-    Err(CliError::NotYet("schema"))
+    println!("{:#}", cupola_specs::spec::schema());
+    Ok(Outcome::Done)
 }
