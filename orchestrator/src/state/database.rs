@@ -171,13 +171,13 @@ fn rows_of(fact: &Fact, projection: &Projection) -> Result<Vec<Row>, StateError>
     match fact {
         Fact::ArtifactCommitted(artifact) => {
             rows.push((4, key(&[&artifact.fingerprint]), artifact_row(projection, &artifact.fingerprint)?));
+            rows.push(checkpoint_row(projection, &artifact.fingerprint)?);
         }
         Fact::ArtifactDeleted { fingerprint } => {
             rows.push((4, key(&[fingerprint]), artifact_row(projection, fingerprint)?));
         }
         Fact::CheckpointSaved { fingerprint, .. } => {
-            let value = projection.checkpoint(fingerprint).map(row).transpose()?.flatten();
-            rows.push((0, key(&["checkpoint", fingerprint]), value));
+            rows.push(checkpoint_row(projection, fingerprint)?);
         }
         Fact::Noted { topic, key: name, .. } => {
             rows.push((5, key(&[topic, name]), projection.note(topic, name).map(row).transpose()?.flatten()));
@@ -185,6 +185,11 @@ fn rows_of(fact: &Fact, projection: &Projection) -> Result<Vec<Row>, StateError>
         _ => {}
     }
     Ok(rows)
+}
+
+fn checkpoint_row(projection: &Projection, fingerprint: &str) -> Result<Row, StateError> {
+    let value = projection.checkpoint(fingerprint).map(row).transpose()?.flatten();
+    Ok((0, key(&["checkpoint", fingerprint]), value))
 }
 
 fn artifact_row(projection: &Projection, fingerprint: &str) -> Result<Option<Vec<u8>>, StateError> {
