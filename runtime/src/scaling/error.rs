@@ -1,11 +1,13 @@
 //! Errors of the scaling room.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cupola_specs::contract::ErrorClass;
-use cupola_specs::job::{Family, FitMethod};
+use cupola_specs::job::Family;
 
 use crate::job::{JobError, StepError};
+use crate::model::ModelError;
+use crate::train::TrainError;
 
 /// An error of a sweep, a fit or a forecast.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +15,12 @@ pub enum ScalingError {
     /// The frame failed.
     #[error(transparent)]
     Job(#[from] JobError),
+    /// The training loop's error.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// The network's error.
+    #[error(transparent)]
+    Model(#[from] ModelError),
     /// A file could not be read or written.
     #[error("{path}: {source}")]
     Io {
@@ -48,27 +56,26 @@ pub enum ScalingError {
         got: String,
     },
     /// No method could be fitted to a family.
-    #[error("family {family:?}: {num_points} usable runs are too few for any of {methods:?}: {reason}")]
+    #[error("family {family:?}: {num_points} usable runs hold none of the methods: {reason}")]
     TooFewRuns {
         /// The family.
         family: Family,
         /// Usable runs.
         num_points: usize,
-        /// The methods tried.
-        methods: Vec<FitMethod>,
-        /// What each lacked.
+        /// What each method lacked.
         reason: String,
     },
-    /// A run's loss is not a number.
-    #[error("run of {params} parameters and {tokens} tokens: its validation loss is {loss}")]
+    /// Every learning rate of a budget diverged.
+    #[error("{tokens} tokens: the loss of every run (learning rates {rates:?}) became no number")]
     Diverged {
-        /// Parameters of the run.
-        params: u64,
-        /// Tokens of the run.
+        /// Tokens of the runs.
         tokens: u64,
-        /// What was measured.
-        loss: f64,
+        /// The grid's learning rates.
+        rates: Vec<f64>,
     },
+    /// There is no run to fit.
+    #[error("the sweeps hold no run")]
+    NoRuns,
     /// A plot could not be drawn.
     #[error("plot {path}: {message}")]
     Plot {
@@ -84,14 +91,21 @@ impl ScalingError {
     pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         Self::Io { path: path.into(), source }
     }
+
+    /// Says what is wrong with a file's JSON.
+    pub fn parse(path: &Path, error: &serde_json::Error) -> Self {
+        Self::Parse { path: path.to_path_buf(), message: error.to_string() }
+    }
 }
 
 impl StepError for ScalingError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Job(error) => error.class(),
+            Self::Train(error) => error.class(),
+            Self::Model(error) => error.class(),
             Self::Io { .. } => ErrorClass::Transient,
-            Self::Parse { .. } | Self::Plot { .. } => ErrorClass::Bug,
+            Self::Parse { .. } | Self::Plot { .. } | Self::NoRuns => ErrorClass::Bug,
             Self::Parameter { .. } | Self::NoFit { .. } | Self::TooFewRuns { .. } | Self::Diverged { .. } => {
                 ErrorClass::User
             }
@@ -101,12 +115,15 @@ impl StepError for ScalingError {
     fn code(&self) -> &'static str {
         match self {
             Self::Job(error) => error.code(),
+            Self::Train(error) => error.code(),
+            Self::Model(error) => error.code(),
             Self::Io { .. } => "io",
             Self::Parse { .. } => "bad_file",
             Self::Parameter { .. } => "bad_parameter",
             Self::NoFit { .. } => "no_fit",
             Self::TooFewRuns { .. } => "too_few_runs",
             Self::Diverged { .. } => "diverged",
+            Self::NoRuns => "no_runs",
             Self::Plot { .. } => "plot",
         }
     }
@@ -114,6 +131,8 @@ impl StepError for ScalingError {
     fn hint(&self) -> String {
         match self {
             Self::Job(error) => error.hint(),
+            Self::Train(error) => error.hint(),
+            Self::Model(error) => error.hint(),
             Self::NoFit { .. } => "add the family to the scaling job's `families`".into(),
             Self::TooFewRuns { .. } => "add depths or token budgets to the scaling job's `grid`".into(),
             Self::Diverged { .. } => "lower the grid's `lr`".into(),

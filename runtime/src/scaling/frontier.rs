@@ -189,3 +189,36 @@ pub(super) fn line(points: &[(f64, f64)]) -> (f64, f64) {
     let slope = cross / square.max(f64::MIN_POSITIVE);
     (my - slope * mx, slope)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::envelope::fit_envelope;
+    use super::super::invented::invented_runs;
+    use super::super::isoflop::fit_isoflop;
+    use super::super::points::best_runs;
+    use super::*;
+
+    #[test]
+    fn both_methods_find_a_frontier_and_its_exponents() {
+        let runs = invented_runs(0.0);
+        let best = best_runs(&runs, Family::Transformer);
+        for fit in
+            [fit_envelope(Family::Transformer, &best, 1).unwrap(), fit_isoflop(Family::Transformer, &best, 1).unwrap()]
+        {
+            let (a, b) = (fit.parameters["a"].value, fit.parameters["b"].value);
+            assert!((0.1..1.4).contains(&a) && (-0.3..1.0).contains(&b), "{:?}: a {a} b {b}", fit.method);
+            assert!(fit.rms_log_residual < 0.02, "{fit:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_that_never_meet_have_no_frontier() {
+        let mut runs = invented_runs(0.0);
+        for run in &mut runs {
+            run.curve.clear();
+            run.flops = run.flops.powf(2.0);
+        }
+        let best = best_runs(&runs, Family::Transformer);
+        assert!(fit_isoflop(Family::Transformer, &best, 1).is_err());
+    }
+}

@@ -26,7 +26,13 @@ mod isoflop;
 mod parametric;
 
 mod error;
+pub mod fit_job;
 mod forecast;
+#[cfg(test)]
+mod invented;
+mod plot;
+mod recommend;
+pub mod sweep_job;
 
 pub use error::ScalingError;
 pub use forecast::forecast;

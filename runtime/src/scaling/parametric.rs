@@ -125,7 +125,29 @@ fn correlation(data: &Observations) -> f64 {
 mod tests {
     use super::*;
 
-    /// The 245 runs of Hoffmann et al., read off their figure 4 by Besiroglu et al.; the expected values are the latter's.
+    use crate::scaling::invented::{invented_runs, true_loss};
+    use crate::scaling::points::best_runs;
+
+    #[test]
+    fn noise_of_half_a_per_cent_leaves_the_loss_within_one() {
+        let runs = invented_runs(0.005);
+        let fit = fit_parametric(Family::Transformer, &best_runs(&runs, Family::Transformer), 1).unwrap();
+        assert_eq!((fit.num_points, fit.draws.len(), fit.parameters.len()), (12, DRAWS, 7));
+        assert!(fit.rms_log_residual < 0.01, "{fit:?}");
+        let value = |name: &str| fit.parameters[name].value;
+        let loss = value("E") + value("A") / 1e6_f64.powf(value("alpha")) + value("B") / 1e6_f64.powf(value("beta"));
+        assert!((loss / true_loss(1e6, 1e6) - 1.0).abs() < 0.01, "{loss}");
+    }
+
+    #[test]
+    fn five_runs_are_too_few() {
+        let runs = invented_runs(0.0);
+        let few: Vec<&SweepRun> = runs.iter().take(5).collect();
+        assert!(fit_parametric(Family::Transformer, &few, 1).is_err());
+    }
+
+    /// The 245 runs of Hoffmann et al., read off their figure 4 by Besiroglu et al. (2024, arXiv:2404.10102). The expected values are
+    /// those of `fixtures/chinchilla.py` (scipy's BFGS); the published ones lie within 3 % (E, α and β within 0.4 %) at a higher objective.
     #[test]
     fn chinchillas_runs_give_the_replications_parameters() {
         let Some(shared) = std::env::var_os("CUPOLA_SHARED") else {
@@ -143,16 +165,19 @@ mod tests {
                 Point { params, tokens: flops / (6.0 * params), flops, loss: field(6) }
             })
             .collect();
-        // The replication leaves out the five runs with the fewest tokens a parameter.
+        // The replication leaves out five outliers: the runs with the fewest tokens a parameter.
         points.sort_by(|a, b| (a.tokens / a.params).total_cmp(&(b.tokens / b.params)));
-        let data = observations(&points[5..]);
-        let started = std::time::Instant::now();
-        let law = named(&fit(&data));
-        println!("{law:?} in {:?}", started.elapsed());
-        for (name, expected) in
-            [("E", 1.8172), ("A", 482.01), ("B", 2085.43), ("alpha", 0.3478), ("beta", 0.3658)]
-        {
-            assert!((law[name] / expected - 1.0).abs() < 0.01, "{name}: {} but {expected}", law[name]);
+        let law = named(&fit(&observations(&points[5..])));
+        let reference = [
+            ("E", 1.817_218, 1.8172),
+            ("A", 477.825_87, 482.01),
+            ("B", 2_143.417_36, 2085.43),
+            ("alpha", 0.347_310_5, 0.3478),
+            ("beta", 0.367_172_4, 0.3658),
+        ];
+        for (name, scipy, published) in reference {
+            assert!((law[name] / scipy - 1.0).abs() < 1e-4, "{name}: {} but scipy {scipy}", law[name]);
+            assert!((law[name] / published - 1.0).abs() < 0.03, "{name}: {} but {published}", law[name]);
         }
     }
 }

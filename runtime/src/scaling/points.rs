@@ -65,3 +65,13 @@ pub(super) fn interpolate(table: &[(f64, f64)], x: f64) -> Option<f64> {
     let ((x0, y0), (x1, y1)) = (table[left], table[left + 1]);
     Some(y0 + (y1 - y0) * (x - x0) / (x1 - x0))
 }
+
+/// Training FLOP/s of the largest size, over all of its runs.
+pub(super) fn flops_per_sec(runs: &[SweepRun]) -> f64 {
+    let largest = runs.iter().map(|run| run.params).max().unwrap_or(0);
+    let (flops, secs) = runs
+        .iter()
+        .filter(|run| run.params == largest)
+        .fold((0.0, 0.0), |(flops, secs), run| (flops + run.flops, secs + run.secs));
+    if secs > 0.0 { flops / secs } else { 0.0 }
+}
