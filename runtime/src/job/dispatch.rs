@@ -17,19 +17,11 @@ pub(super) fn run_step(ctx: &StepContext) -> Result<Summary, Failure> {
         StepParams::Tokenizer(params) => told(crate::tokenizer::job::run(ctx, params)),
         StepParams::Tokens(params) => told(crate::tokenizer::encode_job::run(ctx, params)),
         StepParams::Pretrain(params) => told(crate::pretrain::job::run(ctx, params)),
-        StepParams::Sweep(_) | StepParams::Fit(_) => Err(absent(ctx)),
+        StepParams::Sweep(params) => told(crate::scaling::sweep_job::run(ctx, params)),
+        StepParams::Fit(params) => told(crate::scaling::fit_job::run(ctx, params)),
     }
 }
 
 fn told<E: StepError>(result: Result<Summary, E>) -> Result<Summary, Failure> {
     result.map_err(|error| failure_of(&error))
-}
-
-fn absent(ctx: &StepContext) -> Failure {
-    Failure {
-        class: cupola_specs::contract::ErrorClass::Bug,
-        code: "step_absent".into(),
-        message: format!("this worker has no code for {} steps", ctx.job().params.kind().as_str()),
-        hint: String::new(),
-    }
 }

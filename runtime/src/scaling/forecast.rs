@@ -4,8 +4,6 @@
 //! (Student's t with the fit's degrees of freedom), and, beyond the sizes and token counts that were run, the error that the
 //! method made when it forecast the largest runs from the smaller ones.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use cupola_specs::artifact::{Forecast, Interval, LawFile, LawFit};
 use cupola_specs::job::{Family, FitMethod};
 use rand::{Rng, SeedableRng};
@@ -35,7 +33,6 @@ pub fn forecast(
     tokens: f64,
 ) -> Result<Forecast, ScalingError> {
     let fit = preferred(law, family)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(Forecast {
         law: law_fingerprint.to_owned(),
         family,
@@ -43,7 +40,6 @@ pub fn forecast(
         params,
         tokens,
         loss: interval_at(law, fit, params, tokens)?,
-        written_millis: now.as_millis() as i64,
     })
 }
 

@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Instant;
 
 use cupola_specs::artifact::SweepRun;
@@ -157,9 +158,10 @@ impl Sweep<'_> {
             checkpoint: CheckpointParams { every_secs: CHECKPOINT_SECS, every_steps: 0, keep: 1 },
             stage: format!("{tokens} tokens"),
         };
-        let steps_here = Cell::new(0_u64);
-        run.evaluate_with(Box::new(|_, _, _| {
-            steps_here.set(steps_here.get() + 1);
+        let steps_here = Rc::new(Cell::new(0_u64));
+        let counted = Rc::clone(&steps_here);
+        run.evaluate_with(Box::new(move |_, _, _| {
+            counted.set(counted.get() + 1);
             Ok(())
         }));
         let begin = Instant::now();
