@@ -36,6 +36,12 @@ pub enum DataError {
         /// The part.
         part: String,
     },
+    /// A corpus that was made without pairs was asked for them.
+    #[error("corpus {corpus} has no pairs")]
+    NoPairs {
+        /// The corpus.
+        corpus: PathBuf,
+    },
     /// A source's format has no reader yet.
     #[error("source {source_name:?}: format {format} is not supported yet")]
     UnsupportedFormat {
@@ -84,6 +90,7 @@ impl StepError for DataError {
             Self::Io { .. } => ErrorClass::Transient,
             Self::Line { .. }
             | Self::UnknownPart { .. }
+            | Self::NoPairs { .. }
             | Self::UnsupportedFormat { .. }
             | Self::NoFiles { .. }
             | Self::Empty { .. }
@@ -97,6 +104,7 @@ impl StepError for DataError {
             Self::Io { .. } => "io",
             Self::Line { .. } => "broken_line",
             Self::UnknownPart { .. } => "unknown_part",
+            Self::NoPairs { .. } => "no_pairs",
             Self::UnsupportedFormat { .. } => "unsupported_format",
             Self::NoFiles { .. } => "no_files",
             Self::Empty { .. } => "empty_corpus",
@@ -107,6 +115,7 @@ impl StepError for DataError {
     fn hint(&self) -> String {
         match self {
             Self::Job(error) => error.hint(),
+            Self::NoPairs { .. } => "set `pairs` in the data job".into(),
             Self::NoFiles { .. } => "check the source's `paths`".into(),
             Self::Empty { .. } => "loosen that rule, or read more with `max_bytes`".into(),
             _ => String::new(),

@@ -14,5 +14,9 @@ pub fn read_pairs(corpus: &Path, part: &str) -> Result<Vec<CorpusPair>, DataErro
         "validation_pairs" => "validation",
         _ => return Err(DataError::UnknownPart { part: part.to_owned() }),
     };
-    read_jsonl_zst(&corpus.join("pairs").join(format!("{name}.jsonl.zst")))
+    let path = corpus.join("pairs").join(format!("{name}.jsonl.zst"));
+    if !path.exists() {
+        return Err(DataError::NoPairs { corpus: corpus.to_path_buf() });
+    }
+    read_jsonl_zst(&path)
 }
