@@ -49,7 +49,8 @@ fn is_local(host: &str) -> bool {
         Some(rest) => rest.split(']').next().unwrap_or(""),
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
     };
-    name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Asks for the key where there is one.
@@ -60,7 +61,10 @@ pub(crate) async fn check_key(State(app): State<App>, request: Request, next: Ne
     }
     let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     match given.and_then(|value| value.strip_prefix("Bearer ")) {
-        None => ApiError::unauthorized("You didn't provide an API key: send it as 'Authorization: Bearer KEY'.").into_response(),
+        None => {
+            ApiError::unauthorized("You didn't provide an API key: send it as 'Authorization: Bearer KEY'.")
+                .into_response()
+        }
         Some(given) if is_same(given.trim().as_bytes(), expected.as_bytes()) => next.run(request).await,
         Some(_) => ApiError::unauthorized("Incorrect API key provided.").into_response(),
     }

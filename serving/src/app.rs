@@ -46,12 +46,12 @@ impl App {
         if config.max_slots == 0 {
             return Err(ServeError::Setting { field: "max-slots", got: "0".into(), expected: "at least 1" });
         }
-        if config.threads > 0 {
-            tch::set_num_threads(config.threads as i32);
-        }
         let device = tch::Device::cuda_if_available();
         let precision = resolve(config.precision, device);
         let (model, network) = ServedModel::load(config, device, precision)?;
+        if let Some(threads) = num_threads(config.threads, model.total_params) {
+            tch::set_num_threads(threads);
+        }
         let metrics = Arc::new(Metrics::default());
         let engine_config = EngineConfig::interactive(config.max_slots, model.context, precision);
         let engine = EngineHandle::start(network, engine_config, config.max_queue, Arc::clone(&metrics))?;
@@ -100,6 +100,17 @@ impl Shared {
         head.insert("model".into(), json!(self.model.name));
         head.insert("system_fingerprint".into(), json!(self.model.system_fingerprint()));
         head
+    }
+}
+
+/// A small network's products take less time than waking a second thread for them; on a busy machine that wait is many times longer.
+const SMALL_PARAMS: u64 = 30_000_000;
+
+/// Threads as asked for; otherwise one for a small network, and the tensor library's own choice for others.
+fn num_threads(asked: usize, total_params: u64) -> Option<i32> {
+    match asked {
+        0 => (total_params < SMALL_PARAMS).then_some(1),
+        asked => Some(asked as i32),
     }
 }
 

@@ -19,7 +19,7 @@ pub struct ServeConfig {
     pub max_slots: usize,
     /// Answers that may wait for a slot; more are refused with 429.
     pub max_queue: usize,
-    /// Threads of the tensor library; 0 takes all cores.
+    /// Threads of the tensor library; 0 takes one for a small network, else all cores.
     pub threads: usize,
     /// Tokens of prompt and answer together; 0 takes the model's own limit.
     pub context: usize,

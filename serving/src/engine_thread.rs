@@ -90,7 +90,9 @@ impl EngineHandle {
         let thread_pulse = Arc::clone(&pulse);
         std::thread::Builder::new()
             .name("engine".into())
-            .spawn(move || EngineLoop { engine, inbox, replies: BTreeMap::new(), pulse: thread_pulse, metrics }.run())
+            .spawn(move || {
+                EngineLoop { engine, inbox, replies: BTreeMap::new(), pulse: thread_pulse, metrics }.run();
+            })
             .map_err(crate::ServeError::Thread)?;
         let num_places = config.max_slots + max_queue;
         Ok(Self { submissions, places: Arc::new(Semaphore::new(num_places)), num_places, pulse })

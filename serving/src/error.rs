@@ -15,7 +15,9 @@ pub enum ServeError {
         message: String,
     },
     /// The tokenizer and the network do not belong together.
-    #[error("the tokenizer has {tokenizer} tokens and the network's vocabulary {network}: they do not belong together")]
+    #[error(
+        "the tokenizer has {tokenizer} tokens and the network's vocabulary {network}: they do not belong together"
+    )]
     Vocabulary {
         /// Tokens of the tokenizer.
         tokenizer: usize,
@@ -55,7 +57,9 @@ impl ServeError {
     /// What the user can do; empty where nothing helps.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::ModelFolder { .. } => "give a folder with config.json, model.safetensors and the tokenizer's files, such as a model of the store",
+            Self::ModelFolder { .. } => {
+                "give a folder with config.json, model.safetensors and the tokenizer's files, such as a model of the store"
+            }
             Self::Vocabulary { .. } => "copy the tokenizer that the model was trained with into its folder",
             Self::Listen { .. } => "is another server running there? choose another --listen address",
             Self::Setting { .. } => "correct the option",

@@ -29,7 +29,7 @@ struct Args {
     /// Answers that may wait for a slot; more get 429
     #[arg(long, default_value_t = 64)]
     max_queue: usize,
-    /// Threads of the tensor library; 0 takes all cores
+    /// Threads of the tensor library; 0 takes one for a small network, else all cores
     #[arg(long, default_value_t = 0)]
     threads: usize,
     /// Tokens of prompt and answer together; 0 takes the model's limit

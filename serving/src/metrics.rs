@@ -67,13 +67,22 @@ impl Metrics {
         let mut page = String::new();
         header(&mut page, "cupola_requests_total", "counter", "HTTP requests by route and status.");
         for ((route, status), count) in &*self.requests.lock().unwrap_or_else(PoisonError::into_inner) {
-            let _ = writeln!(page, "cupola_requests_total{{route=\"{}\",status=\"{status}\"}} {count}", escape(route));
+            let _ = writeln!(
+                page,
+                "cupola_requests_total{{route=\"{}\",status=\"{status}\"}} {count}",
+                escape(route)
+            );
         }
         let model = escape(model);
         let load = |value: &AtomicUsize| value.load(Ordering::Relaxed) as u64;
         let total = |value: &AtomicU64| value.load(Ordering::Relaxed);
         for (name, kind, help, value) in [
-            ("cupola_prompt_tokens_total", "counter", "Prompt tokens of finished answers.", total(&self.prompt_tokens)),
+            (
+                "cupola_prompt_tokens_total",
+                "counter",
+                "Prompt tokens of finished answers.",
+                total(&self.prompt_tokens),
+            ),
             (
                 "cupola_generation_tokens_total",
                 "counter",

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use cupola_runtime::model::Network;
-use cupola_specs::job::Precision;
 use cupola_runtime::tokenizer::Tokenizer;
 use cupola_specs::artifact::{MANIFEST_FILE, Manifest};
+use cupola_specs::job::Precision;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -73,8 +73,7 @@ impl ServedModel {
         precision: Precision,
     ) -> Result<(Self, Network), ServeError> {
         let dir = config.model.as_path();
-        let not_a_model =
-            |message: String| ServeError::ModelFolder { path: dir.to_path_buf(), message };
+        let not_a_model = |message: String| ServeError::ModelFolder { path: dir.to_path_buf(), message };
         if !dir.is_dir() {
             return Err(not_a_model("there is no such folder".into()));
         }
@@ -87,8 +86,10 @@ impl ServedModel {
             return Err(ServeError::Vocabulary { tokenizer: tokenizer.vocab_size(), network: vocab_size });
         }
         let manifest: Option<Manifest> = read_optional(&dir.join(MANIFEST_FILE))?;
-        let generation: GenerationConfig = read_optional(&dir.join("generation_config.json"))?.unwrap_or_default();
-        let folder_name = dir.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned());
+        let generation: GenerationConfig =
+            read_optional(&dir.join("generation_config.json"))?.unwrap_or_default();
+        let folder_name =
+            dir.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned());
         let name = config.name.clone().or_else(|| manifest.as_ref().map(|manifest| manifest.step.clone()));
         let served = Self {
             name: name.unwrap_or(folder_name),
@@ -106,7 +107,11 @@ impl ServedModel {
 
     /// A token's own bytes; a special token's spelling. Rows of the embedding beyond the tokenizer have none.
     pub fn token_bytes(&self, token: u32) -> Vec<u8> {
-        if token as usize >= self.tokenizer.vocab_size() { Vec::new() } else { self.tokenizer.decode_bytes(&[token]) }
+        if token as usize >= self.tokenizer.vocab_size() {
+            Vec::new()
+        } else {
+            self.tokenizer.decode_bytes(&[token])
+        }
     }
 
     /// The bytes that a token adds to a text; a special token adds none.

@@ -9,7 +9,10 @@ use tokio::sync::watch;
 use crate::{App, ServeConfig, ServeError, router};
 
 /// Loads the model and serves it until `stop` is ready; then drains. Prints one line to standard output when requests can come.
-pub async fn serve(config: ServeConfig, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), ServeError> {
+pub async fn serve(
+    config: ServeConfig,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ServeError> {
     let loading = config.clone();
     let app = tokio::task::spawn_blocking(move || App::load(&loading))
         .await

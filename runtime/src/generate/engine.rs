@@ -178,14 +178,17 @@ impl<N: Borrow<Network>> Engine<N> {
         let logits = to_rows(&network.logits(&hidden))?; // B rows of [V]
         let vocab_size = network.vocab_size() as usize;
         let slots: BTreeMap<RequestId, usize> = running.iter().copied().collect();
-        let sampled: Vec<(RequestId, Option<ScoredToken>)> = self
-            .active
-            .iter_mut()
-            .filter_map(|(id, active)| slots.get(id).map(|slot| (*id, *slot, active)))
-            .collect::<Vec<_>>()
-            .into_par_iter()
-            .map(|(id, slot, active)| (id, active.sampler.sample(&logits[slot * vocab_size..][..vocab_size])))
-            .collect();
+        let rows =
+            self.active.iter_mut().filter_map(|(id, active)| slots.get(id).map(|slot| (*id, *slot, active)));
+        let rows: Vec<(RequestId, usize, &mut Active)> = rows.collect();
+        let sample = |(id, slot, active): (RequestId, usize, &mut Active)| {
+            (id, active.sampler.sample(&logits[slot * vocab_size..][..vocab_size]))
+        };
+        let sampled: Vec<(RequestId, Option<ScoredToken>)> = if rows.len() < PARALLEL_ROWS {
+            rows.into_iter().map(sample).collect()
+        } else {
+            rows.into_par_iter().map(sample).collect()
+        };
         sampled.into_iter().map(|(id, token)| self.advance(id, token, Vec::new())).collect()
     }
 
@@ -239,6 +242,9 @@ impl<N: Borrow<Network>> Engine<N> {
         Ok(Output { id, token: Some(token), prompt, finished })
     }
 }
+
+/// From this many rows on, sampling is worth a second thread.
+const PARALLEL_ROWS: usize = 16;
 
 /// Scores of a prompt's tokens from the second on: row `t` of the logits predicts token `t + 1`.
 fn score_prompt(

@@ -91,7 +91,11 @@ pub(crate) fn admit(
     if requests.len() > app.engine.num_places() {
         return Err(ApiError::parameter(
             "n",
-            format!("{} answers are asked for at once; this server holds {}", requests.len(), app.engine.num_places()),
+            format!(
+                "{} answers are asked for at once; this server holds {}",
+                requests.len(),
+                app.engine.num_places()
+            ),
         ));
     }
     let Some(ticket) = app.engine.take_places(requests.len()) else {

@@ -33,8 +33,15 @@ const UNSUPPORTED: &[(&str, &str)] = &[
 ];
 
 /// Parameters without an instruction for the model; OpenAI's API ignores or stores them.
-pub(super) const IGNORED: &[&str] =
-    &["user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"];
+pub(super) const IGNORED: &[&str] = &[
+    "user",
+    "metadata",
+    "store",
+    "service_tier",
+    "safety_identifier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+];
 
 /// Answers a chat.
 pub(crate) async fn chat_completions(
@@ -106,7 +113,10 @@ impl ChatParams {
 fn take_text_only(fields: &mut Fields) -> Result<(), ApiError> {
     let format: Option<Value> = fields.take("response_format")?;
     if let Some(format) = format.filter(|format| format.get("type").and_then(Value::as_str) != Some("text")) {
-        return Err(ApiError::unsupported("response_format", &format!("only type 'text' is offered, not {format}")));
+        return Err(ApiError::unsupported(
+            "response_format",
+            &format!("only type 'text' is offered, not {format}"),
+        ));
     }
     let modalities: Option<Vec<String>> = fields.take("modalities")?;
     if modalities.is_some_and(|modalities| modalities.iter().any(|modality| modality != "text")) {
@@ -134,7 +144,9 @@ impl Format for ChatFormat {
     const ID_PREFIX: &'static str = "chatcmpl";
 
     fn opening(&self, index: usize) -> Option<Value> {
-        Some(json!({"index": index, "delta": {"role": "assistant", "content": ""}, "logprobs": null, "finish_reason": null}))
+        Some(
+            json!({"index": index, "delta": {"role": "assistant", "content": ""}, "logprobs": null, "finish_reason": null}),
+        )
     }
 
     fn chunks(&mut self, model: &ServedModel, index: usize, delta: &Delta) -> Chunks {

@@ -81,7 +81,10 @@ struct CompletionParams {
 impl CompletionParams {
     fn take(mut fields: Fields, model: &ServedModel) -> Result<Self, ApiError> {
         let prompt: Prompt = fields.require("prompt").map_err(|_| {
-            ApiError::parameter("prompt", "'prompt' must be a text, a list of texts, a list of token ids or a list of those")
+            ApiError::parameter(
+                "prompt",
+                "'prompt' must be a text, a list of texts, a list of token ids or a list of those",
+            )
         })?;
         let prompts = prompt.encode(model);
         if prompts.is_empty() || prompts.len() > MAX_PROMPTS {
@@ -89,11 +92,15 @@ impl CompletionParams {
         }
         let vocab_size = model.tokenizer.vocab_size();
         if prompts.iter().any(|ids| ids.is_empty() || ids.iter().any(|&id| id as usize >= vocab_size)) {
-            return Err(ApiError::parameter("prompt", format!("a prompt of token ids needs ids from 0 to {}", vocab_size - 1)));
+            return Err(ApiError::parameter(
+                "prompt",
+                format!("a prompt of token ids needs ids from 0 to {}", vocab_size - 1),
+            ));
         }
         let shared = SharedParams::take(&mut fields, model)?;
         let echo = fields.take("echo")?.unwrap_or(false);
-        let max_tokens = fields.count("max_tokens", usize::from(!echo)..=usize::MAX)?.unwrap_or(DEFAULT_MAX_TOKENS);
+        let max_tokens =
+            fields.count("max_tokens", usize::from(!echo)..=usize::MAX)?.unwrap_or(DEFAULT_MAX_TOKENS);
         let logprobs = fields.count("logprobs", 0..=20)?;
         let best_of: Option<usize> = fields.take("best_of")?;
         if best_of.is_some_and(|best_of| best_of != shared.num_answers) {
@@ -156,7 +163,8 @@ impl CompletionFormat {
         let echo = state.echo.take();
         let text = echo.as_ref().map(|echo| echo.text.as_str()).unwrap_or_default().to_owned() + &delta.text;
         let tokens: Vec<_> = delta.prompt.iter().chain(&delta.tokens).cloned().collect();
-        let logprobs = state.logprobs.as_mut().map(|lists| lists.next(model, echo.map(|echo| echo.first), &tokens));
+        let logprobs =
+            state.logprobs.as_mut().map(|lists| lists.next(model, echo.map(|echo| echo.first), &tokens));
         json!({"text": text, "index": index, "logprobs": logprobs, "finish_reason": delta.finish})
     }
 }
@@ -179,7 +187,11 @@ impl Format for CompletionFormat {
     }
 }
 
-async fn whole(app: &App, mut admitted: Admitted, mut format: CompletionFormat) -> Result<Response, ApiError> {
+async fn whole(
+    app: &App,
+    mut admitted: Admitted,
+    mut format: CompletionFormat,
+) -> Result<Response, ApiError> {
     let mut choices = Vec::new();
     let mut generated = 0;
     for (index, answer) in admitted.answers.iter_mut().enumerate() {

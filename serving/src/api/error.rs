@@ -56,12 +56,19 @@ impl ApiError {
              {max_new} in the completion). Please reduce the length of the prompt or of the completion.",
             prompt + max_new
         );
-        Self { param: Some(param.to_owned()), code: Some("context_length_exceeded"), ..Self::invalid(message) }
+        Self {
+            param: Some(param.to_owned()),
+            code: Some("context_length_exceeded"),
+            ..Self::invalid(message)
+        }
     }
 
     /// 401: no key or a wrong one.
     pub(crate) fn unauthorized(message: &str) -> Self {
-        Self { code: Some("invalid_api_key"), ..Self::new(StatusCode::UNAUTHORIZED, "authentication_error", message) }
+        Self {
+            code: Some("invalid_api_key"),
+            ..Self::new(StatusCode::UNAUTHORIZED, "authentication_error", message)
+        }
     }
 
     /// 403: a host name that this server does not go by.
@@ -71,7 +78,9 @@ impl ApiError {
             ..Self::new(
                 StatusCode::FORBIDDEN,
                 "permission_error",
-                format!("host '{host}' is not served: this server listens on loopback and answers to localhost only"),
+                format!(
+                    "host '{host}' is not served: this server listens on loopback and answers to localhost only"
+                ),
             )
         }
     }
@@ -93,7 +102,11 @@ impl ApiError {
     pub(crate) fn unknown_route(method: &str, path: &str) -> Self {
         Self {
             code: Some("unknown_url"),
-            ..Self::new(StatusCode::NOT_FOUND, "invalid_request_error", format!("Unknown request URL: {method} {path}"))
+            ..Self::new(
+                StatusCode::NOT_FOUND,
+                "invalid_request_error",
+                format!("Unknown request URL: {method} {path}"),
+            )
         }
     }
 
@@ -145,7 +158,10 @@ impl ApiError {
 
     /// 500: the engine failed.
     pub(crate) fn internal(message: impl Into<String>) -> Self {
-        Self { code: Some("internal_error"), ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message) }
+        Self {
+            code: Some("internal_error"),
+            ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
+        }
     }
 
     /// The same error about another parameter.

@@ -51,7 +51,11 @@ impl Fields {
         match value {
             Some(number) if !range.contains(&number) => Err(ApiError::parameter(
                 name,
-                format!("Invalid value for '{name}': {number} is not between {} and {}", range.start(), range.end()),
+                format!(
+                    "Invalid value for '{name}': {number} is not between {} and {}",
+                    range.start(),
+                    range.end()
+                ),
             )),
             other => Ok(other),
         }
@@ -67,7 +71,11 @@ impl Fields {
         match value {
             Some(number) if !range.contains(&number) => Err(ApiError::parameter(
                 name,
-                format!("Invalid value for '{name}': {number} is not between {} and {}", range.start(), range.end()),
+                format!(
+                    "Invalid value for '{name}': {number} is not between {} and {}",
+                    range.start(),
+                    range.end()
+                ),
             )),
             other => Ok(other),
         }

@@ -15,7 +15,8 @@ pub(crate) fn chat_logprobs(model: &ServedModel, tokens: &[ScoredToken]) -> Valu
         .iter()
         .map(|scored| {
             let mut value = entry(scored.token, scored.logprob);
-            value["top_logprobs"] = scored.top.iter().map(|&(token, logprob)| entry(token, logprob)).collect();
+            value["top_logprobs"] =
+                scored.top.iter().map(|&(token, logprob)| entry(token, logprob)).collect();
             value
         })
         .collect();

@@ -9,7 +9,10 @@ use super::{ApiError, Fields};
 pub(crate) fn take_messages(fields: &mut Fields) -> Result<Vec<ChatMessage>, ApiError> {
     let messages: Vec<Map<String, Value>> = fields.require("messages")?;
     if messages.is_empty() {
-        return Err(ApiError::parameter("messages", "'messages' is empty: a chat needs at least one message"));
+        return Err(ApiError::parameter(
+            "messages",
+            "'messages' is empty: a chat needs at least one message",
+        ));
     }
     messages.into_iter().enumerate().map(|(at, message)| take_message(at, Fields::of(message))).collect()
 }
@@ -21,11 +24,15 @@ fn take_message(at: usize, mut fields: Fields) -> Result<ChatMessage, ApiError> 
         "system" | "developer" => "system",
         "user" => "user",
         "assistant" => "assistant",
-        "tool" | "function" => return Err(ApiError::unsupported(&format!("{name}.role"), "tools are not offered")),
+        "tool" | "function" => {
+            return Err(ApiError::unsupported(&format!("{name}.role"), "tools are not offered"));
+        }
         other => {
             return Err(ApiError::parameter(
                 format!("{name}.role"),
-                format!("Invalid value: '{other}'. Supported values are: 'system', 'developer', 'user' and 'assistant'."),
+                format!(
+                    "Invalid value: '{other}'. Supported values are: 'system', 'developer', 'user' and 'assistant'."
+                ),
             ));
         }
     };
@@ -48,7 +55,12 @@ fn take_message(at: usize, mut fields: Fields) -> Result<ChatMessage, ApiError> 
 }
 
 fn take_content(name: &str, content: Option<Value>) -> Result<String, ApiError> {
-    let wrong = || ApiError::parameter(name, format!("Invalid value for '{name}': expected a text or a list of text parts"));
+    let wrong = || {
+        ApiError::parameter(
+            name,
+            format!("Invalid value for '{name}': expected a text or a list of text parts"),
+        )
+    };
     match content {
         Some(Value::String(text)) => Ok(text),
         Some(Value::Array(parts)) => {
@@ -58,7 +70,10 @@ fn take_content(name: &str, content: Option<Value>) -> Result<String, ApiError> 
                     (Some("text"), Some(part)) => text.push_str(part),
                     (Some("text") | None, _) => return Err(wrong()),
                     (Some(kind), _) => {
-                        return Err(ApiError::unsupported(name, &format!("this model reads text, not '{kind}' parts")));
+                        return Err(ApiError::unsupported(
+                            name,
+                            &format!("this model reads text, not '{kind}' parts"),
+                        ));
                     }
                 }
             }
@@ -87,7 +102,8 @@ mod tests {
             {"role": "assistant", "content": "c", "refusal": null, "tool_calls": null, "annotations": []},
         ]))
         .unwrap();
-        let seen: Vec<(&str, &str)> = messages.iter().map(|m| (m.role.as_str(), m.content.as_str())).collect();
+        let seen: Vec<(&str, &str)> =
+            messages.iter().map(|m| (m.role.as_str(), m.content.as_str())).collect();
         assert_eq!(seen, [("system", "Be brief."), ("user", "ab"), ("assistant", "c")]);
     }
 
@@ -99,7 +115,10 @@ mod tests {
             (json!([{"role": "tool", "content": "x", "tool_call_id": "1"}]), "messages[0].role"),
             (json!([{"role": "user", "content": 3}]), "messages[0].content"),
             (json!([{"role": "user"}]), "messages[0].content"),
-            (json!([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]), "messages[0].content"),
+            (
+                json!([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]),
+                "messages[0].content",
+            ),
             (json!([{"role": "user", "content": "x", "mood": "good"}]), "messages[0]"),
         ] {
             assert_eq!(take(&messages).unwrap_err().body()["error"]["param"], param, "{messages}");

@@ -13,8 +13,15 @@ pub(crate) async fn list_models(State(app): State<App>) -> Json<Value> {
 }
 
 /// Shows the model by name.
-pub(crate) async fn get_model(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
-    if id == app.model.name { Ok(Json(model_object(&app))) } else { Err(ApiError::model_not_found(&id, &app.model.name)) }
+pub(crate) async fn get_model(
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    if id == app.model.name {
+        Ok(Json(model_object(&app)))
+    } else {
+        Err(ApiError::model_not_found(&id, &app.model.name))
+    }
 }
 
 fn model_object(app: &App) -> Value {

@@ -47,7 +47,9 @@ impl SharedParams {
             top_p: top_p(fields)?.unwrap_or(defaults.top_p),
             top_k: fields.count("top_k", 0..=vocab_size)?.unwrap_or(defaults.top_k),
             min_p: fields.number("min_p", 0.0..=1.0)?.unwrap_or(0.0),
-            repetition_penalty: fields.number("repetition_penalty", 0.01..=10.0)?.unwrap_or(defaults.repetition_penalty),
+            repetition_penalty: fields
+                .number("repetition_penalty", 0.01..=10.0)?
+                .unwrap_or(defaults.repetition_penalty),
             presence_penalty: fields.number("presence_penalty", -2.0..=2.0)?.unwrap_or(0.0),
             frequency_penalty: fields.number("frequency_penalty", -2.0..=2.0)?.unwrap_or(0.0),
             logit_bias: logit_bias(fields, vocab_size)?,
@@ -95,10 +97,14 @@ fn stops(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
 fn include_usage(fields: &mut Fields, stream: bool) -> Result<bool, ApiError> {
     let Some(Value::Object(options)) = fields.take::<Value>("stream_options")? else { return Ok(false) };
     if !stream {
-        return Err(ApiError::parameter("stream_options", "'stream_options' is for requests with 'stream': true"));
+        return Err(ApiError::parameter(
+            "stream_options",
+            "'stream_options' is for requests with 'stream': true",
+        ));
     }
     let mut options = Fields::of(options);
-    let include = options.take("include_usage").map_err(|error| error.about("stream_options.include_usage"))?;
+    let include =
+        options.take("include_usage").map_err(|error| error.about("stream_options.include_usage"))?;
     options.ignore(&["include_obfuscation"]);
     options.finish().map_err(|error| error.about("stream_options"))?;
     Ok(include.unwrap_or(false))
@@ -108,11 +114,18 @@ fn logit_bias(fields: &mut Fields, vocab_size: usize) -> Result<Vec<(u32, f32)>,
     let map: BTreeMap<String, f32> = fields.take("logit_bias")?.unwrap_or_default();
     map.into_iter()
         .map(|(key, bias)| {
-            let token = key.parse::<u32>().ok().filter(|token| (*token as usize) < vocab_size).ok_or_else(|| {
-                ApiError::parameter("logit_bias", format!("'logit_bias' names '{key}', which is no token id of this model"))
-            })?;
+            let token =
+                key.parse::<u32>().ok().filter(|token| (*token as usize) < vocab_size).ok_or_else(|| {
+                    ApiError::parameter(
+                        "logit_bias",
+                        format!("'logit_bias' names '{key}', which is no token id of this model"),
+                    )
+                })?;
             if !(-100.0..=100.0).contains(&bias) {
-                return Err(ApiError::parameter("logit_bias", format!("'logit_bias' of {token} is {bias}, not -100 to 100")));
+                return Err(ApiError::parameter(
+                    "logit_bias",
+                    format!("'logit_bias' of {token} is {bias}, not -100 to 100"),
+                ));
             }
             Ok((token, bias))
         })

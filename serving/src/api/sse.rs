@@ -7,8 +7,8 @@ use axum::response::{IntoResponse, Response};
 use futures::stream::{self, Stream, StreamExt};
 use serde_json::{Map, Value, json};
 
-use super::admission::{Admitted, usage};
 use super::ApiError;
+use super::admission::{Admitted, usage};
 use crate::answer::{Delta, TextAnswer};
 use crate::app::App;
 use crate::model_folder::ServedModel;
@@ -31,7 +31,12 @@ pub(crate) trait Format: Send + 'static {
 }
 
 /// Streams answers as they come, interleaved. Dropping the stream, as the server does when the client is gone, drops the answers.
-pub(crate) fn stream_answers<F: Format>(app: &App, admitted: Admitted, format: F, include_usage: bool) -> Response {
+pub(crate) fn stream_answers<F: Format>(
+    app: &App,
+    admitted: Admitted,
+    format: F,
+    include_usage: bool,
+) -> Response {
     let Admitted { answers, prompt_tokens, ticket } = admitted;
     let writer = Writer {
         head: app.answer_head(F::ID_PREFIX, F::OBJECT),
@@ -42,9 +47,13 @@ pub(crate) fn stream_answers<F: Format>(app: &App, admitted: Admitted, format: F
         generated: vec![0; answers.len()],
         _ticket: ticket,
     };
-    let opening: Vec<Event> =
-        (0..answers.len()).filter_map(|index| writer.format.opening(index)).map(|choice| writer.chunk(&choice)).collect();
-    let merged = stream::select_all(answers.into_iter().enumerate().map(|(index, answer)| Box::pin(updates(index, answer))));
+    let opening: Vec<Event> = (0..answers.len())
+        .filter_map(|index| writer.format.opening(index))
+        .map(|choice| writer.chunk(&choice))
+        .collect();
+    let merged = stream::select_all(
+        answers.into_iter().enumerate().map(|(index, answer)| Box::pin(updates(index, answer))),
+    );
     let body = stream::unfold(Some((merged, writer)), |state| async {
         let (mut merged, mut writer) = state?;
         match merged.next().await {

@@ -13,7 +13,12 @@ async fn bad_chat_requests_are_named() {
         (json!({"model": "gpt-9"}), 404, "model", "model_not_found"),
         (json!({"model": null}), 400, "model", "invalid_value"),
         (json!({"messages": []}), 400, "messages", "invalid_value"),
-        (json!({"messages": [{"role": "user", "content": "x".repeat(200)}]}), 400, "messages", "context_length_exceeded"),
+        (
+            json!({"messages": [{"role": "user", "content": "x".repeat(200)}]}),
+            400,
+            "messages",
+            "context_length_exceeded",
+        ),
         (json!({"max_tokens": 150}), 400, "messages", "context_length_exceeded"),
         (json!({"max_tokens": 0}), 400, "max_tokens", "invalid_value"),
         (json!({"max_completion_tokens": -1}), 400, "max_completion_tokens", "invalid_value"),
@@ -28,7 +33,12 @@ async fn bad_chat_requests_are_named() {
         (json!({"logit_bias": {"9999": 1}}), 400, "logit_bias", "invalid_value"),
         (json!({"stream_options": {"include_usage": true}}), 400, "stream_options", "invalid_value"),
         (json!({"tools": [{"type": "function"}]}), 400, "tools", "unsupported_parameter"),
-        (json!({"response_format": {"type": "json_schema"}}), 400, "response_format", "unsupported_parameter"),
+        (
+            json!({"response_format": {"type": "json_schema"}}),
+            400,
+            "response_format",
+            "unsupported_parameter",
+        ),
         (json!({"audio": {"voice": "x"}}), 400, "audio", "unsupported_parameter"),
         (json!({"modalities": ["audio"]}), 400, "modalities", "unsupported_parameter"),
         (json!({"colour": "red"}), 400, "colour", "unknown_parameter"),
@@ -71,7 +81,12 @@ async fn bad_completions_are_named() {
         (json!({"messages": []}), "messages"),
     ] {
         let reply = fixture.post("/v1/completions", &with(&base, &change)).await;
-        assert_eq!((reply.status.as_u16(), &reply.json()["error"]["param"]), (400, &json!(param)), "{change}: {}", reply.text);
+        assert_eq!(
+            (reply.status.as_u16(), &reply.json()["error"]["param"]),
+            (400, &json!(param)),
+            "{change}: {}",
+            reply.text
+        );
     }
 }
 

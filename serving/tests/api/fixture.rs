@@ -54,7 +54,11 @@ impl Fixture {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-        Reply { status: parts.status, headers: parts.headers, text: String::from_utf8(bytes.to_vec()).unwrap() }
+        Reply {
+            status: parts.status,
+            headers: parts.headers,
+            text: String::from_utf8(bytes.to_vec()).unwrap(),
+        }
     }
 
     /// Starts a stream, reads its first bytes, and hands the rest over: dropping it is a client that hangs up.
@@ -146,7 +150,8 @@ fn write_tokenizer(dir: &Path) {
                    "normalized": false, "special": true})
         })
         .collect();
-    let mut vocab: Map<String, Value> = specials.iter().enumerate().map(|(id, s)| ((*s).to_owned(), json!(id))).collect();
+    let mut vocab: Map<String, Value> =
+        specials.iter().enumerate().map(|(id, s)| ((*s).to_owned(), json!(id))).collect();
     for byte in 0..=255u8 {
         vocab.insert(byte_char(byte).to_string(), json!(u32::from(byte) + 4));
     }

@@ -57,14 +57,18 @@ async fn a_client_that_hangs_up_frees_its_slot() {
 #[tokio::test]
 async fn the_same_request_gives_the_same_bytes_alone_and_in_traffic() {
     let fixture = Fixture::new();
-    let request = with(&chat("Repeat after me"), &json!({"logprobs": true, "top_logprobs": 3, "max_tokens": 60, "ignore_eos": true}));
+    let request = with(
+        &chat("Repeat after me"),
+        &json!({"logprobs": true, "top_logprobs": 3, "max_tokens": 60, "ignore_eos": true}),
+    );
     let choices = |answer: Value| answer["choices"].to_string();
     let alone = choices(fixture.post("/v1/chat/completions", &request).await.json());
     for round in 0..4u64 {
         // Others of other lengths run before, beside and behind it, so it sits in another slot each time.
         let mut streams = Vec::new();
         for other in 0..round {
-            let prompt = json!({"messages": [{"role": "user", "content": "o".repeat(other as usize * 13 + 1)}]});
+            let prompt =
+                json!({"messages": [{"role": "user", "content": "o".repeat(other as usize * 13 + 1)}]});
             streams.push(fixture.open("/v1/chat/completions", &with(&long_stream(other), &prompt)).await);
         }
         let more = (0..3).map(|seed| with(&chat("Other"), &json!({"seed": seed, "max_tokens": 30})));
@@ -76,7 +80,8 @@ async fn the_same_request_gives_the_same_bytes_alone_and_in_traffic() {
             let mut streams = futures::stream::select_all(streams);
             while streams.next().await.is_some() {}
         };
-        let (answer, statuses, ()) = tokio::join!(fixture.post("/v1/chat/completions", &request), others, busy);
+        let (answer, statuses, ()) =
+            tokio::join!(fixture.post("/v1/chat/completions", &request), others, busy);
         assert!(statuses.iter().all(|status| *status == 200));
         assert_eq!(choices(answer.json()), alone, "round {round}");
     }
