@@ -1,21 +1,17 @@
 //! The driver: carries the scheduler's commands out, with every transition flushed before the next one rests on it.
 
-use std::path::PathBuf;
-
-use cupola_specs::artifact::Manifest;
-use cupola_specs::contract::{ErrorClass, Failure, ShimResult};
+use cupola_specs::contract::ShimResult;
 
 use super::attempt::{AttemptIdentity, failure_of, prepare, staging_path};
 use super::control::take_requests;
+use super::nodes::{empty_view, nodes_of};
 use super::{
-    Clock, Command, ControlRequest, ControlVerb, End, Happening, Node, Request, RunError, Scheduler, Signals,
-    Slots,
+    Clock, Command, ControlRequest, ControlVerb, End, Happening, Request, RunError, Scheduler, Signals, Slots,
 };
 use crate::executor::{AttemptRef, Executor, Observation};
 use crate::plan::Plan;
 use crate::state::{
-    AttemptOutcome, CommittedArtifact, EventFold, EventTail, Fact, RunState, RunView, State, StepState,
-    events_file,
+    AttemptOutcome, EventFold, EventTail, Fact, RunState, RunView, State, StepMove, events_file,
 };
 use crate::store::Store;
 
@@ -45,17 +41,18 @@ struct Live {
 
 /// Drives one run to its end.
 pub struct Driver<'a, E, C> {
-    state: &'a mut State,
-    store: Store,
-    plan: &'a Plan,
-    run: String,
-    executor: E,
-    clock: C,
-    scheduler: Scheduler,
+    pub(super) state: &'a mut State,
+    pub(super) store: Store,
+    pub(super) plan: &'a Plan,
+    pub(super) run: String,
+    pub(super) executor: E,
+    pub(super) clock: C,
+    pub(super) scheduler: Scheduler,
     lives: Vec<Option<Live>>,
-    folds: Vec<EventFold>,
-    shown_millis: i64,
-    signals: u32,
+    pub(super) ended: Vec<String>,
+    pub(super) folds: Vec<EventFold>,
+    pub(super) shown_millis: i64,
+    pub(super) signals: u32,
 }
 
 impl<'a, E: Executor, C: Clock> Driver<'a, E, C> {
@@ -77,6 +74,7 @@ impl<'a, E: Executor, C: Clock> Driver<'a, E, C> {
             clock,
             scheduler: Scheduler::new(nodes, slots),
             lives: plan.steps.iter().map(|_| None).collect(),
+            ended: vec![String::new(); plan.steps.len()],
             folds: plan.steps.iter().map(|_| EventFold::default()).collect(),
             shown_millis: 0,
             signals: 0,
@@ -235,6 +233,16 @@ impl<'a, E: Executor, C: Clock> Driver<'a, E, C> {
     fn start(&mut self, step: usize) -> Result<Happening, RunError> {
         let planned = &self.plan.steps[step];
         let fingerprint = &planned.fingerprint;
+        if self.store.contains(planned.step.kind().artifact_kind(), fingerprint) {
+            // A step of the same identity has made it since the plan was.
+            let to = StepMove::Cached;
+            self.state.record(vec![Fact::StepMoved {
+                run: self.run.clone(),
+                step: planned.step.name.clone(),
+                to,
+            }])?;
+            return Ok(Happening::Committed { step });
+        }
         let number =
             self.state.projection().attempts(fingerprint).iter().map(|a| a.number).max().unwrap_or(0) + 1;
         let token = format!("{}.{number}", self.state.epoch());
@@ -314,6 +322,7 @@ impl<'a, E: Executor, C: Clock> Driver<'a, E, C> {
             (outcome, End::Failed { failure, advanced })
         };
         let token = live.attempt.token.clone();
+        self.ended[step].clone_from(&token);
         self.state.record(vec![Fact::AttemptEnded {
             run: self.run.clone(),
             step: self.name(step),
@@ -353,72 +362,6 @@ impl<'a, E: Executor, C: Clock> Driver<'a, E, C> {
         Ok(())
     }
 
-    /// Moves a finished attempt's output into the store, if the attempt is still the one that may.
-    fn commit(&mut self, step: usize) -> Result<Happening, RunError> {
-        let planned = &self.plan.steps[step];
-        let fingerprint = planned.fingerprint.clone();
-        let Some(newest) = self.state.projection().newest_token(&fingerprint).map(str::to_owned) else {
-            return Ok(Happening::Tick);
-        };
-        let name = planned.step.name.clone();
-        self.state.record(vec![Fact::CommitIntended {
-            run: self.run.clone(),
-            step: name.clone(),
-            token: newest.clone(),
-            fingerprint: fingerprint.clone(),
-        }])?;
-        let staging = staging_path(self.state.dir(), &fingerprint, &newest);
-        let manifest = self.manifest(step);
-        let stored = match self.store.commit(&staging, manifest) {
-            Ok(stored) => stored,
-            Err(error) => {
-                let failure = Failure {
-                    class: error.class(),
-                    code: error.code().to_owned(),
-                    message: error.to_string(),
-                    hint: error.hint().to_owned(),
-                };
-                return Ok(Happening::CommitFailed { step, failure });
-            }
-        };
-        let path =
-            stored.path.strip_prefix(self.state.dir().root()).map_or(stored.path.clone(), PathBuf::from);
-        self.state.record(vec![Fact::ArtifactCommitted(Box::new(CommittedArtifact {
-            run: self.run.clone(),
-            step: name,
-            token: newest,
-            fingerprint: fingerprint.clone(),
-            kind: stored.manifest.kind.clone(),
-            path,
-            size_bytes: stored.size_bytes(),
-            summary: stored.manifest.summary,
-        }))])?;
-        // Checkpoints have done their work; `cupola gc` finds them if this fails.
-        let _ = std::fs::remove_dir_all(self.state.dir().step(&fingerprint));
-        Ok(Happening::Committed { step })
-    }
-
-    fn manifest(&mut self, step: usize) -> Manifest {
-        let planned = &self.plan.steps[step];
-        let kind = planned.step.kind();
-        Manifest {
-            version: 1,
-            kind: kind.artifact_kind().to_owned(),
-            fingerprint: planned.fingerprint.clone(),
-            step: planned.step.name.clone(),
-            run: self.run.clone(),
-            code_version: kind.code_version(),
-            cupola_version: env!("CARGO_PKG_VERSION").to_owned(),
-            params: planned.step.params.clone(),
-            seed: planned.step.seed,
-            inputs: planned.inputs.clone(),
-            sources_hash: planned.sources_hash(),
-            files: std::collections::BTreeMap::new(),
-            summary: self.folds[step].finished.clone().unwrap_or_default(),
-            created_millis: self.clock.now_millis(),
-        }
-    }
-
     fn take_control(&mut self) -> Result<(), RunError> {
         for request in take_requests(&self.state.dir().control()) {
             for asked in self.requests_of(&request) {
@@ -450,40 +393,4 @@ impl<'a, E: Executor, C: Clock> Driver<'a, E, C> {
             (ControlVerb::Resume, _) => vec![Request::Resume],
         }
     }
-}
-
-fn nodes_of(plan: &Plan, run: Option<&RunView>) -> Vec<Node> {
-    let index = |name: &String| plan.steps.iter().position(|planned| planned.step.name == *name);
-    let node = |planned: &crate::plan::PlannedStep| Node {
-        name: planned.step.name.clone(),
-        fingerprint: planned.fingerprint.clone(),
-        needs: planned.step.needs().iter().filter_map(index).collect(),
-        cores: planned.step.settings.cores,
-        devices: planned.step.settings.devices,
-        retries: planned.step.settings.retries,
-        timeout_millis: (planned.step.settings.timeout_secs * 1000.0) as i64,
-        priority: planned.step.settings.priority,
-        done: run.and_then(|run| run.step(&planned.step.name)).is_some_and(|step| step.state.is_done()),
-    };
-    plan.steps.iter().map(node).collect()
-}
-
-fn empty_view(run: &str) -> RunView {
-    RunView {
-        id: run.to_owned(),
-        spec_name: String::new(),
-        spec_path: PathBuf::new(),
-        plan_hash: String::new(),
-        state: RunState::Interrupted,
-        created_millis: 0,
-        ended_millis: None,
-        steps: Vec::new(),
-    }
-}
-
-/// Whether a failure is the user's to mend.
-pub fn is_users_fault(run: &RunView) -> bool {
-    let failed = run.steps.iter().filter(|step| step.state == StepState::Failed);
-    let mut classes = failed.filter_map(|step| step.error.as_ref()).map(|error| error.class).peekable();
-    classes.peek().is_some() && classes.all(|class| class == ErrorClass::User)
 }

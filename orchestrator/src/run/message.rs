@@ -73,7 +73,7 @@ pub enum Happening {
         /// How.
         end: End,
     },
-    /// The step's artifact is in the store.
+    /// The step's artifact is in the store: it was moved there, or it was there when the step was to start.
     Committed {
         /// The step.
         step: usize,

@@ -15,7 +15,9 @@ mod message;
 mod scheduler;
 
 mod attempt;
+mod commit;
 mod driver;
+mod nodes;
 
 mod apply;
 
@@ -25,8 +27,9 @@ mod simulation;
 pub use apply::{Applied, Show, apply, cancel_idle, save_spec};
 pub use clock::{Clock, SystemClock};
 pub use control::{ControlRequest, ControlVerb, leave_request};
-pub use driver::{DriveEnd, Driver, is_users_fault};
+pub use driver::{DriveEnd, Driver};
 pub use error::RunError;
 pub use message::{Command, End, Happening, Node, Request, Slots};
+pub use nodes::is_users_fault;
 pub use scheduler::Scheduler;
 pub use signals::Signals;

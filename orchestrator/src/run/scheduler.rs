@@ -122,7 +122,7 @@ impl Scheduler {
             }
             Happening::Ended { step, token, end } => self.end(step, &token, end, now, &mut commands),
             Happening::Committed { step } => {
-                if self.progress[step].phase == Phase::Committing {
+                if matches!(self.progress[step].phase, Phase::Committing | Phase::Starting) {
                     self.progress[step].phase = Phase::Done;
                 }
             }

@@ -247,3 +247,16 @@ fn a_second_orchestrator_is_refused_by_name_and_readers_are_not() {
     });
     assert!(tried);
 }
+
+#[test]
+fn of_steps_with_one_identity_one_works_and_the_others_find_its_artifact() {
+    let house = House::new();
+    let mut twin = step("slow", &[], 1.0);
+    twin.name = "twin".to_owned();
+    let plan = plan(vec![step("slow", &[], 1.0), twin, step("after", &["slow", "twin"], 1.0)]);
+    assert_eq!(plan.step("slow").unwrap().fingerprint, plan.step("twin").unwrap().fingerprint);
+    let applied = house.apply_quietly(&plan);
+    assert_eq!(applied.run.state, RunState::Succeeded);
+    assert_eq!(counts(&applied.run), BTreeMap::from([(StepState::Cached, 1), (StepState::Succeeded, 2)]));
+    assert_eq!(applied.run.step("slow").unwrap().attempts.len(), 1);
+}
