@@ -27,7 +27,7 @@ function blocksOf(text) {
   const flush = () => {
     const body = lines.join("\n");
     if (fence !== null) blocks.push({ code: body, language: fence });
-    else body.split(/\n{2,}/).filter((part) => part.trim()).forEach((part) => blocks.push({ text: part }));
+    else body.split(/\n{2,}/).filter((part) => part.trim()).forEach((part) => blocks.push({ text: part.replace(/^\n+|\n+$/g, "") }));
     lines = [];
   };
   for (const line of text.split("\n")) {

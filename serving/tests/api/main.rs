@@ -1,5 +1,7 @@
 //! Drives the router with a tiny random model: the shapes of answers, streams, errors, access, overload and repeatability.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails panics")]
+
 mod access;
 mod answers;
 mod errors;
