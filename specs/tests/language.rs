@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use cupola_specs::job::{AutoOr, Family, FitTarget, LrShape, MatrixOptimizer, Method, ModelParams, TokenBudget};
+use cupola_specs::job::{
+    AutoOr, Family, FitTarget, LrShape, MatrixOptimizer, Method, ModelParams, TokenBudget,
+};
 use cupola_specs::spec::{
     self, ArtifactRef, Diagnostics, Environment, ResolvedJobBody, ResolvedSpec, RowsInput,
 };
@@ -115,7 +117,7 @@ fn phases_default_to_the_weights_of_the_corpus() {
     let base = body!(small(&[]), "base", Pretrain);
     let ends: Vec<(f64, LrShape)> = base.params.phases.iter().map(|phase| (phase.until, phase.lr)).collect();
     assert_eq!(ends, [(0.8, LrShape::Constant), (1.0, LrShape::LinearToZero)]);
-    assert_eq!(base.params.phases[0].weights["code"], 0.7);
+    assert!((base.params.phases[0].weights["code"] - 0.7).abs() < 1e-12);
 }
 
 #[test]
@@ -137,7 +139,9 @@ fn law_reference() -> ArtifactRef {
 
 #[test]
 fn a_law_that_nobody_uses_has_the_recipe_of_a_plain_pretrain_job() {
-    let without = SMALL.replace("    forecast: law\n", "    context: { length: 512 }\n").replace("    context: { length: 256 }\n", "");
+    let without = SMALL
+        .replace("    forecast: law\n", "    context: { length: 512 }\n")
+        .replace("    context: { length: 256 }\n", "");
     let spec = resolve(&without, &[], &World::default()).unwrap();
     let (law, base) = (body!(spec, "law", Scaling), body!(spec, "base", Pretrain));
     assert_eq!(law.sweeps[0].params.optimizer, base.params.optimizer);
@@ -190,17 +194,23 @@ fn included_files_lie_under_the_one_that_names_them() {
     let spec = resolve(&text, &[], &world).unwrap();
     let base = spec.job("base").unwrap();
     assert_eq!((base.seed, base.retries), (3, 9));
-    assert!(matches!(body!(spec, "base", Pretrain).params.model, ModelParams::Shape(s) if s.num_hidden_layers == 4));
+    assert!(
+        matches!(body!(spec, "base", Pretrain).params.model, ModelParams::Shape(s) if s.num_hidden_layers == 4)
+    );
     assert_eq!(spec.origin("defaults.seed").unwrap().to_string(), "specs/shared/defaults.yaml:1:13");
 }
 
 #[test]
 fn a_matrix_makes_a_job_for_each_combination() {
-    let text = SMALL.replace("    tokens: 2.5M\n", "    tokens: 2.5M\n    matrix: { seed: [1, 2], model.depth: [2, 4] }\n");
+    let text = SMALL.replace(
+        "    tokens: 2.5M\n",
+        "    tokens: 2.5M\n    matrix: { seed: [1, 2], model.depth: [2, 4] }\n",
+    );
     let text = text.split("  assistant:").next().unwrap().to_owned();
     let report = "  report:\n    kind: eval\n    models: [base]\n    suites: [{ perplexity: { on: corpus.validation } }]\n";
     let spec = resolve(&(text + report), &[], &World::default()).unwrap();
-    let names: Vec<&str> = spec.jobs.iter().map(|job| job.name.as_str()).filter(|name| name.starts_with("base")).collect();
+    let names: Vec<&str> =
+        spec.jobs.iter().map(|job| job.name.as_str()).filter(|name| name.starts_with("base")).collect();
     assert_eq!(names[1], "base[seed=1,model.depth=4]");
     assert_eq!(names.len(), 4);
     let job = spec.job("base[seed=2,model.depth=2]").unwrap();
@@ -220,7 +230,8 @@ fn every_written_value_has_an_origin() {
 
 #[test]
 fn secrets_are_names_only() {
-    let judges = "judges:\n  api: { base_url: \"http://127.0.0.1:9000/v1\", model: m, api_key: \"${secret.KEY}\" }\n";
+    let judges =
+        "judges:\n  api: { base_url: \"http://127.0.0.1:9000/v1\", model: m, api_key: \"${secret.KEY}\" }\n";
     let mut world = World::default();
     world.variables.insert("KEY", "very-secret");
     let spec = resolve(&format!("{SMALL}{judges}"), &[], &world).unwrap();
@@ -235,7 +246,7 @@ fn anchors_and_merge_keys_are_yaml_as_usual() {
         "  assistant: &sft { kind: sft, model: base, data: [corpus.pairs] }\n  second: { <<: *sft, epochs: 1, model: assistant }",
     );
     let spec = resolve(&text, &[], &World::default()).unwrap();
-    assert_eq!(body!(spec, "second", Sft).params.epochs, 1.0);
+    assert!((body!(spec, "second", Sft).params.epochs - 1.0).abs() < 1e-12);
 }
 
 /// All of the language's reference example parses; what remains are features that this version refuses, and a file.

@@ -12,7 +12,7 @@ fn folder() -> &'static Path {
 }
 
 fn yaml(text: &str) -> Value {
-    serde_yaml::from_str(text).unwrap()
+    serde_yaml::from_str(text).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// `UPDATE_SCHEMA=1 cargo test -p cupola-specs --test schema` writes it anew.
@@ -63,7 +63,9 @@ fn every_field_has_a_doc_line() {
             }
         }
         match value {
-            Value::Object(object) => object.iter().for_each(|(key, value)| visit(value, &format!("{path}.{key}"), missing)),
+            Value::Object(object) => {
+                object.iter().for_each(|(key, value)| visit(value, &format!("{path}.{key}"), missing));
+            }
             Value::Array(items) => items.iter().for_each(|item| visit(item, path, missing)),
             _ => {}
         }

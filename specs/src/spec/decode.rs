@@ -146,7 +146,9 @@ impl Decode for f64 {
     fn decode(node: &Node, session: &mut Session<'_>) -> Option<Self> {
         let range = session.range.take();
         match &node.value {
-            Value::Scalar { text, plain: true } if text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) => {
+            Value::Scalar { text, plain: true }
+                if text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) =>
+            {
                 let number = text.replace('_', "").parse::<f64>().ok().filter(|number| number.is_finite());
                 if let Some(number) = number {
                     return check_range(number, range, node, session);
@@ -163,7 +165,9 @@ impl Decode for u64 {
     fn decode(node: &Node, session: &mut Session<'_>) -> Option<Self> {
         let range = session.range.take();
         match &node.value {
-            Value::Scalar { text, plain: true } if text.starts_with(|c: char| c.is_ascii_digit() || c == '-') => {
+            Value::Scalar { text, plain: true }
+                if text.starts_with(|c: char| c.is_ascii_digit() || c == '-') =>
+            {
                 if let Ok(number) = text.replace('_', "").parse::<u64>() {
                     return check_range(number as f64, range, node, session).map(|_| number);
                 }
@@ -198,7 +202,11 @@ fn reject_number(text: &str, node: &Node, session: &mut Session<'_>) {
     if digits.len() < text.len() && digits.parse::<f64>().is_ok() {
         let unit = &text[digits.len()..];
         session
-            .error(Code::WrongUnit, node.spot, format!("this field is a plain number and has no unit `{unit}`"))
+            .error(
+                Code::WrongUnit,
+                node.spot,
+                format!("this field is a plain number and has no unit `{unit}`"),
+            )
             .expecting("a number without a unit");
     } else {
         session.error(Code::WrongType, node.spot, format!("`{text}` is not a number")).expecting("a number");

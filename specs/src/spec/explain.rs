@@ -111,14 +111,19 @@ fn field<'s>(root: &'s Value, schema: &'s Value, name: &str) -> Option<(&'s Valu
             return Some((found, required));
         }
     }
-    all.iter().find(|schema| schema["additionalProperties"].is_object()).map(|schema| (&schema["additionalProperties"], false))
+    all.iter()
+        .find(|schema| schema["additionalProperties"].is_object())
+        .map(|schema| (&schema["additionalProperties"], false))
 }
 
 /// The explanation of a field.
 fn of_schema(root: &Value, schema: &Value, path: &str, is_required: bool) -> Explanation {
     let all = alternatives(root, schema);
     let note = |key: &str| {
-        std::iter::once(&schema).chain(&all).find_map(|schema| schema.get(key).filter(|value| !value.is_null())).cloned()
+        std::iter::once(&schema)
+            .chain(&all)
+            .find_map(|schema| schema.get(key).filter(|value| !value.is_null()))
+            .cloned()
     };
     let text = |key: &str| note(key).and_then(|value| value.as_str().map(str::to_owned));
     let mut fields: Vec<(String, String)> = Vec::new();

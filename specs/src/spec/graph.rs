@@ -66,7 +66,8 @@ fn visit<'e>(
 /// One circle.
 fn report(circle: &[&Edge], session: &mut Session<'_>) {
     let Some(first) = circle.first() else { return };
-    let names: Vec<&str> = circle.iter().map(|edge| edge.from.as_str()).chain([first.from.as_str()]).collect();
+    let names: Vec<&str> =
+        circle.iter().map(|edge| edge.from.as_str()).chain([first.from.as_str()]).collect();
     let origins: Vec<_> = circle.iter().map(|edge| session.origin(edge.spot)).collect();
     let error =
         session.error(Code::Cycle, first.spot, format!("jobs need each other: {}", names.join(" → ")));

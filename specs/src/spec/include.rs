@@ -19,7 +19,12 @@ pub(crate) struct Trail {
 }
 
 /// Parses a file's bytes and merges what it includes under it.
-pub(crate) fn parse_file(path: &Path, bytes: &[u8], session: &mut Session<'_>, trail: &mut Trail) -> Option<Node> {
+pub(crate) fn parse_file(
+    path: &Path,
+    bytes: &[u8],
+    session: &mut Session<'_>,
+    trail: &mut Trail,
+) -> Option<Node> {
     let name = path.display().to_string();
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
     let content = match std::str::from_utf8(bytes) {
@@ -79,9 +84,14 @@ fn read_one(mut item: Node, session: &mut Session<'_>, trail: &mut Trail) -> Opt
     };
     let path = session.folder(item.spot).join(text.strip_prefix("./").unwrap_or(text));
     if let Some(at) = trail.open.iter().position(|open| *open == clean(&path)) {
-        let mut circle: Vec<String> = trail.open[at..].iter().map(|open| open.display().to_string()).collect();
+        let mut circle: Vec<String> =
+            trail.open[at..].iter().map(|open| open.display().to_string()).collect();
         circle.push(clean(&path).display().to_string());
-        session.error(Code::IncludeCycle, item.spot, format!("files include each other: {}", circle.join(" → ")));
+        session.error(
+            Code::IncludeCycle,
+            item.spot,
+            format!("files include each other: {}", circle.join(" → ")),
+        );
         return None;
     }
     trail.files += 1;

@@ -10,9 +10,7 @@ use super::resolved::{ArtifactRef, JobKind, Reference, RowsInput, SourceGlob};
 use super::session::Session;
 use super::tree::{Key, Node, Spot, Value};
 use super::unsupported;
-use crate::job::written::{
-    DataJob, EvalJob, PretrainJob, RlhfJob, ScalingJob, SftJob, Stage, TokenizerJob,
-};
+use crate::job::written::{DataJob, EvalJob, PretrainJob, RlhfJob, ScalingJob, SftJob, Stage, TokenizerJob};
 
 /// A job as written.
 pub(crate) struct WrittenJob {
@@ -72,7 +70,8 @@ impl WrittenJob {
 
 /// The node with these keys alone, so that other keys are judged elsewhere.
 fn only(node: &Node, keys: &[&str]) -> Node {
-    let entries = node.entries().iter().filter(|(key, _)| keys.contains(&key.name.as_str())).cloned().collect();
+    let entries =
+        node.entries().iter().filter(|(key, _)| keys.contains(&key.name.as_str())).cloned().collect();
     Node { value: Value::Map(entries), spot: node.spot }
 }
 
@@ -229,7 +228,12 @@ impl<'r> Resolver<'r, '_> {
     }
 
     /// Checks rows of text: a part of a corpus out of `parts`, or files under a label. Gives the part's name too, empty for files.
-    pub(crate) fn rows(&mut self, rows: &At<Rows>, label: &str, parts: &[&'static str]) -> Option<(RowsInput, String)> {
+    pub(crate) fn rows(
+        &mut self,
+        rows: &At<Rows>,
+        label: &str,
+        parts: &[&'static str],
+    ) -> Option<(RowsInput, String)> {
         match &rows.value {
             Rows::Files(paths) => Some((RowsInput::Files(self.glob(label, paths)?), String::new())),
             Rows::Part(reference) => {
@@ -240,7 +244,11 @@ impl<'r> Resolver<'r, '_> {
     }
 
     /// Checks a reference to a part of a corpus.
-    pub(crate) fn corpus_part(&mut self, reference: &Ref, parts: &[&'static str]) -> Option<(ArtifactRef, String)> {
+    pub(crate) fn corpus_part(
+        &mut self,
+        reference: &Ref,
+        parts: &[&'static str],
+    ) -> Option<(ArtifactRef, String)> {
         let Target::Job(text) = &reference.target else {
             if matches!(reference.target, Target::Path(_)) {
                 let expected = format!("a part of a data job ({}), or {{paths: […]}}", parts.join(", "));
@@ -262,7 +270,10 @@ impl<'r> Resolver<'r, '_> {
         let Some(part) = part else {
             self.session
                 .error(Code::UnknownPart, reference.spot, format!("this needs a part of `{name}`"))
-                .expecting(format!("one of {}", parts.iter().map(|part| format!("{name}.{part}")).collect::<Vec<_>>().join(", ")));
+                .expecting(format!(
+                    "one of {}",
+                    parts.iter().map(|part| format!("{name}.{part}")).collect::<Vec<_>>().join(", ")
+                ));
             return None;
         };
         let spot = self.part_spot(reference.spot, part);
@@ -270,20 +281,24 @@ impl<'r> Resolver<'r, '_> {
             self.unknown_part(&job.name, kind, part, spot, parts);
             return None;
         }
-        if let (true, Some(WrittenBody::Data(data))) = (part.ends_with("pairs"), &job.body) {
-            if data.pairs.is_none() {
-                self.session
-                    .error(Code::UnknownPart, spot, format!("the job `{}` extracts no pairs", job.name))
-                    .expecting("`pairs` in that job");
-                return None;
-            }
+        if let (true, Some(WrittenBody::Data(data))) = (part.ends_with("pairs"), &job.body)
+            && data.pairs.is_none()
+        {
+            self.session
+                .error(Code::UnknownPart, spot, format!("the job `{}` extracts no pairs", job.name))
+                .expecting("`pairs` in that job");
+            return None;
         }
         let reference = Reference { job: job.name.clone(), part: Some(part.to_owned()) };
         Some((ArtifactRef::Job(reference), part.to_owned()))
     }
 
     /// File patterns under a label; each must be a glob.
-    pub(crate) fn glob(&mut self, label: &str, paths: &[At<super::reference::FilePath>]) -> Option<SourceGlob> {
+    pub(crate) fn glob(
+        &mut self,
+        label: &str,
+        paths: &[At<super::reference::FilePath>],
+    ) -> Option<SourceGlob> {
         let mut patterns = Vec::new();
         for path in paths {
             let Some(text) = path.value.0.to_str() else { continue };
@@ -314,7 +329,11 @@ impl<'r> Resolver<'r, '_> {
 
     fn part_spot(&self, spot: Spot, part: &str) -> Spot {
         let found = self.session.find(spot, &format!(".{part}"));
-        if found == spot { spot } else { Spot { column: found.column + 1, length: found.length - 1, ..found } }
+        if found == spot {
+            spot
+        } else {
+            Spot { column: found.column + 1, length: found.length - 1, ..found }
+        }
     }
 
     fn wrong_kind(&mut self, job: &str, kind: JobKind, spot: Spot, expected: &str) {
@@ -328,7 +347,11 @@ impl<'r> Resolver<'r, '_> {
         let expected =
             if parts.is_empty() { format!("`{job}` alone") } else { format!("one of {}", parts.join(", ")) };
         self.session
-            .error(Code::UnknownPart, spot, format!("`{part}` is not a part of the {} job `{job}` that fits here", kind.as_str()))
+            .error(
+                Code::UnknownPart,
+                spot,
+                format!("`{part}` is not a part of the {} job `{job}` that fits here", kind.as_str()),
+            )
             .expecting(expected)
             .suggesting(part, parts);
     }
@@ -355,7 +378,11 @@ fn stage_of(job: &WrittenJob) -> Option<Stage> {
 }
 
 /// What a job or its part gives; the known parts where there is no such part.
-fn makes(kind: JobKind, stage: Option<Stage>, part: Option<&str>) -> Result<Vec<Wanted>, &'static [&'static str]> {
+fn makes(
+    kind: JobKind,
+    stage: Option<Stage>,
+    part: Option<&str>,
+) -> Result<Vec<Wanted>, &'static [&'static str]> {
     let rlhf = || match stage {
         None => vec![Wanted::Model, Wanted::Preferences, Wanted::RewardModel],
         Some(Stage::Preferences) => vec![Wanted::Preferences],
@@ -364,9 +391,10 @@ fn makes(kind: JobKind, stage: Option<Stage>, part: Option<&str>) -> Result<Vec<
     };
     match (kind, part) {
         (JobKind::Data, None) => Ok(vec![Wanted::Corpus]),
-        (JobKind::Data, Some(_)) => Err(&[]),
         (JobKind::Rlhf, None) => Ok(rlhf()),
-        (JobKind::Rlhf, Some("model")) => Ok(rlhf().into_iter().filter(|made| *made == Wanted::Model).collect()),
+        (JobKind::Rlhf, Some("model")) => {
+            Ok(rlhf().into_iter().filter(|made| *made == Wanted::Model).collect())
+        }
         (JobKind::Rlhf, Some("preferences")) => {
             Ok(rlhf().into_iter().filter(|made| *made == Wanted::Preferences).collect())
         }

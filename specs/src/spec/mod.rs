@@ -41,7 +41,7 @@ pub use explain::{Explanation, explain, explained_paths};
 pub use load::{load, parse};
 pub use origin::Origin;
 pub use resolved::{
-    ArtifactRef, Budget, CatchUp, DataBody, EvalBody, Judge, JobKind, Overlap, PretrainBody, Reference,
+    ArtifactRef, Budget, CatchUp, DataBody, EvalBody, JobKind, Judge, Overlap, PretrainBody, Reference,
     ResolvedJob, ResolvedJobBody, ResolvedSpec, Resources, RlhfBody, RowsInput, ScalingBody, Schedule,
     SecretRef, Serve, SftBody, SourceGlob, SweepBody, TokenizerBody,
 };

@@ -58,7 +58,11 @@ fn put(at: &mut Node, segments: &[&str], node: Node, spot: Spot, session: &mut S
         }
         Value::Scalar { .. } | Value::Null | Value::Broken => {
             session
-                .error(Code::BadOverride, spot, format!("there is nothing to set `{segment}` in: it is a single value"))
+                .error(
+                    Code::BadOverride,
+                    spot,
+                    format!("there is nothing to set `{segment}` in: it is a single value"),
+                )
                 .expecting("a path to a field");
         }
     }

@@ -9,9 +9,7 @@ use super::document::{DefaultsWritten, JobCommon, ResourcesWritten, Top};
 use super::graph::check_cycles;
 use super::jobs::{Resolver, Wanted, WrittenBody, WrittenJob, check_name};
 use super::origin::Origin;
-use super::resolved::{
-    Budget, Judge, ResolvedJob, ResolvedJobBody, ResolvedSpec, Resources, Serve,
-};
+use super::resolved::{Budget, Judge, ResolvedJob, ResolvedJobBody, ResolvedSpec, Resources, Serve};
 use super::schedule::resolve_schedules;
 use super::session::Session;
 use super::tree::{Node, Value};
@@ -55,7 +53,10 @@ pub(crate) fn resolve(
         let listen = serve.listen.value.parse().ok();
         if listen.is_none() {
             let message = format!("`{}` is not an address", serve.listen.value);
-            resolver.session.error(Code::BadAddress, serve.listen.spot, message).expecting("HOST:PORT such as 127.0.0.1:8080");
+            resolver
+                .session
+                .error(Code::BadAddress, serve.listen.spot, message)
+                .expecting("HOST:PORT such as 127.0.0.1:8080");
         }
         Some(Serve { model: resolver.artifact(&serve.model, Wanted::Model)?, listen: listen? })
     });
@@ -71,7 +72,7 @@ pub(crate) fn resolve(
         jobs: resolved.into_iter().collect::<Option<_>>()?,
         budget,
         serve,
-        schedules: schedules?,
+        schedules,
         judges: judges(&top.judges.0),
         origins,
     })
@@ -129,8 +130,8 @@ fn top(root: &Node, session: &mut Session<'_>) -> Option<Top> {
 
 /// Every entry of `jobs`.
 fn written_jobs(root: &Node, session: &mut Session<'_>) -> Vec<WrittenJob> {
-    match root.get("jobs") {
-        Some(jobs) => match &jobs.value {
+    if let Some(jobs) = root.get("jobs") {
+        match &jobs.value {
             Value::Map(entries) if !entries.is_empty() => {
                 entries.iter().map(|(key, node)| WrittenJob::decode(key, node, session)).collect()
             }
@@ -142,11 +143,12 @@ fn written_jobs(root: &Node, session: &mut Session<'_>) -> Vec<WrittenJob> {
                 wrong_type(jobs, "a mapping from names to jobs", session);
                 Vec::new()
             }
-        },
-        None => {
-            session.error(Code::MissingField, root.spot, "the field `jobs` is missing").expecting("at least one job");
-            Vec::new()
         }
+    } else {
+        session
+            .error(Code::MissingField, root.spot, "the field `jobs` is missing")
+            .expecting("at least one job");
+        Vec::new()
     }
 }
 

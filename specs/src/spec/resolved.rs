@@ -72,7 +72,9 @@ impl Budget {
 }
 
 /// The kind of a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum JobKind {
     /// Raw files to a corpus.
@@ -204,6 +206,7 @@ pub enum RowsInput {
 /// What a job does: references, file patterns, and the params of its steps.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "a spec has a handful of jobs, and each is lowered once")]
 pub enum ResolvedJobBody {
     /// Step `data`.
     Data(DataBody),

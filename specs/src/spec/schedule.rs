@@ -14,7 +14,7 @@ use super::resolved::Schedule;
 pub(crate) fn resolve_schedules(
     written: &Named<ScheduleWritten>,
     resolver: &mut Resolver<'_, '_>,
-) -> Option<Vec<Schedule>> {
+) -> Vec<Schedule> {
     let mut out = Vec::new();
     for (key, schedule) in &written.0 {
         check_name(key, resolver.session);
@@ -40,7 +40,7 @@ pub(crate) fn resolve_schedules(
             origin: resolver.session.origin(key.spot),
         });
     }
-    Some(out)
+    out
 }
 
 /// Five fields that croner reads.

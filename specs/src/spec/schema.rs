@@ -63,7 +63,8 @@ pub(crate) fn job_schema(kind: JobKind, generator: &mut SchemaGenerator) -> Sche
     let common = object_of::<JobCommon>(generator);
     let mut properties = Map::new();
     properties.extend(entries(&common["properties"]));
-    properties.insert("kind".to_owned(), json!({ "const": kind.as_str(), "description": "What the job does." }));
+    properties
+        .insert("kind".to_owned(), json!({ "const": kind.as_str(), "description": "What the job does." }));
     properties.insert("matrix".to_owned(), matrix_schema());
     properties.extend(entries(&own["properties"]));
     let mut required = vec![json!("kind")];
@@ -128,7 +129,8 @@ fn allow_placeholders(schema: &mut Value) {
                 let (outer, inner): (Map<String, Value>, Map<String, Value>) =
                     std::mem::take(object).into_iter().partition(|(key, _)| notes.contains(&key.as_str()));
                 *object = outer;
-                object.insert("anyOf".to_owned(), json!([inner, { "type": "string", "pattern": PLACEHOLDER }]));
+                object
+                    .insert("anyOf".to_owned(), json!([inner, { "type": "string", "pattern": PLACEHOLDER }]));
             }
         }
         _ => {}

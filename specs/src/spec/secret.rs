@@ -20,14 +20,13 @@ impl Decode for Secret {
             return None;
         };
         let secret = text.strip_prefix("${secret.").and_then(|rest| rest.strip_suffix('}'));
-        match secret.filter(|name| !name.is_empty() && !name.contains('{')) {
-            Some(secret) => Some(Self(SecretRef { name: secret.to_owned() })),
-            None => {
-                session
-                    .error(Code::MisplacedSecret, node.spot, "a secret is never written into a spec")
-                    .expecting("${secret.NAME}, where NAME is an environment variable");
-                None
-            }
+        if let Some(secret) = secret.filter(|name| !name.is_empty() && !name.contains('{')) {
+            Some(Self(SecretRef { name: secret.to_owned() }))
+        } else {
+            session
+                .error(Code::MisplacedSecret, node.spot, "a secret is never written into a spec")
+                .expecting("${secret.NAME}, where NAME is an environment variable");
+            None
         }
     }
 }

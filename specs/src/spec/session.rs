@@ -103,8 +103,12 @@ impl<'a> Session<'a> {
                 let rank = |d: &Diagnostic| order.iter().position(|name| *name == d.origin.file);
                 self.errors.sort_by_key(|d| (rank(d), d.origin.line, d.origin.column, d.code));
                 self.errors.dedup();
-                let wrong: Vec<Origin> =
-                    self.errors.iter().filter(|d| d.code != Code::Unsupported).map(|d| d.origin.clone()).collect();
+                let wrong: Vec<Origin> = self
+                    .errors
+                    .iter()
+                    .filter(|d| d.code != Code::Unsupported)
+                    .map(|d| d.origin.clone())
+                    .collect();
                 self.errors.retain(|d| d.code != Code::Unsupported || !wrong.contains(&d.origin));
                 Err(Diagnostics(self.errors))
             }

@@ -50,10 +50,10 @@ impl Scope<'_> {
 
     /// One scalar that holds a `${`. A value that is one whole placeholder keeps the type of what it stands for.
     fn scalar(&mut self, text: &str, node: &Node, session: &mut Session<'_>) -> Value {
-        if let Some(inner) = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) {
-            if !inner.contains(['{', '}']) {
-                return self.lookup(inner, node.spot, session).unwrap_or(Value::Broken);
-            }
+        if let Some(inner) = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'))
+            && !inner.contains(['{', '}'])
+        {
+            return self.lookup(inner, node.spot, session).unwrap_or(Value::Broken);
         }
         let mut out = String::new();
         let mut is_broken = false;
@@ -126,8 +126,12 @@ impl Scope<'_> {
         }
         let vars = self.vars;
         let Some(node) = vars.and_then(|vars| vars.get(name)) else {
-            let known: Vec<&str> =
-                vars.map(Node::entries).unwrap_or_default().iter().map(|(key, _)| key.name.as_str()).collect();
+            let known: Vec<&str> = vars
+                .map(Node::entries)
+                .unwrap_or_default()
+                .iter()
+                .map(|(key, _)| key.name.as_str())
+                .collect();
             let defined = if known.is_empty() { "none is".to_owned() } else { known.join(", ") };
             session
                 .error(Code::UnknownVariable, spot, format!("there is no variable `{name}`"))
@@ -162,19 +166,22 @@ fn environment(rest: &str, spot: Spot, session: &mut Session<'_>) -> Option<Valu
     };
     if !is_name(name) {
         session
-            .error(Code::UnknownPlaceholder, spot, format!("`{name}` is not a name of an environment variable"))
+            .error(
+                Code::UnknownPlaceholder,
+                spot,
+                format!("`{name}` is not a name of an environment variable"),
+            )
             .expecting("${env.NAME} or ${env.NAME:-default}");
         return None;
     }
     let value = session.env.variable(name).filter(|value| !(value.is_empty() && default.is_some()));
-    match value.or_else(|| default.map(str::to_owned)) {
-        Some(text) => Some(Node::plain(&text, spot).value),
-        None => {
-            session
-                .error(Code::MissingEnvironment, spot, format!("the environment variable {name} is not set"))
-                .expecting(format!("a value in the environment, or a default: ${{env.{name}:-value}}"));
-            None
-        }
+    if let Some(text) = value.or_else(|| default.map(str::to_owned)) {
+        Some(Node::plain(&text, spot).value)
+    } else {
+        session
+            .error(Code::MissingEnvironment, spot, format!("the environment variable {name} is not set"))
+            .expecting(format!("a value in the environment, or a default: ${{env.{name}:-value}}"));
+        None
     }
 }
 

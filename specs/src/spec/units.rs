@@ -112,7 +112,7 @@ fn with_unit(number: f64, quantity: &Quantity) -> Option<String> {
         [("%", factor)] if number <= 1.0 => ("%", *factor),
         [("%", _)] => ("%", 1.0),
         units if units.contains(&("s", 1.0)) => ("s", 1.0),
-        units => *units.iter().filter(|(unit, factor)| *factor <= number && !unit.contains('i')).next_back()?,
+        units => *units.iter().rfind(|(unit, factor)| *factor <= number && !unit.contains('i'))?,
     };
     let value = (number / factor * 1e6).round() / 1e6;
     Some(format!("{value}{unit}"))
@@ -161,7 +161,7 @@ macro_rules! quantities {
 
             fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
                 let number = json!({ "type": if $quantity.takes_exponent { json!(["string", "number"]) } else { json!("string") } });
-                scalar_schema(number, $unit, json!($quantity.example))
+                scalar_schema(&number, $unit, $quantity.example)
             }
         }
     )+};
@@ -200,7 +200,11 @@ impl Decode for Every {
                     Ok(steps) if steps > 0 => Some(Self::Steps(steps)),
                     _ => {
                         session
-                            .error(Code::OutOfRange, node.spot, format!("`{digits}` is not a number of steps"))
+                            .error(
+                                Code::OutOfRange,
+                                node.spot,
+                                format!("`{digits}` is not a number of steps"),
+                            )
                             .expecting("a whole number of steps, at least 1");
                         None
                     }
@@ -228,7 +232,7 @@ impl JsonSchema for Every {
     }
 
     fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
-        scalar_schema(json!({ "type": "string" }), "ms, s, m, h, d, or steps", json!("500 steps"))
+        scalar_schema(&json!({ "type": "string" }), "ms, s, m, h, d, or steps", "500 steps")
     }
 }
 
@@ -260,7 +264,7 @@ impl JsonSchema for Steps {
     }
 
     fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
-        scalar_schema(json!({ "type": "string" }), "steps", json!("500 steps"))
+        scalar_schema(&json!({ "type": "string" }), "steps", "500 steps")
     }
 }
 

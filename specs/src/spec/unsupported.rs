@@ -61,9 +61,9 @@ pub(crate) fn refuse(prefix: &str, node: &Node, session: &mut Session<'_>) {
     let mut path = prefix.to_owned();
     node.walk(&mut path, &mut |path, key, value| {
         let segments: Vec<&str> = path.split('.').collect();
-        let entry = UNSUPPORTED.iter().find(|(pattern, _)| {
-            matches(&pattern.split('.').collect::<Vec<_>>(), &segments)
-        });
+        let entry = UNSUPPORTED
+            .iter()
+            .find(|(pattern, _)| matches(&pattern.split('.').collect::<Vec<_>>(), &segments));
         let Some((_, refused)) = entry else { return };
         let text = value.text();
         match refused {
@@ -82,7 +82,8 @@ pub(crate) fn refuse(prefix: &str, node: &Node, session: &mut Session<'_>) {
         }
     });
     for (path, spot, word) in found {
-        let field = path.split('.').filter(|segment| segment.parse::<usize>().is_err()).collect::<Vec<_>>().join(".");
+        let field =
+            path.split('.').filter(|segment| segment.parse::<usize>().is_err()).collect::<Vec<_>>().join(".");
         let message = match word {
             Some(word) => format!("`{word}` is not supported yet for {field}"),
             None => format!("{field} is not supported yet"),

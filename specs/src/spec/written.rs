@@ -26,6 +26,7 @@ macro_rules! written {
         $(#[doc = $doc])+
         #[derive(Debug, Clone)]
         #[allow(dead_code, reason = "a field that this version refuses is checked but not read")]
+        #[allow(clippy::struct_field_names, reason = "the language's names, not ours")]
         pub(crate) struct $name {
             $($(#[doc = $field_doc])+ pub(crate) $field: $ty,)*
         }
@@ -99,23 +100,20 @@ pub(crate) use written;
 /// Refuses anything but a mapping, and keys that it does not have.
 pub(crate) fn check_keys(node: &Node, known: &[&[&str]], session: &mut Session<'_>) -> Option<()> {
     session.range = None;
-    match &node.value {
-        Value::Map(entries) => {
-            for (key, _) in entries {
-                let mut fields = known.iter().flat_map(|fields| fields.iter());
-                if !fields.any(|field| *field == key.name) {
-                    session
-                        .error(Code::UnknownKey, key.spot, format!("there is no key `{}` here", key.name))
-                        .expecting(format!("one of {}", known.concat().join(", ")))
-                        .suggesting(&key.name, known.concat());
-                }
+    if let Value::Map(entries) = &node.value {
+        for (key, _) in entries {
+            let mut fields = known.iter().flat_map(|fields| fields.iter());
+            if !fields.any(|field| *field == key.name) {
+                session
+                    .error(Code::UnknownKey, key.spot, format!("there is no key `{}` here", key.name))
+                    .expecting(format!("one of {}", known.concat().join(", ")))
+                    .suggesting(&key.name, known.concat());
             }
-            Some(())
         }
-        _ => {
-            wrong_type(node, &format!("a mapping with {}", known.concat().join(", ")), session);
-            None
-        }
+        Some(())
+    } else {
+        wrong_type(node, &format!("a mapping with {}", known.concat().join(", ")), session);
+        None
     }
 }
 
@@ -130,8 +128,8 @@ pub(crate) fn field<T: Decode>(
     if let Some(value) = node.get(name) {
         session.range = range;
         let decoded = if value.value == Value::Null && T::absent().is_none() {
-            let expected =
-                default.map_or("a value".to_owned(), |text| format!("a value; without the field it is {text}"));
+            let expected = default
+                .map_or("a value".to_owned(), |text| format!("a value; without the field it is {text}"));
             wrong_type(value, &expected, session);
             None
         } else {
@@ -219,7 +217,7 @@ pub(crate) fn mapping_schema(doc: &str, properties: Vec<Property>) -> Schema {
 }
 
 /// A schema for a type whose values are scalars: what YAML gives it, or a placeholder.
-pub(crate) fn scalar_schema(types: serde_json::Value, unit: &str, example: serde_json::Value) -> Schema {
+pub(crate) fn scalar_schema(types: &serde_json::Value, unit: &str, example: &str) -> Schema {
     let mut schema = json_schema!({
         "anyOf": [types, { "type": "string", "pattern": "\\$\\{(vars|env)\\." }],
         "examples": [example],

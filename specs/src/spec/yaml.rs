@@ -33,7 +33,8 @@ pub(crate) fn parse_text(content: &str, text: u32, session: &mut Session<'_>) ->
             Ok((event, span)) => builder.event(event, span, session)?,
             Err(error) => {
                 let mark = error.marker();
-                let spot = Spot { text, line: mark.line().max(1) as u32, column: mark.col() as u32 + 1, length: 1 };
+                let spot =
+                    Spot { text, line: mark.line().max(1) as u32, column: mark.col() as u32 + 1, length: 1 };
                 syntax_error(content, spot, error.info(), session);
                 return None;
             }
@@ -66,7 +67,12 @@ fn leading_tab(content: &str, Spot { text, line: last, .. }: Spot) -> Option<Spo
 fn spot_of(text: u32, span: Span) -> Spot {
     let (start, end) = (span.start, span.end);
     let length = if start.line() == end.line() { end.col().saturating_sub(start.col()) } else { 1 };
-    Spot { text, line: start.line().max(1) as u32, column: start.col() as u32 + 1, length: length.max(1) as u32 }
+    Spot {
+        text,
+        line: start.line().max(1) as u32,
+        column: start.col() as u32 + 1,
+        length: length.max(1) as u32,
+    }
 }
 
 /// A finished node with what it costs to alias it.
@@ -210,14 +216,13 @@ fn reject_tag(is_tagged: bool, spot: Spot, session: &mut Session<'_>) {
 
 /// A scalar as a key.
 fn key_of(node: &Node, session: &mut Session<'_>) -> Option<Key> {
-    match &node.value {
-        Value::Scalar { text, .. } => Some(Key { name: text.clone(), spot: node.spot }),
-        _ => {
-            session
-                .error(Code::Syntax, node.spot, format!("a key must be a word, not {}", node.shape()))
-                .expecting("text that holds braces or brackets in quotes");
-            None
-        }
+    if let Value::Scalar { text, .. } = &node.value {
+        Some(Key { name: text.clone(), spot: node.spot })
+    } else {
+        session
+            .error(Code::Syntax, node.spot, format!("a key must be a word, not {}", node.shape()))
+            .expecting("text that holds braces or brackets in quotes");
+        None
     }
 }
 
@@ -226,7 +231,11 @@ fn insert(entries: &mut Vec<(Key, Node)>, key: Key, node: Node, session: &mut Se
     if let Some((first, _)) = entries.iter().find(|(k, _)| k.name == key.name) {
         let origin = session.origin(first.spot);
         session
-            .error(Code::DuplicateKey, key.spot, format!("the key `{}` stands twice in this mapping", key.name))
+            .error(
+                Code::DuplicateKey,
+                key.spot,
+                format!("the key `{}` stands twice in this mapping", key.name),
+            )
             .noting(origin, "the first one is here");
         return;
     }

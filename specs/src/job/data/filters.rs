@@ -121,8 +121,10 @@ impl Decode for FilterWritten {
             }
         };
         let rule = match name {
-            "gopher_quality" => gopher_quality(GopherQuality::decode(&body, session)?),
-            "gopher_repetition" => gopher_repetition(GopherRepetition::decode(&body, session)?, &body, session)?,
+            "gopher_quality" => gopher_quality(&GopherQuality::decode(&body, session)?),
+            "gopher_repetition" => {
+                gopher_repetition(GopherRepetition::decode(&body, session)?, &body, session)?
+            }
             "c4" => c4(&C4::decode(&body, session)?),
             "fineweb" => fineweb(&Fineweb::decode(&body, session)?),
             "code" => code(&CodeRules::decode(&body, session)?),
@@ -139,7 +141,7 @@ impl Decode for FilterWritten {
     }
 }
 
-fn gopher_quality(w: GopherQuality) -> FilterParams {
+fn gopher_quality(w: &GopherQuality) -> FilterParams {
     FilterParams::GopherQuality {
         min_words: w.min_words,
         max_words: w.max_words,
@@ -160,7 +162,12 @@ fn gopher_repetition(w: GopherRepetition, node: &Node, session: &mut Session<'_>
         max_duplicate_line_chars: w.max_duplicate_line_chars,
         max_duplicate_paragraph_chars: w.max_duplicate_paragraph_chars,
         max_top_ngram_chars: shares(w.max_top_ngram_chars, "max_top_ngram_chars", node, session)?,
-        max_duplicate_ngram_chars: shares(w.max_duplicate_ngram_chars, "max_duplicate_ngram_chars", node, session)?,
+        max_duplicate_ngram_chars: shares(
+            w.max_duplicate_ngram_chars,
+            "max_duplicate_ngram_chars",
+            node,
+            session,
+        )?,
     })
 }
 

@@ -48,7 +48,13 @@ pub(crate) fn data(w: &DataJob, resolver: &mut Resolver<'_, '_>) -> Option<DataB
                 FilterWritten::Custom => None,
             })
             .collect(),
-        pii: PiiParams { email: w.pii.email, ip: w.pii.ip, phone: w.pii.phone, card: w.pii.card, secret: w.pii.secret },
+        pii: PiiParams {
+            email: w.pii.email,
+            ip: w.pii.ip,
+            phone: w.pii.phone,
+            card: w.pii.card,
+            secret: w.pii.secret,
+        },
         dedup: DedupParams {
             exact_document: w.dedup.exact.is_some(),
             lines_min_repeats: w.dedup.lines.as_ref().map_or(0, |lines| lines.min_repeats),

@@ -24,7 +24,8 @@ pub(crate) fn eval(w: &EvalJob, precision: Precision, resolver: &mut Resolver<'_
         .collect();
     let train = train(w, resolver);
     let models = models.into_iter().collect::<Option<Vec<_>>>()?;
-    let (suites, params): (Vec<_>, Vec<_>) = suites.into_iter().collect::<Option<Vec<_>>>()?.into_iter().unzip();
+    let (suites, params): (Vec<_>, Vec<_>) =
+        suites.into_iter().collect::<Option<Vec<_>>>()?.into_iter().unzip();
     Some(EvalBody {
         models,
         suites,
@@ -55,7 +56,8 @@ fn models(w: &EvalJob, resolver: &mut Resolver<'_, '_>) -> Vec<Option<(String, A
                 found.push(artifact.map(|artifact| (name.clone(), artifact)));
             }
             Target::Path(path) => {
-                let folder = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+                let folder =
+                    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
                 let name = entry.name.clone().unwrap_or(folder);
                 found.push(Some((name, ArtifactRef::Path(path.clone()))));
             }
@@ -144,7 +146,11 @@ fn judge(
             is_right = false;
             resolver
                 .session
-                .error(Code::UnknownModel, name.spot, format!("`{}` is not one of this job's models", name.value))
+                .error(
+                    Code::UnknownModel,
+                    name.spot,
+                    format!("`{}` is not one of this job's models", name.value),
+                )
                 .expecting(format!("one of {}", models.join(", ")))
                 .suggesting(&name.value, models);
         }
@@ -224,15 +230,14 @@ fn train(w: &EvalJob, resolver: &mut Resolver<'_, '_>) -> Option<Option<Artifact
     }
     let Some(key) = suite else { return Some(None) };
     let behind = w.models.iter().find_map(|entry| corpus_behind(&entry.model, resolver));
-    match behind {
-        Some(corpus) => resolver.artifact(&corpus, Wanted::Corpus).map(Some),
-        None => {
-            resolver
-                .session
-                .error(Code::MissingField, key.spot, "no model of this job leads back to a corpus of this spec")
-                .expecting("`train` in the eval job: the corpus that trained the models");
-            None
-        }
+    if let Some(corpus) = behind {
+        resolver.artifact(&corpus, Wanted::Corpus).map(Some)
+    } else {
+        resolver
+            .session
+            .error(Code::MissingField, key.spot, "no model of this job leads back to a corpus of this spec")
+            .expecting("`train` in the eval job: the corpus that trained the models");
+        None
     }
 }
 
@@ -242,10 +247,9 @@ fn corpus_behind(model: &Ref, resolver: &Resolver<'_, '_>) -> Option<Ref> {
     for _ in 0..=resolver.jobs.len() {
         let Target::Job(text) = &at.target else { return None };
         let base = text.strip_suffix(".model").unwrap_or(text);
-        let job = resolver
-            .jobs
-            .iter()
-            .find(|job| job.name == base || job.name.strip_prefix(base).is_some_and(|rest| rest.starts_with('[')))?;
+        let job = resolver.jobs.iter().find(|job| {
+            job.name == base || job.name.strip_prefix(base).is_some_and(|rest| rest.starts_with('['))
+        })?;
         at = match job.body.as_ref()? {
             WrittenBody::Pretrain(pretrain) => return Some(pretrain.corpus.clone()),
             WrittenBody::Sft(sft) => &sft.model,

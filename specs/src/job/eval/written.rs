@@ -178,16 +178,27 @@ const SUITES: [&str; 6] =
 impl Decode for SuiteWritten {
     fn decode(node: &Node, session: &mut Session<'_>) -> Option<Self> {
         let [(key, body)] = node.entries() else {
-            wrong_type(node, &format!("one suite such as {{perplexity: {{on: corpus.validation}}}}; suites: {}", SUITES.join(", ")), session);
+            wrong_type(
+                node,
+                &format!(
+                    "one suite such as {{perplexity: {{on: corpus.validation}}}}; suites: {}",
+                    SUITES.join(", ")
+                ),
+                session,
+            );
             return None;
         };
         match key.name.as_str() {
             "perplexity" => Decode::decode(body, session).map(Self::Perplexity),
             "chat_loss" => Decode::decode(body, session).map(Self::ChatLoss),
-            "multiple_choice" => Decode::decode(body, session).map(|suite| Self::MultipleChoice(suite, key.clone())),
+            "multiple_choice" => {
+                Decode::decode(body, session).map(|suite| Self::MultipleChoice(suite, key.clone()))
+            }
             "generate" => GenerateWritten::decode(body, session).map(|_| Self::Generate),
             "judge" => Decode::decode(body, session).map(Self::Judge),
-            "contamination" => Decode::decode(body, session).map(|suite| Self::Contamination(suite, key.clone())),
+            "contamination" => {
+                Decode::decode(body, session).map(|suite| Self::Contamination(suite, key.clone()))
+            }
             name => {
                 session
                     .error(Code::UnknownWord, key.spot, format!("there is no suite `{name}`"))

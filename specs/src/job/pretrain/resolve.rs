@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::shape;
 use super::written::{
     BatchWritten, CheckpointWritten, OptimizerWritten, PhaseWritten, PretrainJob, TokensWritten,
 };
@@ -9,9 +10,8 @@ use super::{
     BatchParams, CheckpointParams, EvaluateParams, LrShape, MatrixOptimizer, OptimizerParams, PhaseParams,
     PretrainParams, TokenBudget,
 };
-use super::shape;
-use crate::job::{AutoOr, Precision};
 use crate::job::resolve::check_sum;
+use crate::job::{AutoOr, Precision};
 use crate::spec::decode::At;
 use crate::spec::jobs::{Resolver, Wanted};
 use crate::spec::reference::Ref;
@@ -113,7 +113,8 @@ pub(crate) fn phases(
     let corpus = corpus?;
     let weights = resolver.corpus_weights(corpus);
     let is_external = matches!(corpus, ArtifactRef::Path(_));
-    let has_all = written.is_some_and(|phases| phases.value.iter().all(|phase| phase.value.weights.is_some()));
+    let has_all =
+        written.is_some_and(|phases| phases.value.iter().all(|phase| phase.value.weights.is_some()));
     if is_external && !has_all {
         resolver
             .session
@@ -207,7 +208,11 @@ pub(crate) fn optimizer(
     let [first, second] = w.betas.value[..] else {
         resolver
             .session
-            .error(Code::OutOfRange, w.betas.spot, format!("AdamW has two betas, not {}", w.betas.value.len()))
+            .error(
+                Code::OutOfRange,
+                w.betas.spot,
+                format!("AdamW has two betas, not {}", w.betas.value.len()),
+            )
             .expecting("two numbers such as [0.9, 0.95]");
         return None;
     };

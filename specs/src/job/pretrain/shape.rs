@@ -12,7 +12,12 @@ const HEAD_DIM: u64 = 64;
 const ROPE_THETA: f64 = 10_000.0;
 
 /// The shape that a depth derives: width 64 × depth, heads of 64, feed-forward 8/3 (SwiGLU) or 4 (ReLU²) times the width.
-pub(crate) fn of_depth(family: Family, depth: u64, activation: Activation, context_length: u64) -> ModelShape {
+pub(crate) fn of_depth(
+    family: Family,
+    depth: u64,
+    activation: Activation,
+    context_length: u64,
+) -> ModelShape {
     let hidden_size = HEAD_DIM * depth.max(1);
     let is_transformer = family == Family::Transformer;
     let heads = if is_transformer { (hidden_size / HEAD_DIM).max(1) } else { 1 };
@@ -80,7 +85,8 @@ pub(crate) fn model(
         refuse(w, &sizes[..6], "an LSTM has no such part", resolver)?;
     }
     let activation = m.activation.unwrap_or(Activation::Swiglu);
-    let mut shape = of_depth(m.arch, m.depth.or(m.num_hidden_layers).unwrap_or(1), activation, context_length);
+    let mut shape =
+        of_depth(m.arch, m.depth.or(m.num_hidden_layers).unwrap_or(1), activation, context_length);
     if m.depth.is_none() {
         named_sizes(w, &mut shape, resolver)?;
     }
@@ -125,7 +131,8 @@ fn refuse(
     why: &str,
     resolver: &mut Resolver<'_, '_>,
 ) -> Option<()> {
-    let written: Vec<&str> = fields.iter().filter(|(_, is_written)| *is_written).map(|(name, _)| *name).collect();
+    let written: Vec<&str> =
+        fields.iter().filter(|(_, is_written)| *is_written).map(|(name, _)| *name).collect();
     if written.is_empty() {
         return Some(());
     }
@@ -145,11 +152,14 @@ fn check(
 ) -> Option<()> {
     let heads = shape.num_attention_heads;
     let spot_of = |heads: Option<&At<u64>>| heads.map_or(w.spot, |heads| heads.spot);
-    let problem = if shape.hidden_size % heads != 0 || (shape.hidden_size / heads) % 2 != 0 {
+    let problem = if !shape.hidden_size.is_multiple_of(heads)
+        || !(shape.hidden_size / heads).is_multiple_of(2)
+    {
         let message = format!("{heads} heads do not divide a width of {} into even parts", shape.hidden_size);
         Some((spot_of(w.value.num_attention_heads.as_ref()), message))
-    } else if heads % shape.num_key_value_heads != 0 {
-        let message = format!("{} key and value heads do not divide {heads} heads", shape.num_key_value_heads);
+    } else if !heads.is_multiple_of(shape.num_key_value_heads) {
+        let message =
+            format!("{} key and value heads do not divide {heads} heads", shape.num_key_value_heads);
         Some((spot_of(w.value.num_key_value_heads.as_ref()), message))
     } else if shape.max_position_embeddings < context_length {
         let message = format!("max_position_embeddings is below the row length of {context_length}");

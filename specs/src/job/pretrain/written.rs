@@ -170,12 +170,11 @@ pub(crate) enum TokensWritten {
 
 impl Decode for TokensWritten {
     fn decode(node: &Node, session: &mut Session<'_>) -> Option<Self> {
-        match &node.value {
-            Value::Map(_) => TokensBy::decode(node, session).map(Self::By),
-            _ => {
-                session.range = Some((1.0, 1e15));
-                Count::decode(node, session).map(|count| Self::Count(count.0))
-            }
+        if let Value::Map(_) = &node.value {
+            TokensBy::decode(node, session).map(Self::By)
+        } else {
+            session.range = Some((1.0, 1e15));
+            Count::decode(node, session).map(|count| Self::Count(count.0))
         }
     }
 }

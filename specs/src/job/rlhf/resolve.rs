@@ -15,7 +15,8 @@ pub(crate) fn rlhf(w: &RlhfJob, precision: Precision, resolver: &mut Resolver<'_
     let steps = Steps::of(w);
     let prompts = w.prompts.as_ref().map(|prompts| resolver.rows(prompts, "prompts", &["pairs"]));
     let given_preferences = w.preferences.as_ref().map(|given| resolver.artifact(given, Wanted::Preferences));
-    let given_reward_model = w.reward_model.as_ref().map(|given| resolver.artifact(given, Wanted::RewardModel));
+    let given_reward_model =
+        w.reward_model.as_ref().map(|given| resolver.artifact(given, Wanted::RewardModel));
     let optimizer = optimizer(&w.optimizer, Defaults::Tuning, resolver);
     steps.check(w, resolver)?;
     let (prompts, prompts_part) = match prompts {
@@ -52,7 +53,8 @@ impl Steps {
     fn of(w: &RlhfJob) -> Self {
         Self {
             preferences: w.stage == Some(Stage::Preferences) || w.stage.is_none() && w.preferences.is_none(),
-            reward_model: w.stage == Some(Stage::RewardModel) || w.stage.is_none() && w.reward_model.is_none(),
+            reward_model: w.stage == Some(Stage::RewardModel)
+                || w.stage.is_none() && w.reward_model.is_none(),
             optimize: matches!(w.stage, Some(Stage::Optimize) | None),
         }
     }
@@ -81,7 +83,12 @@ impl Steps {
             _ => {}
         };
         need("prompts", reads_prompts, w.prompts.as_ref().map(|prompts| prompts.spot), false);
-        need("preferences", reads_preferences, w.preferences.as_ref().map(|given| given.spot), self.preferences);
+        need(
+            "preferences",
+            reads_preferences,
+            w.preferences.as_ref().map(|given| given.spot),
+            self.preferences,
+        );
         let made = self.reward_model && !by_reward_model;
         let is_spare = w.stage.is_none() && w.reward_model.is_some();
         need(
@@ -98,15 +105,15 @@ impl Steps {
                 .error(Code::Conflict, judge.spot, "this labeler asks no judge")
                 .expecting("kind: judge, or no `judge`");
         }
-        if let Some(judge) = w.labeler.value.judge.as_ref().filter(|_| w.labeler.value.kind == Labeler::Judge) {
-            if !resolver.judges.contains(&judge.value) {
-                let known = resolver.judges.clone();
-                resolver
-                    .session
-                    .error(Code::UnknownJudge, judge.spot, format!("there is no judge `{}`", judge.value))
-                    .expecting(format!("one of {}", known.join(", ")))
-                    .suggesting(&judge.value, known);
-            }
+        if let Some(judge) = w.labeler.value.judge.as_ref().filter(|_| w.labeler.value.kind == Labeler::Judge)
+            && !resolver.judges.contains(&judge.value)
+        {
+            let known = resolver.judges.clone();
+            resolver
+                .session
+                .error(Code::UnknownJudge, judge.spot, format!("there is no judge `{}`", judge.value))
+                .expecting(format!("one of {}", known.join(", ")))
+                .suggesting(&judge.value, known);
         }
         (resolver.session.error_count() == before).then_some(())
     }

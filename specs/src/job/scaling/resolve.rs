@@ -49,10 +49,8 @@ pub(crate) fn scaling(
             .map_or(CONTEXT_LENGTH, |context| context.length),
         precision,
     };
-    let activation = w
-        .activation
-        .or(user.and_then(|user| user.model.value.activation))
-        .unwrap_or(Activation::Swiglu);
+    let activation =
+        w.activation.or(user.and_then(|user| user.model.value.activation)).unwrap_or(Activation::Swiglu);
     Some(ScalingBody {
         corpus: corpus?,
         tokenizer: tokenizer?,

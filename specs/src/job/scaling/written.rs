@@ -90,7 +90,9 @@ enum ObjectiveWord {
 impl Decode for ObjectiveWritten {
     fn decode(node: &Node, session: &mut Session<'_>) -> Option<Self> {
         match &node.value {
-            Value::Map(_) => InferenceWritten::decode(node, session).map(|w| Self::Inference(w.inference_tokens.0)),
+            Value::Map(_) => {
+                InferenceWritten::decode(node, session).map(|w| Self::Inference(w.inference_tokens.0))
+            }
             _ => decode_word::<ObjectiveWord>(node, session).map(|_| Self::ComputeOptimal),
         }
     }

@@ -35,7 +35,11 @@ pub(crate) fn tokenizer(w: &TokenizerJob, resolver: &mut Resolver<'_, '_>) -> Op
             if token.value.is_empty() || special_tokens.contains(&token.value) {
                 resolver
                     .session
-                    .error(Code::DuplicateName, token.spot, format!("`{}` can't be one more token", token.value))
+                    .error(
+                        Code::DuplicateName,
+                        token.spot,
+                        format!("`{}` can't be one more token", token.value),
+                    )
                     .expecting(format!("a text that is not one of {}", special_tokens.join(", ")));
             }
             special_tokens.push(token.value.clone());
