@@ -1,1 +1,31 @@
-//! Skeleton.
+//! The control API of the daemon, on loopback, and its dashboard.
+//!
+//! | route | what |
+//! |---|---|
+//! | `GET /health` | whether it answers; the only route without a token besides `/login` |
+//! | `GET /api/v1/runs`, `/runs/{run}`, `/runs/{run}/metrics` | the read model |
+//! | `GET /api/v1/runs/{run}/step?name=STEP` | one step, with attempts, curves and samples |
+//! | `GET /api/v1/runs/{run}/events` | server-sent events: the run whenever it changed, until it ends |
+//! | `GET /api/v1/schedules`, `/commands/{ticket}` | schedules with their firings; how a command that was started ended |
+//! | `POST /api/v1/apply` | `{spec, only?, from?, set?}` |
+//! | `POST /api/v1/runs/{run}/{cancel,pause,resume,retry}` | `{job?}` |
+//! | `POST /api/v1/schedules/{name}/{fire,pause,resume}` | |
+//! | `GET /metrics` | Prometheus text |
+//! | `GET /`, `/runs/{run}`, `/runs/{run}/report` | the dashboard |
+//!
+//! Access: a request must name a loopback host (a page of another site that resolves to 127.0.0.1 does not) and show the token of the
+//! state folder, as a bearer token; `GET` also takes the cookie that `/login?token=…` sets. A changing request never rests on a cookie.
+
+mod access;
+mod commands;
+mod error;
+mod events;
+mod pages;
+mod prometheus;
+mod router;
+mod routes;
+
+pub use commands::Commands;
+pub use error::ApiError;
+pub use router::{ApiState, router};
+pub(crate) use routes::schedule_json;

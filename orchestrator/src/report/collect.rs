@@ -38,7 +38,8 @@ pub fn collect(run: &RunView, options: &ReportOptions) -> ReportFacts {
     facts
 }
 
-fn step_facts(step: &StepView, now_millis: i64) -> StepFacts {
+/// What a report says of a step.
+pub(crate) fn step_facts(step: &StepView, now_millis: i64) -> StepFacts {
     StepFacts {
         name: step.name.clone(),
         job: step.job.clone(),

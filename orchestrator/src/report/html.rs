@@ -7,7 +7,8 @@ use super::sections::{Section, sections};
 use super::{ReportError, ReportFacts, Verdict, headlines};
 
 const PAGE: &str = include_str!("page.html.jinja");
-const STYLE: &str = include_str!("page.css");
+/// The style of every page.
+pub(crate) const STYLE: &str = include_str!("page.css");
 
 /// A heading of the contents list.
 #[derive(serde::Serialize)]

@@ -28,7 +28,10 @@ mod write;
 mod invented;
 
 pub use collect::collect;
+pub(crate) use collect::step_facts;
 pub use error::ReportError;
 pub use facts::{LineageFacts, ModelFacts, Named, ReportFacts, RunFacts, StepFacts};
+pub(crate) use graph::steps_svg;
 pub use headline::{Headline, Verdict, headlines};
+pub(crate) use html::STYLE;
 pub use write::{ReportFiles, ReportOptions, write_run_report};

@@ -1,0 +1,85 @@
+//! What a client is told when a request fails.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+use crate::daemon::DaemonError;
+use crate::schedule::ScheduleError;
+use crate::state::StateError;
+
+/// What a client is told when a request fails: `{error: {message, hint}}`.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// There is no such thing.
+    #[error("there is no {what} `{name}`")]
+    Missing {
+        /// `run`, `step`, `schedule`, …
+        what: &'static str,
+        /// What was asked for.
+        name: String,
+    },
+    /// No token, or another one.
+    #[error("a bearer token is needed")]
+    Unauthorized,
+    /// A host name that is not this machine's loopback.
+    #[error("the request's Host is not a loopback address")]
+    Host,
+    /// The request's content is wrong.
+    #[error("{0}")]
+    Invalid(String),
+    /// Another process holds the state folder.
+    #[error("another process works on the state folder")]
+    Busy,
+    /// State could not be read.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A command could not be carried out.
+    #[error(transparent)]
+    Daemon(#[from] DaemonError),
+    /// A schedule could not be found.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+    /// A page could not be rendered.
+    #[error("a page could not be rendered: {0}")]
+    Render(#[from] minijinja::Error),
+    /// A task of the server ended early.
+    #[error("the server could not finish the request")]
+    Stopped,
+}
+
+impl ApiError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Missing { .. } | Self::Schedule(_) => StatusCode::NOT_FOUND,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Host => StatusCode::MISDIRECTED_REQUEST,
+            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Busy => StatusCode::CONFLICT,
+            Self::State(_) | Self::Daemon(_) | Self::Render(_) | Self::Stopped => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        }
+    }
+
+    fn hint(&self) -> &'static str {
+        match self {
+            Self::Unauthorized => {
+                "Authorization: Bearer TOKEN, with the token in daemon.token of the state folder"
+            }
+            Self::Host => "call it as 127.0.0.1 or localhost",
+            Self::Busy => "try again when its run has ended",
+            Self::State(error) => error.hint(),
+            Self::Daemon(error) => error.hint(),
+            Self::Schedule(error) => error.hint(),
+            Self::Missing { .. } | Self::Invalid(_) | Self::Render(_) | Self::Stopped => "",
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = serde_json::json!({ "error": { "message": self.to_string(), "hint": self.hint() } });
+        (self.status(), Json(body)).into_response()
+    }
+}

@@ -1,0 +1,158 @@
+use std::path::Path;
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode, header};
+use tower::ServiceExt;
+
+use super::*;
+use crate::daemon::{Engine, Launcher, Ticket, WatchedSpecs};
+use crate::state::{Fact, RunState, State};
+
+const TOKEN: &str = "a-token";
+
+struct FakeLauncher(Arc<Mutex<Vec<Vec<String>>>>);
+
+impl Launcher for FakeLauncher {
+    fn start(&mut self, arguments: &[String], _log: &Path) -> std::io::Result<Ticket> {
+        self.0.lock().unwrap().push(arguments[2..].to_vec());
+        Ok(7)
+    }
+    fn ended(&mut self, _ticket: Ticket) -> std::io::Result<Option<i32>> {
+        Ok(Some(0))
+    }
+    fn stop(&mut self, _ticket: Ticket) {}
+}
+
+struct Bench {
+    _folder: tempfile::TempDir,
+    app: Router,
+    started: Arc<Mutex<Vec<Vec<String>>>>,
+}
+
+fn bench() -> Bench {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = StateDir::new(folder.path());
+    let mut state = State::open(&dir, "test").unwrap();
+    let run = "tiny-1".to_owned();
+    let created = Fact::RunCreated {
+        run: run.clone(),
+        spec_name: "<b>".into(),
+        spec_path: "t.yaml".into(),
+        plan_hash: String::new(),
+    };
+    state.record(vec![created, Fact::RunMoved { run, state: RunState::Succeeded }]).unwrap();
+    drop(state);
+    let started = Arc::new(Mutex::new(Vec::new()));
+    let engine = Engine::new(&dir, WatchedSpecs::of(Vec::new()), FakeLauncher(Arc::clone(&started)));
+    let app = router(ApiState::new(&dir, Arc::new(Mutex::new(engine)), TOKEN));
+    Bench { _folder: folder, app, started }
+}
+
+impl Bench {
+    async fn send(&self, request: Request<Body>) -> (StatusCode, String) {
+        let response = self.app.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        (status, String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, String) {
+        self.send(request("GET", path, "127.0.0.1:7070", Some(TOKEN), "")).await
+    }
+
+    async fn post(&self, path: &str, body: &str) -> (StatusCode, String) {
+        self.send(request("POST", path, "localhost:7070", Some(TOKEN), body)).await
+    }
+}
+
+fn request(method: &str, path: &str, host: &str, token: Option<&str>, body: &str) -> Request<Body> {
+    let mut request = Request::builder().method(method).uri(path).header(header::HOST, host);
+    if let Some(token) = token {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+    }
+    request.header(header::CONTENT_TYPE, "application/json").body(Body::from(body.to_owned())).unwrap()
+}
+
+#[tokio::test]
+async fn a_host_that_is_not_loopback_is_refused_even_with_the_token() {
+    let bench = bench();
+    let (status, _) = bench.send(request("GET", "/api/v1/runs", "evil.example", Some(TOKEN), "")).await;
+    assert_eq!(status, StatusCode::MISDIRECTED_REQUEST);
+    let (status, _) = bench.send(request("GET", "/health", "evil.example:7070", None, "")).await;
+    assert_eq!(status, StatusCode::MISDIRECTED_REQUEST);
+}
+
+#[tokio::test]
+async fn without_the_token_only_health_answers() {
+    let bench = bench();
+    for path in ["/api/v1/runs", "/", "/metrics", "/runs/tiny-1", "/runs/tiny-1/report", "/api/v1/schedules"]
+    {
+        let (status, _) = bench.send(request("GET", path, "localhost", None, "")).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{path}");
+        let (status, _) = bench.send(request("GET", path, "localhost", Some("another"), "")).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    let (status, _) = bench.send(request("GET", "/health", "localhost", None, "")).await;
+    assert_eq!(status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_cookie_reads_and_never_changes() {
+    let bench = bench();
+    let with_cookie = |method: &str, path: &str| {
+        let mut request = request(method, path, "localhost", None, "{}");
+        let cookie = format!("other=1; cupola_token={TOKEN}");
+        request.headers_mut().insert(header::COOKIE, cookie.parse().unwrap());
+        request
+    };
+    assert_eq!(bench.send(with_cookie("GET", "/")).await.0, StatusCode::OK);
+    assert_eq!(
+        bench.send(with_cookie("POST", "/api/v1/runs/tiny-1/cancel")).await.0,
+        StatusCode::UNAUTHORIZED
+    );
+    let (status, _) = bench.send(request("GET", "/login?token=wrong", "localhost", None, "")).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    let (status, _) =
+        bench.send(request("GET", &format!("/login?token={TOKEN}"), "localhost", None, "")).await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn runs_are_listed_and_pages_escape_names() {
+    let bench = bench();
+    let (status, text) = bench.get("/api/v1/runs").await;
+    assert!(status == StatusCode::OK && text.contains("tiny-1") && text.contains("succeeded"), "{text}");
+    assert_eq!(bench.get("/api/v1/runs/latest").await.0, StatusCode::OK);
+    assert_eq!(bench.get("/api/v1/runs/no-such").await.0, StatusCode::NOT_FOUND);
+    let (_, page) = bench.get("/").await;
+    assert!(page.contains("&lt;b&gt;") && !page.contains("<b>"));
+    assert_eq!(bench.get("/runs/tiny-1").await.0, StatusCode::OK);
+    assert_eq!(bench.get("/runs/tiny-1/report").await.0, StatusCode::NOT_FOUND);
+    let (_, text) = bench.get("/metrics").await;
+    assert!(text.contains("cupola_runs{state=\"succeeded\"} 1"), "{text}");
+}
+
+#[tokio::test]
+async fn verbs_become_commands_of_the_program() {
+    let bench = bench();
+    let (status, text) = bench.post("/api/v1/runs/tiny-1/retry", "").await;
+    assert_eq!((status, text.as_str()), (StatusCode::ACCEPTED, "{\"command\":7}"));
+    assert_eq!(*bench.started.lock().unwrap(), [["retry", "--run=tiny-1"]]);
+    assert_eq!(bench.post("/api/v1/runs/tiny-1/explode", "").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(bench.post("/api/v1/runs/tiny-1/cancel", r#"{"job":"no"}"#).await.0, StatusCode::NOT_FOUND);
+    let (status, text) = bench.post("/api/v1/apply", r#"{"spec":"t.yaml","onyl":[]}"#).await;
+    assert!(status == StatusCode::UNPROCESSABLE_ENTITY && text.contains("onyl"), "{text}");
+    assert_eq!(bench.post("/api/v1/apply", r#"{"spec":"no/such.yaml"}"#).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(bench.post("/api/v1/schedules/nightly/fire", "").await.0, StatusCode::NOT_FOUND);
+    let (_, text) = bench.get("/api/v1/commands/7").await;
+    assert!(text.contains("\"exit_code\":0"), "{text}");
+}
+
+#[tokio::test]
+async fn the_events_of_a_run_that_ended_are_one_end() {
+    let bench = bench();
+    let (status, text) = bench.get("/api/v1/runs/tiny-1/events").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(text.matches("event: end").count(), 1, "{text}");
+    assert!(!text.contains("event: run"));
+}
