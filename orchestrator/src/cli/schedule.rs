@@ -86,7 +86,11 @@ fn list(specs: &[PathBuf], global: &Global) -> Result<Outcome, CliError> {
     let mut table = plain_table(&["SCHEDULE", "CRON", "ZONE", "JOBS", "NEXT", "LAST"]);
     for one in watched.schedules() {
         let paused = book.schedules.get(&one.id).is_some_and(|record| record.paused);
-        let next = if paused { "paused".to_owned() } else { one.table.next(now_millis()).map_or("never".into(), time) };
+        let next = if paused {
+            "paused".to_owned()
+        } else {
+            one.table.next(now_millis()).map_or("never".into(), time)
+        };
         let last = book.firings_of(&one.id).map(|(_, firing)| firing).max_by_key(|firing| firing.slot_millis);
         table.add_row([
             one.id.clone(),
@@ -94,7 +98,9 @@ fn list(specs: &[PathBuf], global: &Global) -> Result<Outcome, CliError> {
             one.schedule.timezone.clone(),
             one.schedule.jobs.join(", "),
             next,
-            last.map_or("never".to_owned(), |last| format!("{} {}", time(last.slot_millis), last.state.as_str())),
+            last.map_or("never".to_owned(), |last| {
+                format!("{} {}", time(last.slot_millis), last.state.as_str())
+            }),
         ]);
     }
     println!("{}", text_of(&table));
@@ -122,7 +128,8 @@ fn fire(one: &OneSchedule, global: &Global) -> Result<Outcome, CliError> {
     let mut record = firing(&found.id, now, now, FiringState::Started, "", true);
     note(global, record.fact()?)?;
     let ended = apply(&apply_args(found), global);
-    record.state = if matches!(ended, Ok(Outcome::Done)) { FiringState::Succeeded } else { FiringState::Failed };
+    record.state =
+        if matches!(ended, Ok(Outcome::Done)) { FiringState::Succeeded } else { FiringState::Failed };
     record.exit_code = Some(match &ended {
         Ok(Outcome::Done) => 0,
         Ok(Outcome::Interrupted) => 3,

@@ -182,6 +182,7 @@ fn corpus() -> CorpusStatistics {
         rules,
         train: domains(side(3_600, 13_000_000), side(510, 4_100_000)),
         validation: domains(side(170, 700_000), side(26, 221_000)),
+        domain_weights: BTreeMap::from([("code".to_owned(), 0.7), ("docs".to_owned(), 0.3)]),
         validation_units: vec!["a".into(), "b".into(), "c".into()],
         train_pairs: 8_312,
         validation_pairs: 433,

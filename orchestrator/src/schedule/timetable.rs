@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use chrono::{DateTime, TimeZone};
+use chrono::{DateTime, FixedOffset, Offset, TimeZone};
 use chrono_tz::Tz;
 use croner::Cron;
 use cupola_specs::spec::Schedule;
@@ -14,6 +14,8 @@ use super::ScheduleError;
 pub struct Timetable {
     cron: Cron,
     zone: Tz,
+    /// Whether it goes on by the hour, so that an hour that autumn repeats counts twice.
+    hourly: bool,
 }
 
 impl Timetable {
@@ -28,11 +30,15 @@ impl Timetable {
             schedule: schedule.name.clone(),
             zone: schedule.timezone.clone(),
         })?;
-        Ok(Self { cron, zone })
+        let hourly = schedule.cron.split_whitespace().nth(1).is_some_and(|hour| hour.starts_with('*'));
+        Ok(Self { cron, zone, hourly })
     }
 
     /// The first slot after an instant; milliseconds since the Unix epoch. None where there is none in the years that cron can see.
     pub fn next(&self, after_millis: i64) -> Option<i64> {
+        if self.hourly {
+            return self.next_by_the_hour(after_millis);
+        }
         let mut from = self.local(after_millis)?;
         // croner works in civil time: around a change of the clock it may answer with an instant that is not later.
         for _ in 0..4 {
@@ -57,6 +63,41 @@ impl Timetable {
             from = slot;
         }
         slots.into()
+    }
+
+    /// As [`Timetable::next`], with the clock that is valid at each instant: no slot is lost or doubled where it changes.
+    fn next_by_the_hour(&self, after_millis: i64) -> Option<i64> {
+        let mut offset = self.offset(after_millis)?;
+        let (mut from, mut valid_from) = (after_millis, after_millis);
+        for _ in 0..8 {
+            let local = offset.timestamp_millis_opt(from).single()?;
+            let slot = self.cron.find_next_occurrence(&local, false).ok()?.timestamp_millis();
+            if self.offset(slot)? == offset {
+                return Some(slot);
+            }
+            // The clock changes before the slot: search on by the new clock, from just before its first instant.
+            valid_from = self.change_between(valid_from, slot, offset)?;
+            offset = self.offset(valid_from)?;
+            from = valid_from - 1;
+        }
+        None
+    }
+
+    /// The first instant after `low`, where `offset` is valid, at which another offset is; at `high` one is.
+    fn change_between(&self, mut low: i64, mut high: i64, offset: FixedOffset) -> Option<i64> {
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            if self.offset(middle)? == offset {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        Some(high)
+    }
+
+    fn offset(&self, millis: i64) -> Option<FixedOffset> {
+        Some(self.local(millis)?.offset().fix())
     }
 
     fn local(&self, millis: i64) -> Option<DateTime<Tz>> {
