@@ -10,7 +10,8 @@ use super::resolved::{ArtifactRef, JobKind, Reference, RowsInput, SourceGlob};
 use super::session::Session;
 use super::tree::{Key, Node, Spot, Value};
 use super::unsupported;
-use crate::job::written::{DataJob, EvalJob, PretrainJob, RlhfJob, ScalingJob, SftJob, Stage, TokenizerJob};
+use super::wanted::{CORPUS_PARTS, Wanted, makes, part_of, split_part, stage_of};
+use crate::job::written::{DataJob, EvalJob, PretrainJob, RlhfJob, ScalingJob, SftJob, TokenizerJob};
 
 /// A job as written.
 pub(crate) struct WrittenJob {
@@ -101,37 +102,6 @@ pub(crate) fn check_name(key: &Key, session: &mut Session<'_>) {
         session
             .error(Code::BadName, key.spot, format!("`{}` can't be a name", key.name))
             .expecting("a letter, then letters, digits, `_` and `-`, at most 64");
-    }
-}
-
-/// What a field takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    /// A data job.
-    Corpus,
-    /// A tokenizer job.
-    Tokenizer,
-    /// A scaling job.
-    Law,
-    /// A job that makes a model.
-    Model,
-    /// Labelled pairs.
-    Preferences,
-    /// A reward model.
-    RewardModel,
-}
-
-impl Wanted {
-    /// In words.
-    fn describe(self) -> &'static str {
-        match self {
-            Self::Corpus => "a data job",
-            Self::Tokenizer => "a tokenizer job",
-            Self::Law => "a scaling job",
-            Self::Model => "a job that makes a model (pretrain, sft, or rlhf that optimises)",
-            Self::Preferences => "an rlhf job that makes preferences",
-            Self::RewardModel => "an rlhf job that makes a reward model",
-        }
     }
 }
 
@@ -355,67 +325,4 @@ impl<'r> Resolver<'r, '_> {
             .expecting(expected)
             .suggesting(part, parts);
     }
-}
-
-/// The parts of a corpus.
-pub(crate) const CORPUS_PARTS: &[&str] = &["train", "validation", "pairs", "validation_pairs"];
-
-/// Job and part of a reference; a dot within a matrix's brackets belongs to the job.
-fn split_part(text: &str) -> (&str, Option<&str>) {
-    let from = text.rfind(']').map_or(0, |at| at + 1);
-    match text[from..].find('.') {
-        Some(dot) => (&text[..from + dot], Some(&text[from + dot + 1..])),
-        None => (text, None),
-    }
-}
-
-/// The stage of an rlhf job; none where it runs all or is wrong.
-fn stage_of(job: &WrittenJob) -> Option<Stage> {
-    match &job.body {
-        Some(WrittenBody::Rlhf(rlhf)) => rlhf.stage,
-        _ => None,
-    }
-}
-
-/// What a job or its part gives; the known parts where there is no such part.
-fn makes(
-    kind: JobKind,
-    stage: Option<Stage>,
-    part: Option<&str>,
-) -> Result<Vec<Wanted>, &'static [&'static str]> {
-    let rlhf = || match stage {
-        None => vec![Wanted::Model, Wanted::Preferences, Wanted::RewardModel],
-        Some(Stage::Preferences) => vec![Wanted::Preferences],
-        Some(Stage::RewardModel) => vec![Wanted::RewardModel],
-        Some(Stage::Optimize) => vec![Wanted::Model],
-    };
-    match (kind, part) {
-        (JobKind::Data, None) => Ok(vec![Wanted::Corpus]),
-        (JobKind::Rlhf, None) => Ok(rlhf()),
-        (JobKind::Rlhf, Some("model")) => {
-            Ok(rlhf().into_iter().filter(|made| *made == Wanted::Model).collect())
-        }
-        (JobKind::Rlhf, Some("preferences")) => {
-            Ok(rlhf().into_iter().filter(|made| *made == Wanted::Preferences).collect())
-        }
-        (JobKind::Rlhf, Some("reward_model")) => {
-            Ok(rlhf().into_iter().filter(|made| *made == Wanted::RewardModel).collect())
-        }
-        (JobKind::Rlhf, Some(_)) => Err(&["preferences", "reward_model", "model"]),
-        (_, Some(_)) => Err(&[]),
-        (JobKind::Tokenizer, None) => Ok(vec![Wanted::Tokenizer]),
-        (JobKind::Scaling, None) => Ok(vec![Wanted::Law]),
-        (JobKind::Pretrain | JobKind::Sft, None) => Ok(vec![Wanted::Model]),
-        (JobKind::Eval, None) => Ok(Vec::new()),
-    }
-}
-
-/// The part that a resolved reference names: of an rlhf job always the one that is meant.
-fn part_of(wanted: Wanted, kind: JobKind) -> Option<String> {
-    let part = match wanted {
-        Wanted::Preferences => "preferences",
-        Wanted::RewardModel => "reward_model",
-        _ => "model",
-    };
-    (kind == JobKind::Rlhf).then(|| part.to_owned())
 }

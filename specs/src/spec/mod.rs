@@ -31,6 +31,7 @@ mod substitute;
 pub(crate) mod tree;
 pub(crate) mod units;
 mod unsupported;
+pub(crate) mod wanted;
 pub(crate) mod written;
 mod yaml;
 

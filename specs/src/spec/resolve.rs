@@ -7,13 +7,14 @@ use super::codes::Code;
 use super::decode::{Decode, wrong_type};
 use super::document::{DefaultsWritten, JobCommon, ResourcesWritten, Top};
 use super::graph::check_cycles;
-use super::jobs::{Resolver, Wanted, WrittenBody, WrittenJob, check_name};
+use super::jobs::{Resolver, WrittenBody, WrittenJob, check_name};
 use super::origin::Origin;
 use super::resolved::{Budget, Judge, ResolvedJob, ResolvedJobBody, ResolvedSpec, Resources, Serve};
 use super::schedule::resolve_schedules;
 use super::session::Session;
 use super::tree::{Node, Value};
 use super::unsupported;
+use super::wanted::Wanted;
 use super::written::check_keys;
 use crate::job::resolve as kinds;
 

@@ -103,3 +103,37 @@ fn matches(pattern: &[&str], path: &[&str]) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::explain;
+
+    /// An entry whose field has gone would refuse nothing and tell nobody.
+    #[test]
+    fn every_entry_is_a_field_of_the_language() {
+        for (pattern, _) in UNSUPPORTED {
+            let Some(rest) = pattern.strip_prefix("**.") else {
+                let path = match pattern.strip_prefix("*.") {
+                    Some(rest) => format!("data.{rest}"),
+                    None => pattern.replace("schedules.*", "schedules.nightly").replace('*', "0"),
+                };
+                assert!(explain(&path).is_some(), "{pattern}");
+                continue;
+            };
+            assert!(explain(&format!("sft.model.{rest}")).is_some(), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn stars_match_one_segment_and_two_stars_any() {
+        let is = |pattern: &str, path: &str| {
+            matches(&pattern.split('.').collect::<Vec<_>>(), &path.split('.').collect::<Vec<_>>())
+        };
+        assert!(is("data.sources.*.format", "data.sources.0.format"));
+        assert!(!is("data.sources.*.format", "data.sources.format"));
+        assert!(!is("data.extract", "data.extract.keep_math"));
+        assert!(is("**.huggingface", "eval.models.0.huggingface"));
+        assert!(is("**.huggingface", "huggingface"));
+    }
+}

@@ -4,9 +4,10 @@ use super::written::{ContaminationWritten, EvalJob, JudgeSuiteWritten, MultipleC
 use super::{EvalParams, JudgeParams, MultipleChoiceParams, SuiteParams};
 use crate::job::Precision;
 use crate::spec::decode::At;
-use crate::spec::jobs::{CORPUS_PARTS, Resolver, Wanted, WrittenBody};
+use crate::spec::jobs::{Resolver, WrittenBody};
 use crate::spec::reference::{FilePath, Ref, Rows, Target};
 use crate::spec::tree::Key;
+use crate::spec::wanted::{CORPUS_PARTS, Wanted};
 use crate::spec::{ArtifactRef, Code, EvalBody, RowsInput};
 
 /// Parts whose rows are chats.

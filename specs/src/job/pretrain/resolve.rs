@@ -13,9 +13,10 @@ use super::{
 use crate::job::resolve::check_sum;
 use crate::job::{AutoOr, Precision};
 use crate::spec::decode::At;
-use crate::spec::jobs::{Resolver, Wanted};
+use crate::spec::jobs::Resolver;
 use crate::spec::reference::Ref;
 use crate::spec::units::Every;
+use crate::spec::wanted::Wanted;
 use crate::spec::{ArtifactRef, Code, PretrainBody};
 
 /// Resolves a pretrain job.

@@ -5,8 +5,9 @@ use super::{Labeler, Method, OptimizeParams, PreferencesParams, RewardModelParam
 use crate::job::Precision;
 use crate::job::pretrain::resolve::{Stage as Defaults, batch, checkpoint, optimizer};
 use crate::job::{OptimizerParams, StepKind};
-use crate::spec::jobs::{Resolver, Wanted};
+use crate::spec::jobs::Resolver;
 use crate::spec::tree::Spot;
+use crate::spec::wanted::Wanted;
 use crate::spec::{Code, RlhfBody};
 
 /// Resolves an RLHF job.

@@ -6,8 +6,9 @@ use crate::job::pretrain::resolve::{Stage, batch, optimizer, phases};
 use crate::job::pretrain::written::PretrainJob;
 use crate::job::pretrain::{resolve, shape};
 use crate::job::{Activation, AutoOr, BatchParams, Family, Precision};
-use crate::spec::jobs::{Resolver, Wanted, WrittenBody};
+use crate::spec::jobs::{Resolver, WrittenBody};
 use crate::spec::reference::Target;
+use crate::spec::wanted::Wanted;
 use crate::spec::{Code, ScalingBody, SweepBody};
 
 /// Row length where neither the job nor a pretrain job that uses it says one.

@@ -4,7 +4,8 @@ use super::SftParams;
 use super::written::{SftDataWritten, SftJob, TemplateWritten};
 use crate::job::Precision;
 use crate::job::pretrain::resolve::{Stage, batch, checkpoint, optimizer};
-use crate::spec::jobs::{Resolver, Wanted};
+use crate::spec::jobs::Resolver;
+use crate::spec::wanted::Wanted;
 use crate::spec::{Code, RowsInput, SftBody};
 
 /// Resolves an SFT job.

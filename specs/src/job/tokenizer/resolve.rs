@@ -2,7 +2,8 @@
 
 use super::TokenizerParams;
 use super::written::{SpecialTokens, TokenizerJob};
-use crate::spec::jobs::{Resolver, Wanted};
+use crate::spec::jobs::Resolver;
+use crate::spec::wanted::Wanted;
 use crate::spec::{Code, TokenizerBody};
 
 /// The pattern of GPT-2 (2019).
