@@ -75,7 +75,15 @@ pub(super) fn carry_out(
         LocalExecutor::of_this_program()?
     };
     let mut display = Display::new(DisplayMode::detect(global.json));
-    let mut show = |run: &RunView, now: i64| display.update(run, now);
+    let (heard, quiet) = (signals.clone(), global.json);
+    let mut said = false;
+    let mut show = |run: &RunView, now: i64| {
+        if heard.count() > 0 && !said && !quiet {
+            eprintln!("stopping: running steps save a checkpoint first; again (^C) leaves them running on their own");
+            said = true;
+        }
+        display.update(run, now);
+    };
     let applied =
         apply(&mut state, &prepared.plan, &decisions, (executor, SystemClock), (&signals, slots, &mut show))?;
     display.finish(&applied.run, now_millis());

@@ -18,6 +18,9 @@ mod graph;
 mod decide;
 mod render;
 
+#[cfg(test)]
+mod quickstart;
+
 pub use decide::{Action, Decision, Reason, compare, decide};
 pub use error::PlanError;
 pub use external::{absolute, external_kind, folder_hash};
