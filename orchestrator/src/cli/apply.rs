@@ -79,7 +79,9 @@ pub(super) fn carry_out(
     let mut said = false;
     let mut show = |run: &RunView, now: i64| {
         if heard.count() > 0 && !said && !quiet {
-            eprintln!("stopping: running steps save a checkpoint first; again (^C) leaves them running on their own");
+            eprintln!(
+                "stopping: running steps save a checkpoint first; again (^C) leaves them running on their own"
+            );
             said = true;
         }
         display.update(run, now);
