@@ -17,7 +17,7 @@ use super::select::projection;
 use super::serve::server_binary;
 use super::{CliError, Global, Outcome};
 
-const START_PATIENCE: Duration = Duration::from_secs(120);
+const START_PATIENCE: Duration = Duration::from_mins(2);
 
 /// Arguments of `cupola chat`.
 #[derive(Debug, Args)]

@@ -71,8 +71,8 @@ fn source_folder(projection: &Projection, name: &str) -> Result<PathBuf, CliErro
         return Ok(artifact.path.clone());
     }
     let steps = projection.runs().iter().rev().flat_map(|run| run.steps.iter().rev());
-    let named = steps.filter(|step| step.name == name && step.state.is_done());
-    let artifact = named.filter_map(|step| projection.artifacts().get(&step.fingerprint)).next();
+    let mut named = steps.filter(|step| step.name == name && step.state.is_done());
+    let artifact = named.find_map(|step| projection.artifacts().get(&step.fingerprint));
     match artifact {
         Some(artifact) => Ok(artifact.path.clone()),
         None => find_model(projection, Some(name)).map(|model| model.folder),

@@ -68,7 +68,9 @@ fn watched(specs: &[PathBuf], global: &Global) -> Result<(WatchedSpecs, Schedule
     }
     let projection = read_state(&global.state_dir())?;
     let (watched, problems) = WatchedSpecs::open(specs, &projection);
-    problems.iter().for_each(|problem| eprintln!("{problem}"));
+    for problem in problems {
+        eprintln!("{problem}");
+    }
     Ok((watched, ScheduleBook::of(&projection)))
 }
 

@@ -60,7 +60,7 @@ pub(super) fn token(dir: &StateDir) -> Result<String, DaemonError> {
     std::fs::File::open(&source)
         .and_then(|mut file| file.read_exact(&mut random))
         .map_err(DaemonError::io(&source))?;
-    let text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let text = blake3::Hash::from_bytes(random).to_hex().to_string();
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)

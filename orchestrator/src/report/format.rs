@@ -117,8 +117,7 @@ pub(crate) fn fingerprint(full: &str) -> &str {
 /// A time in UTC: `2026-03-01 14:05 UTC`.
 pub(crate) fn time(millis: i64) -> String {
     jiff::Timestamp::from_millisecond(millis)
-        .map(|time| time.strftime("%Y-%m-%d %H:%M UTC").to_string())
-        .unwrap_or_else(|_| "–".to_owned())
+        .map_or_else(|_| "–".to_owned(), |time| time.strftime("%Y-%m-%d %H:%M UTC").to_string())
 }
 
 /// A metric's or a rule's name in words: `win_rate` to `win rate`.

@@ -184,9 +184,9 @@ impl Layout {
     fn neighbours(&self, node: usize, above: bool) -> Vec<usize> {
         self.edges
             .iter()
-            .filter_map(|(from, to)| match above {
-                true => (*to == node).then_some(*from),
-                false => (*from == node).then_some(*to),
+            .filter_map(|(from, to)| {
+                let (here, there) = if above { (to, from) } else { (from, to) };
+                (*here == node).then_some(*there)
             })
             .collect()
     }

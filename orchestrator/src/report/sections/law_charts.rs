@@ -27,7 +27,7 @@ impl Law {
             .map(|run| ((run.params as f64).ln(), (run.flops / run.tokens as f64).ln()))
             .collect();
         sizes.sort_by(|x, y| x.0.total_cmp(&y.0));
-        sizes.dedup_by(|x, y| x.0 == y.0);
+        sizes.dedup_by(|x, y| (x.0 - y.0).abs() < 1e-12);
         (!sizes.is_empty()).then_some(())?;
         Some(Self {
             e: get("E")?,
@@ -81,8 +81,8 @@ pub(super) fn compute_chart(law: &Named<LawFile>, models: &[ModelFacts]) -> Char
         let points = runs.iter().map(|run| (run.flops, run.validation_loss)).collect();
         series.push(Series { name: format!("{} runs", name(family)), color, mark: Mark::Dots, points });
         let fits = law.facts.fits.iter();
-        let fit = fits.filter(|fit| fit.family == family && fit.method == FitMethod::Parametric);
-        if let Some(fitted) = fit.last().and_then(|fit| Law::new(fit, &runs)) {
+        let mut fit = fits.filter(|fit| fit.family == family && fit.method == FitMethod::Parametric);
+        if let Some(fitted) = fit.next_back().and_then(|fit| Law::new(fit, &runs)) {
             let low = runs.iter().map(|run| run.flops).fold(f64::INFINITY, f64::min);
             let high = runs.iter().map(|run| run.flops).fold(farthest, f64::max) * 1.6;
             let at = |index: u32| low * (high / low).powf(f64::from(index) / 60.0);
@@ -127,8 +127,7 @@ fn token_chart(law: &LawFile, family: Family) -> Chart {
     let mut sizes: Vec<u64> = runs.iter().map(|run| run.params).collect();
     sizes.sort_unstable();
     sizes.dedup();
-    let fit =
-        law.fits.iter().filter(|fit| fit.family == family && fit.method == FitMethod::Parametric).next_back();
+    let fit = law.fits.iter().rfind(|fit| fit.family == family && fit.method == FitMethod::Parametric);
     let fitted = fit.and_then(|fit| Law::new(fit, &runs));
     let mut series = Vec::new();
     for (color, size) in sizes.into_iter().enumerate() {
