@@ -169,7 +169,6 @@ fn corpus() -> CorpusStatistics {
     let side = |documents, bytes| DomainStatistics { documents, bytes };
     let domains = |a, b| BTreeMap::from([("code".to_owned(), a), ("docs".to_owned(), b)]);
     CorpusStatistics {
-        domain_weights: BTreeMap::from([("code".to_owned(), 0.7), ("docs".to_owned(), 0.3)]),
         sources: BTreeMap::from([(
             "crates".to_owned(),
             SourceStatistics {
