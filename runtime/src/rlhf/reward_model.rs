@@ -99,3 +99,37 @@ fn score_error(path: &Path, expected: &str, got: &str) -> RlhfError {
     let path = PathBuf::from(path);
     RlhfError::ScoreHead { path, field: SCORE_NAME, expected: expected.to_owned(), got: got.to_owned() }
 }
+
+#[cfg(test)]
+mod tests {
+    use cupola_specs::job::Family;
+
+    use super::*;
+    use crate::model::depth_shape;
+    use crate::sft::to_floats;
+    use crate::tokenizer::EncodedChat;
+
+    fn sequences() -> Vec<EncodedChat> {
+        let sequence = |ids: Vec<u32>| EncodedChat { trained: vec![true; ids.len()], ids };
+        vec![sequence(vec![1, 2, 3, 4]), sequence(vec![5, 6]), sequence(vec![1, 2, 9])]
+    }
+
+    #[test]
+    fn it_knows_nothing_at_first_and_is_the_same_after_a_round_trip() {
+        let net = Network::init(&depth_shape(Family::Transformer, 1, 32), 64, 3, Device::Cpu).unwrap();
+        let mut model = RewardModel::new(net);
+        let all = sequences();
+        let batch = PackedBatch::pack(model.net(), &all.iter().collect::<Vec<_>>(), 16).unwrap();
+        assert_eq!(to_floats(&model.scores(&batch, Precision::Fp32)).unwrap(), [0.0; 3]);
+        tch::no_grad(|| model.score.fill_(0.5));
+        let scores = to_floats(&model.scores(&batch, Precision::Fp32)).unwrap();
+        assert!(scores[0] != scores[1] && scores[0] != scores[2], "{scores:?}");
+        let dir = tempfile::tempdir().unwrap();
+        let facts = SaveFacts { bos_token_id: 0, stop_token_ids: vec![2], pad_token_id: 3 };
+        model.save(dir.path(), &facts).unwrap();
+        let loaded = RewardModel::load(dir.path(), Device::Cpu).unwrap();
+        assert_eq!(to_floats(&loaded.scores(&batch, Precision::Fp32)).unwrap(), scores);
+        std::fs::remove_file(dir.path().join(SCORE_FILE)).unwrap();
+        assert!(RewardModel::load(dir.path(), Device::Cpu).is_err());
+    }
+}

@@ -135,3 +135,58 @@ pub fn gather_log_probs(logits: &Tensor, targets: &Tensor) -> Tensor {
     let chosen = logits.gather(1, &targets.unsqueeze(1), false).squeeze_dim(1); // [N]
     chosen - logits.logsumexp([1i64], false)
 }
+
+#[cfg(test)]
+mod tests {
+    use cupola_specs::job::Family;
+
+    use super::*;
+    use crate::model::depth_shape;
+    use crate::sft::{ScoreOptions, SequenceScore, packing_self_test, score_sequences, to_floats};
+
+    fn sequence(seed: u32, length: usize, trained_from: usize) -> EncodedChat {
+        let ids = (0..length as u32).map(|t| (seed * 37 + t * 11 + 5) % 64).collect();
+        EncodedChat { ids, trained: (0..length).map(|t| t >= trained_from).collect() }
+    }
+
+    fn sequences() -> Vec<EncodedChat> {
+        vec![sequence(1, 9, 4), sequence(2, 5, 1), sequence(3, 12, 6), sequence(4, 3, 0), sequence(5, 7, 7)]
+    }
+
+    #[test]
+    fn a_packed_batch_scores_as_the_trainers_own_log_probs_do() {
+        let net = Network::init(&depth_shape(Family::Transformer, 1, 32), 64, 3, Device::Cpu).unwrap();
+        let all = sequences();
+        let options = ScoreOptions { row_tokens: 16, precision: Precision::Fp32 };
+        let scores: Vec<SequenceScore> =
+            score_sequences::<SftError>(&net, &all, options, &mut |_, _| Ok(())).unwrap();
+        packing_self_test(&net, &all, options).unwrap();
+        for (sequence, score) in all.iter().zip(&scores) {
+            let ids: Vec<i64> = sequence.ids.iter().map(|id| i64::from(*id)).collect();
+            let row = |ids: &[i64]| Tensor::from_slice(ids).view([1, -1]);
+            let (tokens, targets) = (row(&ids[..ids.len() - 1]), row(&ids[1..]));
+            let log_probs =
+                crate::model::token_log_probs(&net, &tokens, &targets, &RowLayout::Causal, Precision::Fp32);
+            let expected: f32 = to_floats(&log_probs)
+                .unwrap()
+                .iter()
+                .zip(&sequence.trained[1..])
+                .filter(|(_, on)| **on)
+                .map(|(value, _)| *value)
+                .sum();
+            assert!((f64::from(expected) - score.log_prob).abs() < 1e-3, "{expected} and {score:?}");
+        }
+        assert_eq!(scores.iter().map(|score| score.tokens).collect::<Vec<_>>(), [5, 4, 6, 2, 0]);
+    }
+
+    #[test]
+    fn an_lstm_gets_a_row_for_each_sequence() {
+        let net = Network::init(&depth_shape(Family::Lstm, 1, 32), 64, 3, Device::Cpu).unwrap();
+        let all = sequences();
+        let batch = PackedBatch::pack(&net, &all.iter().collect::<Vec<_>>(), 16).unwrap();
+        assert_eq!(batch.tokens.size(), [5, 16]);
+        let last = Vec::<i64>::try_from(&batch.last).unwrap();
+        assert_eq!(last, [8, 16 + 4, 32 + 11, 48 + 2, 64 + 6]);
+        packing_self_test(&net, &all, ScoreOptions { row_tokens: 16, precision: Precision::Fp32 }).unwrap();
+    }
+}
