@@ -71,10 +71,12 @@ fn add_rows(
     report.row("", &facts("overlap", method), wilson(hit as u64, long.len() as u64));
     if !long.is_empty() {
         let parts: Vec<(f64, f64)> = long.iter().map(|t| (t.hits.len() as f64, t.ngrams as f64)).collect();
+        let mut shared = ratio(&parts);
+        shared.low = shared.low.max(0.0);
         let method = format!(
             "share of the test texts' {ngram}-grams of words that the training side holds; n counts texts, linearised standard error"
         );
-        report.row("", &facts("ngram_overlap", method), ratio(&parts));
+        report.row("", &facts("ngram_overlap", method), shared);
     }
     for (test, text) in tests.iter().zip(texts) {
         if let Some((shared, document)) = test.example(ngram) {

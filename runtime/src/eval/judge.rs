@@ -82,8 +82,12 @@ fn usable_prompts(
         let (encoded, too_long) = encode_prompts(&model.tokenizer, &all, max_new, model.context)?;
         suite.warn_too_long(SUITE, model, too_long as usize);
         let mut fits_model = vec![false; all.len()];
-        encoded.iter().for_each(|prompt| fits_model[prompt.index] = true);
-        fits.iter_mut().zip(fits_model).for_each(|(both, one)| *both &= one);
+        for prompt in &encoded {
+            fits_model[prompt.index] = true;
+        }
+        for (both, one) in fits.iter_mut().zip(fits_model) {
+            *both &= one;
+        }
     }
     let limit = if params.limit == 0 { usize::MAX } else { params.limit as usize };
     let order = permutation(suite.seed("prompts"), 0, all.len());

@@ -51,7 +51,7 @@ pub(super) fn run(
     for (question, answers) in questions.iter().zip(shown) {
         report.example(EvalSample {
             suite: SUITE.into(),
-            prompt: format!("{}\n\n{}", question.question, question.choices.join("\n---\n")),
+            prompt: format!("{}\n\n{}", question.text, question.choices.join("\n---\n")),
             reference: question.choices[question.answer].clone(),
             answers,
         });
@@ -141,7 +141,7 @@ fn chat(question: &Question, choice: usize, shots: &[Question], letters: bool) -
         if letters {
             [message("user", &listed(question)), message("assistant", &letter(choice).to_string())]
         } else {
-            [message("user", &question.question), message("assistant", &question.choices[choice])]
+            [message("user", &question.text), message("assistant", &question.choices[choice])]
         }
     };
     let mut messages: Vec<_> = shots.iter().flat_map(|shot| turns(shot, shot.answer)).collect();
@@ -156,7 +156,7 @@ fn letter(choice: usize) -> char {
 fn listed(question: &Question) -> String {
     let line = |(index, choice): (usize, &String)| format!("{}. {choice}", letter(index));
     let choices: Vec<String> = question.choices.iter().enumerate().map(line).collect();
-    format!("{}\n{}\nAnswer with the letter.", question.question, choices.join("\n"))
+    format!("{}\n{}\nAnswer with the letter.", question.text, choices.join("\n"))
 }
 
 #[cfg(test)]
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn scoring_picks_by_sum_or_by_length_and_the_first_of_equals() {
         let question = Question {
-            question: "q".into(),
+            text: "q".into(),
             choices: vec!["a long choice with many bytes".into(), "short".into(), "same!".into()],
             answer: 0,
         };
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn letters_are_listed_and_answered() {
-        let question = Question { question: "q".into(), choices: vec!["x".into(), "y".into()], answer: 1 };
+        let question = Question { text: "q".into(), choices: vec!["x".into(), "y".into()], answer: 1 };
         let chat = chat(&question, 1, std::slice::from_ref(&question), true);
         assert_eq!(chat.messages.len(), 4);
         assert_eq!(chat.messages[0].content, "q\nA. x\nB. y\nAnswer with the letter.");

@@ -21,7 +21,8 @@ const POOL: usize = 8;
 #[serde(deny_unknown_fields)]
 pub(super) struct Question {
     /// What is asked.
-    pub question: String,
+    #[serde(rename = "question")]
+    pub text: String,
     /// The choices.
     pub choices: Vec<String>,
     /// Index of the right one.
@@ -91,7 +92,7 @@ pub(super) fn make_questions(pairs: &[CorpusPair], num_choices: usize, seed: u64
         choices.shuffle(&mut rng);
         let Some(answer) = choices.iter().position(|choice| *choice == pair.answer) else { continue };
         questions.push(Question {
-            question: signature_prompt(pair),
+            text: signature_prompt(pair),
             choices: choices.into_iter().map(str::to_owned).collect(),
             answer,
         });
@@ -153,7 +154,7 @@ mod tests {
         for question in &questions {
             positions[question.answer] += 1;
             let index: usize = question.choices[question.answer].len() - 10;
-            assert_eq!(question.question, format!("Document:\nfn f{index}()"));
+            assert_eq!(question.text, format!("Document:\nfn f{index}()"));
             let lengths: BTreeSet<usize> = question.choices.iter().map(String::len).collect();
             assert_eq!(lengths.len(), 4);
             let same_unit = lengths.iter().filter(|length| (*length - 10) / 2 == index / 2).count();

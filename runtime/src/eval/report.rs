@@ -99,8 +99,9 @@ fn page_text((name, template): &Page, report: &EvalReport) -> Result<String, Eva
     let mut environment = Environment::new();
     environment.set_trim_blocks(true);
     environment.set_lstrip_blocks(true);
-    environment.set_auto_escape_callback(|name| {
-        if name.ends_with(".html") { AutoEscape::Html } else { AutoEscape::None }
+    environment.set_auto_escape_callback(|name| match Path::new(name).extension() {
+        Some(extension) if extension == "html" => AutoEscape::Html,
+        _ => AutoEscape::None,
     });
     environment.add_filter("number", number);
     environment.add_filter("cell", |text: String| text.replace('|', "\\|").replace('\n', " "));

@@ -31,6 +31,7 @@ impl Estimate {
     }
 
     /// The same through an increasing function, for the value and both ends; `slope` is its derivative at the value.
+    #[must_use]
     pub fn map(self, f: impl Fn(f64) -> f64, slope: f64) -> Self {
         Self {
             value: f(self.value),

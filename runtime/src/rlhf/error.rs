@@ -132,7 +132,7 @@ impl StepError for RlhfError {
             Self::Train(error) => error.hint(),
             Self::Generate(error) => error.hint(),
             Self::Sft(error) => error.hint(),
-            Self::NoReference { .. } => r#"give each prompt a `reference`, or take another labeler"#.into(),
+            Self::NoReference { .. } => "give each prompt a `reference`, or take another labeler".into(),
             Self::NoPairs { .. } => "lower `min_margin` or `max_new_tokens`, or give more prompts".into(),
             _ => String::new(),
         }

@@ -19,7 +19,7 @@ use crate::sft::{
     item_schedule, save_beside, save_facts, stage_plan, stage_rates, training_record,
 };
 use crate::tokenizer::{EncodedChat, Tokenizer};
-use crate::train::{Curves, Objective, StepLoss, TrainError, train};
+use crate::train::{Curves, Objective, StepLoss, TrainError, TrainOutcome, train};
 
 /// Rates and batch of the stage.
 const RULES: StageRules = StageRules { stage: "ppo", lr: 1e-4, matrix_lr: 5e-4, global_tokens: 8192 };
@@ -74,23 +74,17 @@ pub(super) fn run(ctx: &StepContext, params: &OptimizeParams) -> Result<Summary,
     let iterations = params.rollouts.div_ceil(rollout_batch).max(1);
     let plan = stage_plan(&params.optimizer, &rates, iterations * schedule.steps(), params.checkpoint, RULES);
     let channels = net.shape().hidden_size as i64;
-    let options = SampleOptions {
-        samples: 1,
-        temperature: params.temperature,
-        max_new_tokens,
-        precision: params.precision,
-        seed: ctx.seed("ppo answers"),
+    let maker = RolloutMaker {
+        ctx,
+        tokenizer: &tokenizer,
+        reference: &reference,
+        reward_model: &reward_model,
+        prompts: &prompts,
+        kl_coef: params.beta,
+        options: sample_options(ctx, params),
     };
     let mut objective = PpoObjective {
-        maker: RolloutMaker {
-            ctx,
-            tokenizer: &tokenizer,
-            reference: &reference,
-            reward_model: &reward_model,
-            prompts: &prompts,
-            kl_coef: params.beta,
-            options,
-        },
+        maker,
         net: &net,
         value: Tensor::zeros([1, channels], (Kind::Float, net.device())).set_requires_grad(true),
         prompts: &encoded,
@@ -103,15 +97,33 @@ pub(super) fn run(ctx: &StepContext, params: &OptimizeParams) -> Result<Summary,
         rollout: None,
     };
     let outcome = train(ctx, &plan, &mut objective)?;
-    let mut result = StageResult {
-        chosen,
-        context_length: params.context_length,
-        tokens_read: (iterations as f64 * rollout_batch as f64 * episode_tokens * params.epochs) as u64,
-        ..StageResult::default()
-    };
+    let tokens_read = (iterations as f64 * rollout_batch as f64 * episode_tokens * params.epochs) as u64;
+    let context_length = params.context_length;
+    let result = StageResult { chosen, context_length, tokens_read, ..StageResult::default() };
+    finish(ctx, (&net, &tokenizer), &outcome, result, iterations * rollout_batch)
+}
+
+fn sample_options(ctx: &StepContext, params: &OptimizeParams) -> SampleOptions {
+    SampleOptions {
+        samples: 1,
+        temperature: params.temperature,
+        max_new_tokens: params.max_new_tokens as usize,
+        precision: params.precision,
+        seed: ctx.seed("ppo answers"),
+    }
+}
+
+/// Writes the policy with its record.
+fn finish(
+    ctx: &StepContext,
+    (net, tokenizer): (&Network, &Tokenizer),
+    outcome: &TrainOutcome,
+    mut result: StageResult,
+    rollouts: u64,
+) -> Result<Summary, RlhfError> {
     let mut summary = Summary::new();
     summary.insert("method".into(), json!("ppo"));
-    summary.insert("rollouts".into(), json!(iterations * rollout_batch));
+    summary.insert("rollouts".into(), json!(rollouts));
     summary.insert("steps".into(), json!(outcome.steps));
     for (name, last) in [("reward", "last_reward"), ("kl", "last_kl")] {
         if let Some(value) = outcome.curves.last(name) {
@@ -119,8 +131,8 @@ pub(super) fn run(ctx: &StepContext, params: &OptimizeParams) -> Result<Summary,
             result.finals.insert(name.into(), Interval { value, low: value, high: value });
         }
     }
-    net.save(ctx.staging(), &save_facts(&tokenizer))?;
-    save_beside(ctx, &tokenizer, &training_record("ppo", &net, &outcome, result))?;
+    net.save(ctx.staging(), &save_facts(tokenizer))?;
+    save_beside(ctx, tokenizer, &training_record("ppo", net, outcome, result))?;
     Ok(summary)
 }
 
@@ -131,17 +143,16 @@ impl PpoObjective<'_> {
             return Ok(());
         }
         let folder = &self.maker.ctx.job().checkpoints;
-        let rollout = match load_rollout(folder, iteration)? {
-            Some(rollout) => rollout,
-            None => {
-                let start = iteration * self.rollout_batch;
-                let items = self.prompt_order.items(start..start + self.rollout_batch);
-                let chosen: Vec<EncodedPrompt> =
-                    items.into_iter().map(|item| self.prompts[item].clone()).collect();
-                let rollout = self.maker.make(self.net, &self.value, iteration, &chosen)?;
-                save_rollout(folder, &rollout)?;
-                rollout
-            }
+        let rollout = if let Some(rollout) = load_rollout(folder, iteration)? {
+            rollout
+        } else {
+            let start = iteration * self.rollout_batch;
+            let items = self.prompt_order.items(start..start + self.rollout_batch);
+            let chosen: Vec<EncodedPrompt> =
+                items.into_iter().map(|item| self.prompts[item].clone()).collect();
+            let rollout = self.maker.make(self.net, &self.value, iteration, &chosen)?;
+            save_rollout(folder, &rollout)?;
+            rollout
         };
         if iteration == 0 {
             check_first(&rollout, self.precision)?;

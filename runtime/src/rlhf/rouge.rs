@@ -45,7 +45,7 @@ mod tests {
         let score = rouge_l("The cat sat on the mat.", "the cat lay on the mat");
         assert!((score - 5.0 / 6.0).abs() < 1e-12, "{score}");
         assert!((rouge_l("a b c d", "b d") - 2.0 / 3.0).abs() < 1e-12);
-        assert_eq!(rouge_l("", "a"), 0.0);
-        assert_eq!(rouge_l("x_y", "X, Y!"), 1.0);
+        assert!(rouge_l("", "a").abs() < 1e-12);
+        assert!((rouge_l("x_y", "X, Y!") - 1.0).abs() < 1e-12);
     }
 }

@@ -85,7 +85,7 @@ pub fn read_chats(ctx: &StepContext, role: &str, part: &str) -> Result<Vec<Chat>
 pub(super) fn parse_chats(file: &str, content: &[u8]) -> Result<Vec<Chat>, SftError> {
     let wrong = |line: usize, message: String| SftError::Line { file: file.to_owned(), line, message };
     let text = std::str::from_utf8(content).map_err(|error| {
-        let line = content[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = content[..error.valid_up_to()].split(|byte| *byte == b'\n').count();
         wrong(line, "not UTF-8".into())
     })?;
     let mut chats = Vec::new();

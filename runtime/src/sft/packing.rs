@@ -19,15 +19,12 @@ pub fn pack_best_fit(lengths: &[usize], row_tokens: usize) -> Vec<Vec<usize>> {
     let mut by_room: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for index in order {
         let length = lengths[index];
-        let fitting = by_room.range(length..).next().map(|(room, _)| *room);
-        let (row, room) = match fitting.and_then(|room| by_room.get_mut(&room)?.pop().map(|row| (row, room)))
-        {
-            Some(found) => found,
-            None => {
-                rows.push(Vec::new());
-                (rows.len() - 1, row_tokens)
-            }
-        };
+        let room = by_room.range(length..).next().map(|(room, _)| *room);
+        let found = room.and_then(|room| Some((by_room.get_mut(&room)?.pop()?, room)));
+        let (row, room) = found.unwrap_or((rows.len(), row_tokens));
+        if row == rows.len() {
+            rows.push(Vec::new());
+        }
         if by_room.get(&room).is_some_and(Vec::is_empty) {
             by_room.remove(&room);
         }
