@@ -40,8 +40,8 @@ def main() -> None:
         worst = 0.0
         for text in TEXTS:
             ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-            request = json.dumps({"model": str(folder), "ids": ids})
-            answer = subprocess.run([worker, "logits"], input=request, capture_output=True, text=True, check=True)
+            request = json.dumps({"ids": ids})
+            answer = subprocess.run([worker, "logits", str(folder)], input=request, capture_output=True, text=True, check=True)
             ours = torch.tensor(json.loads(answer.stdout)["logits"])
             with torch.no_grad():
                 theirs = network(torch.tensor([ids])).logits[0]

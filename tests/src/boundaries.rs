@@ -9,7 +9,17 @@ use cupola_tests::{House, repository};
 fn the_orchestrator_and_the_specs_never_reach_the_tensor_library() {
     for package in ["cupola", "cupola-specs"] {
         let output = Command::new(env!("CARGO"))
-            .args(["tree", "--locked", "--offline", "--edges", "normal,build", "--prefix", "none", "-p", package])
+            .args([
+                "tree",
+                "--locked",
+                "--offline",
+                "--edges",
+                "normal,build",
+                "--prefix",
+                "none",
+                "-p",
+                package,
+            ])
             .current_dir(repository())
             .output()
             .unwrap();

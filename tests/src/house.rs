@@ -18,9 +18,14 @@ pub fn repository() -> PathBuf {
 /// A built binary of this workspace, beside the test's own folder.
 pub fn binary(name: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
-    let folder = test.parent().and_then(Path::parent).context("the test binary lies in target/<profile>/deps")?;
+    let folder =
+        test.parent().and_then(Path::parent).context("the test binary lies in target/<profile>/deps")?;
     let path = folder.join(name);
-    ensure!(path.exists(), "{} is not built: run `cargo build --release --workspace --bins` first", path.display());
+    ensure!(
+        path.exists(),
+        "{} is not built: run `cargo build --release --workspace --bins` first",
+        path.display()
+    );
     Ok(path)
 }
 
@@ -39,13 +44,22 @@ impl House {
                 let entry = entry?;
                 let is_text = entry.path().extension().is_some_and(|extension| extension == "rs");
                 if entry.file_type().is_file() && is_text {
-                    let target = house.crates().join(format!("{name}-0.1.0")).join(entry.path().strip_prefix(&source)?);
+                    let target = house
+                        .crates()
+                        .join(format!("{name}-0.1.0"))
+                        .join(entry.path().strip_prefix(&source)?);
                     copy(entry.path(), &target)?;
                 }
             }
-            copy(&repository().join("CONTRIBUTING.md"), &house.crates().join(format!("{name}-0.1.0/README.md")))?;
+            copy(
+                &repository().join("CONTRIBUTING.md"),
+                &house.crates().join(format!("{name}-0.1.0/README.md")),
+            )?;
         }
-        copy(&repository().join("ARCHITECTURE.md"), &house.crates().join("orchestrator-0.1.0/ARCHITECTURE.md"))?;
+        copy(
+            &repository().join("ARCHITECTURE.md"),
+            &house.crates().join("orchestrator-0.1.0/ARCHITECTURE.md"),
+        )?;
         copy(&repository().join("README.md"), &house.crates().join("specs-0.1.0/GUIDE.md"))?;
         copy(&repository().join("tests/specs/small.yaml"), &house.spec())?;
         Ok(house)
@@ -74,7 +88,11 @@ impl House {
     /// Replaces text in the spec; fails where the old text does not stand in it exactly once.
     pub fn edit_spec(&self, old: &str, new: &str) -> Result<()> {
         let text = fs::read_to_string(self.spec())?;
-        ensure!(text.matches(old).count() == 1, "{old:?} stands {} times in the spec", text.matches(old).count());
+        ensure!(
+            text.matches(old).count() == 1,
+            "{old:?} stands {} times in the spec",
+            text.matches(old).count()
+        );
         fs::write(self.spec(), text.replace(old, new))?;
         Ok(())
     }
@@ -128,7 +146,11 @@ impl House {
     pub fn artifact(&self, step: &str) -> Result<PathBuf> {
         let artifacts = self.json(["get", "artifacts"])?;
         let rows = artifacts.as_array().context("`get artifacts --json` is a list")?;
-        let row = rows.iter().rev().find(|row| row["step"] == step).with_context(|| format!("no artifact of {step}"))?;
+        let row = rows
+            .iter()
+            .rev()
+            .find(|row| row["step"] == step)
+            .with_context(|| format!("no artifact of {step}"))?;
         Ok(PathBuf::from(row["path"].as_str().context("an artifact row has a path")?))
     }
 }

@@ -23,7 +23,8 @@ fn python() -> Option<PathBuf> {
 
 fn run(command: &mut Command) -> Result<String> {
     let output = command.env("HF_HUB_OFFLINE", "1").stdin(Stdio::null()).output()?;
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(output.status.success(), "{command:?} ended with {}:\n{text}", output.status);
     Ok(text)
 }
@@ -36,8 +37,10 @@ struct Server {
 
 impl Server {
     fn start(house: &House) -> Result<Self> {
-        let mut command = house.command(["serve", "aligned", "--spec", "spec.yaml", "--listen", "127.0.0.1:0"])?;
-        let mut process = command.stdout(Stdio::piped()).stderr(File::create(house.path().join("serve.log"))?).spawn()?;
+        let mut command =
+            house.command(["serve", "aligned", "--spec", "spec.yaml", "--listen", "127.0.0.1:0"])?;
+        let mut process =
+            command.stdout(Stdio::piped()).stderr(File::create(house.path().join("serve.log"))?).spawn()?;
         let mut lines = BufReader::new(process.stdout.take().context("stdout is piped")?).lines();
         let url = loop {
             let line = lines.next().context("the server ended before it listened")??;
@@ -65,18 +68,31 @@ fn the_openai_client_chats_with_the_endpoint() {
     let house = applied();
     let server = Server::start(&house).unwrap();
     let script = repository().join("tests/python/openai_client.py");
-    println!("{}", run(Command::new(python).arg(script).args([&server.url, "aligned"])).unwrap());
+    println!(
+        "{}",
+        run(Command::new(python).arg(script).args([
+            "--base-url",
+            &format!("{}/v1", server.url),
+            "--model",
+            "aligned"
+        ]))
+        .unwrap()
+    );
 }
 
 /// Texts that no training saw: guides and sources of the dependencies, cut to a size that a test can wait for.
 fn held_out_texts(count: usize) -> Vec<String> {
-    let home = std::env::var("CARGO_HOME").map(PathBuf::from).or_else(|_| std::env::var("HOME").map(|home| PathBuf::from(home).join(".cargo")));
+    let home = std::env::var("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|_| std::env::var("HOME").map(|home| PathBuf::from(home).join(".cargo")));
     let registry = home.unwrap().join("registry/src");
     WalkDir::new(registry)
         .sort_by_file_name()
         .into_iter()
         .filter_map(Result::ok)
-        .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "md" || extension == "rs"))
+        .filter(|entry| {
+            entry.path().extension().is_some_and(|extension| extension == "md" || extension == "rs")
+        })
         .step_by(7)
         .filter_map(|entry| std::fs::read_to_string(entry.path()).ok())
         .map(|text| text.chars().take(2000).collect())

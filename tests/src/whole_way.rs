@@ -22,7 +22,8 @@ pub(crate) fn applied() -> MutexGuard<'static, House> {
 
 fn read(path: impl AsRef<std::path::Path>) -> Value {
     let path = path.as_ref();
-    serde_json::from_slice(&fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))).unwrap()
+    serde_json::from_slice(&fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+        .unwrap()
 }
 
 /// Steps that `plan` would run, by name.
@@ -40,7 +41,16 @@ fn every_job_kind_leaves_what_its_layout_promises() {
         ("corpus", &["statistics.json", "statistics.html", "dropped.jsonl.zst", "pairs/train.jsonl.zst"][..]),
         ("vocab", &["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "report.json"]),
         ("law/fit", &["law.json", "runs.csv"]),
-        ("base", &["config.json", "model.safetensors", "generation_config.json", "tokenizer.json", "training.json"]),
+        (
+            "base",
+            &[
+                "config.json",
+                "model.safetensors",
+                "generation_config.json",
+                "tokenizer.json",
+                "training.json",
+            ],
+        ),
         ("assistant", &["config.json", "model.safetensors", "tokenizer_config.json", "training.json"]),
         ("aligned/preferences", &["pairs.jsonl.zst", "validation.jsonl.zst", "statistics.json"]),
         ("aligned/reward_model", &["model.safetensors", "training.json"]),
@@ -49,23 +59,32 @@ fn every_job_kind_leaves_what_its_layout_promises() {
     ] {
         let folder = house.artifact(step).unwrap();
         for file in files.iter().chain(&["manifest.json"]) {
-            let length = fs::metadata(folder.join(file)).unwrap_or_else(|error| panic!("{step}: {file}: {error}")).len();
+            let length = fs::metadata(folder.join(file))
+                .unwrap_or_else(|error| panic!("{step}: {file}: {error}"))
+                .len();
             assert!(length > 0, "{step}: {file} is empty");
         }
     }
     let statistics = read(house.artifact("corpus").unwrap().join("statistics.json"));
-    let held_out: Vec<&str> =
-        statistics["validation_units"].as_array().unwrap().iter().map(|unit| unit.as_str().unwrap()).collect();
+    let held_out: Vec<&str> = statistics["validation_units"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|unit| unit.as_str().unwrap())
+        .collect();
     assert!(!held_out.is_empty() && held_out.len() < 5, "some crates are held out: {held_out:?}");
 
     let base = read(house.artifact("base").unwrap().join("training.json"));
     let score = &base["forecast"];
-    assert!(score["forecast"]["loss"]["value"].as_f64().unwrap() > 0.0 && score["actual"].as_f64().unwrap() > 0.0);
+    assert!(
+        score["forecast"]["loss"]["value"].as_f64().unwrap() > 0.0 && score["actual"].as_f64().unwrap() > 0.0
+    );
 
     let report = read(house.artifact("report").unwrap().join("report.json"));
     let rows = report["rows"].as_array().unwrap();
     for suite in ["perplexity", "chat_loss", "multiple_choice", "judge", "contamination"] {
-        let row = rows.iter().find(|row| row["suite"] == suite).unwrap_or_else(|| panic!("no row of {suite}"));
+        let row =
+            rows.iter().find(|row| row["suite"] == suite).unwrap_or_else(|| panic!("no row of {suite}"));
         assert!(row["n"].as_u64().unwrap() > 0 && row["low"].as_f64() <= row["high"].as_f64(), "{row}");
     }
 }
@@ -99,11 +118,15 @@ fn a_changed_field_runs_its_step_and_what_follows_and_is_named() {
         "only base and what follows it"
     );
     let why = house.ok(["why", "base", "spec.yaml"]).unwrap();
-    assert!(why.contains("tokens") && why.contains("80") && why.contains("90"), "why names the field:\n{why}");
+    assert!(
+        why.contains("tokens") && why.contains("80") && why.contains("90"),
+        "why names the field:\n{why}"
+    );
     let plan = house.ok(["plan", "spec.yaml"]).unwrap();
     assert!(plan.contains("tokens"), "plan names the field:\n{plan}");
 
-    fs::write(house.spec(), before.replace("name: small", "name: small\ndescription: another # word")).unwrap();
+    fs::write(house.spec(), before.replace("name: small", "name: small\ndescription: another # word"))
+        .unwrap();
     assert_eq!(would_run(&house), Vec::<String>::new(), "a description never causes a run");
     fs::write(house.spec(), before).unwrap();
 }

@@ -12,6 +12,7 @@ mod context;
 mod dispatch;
 mod error;
 mod events;
+mod inspect;
 mod staging;
 mod worker;
 

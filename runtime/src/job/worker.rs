@@ -13,7 +13,15 @@ use cupola_specs::contract::{ErrorClass, Failure, JobFile};
 use cupola_specs::job::StepKind;
 
 use super::dispatch::run_step;
+use super::inspect::{self, View};
 use super::{EventWriter, JobError, StepContext, Summary, failure_of, sync_tree};
+
+const USAGE: &str = "usage: cupola-worker JOB_FILE
+       cupola-worker encode FOLDER < texts.jsonl
+       cupola-worker logits FOLDER < ids.jsonl
+
+Runs one step of a Cupola plan; `cupola apply` starts it. `encode` and `logits` show what a tokenizer or a model says, for
+comparison with other software.";
 
 /// Version of the job file that this worker reads.
 const JOB_VERSION: u32 = 1;
@@ -23,25 +31,32 @@ const STACK_BYTES: usize = 32 << 20;
 
 /// Runs `cupola-worker JOB_FILE`. Exit code 0: done; 2: the user's input is wrong; 1: any other failure.
 pub fn main() -> ExitCode {
-    let mut args = std::env::args_os().skip(1);
-    let (Some(path), None) = (args.next().map(PathBuf::from), args.next()) else {
-        eprintln!(
-            "usage: cupola-worker JOB_FILE\n\nRuns one step of a Cupola plan; `cupola apply` starts it."
-        );
-        return ExitCode::from(2);
+    let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    let view = match arguments.first().and_then(|first| first.to_str()) {
+        Some("encode") => Some(View::Encode),
+        Some("logits") => Some(View::Logits),
+        _ => None,
     };
-    let failure = match open(&path) {
-        Ok((job, events)) => match run(job, events) {
-            Ok(()) => return ExitCode::SUCCESS,
-            Err(failure) => failure,
-        },
-        Err(error) => failure_of(&error),
+    let failure = match (view, arguments.as_slice()) {
+        (Some(view), [_, folder]) => inspect::run(view, folder).map_err(|error| failure_of(&error)),
+        (None, [path]) => run_file(path),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
     };
+    let Err(failure) = failure else { return ExitCode::SUCCESS };
     eprintln!("{} ({:?}): {}", failure.code, failure.class, failure.message);
     if !failure.hint.is_empty() {
         eprintln!("hint: {}", failure.hint);
     }
     ExitCode::from(if failure.class == ErrorClass::User { 2 } else { 1 })
+}
+
+/// Runs the step of a job file.
+fn run_file(path: &Path) -> Result<(), Failure> {
+    let (job, events) = open(path).map_err(|error| failure_of(&error))?;
+    run(job, events)
 }
 
 fn open(path: &Path) -> Result<(JobFile, EventWriter), JobError> {
@@ -140,6 +155,8 @@ fn panic_failure(panic: &(dyn Any + Send)) -> Failure {
         .cloned()
         .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
         .unwrap_or_else(|| "a panic without a message".to_owned());
+    // libtorch's errors carry its C++ stack, with escaped line ends where a result was unwrapped.
+    let message = message.split("\\nException raised from").next().unwrap_or_default();
     let first_lines = message.lines().take(4).collect::<Vec<_>>().join("\n");
     if ["out of memory", "can't allocate memory"].iter().any(|words| message.contains(words)) {
         let hint = "lower `batch.micro_batch` or `context.length`".to_owned();

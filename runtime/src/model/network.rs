@@ -183,6 +183,19 @@ impl Network {
         Self::assemble(self.shape(), self.vocab_size, self.device(), &mut copy)
     }
 
+    /// [`Network::load`] for a stage whose rows are `context_length` tokens: longer rows than the network has positions for are an error.
+    pub fn load_for(folder: &Path, device: Device, context_length: u64) -> Result<Self, ModelError> {
+        let network = Self::load(folder, device)?;
+        let limit = network.shape().max_position_embeddings;
+        if context_length > limit {
+            return Err(ModelError::Shape(format!(
+                "context length {context_length}, and the model has {limit} positions; lower the stage's `context.length` or raise the \
+                 pretrain job's"
+            )));
+        }
+        Ok(network)
+    }
+
     /// Named weights in a fixed order.
     pub fn parameters(&self) -> &[Parameter] {
         &self.parameters

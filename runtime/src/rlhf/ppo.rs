@@ -47,7 +47,7 @@ struct PpoObjective<'a> {
 pub(super) fn run(ctx: &StepContext, params: &OptimizeParams) -> Result<Summary, RlhfError> {
     let folder = &ctx.input("policy")?.path;
     let tokenizer = Tokenizer::load(folder)?;
-    let net = Network::load(folder, ctx.tensor_device())?;
+    let net = Network::load_for(folder, ctx.tensor_device(), params.context_length)?;
     let reference = net.frozen(params.precision)?;
     let reward_model = RewardModel::load(&ctx.input("reward_model")?.path, ctx.tensor_device())?;
     let prompts = read_prompts(ctx, "prompts", &params.prompts_part)?;

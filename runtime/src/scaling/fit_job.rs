@@ -90,8 +90,7 @@ fn assemble(
         (family, flops_per_sec(&own))
     });
     let flops_per_sec = speeds.collect();
-    let mut law =
-        LawFile { runs, fits, recommendations: BTreeMap::new(), best_family: first, flops_per_sec };
+    let mut law = LawFile { runs, fits, recommendations: BTreeMap::new(), best_family: first, flops_per_sec };
     for &family in families {
         let recommendation = recommend(&mut law, family, params)?;
         law.recommendations.insert(family, recommendation);

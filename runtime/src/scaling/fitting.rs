@@ -45,7 +45,9 @@ pub(super) fn law_fit(mut parts: FitParts) -> LawFit {
     for name in ["alpha", "beta", "gamma"] {
         let Some(&value) = parts.central.get(name) else { continue };
         if value < EXPONENT_BOUNDS.0 + 0.01 || value > EXPONENT_BOUNDS.1 - 0.05 {
-            parts.caveats.push(format!("exponent {name} = {value:.3} is at its bound: the runs don't hold it"));
+            parts
+                .caveats
+                .push(format!("exponent {name} = {value:.3} is at its bound: the runs don't hold it"));
         }
     }
     let free = parts.central.keys().filter(|name| !matches!(**name, "a" | "b" | "D0" | "N0")).count();

@@ -51,9 +51,12 @@ pub(super) fn fit_frontier(
     let (law, data) = loss_law(&optima);
     let central = named(&optima, &law);
     let draws = draws(runs, find, &central, seed);
-    let mut caveats = vec!["losses inside a run stand for shorter runs, whose learning rate would have fallen".into()];
+    let mut caveats =
+        vec!["losses inside a run stand for shorter runs, whose learning rate would have fallen".into()];
     if method == FitMethod::Envelope {
-        caveats.push("speaks of runs on the envelope: another size or token count at this compute does worse".into());
+        caveats.push(
+            "speaks of runs on the envelope: another size or token count at this compute does worse".into(),
+        );
     }
     let extrapolation = backtest(&optima);
     let residuals = law.residuals(&data);
@@ -173,10 +176,8 @@ fn backtest(optima: &[Optimum]) -> Option<f64> {
     }
     let (law, _) = loss_law(kept);
     let edge = kept[kept.len() - 1].flops;
-    let errors: Vec<(f64, f64)> = held
-        .iter()
-        .map(|o| (law.log_loss(&[o.flops.ln()]) - o.loss.ln(), (o.flops / edge).ln()))
-        .collect();
+    let errors: Vec<(f64, f64)> =
+        held.iter().map(|o| (law.log_loss(&[o.flops.ln()]) - o.loss.ln(), (o.flops / edge).ln())).collect();
     backtest_error(&errors)
 }
 
@@ -202,9 +203,10 @@ mod tests {
     fn both_methods_find_a_frontier_and_its_exponents() {
         let runs = invented_runs(0.0);
         let best = best_runs(&runs, Family::Transformer);
-        for fit in
-            [fit_envelope(Family::Transformer, &best, 1).unwrap(), fit_isoflop(Family::Transformer, &best, 1).unwrap()]
-        {
+        for fit in [
+            fit_envelope(Family::Transformer, &best, 1).unwrap(),
+            fit_isoflop(Family::Transformer, &best, 1).unwrap(),
+        ] {
             let (a, b) = (fit.parameters["a"].value, fit.parameters["b"].value);
             assert!((0.1..1.4).contains(&a) && (-0.3..1.0).contains(&b), "{:?}: a {a} b {b}", fit.method);
             assert!(fit.rms_log_residual < 0.02, "{fit:?}");

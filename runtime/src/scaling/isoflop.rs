@@ -69,7 +69,8 @@ fn parabola(points: &[(f64, f64)]) -> Option<[f64; 3]> {
     let mean = points.iter().map(|p| p.0).sum::<f64>() / points.len() as f64;
     let power = |k: i32| points.iter().map(|(x, _)| (x - mean).powi(k)).sum::<f64>();
     let moment = |k: i32| points.iter().map(|(x, y)| y * (x - mean).powi(k)).sum::<f64>();
-    let matrix = [[power(0), power(1), power(2)], [power(1), power(2), power(3)], [power(2), power(3), power(4)]];
+    let matrix =
+        [[power(0), power(1), power(2)], [power(1), power(2), power(3)], [power(2), power(3), power(4)]];
     let right = [moment(0), moment(1), moment(2)];
     let whole = determinant(&matrix);
     if whole.abs() < 1e-12 {

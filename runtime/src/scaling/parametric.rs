@@ -63,7 +63,9 @@ fn enough(points: &[Point]) -> Result<(), String> {
     let budgets = distinct(points.iter().map(|p| p.tokens).collect());
     if points.len() < MIN_POINTS || sizes < 2 || budgets < 2 {
         let got = points.len();
-        return Err(format!("{MIN_POINTS} runs of 2 sizes and 2 token counts, got {got} of {sizes} and {budgets}"));
+        return Err(format!(
+            "{MIN_POINTS} runs of 2 sizes and 2 token counts, got {got} of {sizes} and {budgets}"
+        ));
     }
     Ok(())
 }
@@ -95,7 +97,8 @@ fn backtest(points: &[Point]) -> Option<f64> {
         let law = fit(&observations(&kept));
         for point in held {
             let log_x = [point.params.ln(), point.tokens.ln()];
-            errors.push((law.log_loss(&log_x) - point.loss.ln(), distance(&kept, point.params, point.tokens)));
+            errors
+                .push((law.log_loss(&log_x) - point.loss.ln(), distance(&kept, point.params, point.tokens)));
         }
     }
     backtest_error(&errors)
@@ -135,7 +138,8 @@ mod tests {
         assert_eq!((fit.num_points, fit.draws.len(), fit.parameters.len()), (12, DRAWS, 7));
         assert!(fit.rms_log_residual < 0.01, "{fit:?}");
         let value = |name: &str| fit.parameters[name].value;
-        let loss = value("E") + value("A") / 1e6_f64.powf(value("alpha")) + value("B") / 1e6_f64.powf(value("beta"));
+        let loss =
+            value("E") + value("A") / 1e6_f64.powf(value("alpha")) + value("B") / 1e6_f64.powf(value("beta"));
         assert!((loss / true_loss(1e6, 1e6) - 1.0).abs() < 0.01, "{loss}");
     }
 

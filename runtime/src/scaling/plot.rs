@@ -65,7 +65,14 @@ fn against_params(runs: &[&SweepRun], fit: Option<&LawFit>) -> Vec<Series> {
 
 /// One colour a size: measured points, and the law at the size.
 fn against_tokens(runs: &[&SweepRun], fit: Option<&LawFit>) -> Vec<Series> {
-    by_key(runs, fit, |run| run.params, |run| run.tokens as f64, |run, x| (run.params as f64, x), "parameters")
+    by_key(
+        runs,
+        fit,
+        |run| run.params,
+        |run| run.tokens as f64,
+        |run, x| (run.params as f64, x),
+        "parameters",
+    )
 }
 
 /// Points of equal key in one colour, and through them the fit. `place` turns a run and an x into (N, D).
@@ -216,7 +223,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         draw(&invented_law(0.005), dir.path()).unwrap();
         for name in ["params", "tokens", "compute"] {
-            let text = std::fs::read_to_string(dir.path().join(format!("transformer-loss-{name}.svg"))).unwrap();
+            let text =
+                std::fs::read_to_string(dir.path().join(format!("transformer-loss-{name}.svg"))).unwrap();
             assert!(text.contains("validation loss against") && text.contains("nats a token"), "{name}");
             assert!(!text.contains("NaN") && text.matches("<circle").count() >= 12, "{name}");
         }

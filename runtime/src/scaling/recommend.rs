@@ -160,7 +160,6 @@ fn doubt(runs: &[&SweepRun], size: &Size, tokens: f64) -> Option<String> {
     })
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::super::invented::{invented_law, true_loss};
@@ -178,7 +177,10 @@ mod tests {
         for depth in 1..=12_u64 {
             let params = 49_152.0 * (depth as f64).powi(3);
             let tokens = 1e14 / (6.0 * (params + 64.0 * 4096.0 * depth as f64));
-            assert!(true_loss(best.params, best.tokens) <= true_loss(params, tokens) * 1.003, "depth {depth}: {best:?}");
+            assert!(
+                true_loss(best.params, best.tokens) <= true_loss(params, tokens) * 1.003,
+                "depth {depth}: {best:?}"
+            );
         }
         assert_eq!(best.shape.hidden_size, 64 * best.shape.num_hidden_layers);
         let budget = asked(FitTarget::Budget { device_secs: 1e14 / 3e10 }, 0.0);

@@ -51,8 +51,10 @@ impl SumLaw {
     }
 
     fn from_vector(vector: &[f64], centre: &[f64]) -> Self {
-        let terms =
-            centre.iter().enumerate().map(|(i, c)| (vector[1 + 2 * i] + vector[2 + 2 * i] * c, vector[2 + 2 * i]));
+        let terms = centre
+            .iter()
+            .enumerate()
+            .map(|(i, c)| (vector[1 + 2 * i] + vector[2 + 2 * i] * c, vector[2 + 2 * i]));
         Self { log_floor: vector[0], terms: terms.collect() }
     }
 

@@ -218,9 +218,8 @@ fn curve(curves: &Curves, step_tokens: u64) -> Vec<(f64, f64)> {
 /// The runs that ended, their losses corrected from the sample of held-out rows to all of them.
 fn corrected(ctx: &StepContext, kept: Vec<KeptRun>) -> Vec<SweepRun> {
     let measured = kept.iter().find_map(|kept| Some((kept.run.as_ref()?, kept.whole?)));
-    let (loss, bpb) = measured.map_or((1.0, 1.0), |(run, whole)| {
-        (whole.0 / run.validation_loss, whole.1 / run.validation_bpb)
-    });
+    let (loss, bpb) = measured
+        .map_or((1.0, 1.0), |(run, whole)| (whole.0 / run.validation_loss, whole.1 / run.validation_bpb));
     ctx.events().log(format!("losses on all held-out rows are {loss:.4} times those on the sample"));
     kept.into_iter()
         .filter_map(|kept| kept.run)

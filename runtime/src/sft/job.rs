@@ -35,7 +35,7 @@ pub fn run(ctx: &StepContext, params: &SftParams) -> Result<Summary, SftError> {
     let tokenizer = Tokenizer::load(folder)?;
     check_template(&params.template, tokenizer.chat().source())?;
     let data = read_data(ctx, params, &tokenizer)?;
-    let net = Network::load(folder, ctx.tensor_device())?;
+    let net = Network::load_for(folder, ctx.tensor_device(), params.context_length)?;
     let options = ScoreOptions { row_tokens: params.context_length as usize, precision: params.precision };
     packing_self_test(&net, &data.train.chats, options)?;
     let base_loss = validation_loss(ctx, &net, &data.validation.chats, options, "evaluate base")?;

@@ -2,7 +2,7 @@
 """Chats with a running server through OpenAI's own Python client and exits non-zero at the first mismatch.
 
     cupola-serve --model DIR --name NAME --listen 127.0.0.1:8080 &
-    python tests/openai_client.py --base-url http://127.0.0.1:8080/v1 --model NAME [--api-key KEY]
+    python tests/python/openai_client.py --base-url http://127.0.0.1:8080/v1 --model NAME [--api-key KEY]
 """
 
 import argparse

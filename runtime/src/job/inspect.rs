@@ -1,0 +1,124 @@
+//! Looks into an artifact for a comparison with other software: token ids and logits, as JSON.
+//!
+//! * `cupola-worker encode FOLDER`: reads `{"text": …}` lines, writes `{"text", "ids", "chat", "chat_text"}` lines.
+//! * `cupola-worker logits FOLDER`: reads `{"ids": […]}` lines, writes `{"logits": [[…]]}` lines, in fp32 on the CPU.
+
+use std::io::{BufRead, Write, stdin, stdout};
+use std::path::Path;
+
+use cupola_specs::artifact::ChatMessage;
+use cupola_specs::job::Precision;
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, Tensor};
+
+use super::{JobError, StepError};
+use crate::model::{ModelError, Network, RowLayout};
+use crate::tokenizer::{Tokenizer, TokenizerError};
+
+/// What can be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum View {
+    /// Token ids of texts.
+    Encode,
+    /// Scores of token ids.
+    Logits,
+}
+
+/// An error of a look.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum InspectError {
+    /// A line of the input is no request.
+    #[error("standard input, line {line}: {message}")]
+    Line {
+        /// From 1.
+        line: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// A stream broke.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// The tokenizer's error.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The network's error.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+impl StepError for InspectError {
+    fn class(&self) -> cupola_specs::contract::ErrorClass {
+        cupola_specs::contract::ErrorClass::User
+    }
+
+    fn code(&self) -> &'static str {
+        "inspect"
+    }
+
+    fn hint(&self) -> String {
+        String::new()
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Text {
+    text: String,
+}
+
+#[derive(Serialize)]
+struct Encoded {
+    text: String,
+    ids: Vec<u32>,
+    chat: Vec<ChatMessage>,
+    chat_text: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ids {
+    ids: Vec<i64>,
+}
+
+#[derive(Serialize)]
+struct Scored {
+    logits: Vec<Vec<f32>>,
+}
+
+/// Answers every line of the standard input.
+pub(super) fn run(view: View, folder: &Path) -> Result<(), InspectError> {
+    match view {
+        View::Encode => {
+            let tokenizer = Tokenizer::load(folder)?;
+            answer_lines(|request: Text| {
+                let chat = vec![ChatMessage { role: "user".into(), content: request.text.clone() }];
+                let chat_text = tokenizer.chat().render(&chat, true)?;
+                Ok(Encoded { ids: tokenizer.encode(&request.text), text: request.text, chat, chat_text })
+            })
+        }
+        View::Logits => {
+            let network = Network::load(folder, Device::Cpu)?;
+            answer_lines(|request: Ids| {
+                let _guard = tch::no_grad_guard();
+                let tokens = Tensor::f_from_slice(&request.ids).map_err(ModelError::from)?.unsqueeze(0); // [1, T]
+                let hidden = network.hidden(&tokens, &RowLayout::Causal, Precision::Fp32); // [1, T, C]
+                let logits = network.logits(&hidden).squeeze_dim(0).to_kind(Kind::Float); // [T, V]
+                Ok(Scored { logits: Vec::<Vec<f32>>::try_from(&logits).map_err(ModelError::from)? })
+            })
+        }
+    }
+}
+
+fn answer_lines<Q: for<'de> Deserialize<'de>, A: Serialize>(
+    answer: impl Fn(Q) -> Result<A, InspectError>,
+) -> Result<(), InspectError> {
+    let mut output = stdout().lock();
+    for (index, line) in stdin().lock().lines().enumerate() {
+        let wrong = |message: String| InspectError::Line { line: index + 1, message };
+        let line = line.map_err(|error| wrong(error.to_string()))?;
+        let request = serde_json::from_str(&line).map_err(|error| wrong(error.to_string()))?;
+        let text = serde_json::to_string(&answer(request)?).map_err(|error| wrong(error.to_string()))?;
+        writeln!(output, "{text}").map_err(|error| JobError::io("standard output", error))?;
+    }
+    Ok(())
+}
