@@ -46,7 +46,7 @@ fn direct(ctx: &StepContext, params: &OptimizeParams, identity: bool) -> Result<
     let row_tokens = params.context_length as usize;
     let rules = StageRules { stage: if identity { "ipo" } else { "dpo" }, ..RULES };
     let data = read_pair_data(ctx, &tokenizer, row_tokens)?;
-    let net = Network::load(folder, ctx.tensor_device())?;
+    let net = Network::load_for(folder, ctx.tensor_device(), params.context_length)?;
     let options = ScoreOptions { row_tokens, precision: params.precision };
     let reference = reference_log_probs(ctx, &net, &data.train, options)?;
     let held_out_reference = reference_log_probs(ctx, &net, &data.validation, options)?;

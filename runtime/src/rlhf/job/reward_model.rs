@@ -25,7 +25,7 @@ pub fn run(ctx: &StepContext, params: &RewardModelParams) -> Result<Summary, Rlh
     let tokenizer = Tokenizer::load(folder)?;
     let row_tokens = params.context_length as usize;
     let data = read_pair_data(ctx, &tokenizer, row_tokens)?;
-    let model = RewardModel::new(Network::load(folder, ctx.tensor_device())?);
+    let model = RewardModel::new(Network::load_for(folder, ctx.tensor_device(), params.context_length)?);
     let check = ("an untrained reward model's loss is ln 2", std::f64::consts::LN_2);
     first_loss_self_test(&PairLearner::Reward(&model), &data.train, row_tokens, params.precision, check)?;
 
