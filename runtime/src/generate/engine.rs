@@ -61,7 +61,16 @@ pub struct Engine<N: Borrow<Network>> {
     cache: KvCache,
     scheduler: Scheduler,
     active: BTreeMap<RequestId, Active>,
+    last_prompt: Option<LastPrompt>,
     next_id: u64,
+}
+
+/// The prompt that ran last: a request with the same one copies its keys and values, as samples of one prompt do.
+struct LastPrompt {
+    holder: RequestId,
+    slot: usize,
+    ids: Vec<u32>,
+    logits: Vec<f32>,
 }
 
 /// A request between its submission and its last output.
@@ -89,7 +98,16 @@ impl<N: Borrow<Network>> Engine<N> {
         };
         let cache = network.borrow().new_cache(num_rows as i64, config.max_len as i64, config.precision);
         let scheduler = Scheduler::new(config.max_slots, config.prefill_tokens);
-        Ok(Self { network, config, device, cache, scheduler, active: BTreeMap::new(), next_id: 0 })
+        Ok(Self {
+            network,
+            config,
+            device,
+            cache,
+            scheduler,
+            active: BTreeMap::new(),
+            last_prompt: None,
+            next_id: 0,
+        })
     }
 
     /// The engine's sizes.
@@ -195,12 +213,20 @@ impl<N: Borrow<Network>> Engine<N> {
     /// Runs a prompt into its slot and chooses the first new token.
     fn prefill(&mut self, id: RequestId, slot: usize) -> Result<Output, GenerateError> {
         let request = &self.active[&id].request;
+        if let Some(last) = self.last_prompt.take_if(|last| last.ids == request.ids && !request.score_prompt)
+        {
+            let is_there = self.active.contains_key(&last.holder);
+            if is_there && self.cache.copy_prefix(last.slot, slot, last.ids.len()) {
+                let token = self.active.get_mut(&id).and_then(|active| active.sampler.sample(&last.logits));
+                self.last_prompt = Some(last);
+                return self.advance(id, token, Vec::new());
+            }
+        }
         let ids: Vec<i64> = request.ids.iter().map(|&token| i64::from(token)).collect();
         let tokens = Tensor::from_slice(&ids).view([1, -1]).to_device(self.device); // [1, T]
         let rows = [RowSlot { slot: slot as i64, start: 0 }];
-        let precision = self.config.precision;
         let network = self.network.borrow();
-        let hidden = network.hidden_cached(&tokens, &mut self.cache, &rows, precision); // [1, T, C]
+        let hidden = network.hidden_cached(&tokens, &mut self.cache, &rows, self.config.precision); // [1, T, C]
         let prompt = if request.score_prompt {
             let logits = to_rows(&network.logits(&hidden))?; // T rows of [V]
             score_prompt(request, &logits, network.vocab_size() as usize)?
@@ -212,7 +238,9 @@ impl<N: Borrow<Network>> Engine<N> {
         }
         let last = hidden.narrow(1, ids.len() as i64 - 1, 1); // [1, 1, C]
         let logits = to_rows(&network.logits(&last))?; // [V]
+        let ids = request.ids.clone();
         let token = self.active.get_mut(&id).and_then(|active| active.sampler.sample(&logits));
+        self.last_prompt = Some(LastPrompt { holder: id, slot, ids, logits });
         self.advance(id, token, prompt)
     }
 

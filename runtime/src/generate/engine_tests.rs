@@ -9,8 +9,12 @@ use super::*;
 use crate::model::Network;
 
 fn network() -> Network {
+    network_of(Family::Transformer)
+}
+
+fn network_of(family: Family) -> Network {
     let shape = ModelShape {
-        family: Family::Transformer,
+        family,
         num_hidden_layers: 2,
         hidden_size: 32,
         intermediate_size: 64,
@@ -39,16 +43,21 @@ fn sampler_log_probs_equal_the_trainers() {
     let report = self_test(&network(), Precision::Fp32).unwrap();
     assert!(report.tokens >= 60, "{report:?}");
     assert!(report.max_logprob_difference < 2e-5, "{report:?}");
+    assert!(self_test(&network_of(Family::Lstm), Precision::Fp32).is_ok());
 }
 
 #[test]
 fn batched_equals_alone_to_the_bit() {
-    let network = network();
+    batched_equals_alone(&network());
+    batched_equals_alone(&network_of(Family::Lstm));
+}
+
+fn batched_equals_alone(network: &Network) {
     let requests: Vec<Request> =
         (0..9).map(|row| request(1 + row * 3, u64::from(row), 5 + row as usize * 2)).collect();
-    let together = generate_all(&mut engine(&network, 4), requests.clone()).unwrap();
+    let together = generate_all(&mut engine(network, 4), requests.clone()).unwrap();
     for (request, answer) in requests.into_iter().zip(together) {
-        let alone = generate_all(&mut engine(&network, 4), vec![request]).unwrap();
+        let alone = generate_all(&mut engine(network, 4), vec![request]).unwrap();
         assert_eq!(alone[0], answer);
     }
 }
@@ -150,6 +159,17 @@ fn a_watcher_can_stop_a_batch() {
     assert!(answers.iter().all(|answer| answer.finish == FinishReason::Cancelled));
     assert_eq!(answers[0].ids.len(), 5);
     assert_eq!(answers[5].ids.len(), 0);
+}
+
+#[test]
+fn samples_of_one_prompt_equal_separate_runs() {
+    let network = network();
+    let requests: Vec<Request> = (0..7).map(|seed| request(9, seed, 6)).collect();
+    let together = generate_all(&mut engine(&network, 3), requests.clone()).unwrap();
+    for (request, answer) in requests.into_iter().zip(&together) {
+        assert_eq!(&generate_all(&mut engine(&network, 3), vec![request]).unwrap()[0], answer);
+    }
+    assert!(together.iter().any(|answer| answer.ids != together[0].ids), "each has its own stream");
 }
 
 /// Measures the batch call on the quickstart's shape: `cargo test --release -p cupola-runtime --lib batch_speed -- --ignored --nocapture`.

@@ -46,6 +46,22 @@ impl KvCache {
         self.max_len
     }
 
+    /// Copies the first `length` positions of a slot into another; false where a slot is one running state, which has moved on.
+    pub fn copy_prefix(&mut self, from: usize, to: usize, length: usize) -> bool {
+        let has_positions =
+            self.layers.first().is_some_and(|(keys, _)| keys.size().get(2) == Some(&self.max_len));
+        if !has_positions || self.max_len == 1 {
+            return false;
+        }
+        let prefix = |store: &Tensor, slot: usize| store.select(0, slot as i64).narrow(1, 0, length as i64); // [H, length, D]
+        for (keys, values) in &self.layers {
+            for store in [keys, values] {
+                prefix(store, to).copy_(&prefix(store, from));
+            }
+        }
+        true
+    }
+
     /// Memory that the cache holds.
     pub fn num_bytes(&self) -> u64 {
         self.layers
