@@ -282,6 +282,7 @@ fn field_of(job: &str, path: &str, spec: Option<&ResolvedSpec>) -> (String, Opti
         "data_parts" => "data",
         "shape" => "grid",
         "tokens_per_param" => "grid.tokens_per_param",
+        "tokens" if rest.is_empty() => "grid.tokens",
         other => other,
     };
     let full =

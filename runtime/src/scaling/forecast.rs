@@ -89,9 +89,10 @@ pub(super) fn interval_at(
         }
     }
     samples.retain(|sample| sample.is_finite());
-    let (low, high) = match samples.is_empty() {
-        true => (f64::NEG_INFINITY, f64::INFINITY),
-        false => (quantile(&mut samples, 0.025), quantile(&mut samples, 0.975)),
+    let (low, high) = if samples.is_empty() {
+        (f64::NEG_INFINITY, f64::INFINITY)
+    } else {
+        (quantile(&mut samples, 0.025), quantile(&mut samples, 0.975))
     };
     // The centre is inside: where the draws lie aside, the interval reaches to it.
     Ok(Interval { value: centre.exp(), low: low.min(centre).exp(), high: high.max(centre).exp() })

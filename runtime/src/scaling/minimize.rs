@@ -31,7 +31,9 @@ pub(super) fn minimize(
             return Minimum { at, value, converged: true };
         }
         let mut direction = times(&inverse, &gradient);
-        direction.iter_mut().for_each(|d| *d = -*d);
+        for d in &mut direction {
+            *d = -*d;
+        }
         if dot(&direction, &gradient) >= 0.0 {
             inverse = identity(size);
             fresh = true;
@@ -39,7 +41,9 @@ pub(super) fn minimize(
         }
         if fresh {
             let scale = 1.0 / norm(&gradient).max(1.0);
-            direction.iter_mut().for_each(|d| *d *= scale);
+            for d in &mut direction {
+                *d *= scale;
+            }
         }
         let Some((next, next_value, next_gradient)) =
             search(&mut function, &at, value, &gradient, &direction)
@@ -66,7 +70,9 @@ pub(super) fn minimize(
         if fresh {
             let curvature = dot(&moved, &turned) / dot(&turned, &turned).max(f64::MIN_POSITIVE);
             if curvature > 0.0 {
-                inverse.iter_mut().flatten().for_each(|entry| *entry *= curvature);
+                for entry in inverse.iter_mut().flatten() {
+                    *entry *= curvature;
+                }
             }
         }
         fresh = false;
@@ -104,7 +110,7 @@ fn search(
             low = step;
         }
         step = if high.is_finite() { f64::midpoint(low, high) } else { 2.0 * low };
-        if step == low || step == high {
+        if !(low < step && step < high) {
             break;
         }
     }

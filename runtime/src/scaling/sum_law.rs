@@ -1,6 +1,6 @@
 //! L(x) = E + Σᵢ Aᵢ / xᵢ^γᵢ: the form of Hoffmann et al. (2022, arXiv:2203.15556), fitted to the logarithm of the loss.
 //!
-//! Minimises Σ Huber(log L̂ − log L), δ = 1e-3, over e = log E, aᵢ = log Aᵢ and γᵢ, with log L̂ a log-sum-exp. The sum, not the mean:
+//! Minimises Σ Huber(log L̂ − log L) over e = log E, aᵢ = log Aᵢ and γᵢ, with log L̂ a log-sum-exp. The sum, not the mean:
 //! a mean's gradients are so small that optimisers stop early (Besiroglu et al., 2024, arXiv:2404.10102). The logarithms of x are
 //! centred, which takes the correlation between Aᵢ and γᵢ out of the search. Shapes: n points, k terms, 1 + 2k parameters.
 
@@ -10,14 +10,50 @@ use rand_chacha::ChaCha8Rng;
 
 use super::minimize::minimize;
 
-/// Huber's δ, as in the paper.
-pub(super) const HUBER_DELTA: f64 = 1e-3;
 /// Exponents outside of this range are penalised: a term that doesn't fall, or falls faster than any data shows.
 pub(super) const EXPONENT_BOUNDS: (f64, f64) = (0.02, 2.0);
 /// Iterations of one minimisation.
 const ITERATIONS: usize = 400;
 /// Weight of the squared distance outside of the bounds, beside a sum of Huber losses.
 const PENALTY: f64 = 10.0;
+/// Fewer points than this are fitted by [`Weighting::few`].
+const MANY_POINTS: usize = 50;
+/// What is known of an exponent before the runs: about 0.35 (Hoffmann et al.), give or take a factor of e^0.5.
+const PRIOR_EXPONENT: f64 = 0.35;
+const PRIOR_SPREAD: f64 = 0.5;
+/// Bounds of the noise, on the logarithm, that the prior is weighed against.
+const NOISE_BOUNDS: (f64, f64) = (1e-3, 2e-2);
+
+/// How residuals and the prior count.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Weighting {
+    /// Huber's δ: where squares become absolute values.
+    delta: f64,
+    /// Weight of the squared distance of log γ from the prior's.
+    prior: f64,
+}
+
+impl Weighting {
+    /// The paper's: δ = 1e-3, which makes the median of many runs count.
+    const MANY: Self = Self { delta: 1e-3, prior: 0.0 };
+
+    /// For a sweep of a dozen runs: δ = 1e-2, so that every run counts but an outlier, and a prior in proportion to the noise. It decides
+    /// only where the runs don't, as between a floor and a slow fall; without noise it has no weight.
+    fn few(noise: f64) -> Self {
+        let noise = noise.clamp(NOISE_BOUNDS.0, NOISE_BOUNDS.1);
+        Self { delta: 1e-2, prior: 0.5 * (noise / PRIOR_SPREAD).powi(2) }
+    }
+
+    /// By the number of points, and what a fit left of them.
+    fn of(data: &Observations, law: &SumLaw) -> Self {
+        let n = data.log_loss.len();
+        if n >= MANY_POINTS {
+            return Self::MANY;
+        }
+        let squares: f64 = law.residuals(data).iter().map(|r| r * r).sum();
+        Self::few((squares / degrees_of_freedom(n, law) as f64).sqrt())
+    }
+}
 
 /// A law: the logarithm of the floor, and for each term the logarithm of its coefficient and its exponent.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,11 +105,18 @@ impl SumLaw {
 
 /// Fits the law from a grid of starts and returns the best. `data` has at least one point.
 pub(super) fn fit(data: &Observations) -> SumLaw {
+    if data.log_loss.len() >= MANY_POINTS {
+        return fit_weighted(data, Weighting::MANY);
+    }
+    let free = fit_weighted(data, Weighting::few(0.0));
+    fit_weighted(data, Weighting::of(data, &free))
+}
+
+fn fit_weighted(data: &Observations, weighting: Weighting) -> SumLaw {
     let centre = centre_of(data);
-    let starts = starts(data, centre.len());
-    let best = starts
+    let best = starts(data, centre.len())
         .iter()
-        .map(|start| minimize(|v, g| objective(data, &centre, v, g), start, ITERATIONS))
+        .map(|start| minimize(|v, g| objective(data, (&centre, weighting), v, g), start, ITERATIONS))
         .min_by(|a, b| a.value.total_cmp(&b.value));
     match best {
         Some(best) => SumLaw::from_vector(&best.at, &centre),
@@ -85,6 +128,7 @@ pub(super) fn fit(data: &Observations) -> SumLaw {
 /// degrees of freedom that the fit took. The design (sizes and token counts) stays, since it was chosen and not drawn.
 pub(super) fn bootstrap(law: &SumLaw, data: &Observations, draws: usize, seed: u64) -> Vec<SumLaw> {
     let centre = centre_of(data);
+    let weighting = Weighting::of(data, law);
     let n = data.log_loss.len();
     let widen = (n as f64 / degrees_of_freedom(n, law) as f64).sqrt();
     let residuals = law.residuals(data);
@@ -99,7 +143,7 @@ pub(super) fn bootstrap(law: &SumLaw, data: &Observations, draws: usize, seed: u
             let sample = Observations { log_x: data.log_x.clone(), log_loss: noisy };
             // From the fit itself, and from one start of the grid so that draws may leave the fit's valley.
             let starts = [law.to_vector(&centre), others[draw % others.len()].clone()];
-            let found = starts.map(|s| minimize(|v, g| objective(&sample, &centre, v, g), &s, ITERATIONS));
+            let found = starts.map(|s| minimize(|v, g| objective(&sample, (&centre, weighting), v, g), &s, ITERATIONS));
             let [near, far] = found;
             SumLaw::from_vector(if far.value < near.value { &far.at } else { &near.at }, &centre)
         })
@@ -112,7 +156,12 @@ pub(super) fn degrees_of_freedom(num_points: usize, law: &SumLaw) -> usize {
 }
 
 /// The objective and its gradient.
-fn objective(data: &Observations, centre: &[f64], vector: &[f64], gradient: &mut [f64]) -> f64 {
+fn objective(
+    data: &Observations,
+    (centre, weighting): (&[f64], Weighting),
+    vector: &[f64],
+    gradient: &mut [f64],
+) -> f64 {
     gradient.fill(0.0);
     let mut total = 0.0;
     let mut logs = vec![0.0; 1 + centre.len()];
@@ -122,7 +171,7 @@ fn objective(data: &Observations, centre: &[f64], vector: &[f64], gradient: &mut
             logs[1 + i] = vector[1 + 2 * i] - vector[2 + 2 * i] * (x[i] - c);
         }
         let log_loss = log_sum_exp(&logs);
-        let (loss, slope) = huber(log_loss - y);
+        let (loss, slope) = huber(log_loss - y, weighting.delta);
         total += loss;
         gradient[0] += slope * (logs[0] - log_loss).exp();
         for (i, c) in centre.iter().enumerate() {
@@ -136,15 +185,21 @@ fn objective(data: &Observations, centre: &[f64], vector: &[f64], gradient: &mut
         let outside = (vector[2 + 2 * i] - high).max(0.0) + (vector[2 + 2 * i] - low).min(0.0);
         total += PENALTY * outside * outside;
         gradient[2 + 2 * i] += 2.0 * PENALTY * outside;
+        let exponent = vector[2 + 2 * i].max(low / 2.0);
+        let off = (exponent / PRIOR_EXPONENT).ln();
+        total += weighting.prior * off * off;
+        if vector[2 + 2 * i] > low / 2.0 {
+            gradient[2 + 2 * i] += 2.0 * weighting.prior * off / exponent;
+        }
     }
     total
 }
 
-fn huber(residual: f64) -> (f64, f64) {
-    if residual.abs() <= HUBER_DELTA {
+fn huber(residual: f64, delta: f64) -> (f64, f64) {
+    if residual.abs() <= delta {
         (0.5 * residual * residual, residual)
     } else {
-        (HUBER_DELTA * (residual.abs() - 0.5 * HUBER_DELTA), HUBER_DELTA * residual.signum())
+        (delta * (residual.abs() - 0.5 * delta), delta * residual.signum())
     }
 }
 
@@ -218,15 +273,15 @@ mod tests {
     fn the_gradient_is_the_slope() {
         let law = SumLaw { log_floor: 0.5, terms: vec![(6.0, 0.4), (7.0, 0.45)] };
         let (data, centre) = (grid(&law), vec![13.0, 13.0]);
-        let at = [0.3, 0.8, 0.3, 1.0, 2.2];
+        let (at, weighting) = ([0.3, 0.8, 0.3, 1.0, 2.2], Weighting::few(0.02));
         let mut gradient = vec![0.0; 5];
-        objective(&data, &centre, &at, &mut gradient);
+        objective(&data, (&centre, weighting), &at, &mut gradient);
         for i in 0..5 {
             let mut ends = [at, at];
             ends[0][i] -= 1e-6;
             ends[1][i] += 1e-6;
             let mut unused = vec![0.0; 5];
-            let [low, high] = ends.map(|v| objective(&data, &centre, &v, &mut unused));
+            let [low, high] = ends.map(|v| objective(&data, (&centre, weighting), &v, &mut unused));
             assert!(((high - low) / 2e-6 - gradient[i]).abs() < 1e-6, "parameter {i}");
         }
     }

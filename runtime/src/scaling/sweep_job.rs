@@ -72,25 +72,26 @@ pub fn run(ctx: &StepContext, params: &SweepParams) -> Result<Summary, ScalingEr
 
 /// Token counts of the grid, the largest first; those that are too small or more than there is are moved, with a warning.
 fn budgets(ctx: &StepContext, params: &SweepParams, data: &TokenData) -> Result<Vec<u64>, ScalingError> {
-    if params.tokens_per_param.is_empty() || params.lr.is_empty() {
+    let count = params.tokens_per_param.len() + params.tokens.len();
+    if count == 0 || params.lr.is_empty() {
         return Err(ScalingError::Parameter {
             field: "grid".into(),
             expected: "at least one token budget and one learning rate".into(),
-            got: format!("{} and {}", params.tokens_per_param.len(), params.lr.len()),
+            got: format!("{count} and {}", params.lr.len()),
         });
     }
     let size = Network::init(&params.shape, 1, 0, tch::Device::Cpu)?.num_params();
     let available = data.num_tokens();
     let mut budgets = Vec::new();
-    for ratio in &params.tokens_per_param {
-        let wanted = (ratio * size as f64).round() as u64;
+    let by_ratio = params.tokens_per_param.iter().map(|ratio| (ratio * size as f64).round() as u64);
+    for wanted in by_ratio.chain(params.tokens.iter().copied()) {
         let tokens = wanted.min(available).max(MIN_TOKENS);
         if tokens != wanted {
             ctx.events().warning(
                 "token_budget",
                 format!(
-                    "{ratio} tokens a parameter are {wanted} tokens for {size} parameters; {tokens} are used \
-                     (at least {MIN_TOKENS}, at most the corpus' {available})"
+                    "{tokens} tokens instead of {wanted} for {size} parameters: at least {MIN_TOKENS}, at most the \
+                     corpus' {available}"
                 ),
             );
         }

@@ -16,6 +16,8 @@ pub struct SweepParams {
     pub shape: ModelShape,
     /// Token budgets, as tokens a parameter (embedding matrices not counted).
     pub tokens_per_param: Vec<f64>,
+    /// Token budgets as counts: the same at every size, so that size and tokens vary apart.
+    pub tokens: Vec<u64>,
     /// Multiples of the automatic learning rate, or absolute rates: the best of each budget counts.
     pub lr: Vec<f64>,
     /// Optimisers.

@@ -35,6 +35,7 @@ pub(crate) fn scaling(
     let recipe = SweepParams {
         shape: shape::of_depth(Family::Transformer, 1, Activation::Swiglu, CONTEXT_LENGTH),
         tokens_per_param: w.grid.tokens_per_param.clone(),
+        tokens: w.grid.tokens.iter().map(|count| count.0 as u64).collect(),
         lr: w.grid.lr.clone(),
         optimizer: optimizer?,
         batch: w
@@ -114,7 +115,7 @@ fn check_grid(w: &ScalingJob, resolver: &mut Resolver<'_, '_>) -> Option<()> {
         }
     }
     let is_empty = w.grid.depths.is_empty()
-        || w.grid.tokens_per_param.is_empty()
+        || (w.grid.tokens_per_param.is_empty() && w.grid.tokens.is_empty())
         || w.grid.lr.is_empty()
         || w.families.is_empty()
         || w.methods.is_empty();
@@ -122,7 +123,7 @@ fn check_grid(w: &ScalingJob, resolver: &mut Resolver<'_, '_>) -> Option<()> {
         resolver
             .session
             .error(Code::MissingField, w.target.spot, "a list of this job is empty")
-            .expecting("at least one of families, methods, depths, tokens_per_param and lr each");
+            .expecting("at least one of families, methods, depths, lr, and tokens_per_param or tokens each");
     }
     (resolver.session.error_count() == before).then_some(())
 }

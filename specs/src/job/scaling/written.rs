@@ -46,7 +46,9 @@ written! {
         /// Layers; the width is 64 times the depth.
         depths: Vec<At<u64>>; 1 ..= 128,
         /// Token budgets, tokens a parameter (embedding matrices not counted).
-        tokens_per_param: Vec<f64>; 0.0001 ..= 1_000_000.0,
+        tokens_per_param: Vec<f64> = "[]"; 0.0001 ..= 1_000_000.0,
+        /// Token budgets as counts (500K), the same at every depth: size and tokens vary apart, which holds a law best.
+        tokens: Vec<Count> = "[]"; 1.0 ..= 1e15,
         /// Learning rates: from 0.1 multiples of the automatic one, below absolute. The best of each budget counts.
         lr: Vec<f64> = "[1]"; 0.000_000_001 ..= 100.0,
     }
