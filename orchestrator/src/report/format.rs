@@ -39,8 +39,10 @@ fn digits(value: f64) -> String {
         format!("{value:.0}")
     } else if size >= 10.0 {
         format!("{value:.1}")
-    } else {
+    } else if size >= 1.0 || size == 0.0 {
         format!("{value:.2}")
+    } else {
+        format!("{value:.*}", (2 - size.log10().floor() as i32).max(0) as usize)
     };
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
@@ -151,6 +153,8 @@ mod tests {
         assert_eq!(count(12), "12");
         assert_eq!(short(1_234_567.0), "1.23M");
         assert_eq!(short(0.5), "0.5");
+        assert_eq!(short(0.003), "0.003");
+        assert_eq!(short(0.04567), "0.0457");
         assert_eq!(short(100.0), "100");
         assert_eq!(short(3.14e17), "3.1e17");
         assert_eq!(short(f64::NAN), "–");

@@ -67,7 +67,7 @@ pub fn headlines(facts: &ReportFacts) -> Vec<Headline> {
     found.extend(base_model(facts));
     found.extend(assistant(facts));
     found.extend(reward_model(facts));
-    found.extend(rows(facts, "judge").filter(|row| row.metric.contains("win_rate")).map(win_rate));
+    found.extend(rows(facts, "judge").filter(|row| row.metric == "win_rate").map(win_rate));
     found.extend(multiple_choice(facts));
     found.extend(facts.models.iter().filter_map(forecast));
     found.push(time_and_cost(facts));
@@ -156,14 +156,15 @@ fn win_rate(row: &ReportRow) -> Headline {
     let interval = Interval { value: row.value, low: row.low, high: row.high };
     let verdict = against(&interval, 0.5);
     Headline {
-        title: format!("Win rate of {} ({})", row.model, row.method),
+        title: format!("Win rate of {}", row.model),
         value: format::percent(row.value),
         detail: format!(
-            "95 % interval {} to {}, n = {}: {}",
+            "95 % interval {} to {}, n = {}: {}. {}",
             format::percent(row.low),
             format::percent(row.high),
             format::count(row.n),
-            clear_of_half(verdict)
+            clear_of_half(verdict),
+            row.method
         ),
         verdict,
     }
@@ -274,7 +275,7 @@ mod tests {
         }
         let unclear = of(&facts, "Win rate");
         assert_eq!(unclear.verdict, Verdict::Unclear);
-        assert!(unclear.detail.ends_with("not clear of 50 %"));
+        assert!(unclear.detail.contains("not clear of 50 %"));
     }
 
     #[test]

@@ -132,7 +132,7 @@ fn draw_row(svg: &mut String, index: usize, row: &ReportRow, range: (f64, f64)) 
         r#"<text class="name" x="{:.1}" y="{:.1}" text-anchor="end">{}</text><line class="line s{color}" x1="{low:.1}" x2="{high:.1}" y1="{y:.1}" y2="{y:.1}"/><circle class="dots s{color}" cx="{value:.1}" cy="{y:.1}" r="5"/><text class="value" x="{value:.1}" y="{:.1}" text-anchor="middle">{}</text>"#,
         NAME - 10.0,
         y + 4.5,
-        escape(&row.model),
+        if row.model.is_empty() { "all".to_owned() } else { escape(&row.model) },
         y - 9.0,
         metric(&row.metric, row.value)
     );

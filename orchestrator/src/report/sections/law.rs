@@ -62,7 +62,7 @@ fn recommendations_table(law: &Named<LawFile>) -> Table {
             short(best.params),
             format!("{} layers, {} wide", best.shape.num_hidden_layers, best.shape.hidden_size),
             short(best.tokens),
-            short(best.flops),
+            format!("{:.2e}", best.flops),
             format!("{:.3} ({:.3} to {:.3})", best.loss.value, best.loss.low, best.loss.high),
         ]
     });

@@ -9,10 +9,21 @@ use crate::report::{ModelFacts, ReportFacts};
 
 /// Curves that belong on one chart, the chart's name, and its y axis.
 const CHARTS: [(&str, &str, &[&str]); 5] = [
-    ("loss", "loss, nats a token", &["loss", "train_loss", "validation_loss"]),
+    ("loss", "loss", &["loss", "train_loss", "validation_loss", "validation_assistant_loss"]),
     ("bits per byte", "bits per byte", &["validation_bpb"]),
     ("accuracy", "share of pairs", &["accuracy", "train_accuracy", "validation_accuracy"]),
-    ("reward", "reward", &["reward", "mean_reward", "reward_margin", "validation_reward_margin", "margin"]),
+    (
+        "reward",
+        "reward",
+        &[
+            "reward",
+            "mean_reward",
+            "reward_margin",
+            "validation_reward_margin",
+            "margin",
+            "validation_margin",
+        ],
+    ),
     ("distance from the reference policy", "nats", &["kl"]),
 ];
 
@@ -99,7 +110,7 @@ fn models_table(facts: &ReportFacts) -> Table {
             short(record.params as f64),
             count(record.steps),
             short(record.tokens as f64),
-            short(record.flops),
+            format!("{:.2e}", record.flops),
         ]
     });
     Table {
