@@ -39,9 +39,9 @@ pub struct ChatArgs {
     /// Sampling temperature.
     #[arg(long, default_value_t = 0.7)]
     pub temperature: f64,
-    /// Longest answer, tokens.
-    #[arg(long, default_value_t = 256)]
-    pub max_tokens: u64,
+    /// Longest answer, tokens; what the model's context leaves where none is given.
+    #[arg(long)]
+    pub max_tokens: Option<u64>,
     /// Seed of the sampling; a new one for each answer where none is given.
     #[arg(long)]
     pub seed: Option<u64>,
@@ -105,8 +105,14 @@ fn talk(
             "/clear" => history.truncate(keep),
             text => {
                 history.push(message("user", text));
-                let answer = ask(client, server, args, &history, true)?;
-                history.push(message("assistant", &answer));
+                match ask(client, server, args, &history, true) {
+                    Ok(answer) => history.push(message("assistant", &answer)),
+                    Err(error) if terminal => {
+                        eprintln!("error: {error} (/clear forgets the talk)");
+                        history.pop();
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
     }
@@ -188,8 +194,11 @@ fn ask(
 ) -> Result<String, CliError> {
     let mut body = json!({
         "model": server.model, "messages": history, "stream": true,
-        "temperature": args.temperature, "max_tokens": args.max_tokens,
+        "temperature": args.temperature,
     });
+    if let Some(most) = args.max_tokens {
+        body["max_tokens"] = most.into();
+    }
     if let Some(seed) = args.seed {
         body["seed"] = seed.into();
     }
