@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use cupola_tests::House;
 use rand::{Rng, SeedableRng};
