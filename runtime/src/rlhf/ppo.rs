@@ -99,7 +99,7 @@ pub(super) fn run(ctx: &StepContext, params: &OptimizeParams) -> Result<Summary,
     let outcome = train(ctx, &plan, &mut objective)?;
     let tokens_read = (iterations as f64 * rollout_batch as f64 * episode_tokens * params.epochs) as u64;
     let context_length = params.context_length;
-    let result = StageResult { chosen, context_length, tokens_read, ..StageResult::default() };
+    let result = StageResult { chosen, tokens_read, context_length, ..StageResult::default() };
     finish(ctx, (&net, &tokenizer), &outcome, result, iterations * rollout_batch)
 }
 
