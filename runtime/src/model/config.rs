@@ -6,6 +6,7 @@ use cupola_specs::job::{Activation, Family, ModelShape};
 use serde_json::{Map, Value, json};
 
 use super::ModelError;
+use super::layers::RMS_EPS;
 
 /// What a saved folder says beside the weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +93,7 @@ pub(super) fn to_json(shape: &ModelShape, vocab_size: i64, facts: &SaveFacts) ->
         "head_dim": head_dim(shape),
         "hidden_act": if shape.activation == Activation::Swiglu { "silu" } else { "relu2" },
         "max_position_embeddings": shape.max_position_embeddings,
-        "rms_norm_eps": super::layers::RMS_EPS,
+        "rms_norm_eps": RMS_EPS,
         "rope_theta": shape.rope_theta,
         "rope_parameters": { "rope_type": "default", "rope_theta": shape.rope_theta },
         "tie_word_embeddings": shape.tie_word_embeddings,
@@ -182,6 +183,7 @@ fn refuse_settings(path: &Path, config: &Value) -> Result<(), ModelError> {
         ("mlp_bias", on("mlp_bias")),
         ("use_sliding_window", on("use_sliding_window")),
         ("rope_scaling", scaled(&config["rope_scaling"]) || scaled(&config["rope_parameters"])),
+        ("rms_norm_eps other than 1e-6", config["rms_norm_eps"].as_f64().is_some_and(|eps| eps != RMS_EPS)),
     ];
     match refused.iter().find(|(_, is_on)| *is_on) {
         Some((name, _)) => {

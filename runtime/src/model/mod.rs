@@ -19,3 +19,6 @@ pub use lstm::Lstm;
 pub use network::{Network, RowLayout, cross_entropy, token_log_probs};
 pub use parameter::{ParamGroup, Parameter};
 pub use transformer::Transformer;
+
+#[cfg(test)]
+mod tests;

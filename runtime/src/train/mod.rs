@@ -28,3 +28,6 @@ pub use permutation::Permutation;
 pub use schedule::{LrSchedule, SchedulePhase};
 pub use trainer::{TrainOutcome, TrainPlan, train, train_in};
 pub use validation::{Validation, validate};
+
+#[cfg(test)]
+mod tests;
