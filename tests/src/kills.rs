@@ -20,11 +20,14 @@ fn fingerprints(folder: &Path) -> Vec<(String, blake3::Hash)> {
         .collect()
 }
 
-/// The process that runs `step` now, from the newest attempt that has a shim.
+/// The process that runs `step` now: what the shim of its open attempt wrote down.
 fn worker_pid(house: &House, step: &str) -> Option<i32> {
     let steps = house.json(["get", "steps"]).ok()?;
-    let row = steps.as_array()?.iter().find(|row| row["name"] == step && row["state"] == "running")?;
-    row["worker_pid"].as_i64().map(|pid| pid as i32)
+    let row = steps.as_array()?.iter().find(|row| row["name"] == step)?;
+    let attempt = row["attempts"].as_array()?.last().filter(|attempt| attempt["ended_millis"].is_null())?;
+    let started = fs::read(Path::new(attempt["dir"].as_str()?).join("started.json")).ok()?;
+    let started: serde_json::Value = serde_json::from_slice(&started).ok()?;
+    started["worker_pid"].as_i64().map(|pid| pid as i32)
 }
 
 fn kill(pid: i32) {
@@ -37,11 +40,14 @@ fn kill(pid: i32) {
 /// Applies up to `job` once, then again and again with a kill in it, and compares the bytes.
 fn survives(house: &House, job: &str, step: &str, seed: u64) {
     let rounds: u64 = std::env::var("CUPOLA_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(7);
+    house.ok(["apply", "spec.yaml", "--only", job]).unwrap();
+    let folder = house.artifact(step).unwrap();
+    let expected = fingerprints(&folder);
+    fs::remove_dir_all(&folder).unwrap();
     let begin = Instant::now();
     house.ok(["apply", "spec.yaml", "--only", job]).unwrap();
     let whole = begin.elapsed();
-    let folder = house.artifact(step).unwrap();
-    let expected = fingerprints(&folder);
+    assert_eq!(fingerprints(&folder), expected, "{job}, undisturbed");
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut landed = 0;
     for round in 0..rounds {

@@ -143,7 +143,8 @@ pub(super) fn bootstrap(law: &SumLaw, data: &Observations, draws: usize, seed: u
             let sample = Observations { log_x: data.log_x.clone(), log_loss: noisy };
             // From the fit itself, and from one start of the grid so that draws may leave the fit's valley.
             let starts = [law.to_vector(&centre), others[draw % others.len()].clone()];
-            let found = starts.map(|s| minimize(|v, g| objective(&sample, (&centre, weighting), v, g), &s, ITERATIONS));
+            let found = starts
+                .map(|s| minimize(|v, g| objective(&sample, (&centre, weighting), v, g), &s, ITERATIONS));
             let [near, far] = found;
             SumLaw::from_vector(if far.value < near.value { &far.at } else { &near.at }, &centre)
         })
