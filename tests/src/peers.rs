@@ -37,8 +37,7 @@ struct Server {
 
 impl Server {
     fn start(house: &House) -> Result<Self> {
-        let mut command =
-            house.command(["serve", "aligned", "--spec", "spec.yaml", "--listen", "127.0.0.1:0"])?;
+        let mut command = house.command(["serve", "aligned", "--listen", "127.0.0.1:0"])?;
         let mut process =
             command.stdout(Stdio::piped()).stderr(File::create(house.path().join("serve.log"))?).spawn()?;
         let mut lines = BufReader::new(process.stdout.take().context("stdout is piped")?).lines();

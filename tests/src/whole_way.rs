@@ -31,7 +31,7 @@ fn would_run(house: &House) -> Vec<String> {
     let plan = house.json(["plan", "spec.yaml"]).unwrap();
     let steps = plan["steps"].as_array().expect("`plan --json` has steps");
     let runs = steps.iter().filter(|step| step["action"] != "cached");
-    runs.map(|step| step["name"].as_str().unwrap().to_owned()).collect()
+    runs.map(|step| step["step"].as_str().unwrap().to_owned()).collect()
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn a_changed_field_runs_its_step_and_what_follows_and_is_named() {
         ["aligned/optimize", "aligned/preferences", "aligned/reward_model", "assistant", "base", "report"],
         "only base and what follows it"
     );
-    let why = house.ok(["why", "base", "spec.yaml"]).unwrap();
+    let why = house.ok(["why", "base", "--spec", "spec.yaml"]).unwrap();
     assert!(
         why.contains("tokens") && why.contains("80") && why.contains("90"),
         "why names the field:\n{why}"
@@ -134,7 +134,7 @@ fn a_changed_field_runs_its_step_and_what_follows_and_is_named() {
 #[test]
 fn a_schedule_can_be_fired_by_hand_and_is_recorded_once() {
     let house = applied();
-    house.ok(["schedule", "fire", "nightly", "spec.yaml"]).unwrap();
+    house.ok(["schedule", "fire", "nightly", "--spec", "spec.yaml"]).unwrap();
     let schedules = house.json(["get", "schedules"]).unwrap();
     assert!(schedules.to_string().contains("nightly"), "{schedules}");
 }

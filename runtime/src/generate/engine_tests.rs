@@ -171,34 +171,3 @@ fn samples_of_one_prompt_equal_separate_runs() {
     }
     assert!(together.iter().any(|answer| answer.ids != together[0].ids), "each has its own stream");
 }
-
-/// Measures the batch call on the quickstart's shape: `cargo test --release -p cupola-runtime --lib batch_speed -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement, not a check"]
-fn batch_speed() {
-    let shape = crate::model::depth_shape(Family::Transformer, 4, 256);
-    let network = Network::init(&shape, 4096, 1, Device::Cpu).unwrap();
-    for precision in [Precision::Fp32, Precision::Bf16] {
-        let network = network.frozen(precision).unwrap();
-        for (slots, prompt, new_tokens) in
-            [(1, 20, 64), (8, 20, 64), (64, 120, 64), (96, 120, 64), (128, 120, 64)]
-        {
-            let mut engine = Engine::new(&network, EngineConfig::batch(slots, 256, precision)).unwrap();
-            let requests: Vec<Request> = (0..(2 * slots as u32).min(192))
-                .map(|row| {
-                    let ids = (0..prompt + row / 2 % 20).map(|at| (at * 37 + row / 2) % 4096).collect();
-                    Request::new(ids, Sampling::with_temperature(1.0, u64::from(row)), new_tokens, Vec::new())
-                })
-                .collect();
-            let prompt_tokens: usize = requests.iter().map(|request| request.ids.len()).sum();
-            let started = std::time::Instant::now();
-            let answers = generate_all(&mut engine, requests).unwrap();
-            let (secs, tokens) =
-                (started.elapsed().as_secs_f64(), answers.iter().map(|a| a.ids.len()).sum::<usize>());
-            println!(
-                "{precision:?} {slots} slots: {tokens} new tokens, {prompt_tokens} of prompts, {secs:.2} s: {:.0} new tokens/s",
-                tokens as f64 / secs
-            );
-        }
-    }
-}
