@@ -23,7 +23,7 @@ libtorch: ## Checks the tools and fetches libtorch into .libtorch.
 	@deploy/fetch-libtorch.sh
 
 test: build $(PYTHON_TOOLS) ## Sets everything up and runs the whole test suite.
-	cargo test --release --locked --workspace
+	cargo test --release --locked --workspace --no-fail-fast
 
 $(PYTHON_TOOLS): tests/python/requirements.lock
 	python3 -m venv .venv

@@ -56,18 +56,14 @@ fn survives(house: &House, job: &str, step: &str, seed: u64) {
         sleep(whole.mul_f64(random.random_range(0.1..0.95)));
         let victim = worker_pid(house, step);
         landed += u64::from(victim.is_some());
-        if round % 2 == 0 {
+        // In turn: the orchestrator, its worker, both.
+        if round % 3 != 1 {
             kill(apply.id() as i32);
-            apply.wait().unwrap();
         }
-        if round % 2 == 1 || round % 4 == 2 {
-            if let Some(pid) = victim {
-                kill(pid);
-            }
+        if let Some(pid) = victim.filter(|_| round % 3 != 0) {
+            kill(pid);
         }
-        if round % 2 == 1 {
-            apply.wait().unwrap();
-        }
+        apply.wait().unwrap();
         house.ok(["apply", "spec.yaml", "--only", job]).unwrap();
         assert_eq!(fingerprints(&house.artifact(step).unwrap()), expected, "{job}, round {round}");
     }

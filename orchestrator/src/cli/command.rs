@@ -153,7 +153,7 @@ fn end_quietly_on_closed_pipes() {
 fn carry_out(command: &Command, global: &Global) -> Result<Outcome, CliError> {
     match command {
         Command::Validate(args) => validate::run(args, global),
-        Command::Schema(args) => schema::run(args, global),
+        Command::Schema(args) => Ok(schema::run(args)),
         Command::Explain(args) => explain::run(args, global),
         Command::Plan(args) => plan::run(args, global),
         Command::Apply(args) => apply::run(args, global),

@@ -2,14 +2,14 @@
 
 use clap::Args;
 
-use super::{CliError, Global, Outcome};
+use super::Outcome;
 
 /// Arguments of `cupola schema`.
 #[derive(Debug, Args)]
 pub struct SchemaArgs {}
 
 /// Prints the JSON Schema of the spec language.
-pub(super) fn run(_args: &SchemaArgs, _global: &Global) -> Result<Outcome, CliError> {
+pub(super) fn run(_args: &SchemaArgs) -> Outcome {
     println!("{:#}", cupola_specs::spec::schema());
-    Ok(Outcome::Done)
+    Outcome::Done
 }

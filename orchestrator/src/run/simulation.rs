@@ -92,7 +92,7 @@ impl World {
                 }
                 Command::Move { .. } => {}
                 Command::MoveRun(state) => {
-                    self.done = (state != RunState::Paused && state != RunState::Running).then_some(state)
+                    self.done = (state != RunState::Paused && state != RunState::Running).then_some(state);
                 }
             }
         }
@@ -171,7 +171,7 @@ fn kind(world: &mut World, turn: usize) -> Happening {
     if !world.late.is_empty() {
         return world.late.remove(0);
     }
-    if turn % 3 == 0 {
+    if turn.is_multiple_of(3) {
         return Happening::Asked(Request::Resume);
     }
     let step = turn % world.nodes.len();

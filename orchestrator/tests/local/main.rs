@@ -1,4 +1,5 @@
 //! Runs of real processes under real shims, with a worker that is a small script: kills of every part at bad moments.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;

@@ -55,7 +55,7 @@ pub(super) fn check(shape: &ModelShape) -> Result<(), ModelError> {
     if shape.family == Family::Lstm {
         return Ok(());
     }
-    if heads == 0 || hidden % heads != 0 || head_dim(shape) % 2 != 0 {
+    if heads == 0 || hidden % heads != 0 || !head_dim(shape).is_multiple_of(2) {
         return refuse(format!(
             "hidden_size {hidden} must be num_attention_heads {heads} times an even head width"
         ));

@@ -2,7 +2,7 @@
 //!
 //! Shapes: `B` batch, `T` time, `C` channels, `V` vocab, `N` positions in all.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use cupola_specs::job::{Family, ModelShape, Precision};
@@ -53,6 +53,9 @@ impl RowLayout {
     }
 }
 
+/// Makes or finds the weight of a name, a shape and a start.
+type Weigh<'a> = dyn FnMut(&str, &[i64], Init) -> Result<Tensor, ModelError> + 'a;
+
 /// A network and its named weights.
 #[derive(Debug)]
 pub struct Network {
@@ -85,8 +88,7 @@ impl Network {
         let bytes = std::fs::read(&path).map_err(|error| ModelError::io(&path, error))?;
         let file =
             SafeTensors::deserialize(&bytes).map_err(|error| ModelError::format(&path, error.to_string()))?;
-        let mut unused: HashMap<String, ()> =
-            file.names().into_iter().map(|name| (name.to_owned(), ())).collect();
+        let mut unused: BTreeSet<String> = file.names().into_iter().map(str::to_owned).collect();
         let mut find = |name: &str, size: &[i64], _: Init| {
             unused.remove(name);
             let view =
@@ -94,7 +96,7 @@ impl Network {
             read_tensor(&path, name, size, &view, device)
         };
         let network = Self::assemble(&shape, vocab_size, device, &mut find)?;
-        match unused.into_keys().min() {
+        match unused.into_iter().next() {
             Some(name) => {
                 Err(ModelError::format(&path, format!("tensor {name} belongs to no layer of this network")))
             }
@@ -143,7 +145,7 @@ impl Network {
         shape: &ModelShape,
         vocab_size: i64,
         device: Device,
-        weight: &mut dyn FnMut(&str, &[i64], Init) -> Result<Tensor, ModelError>,
+        weight: &mut Weigh,
     ) -> Result<Self, ModelError> {
         config::check(shape)?;
         let mut assembly = Assembly { weight, parameters: Vec::new(), error: None };
@@ -345,7 +347,7 @@ pub fn token_log_probs(
 
 /// A source that notes each weight's name and keeps the first error.
 struct Assembly<'a> {
-    weight: &'a mut dyn FnMut(&str, &[i64], Init) -> Result<Tensor, ModelError>,
+    weight: &'a mut Weigh<'a>,
     parameters: Vec<Parameter>,
     error: Option<ModelError>,
 }

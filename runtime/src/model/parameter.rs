@@ -30,6 +30,7 @@ pub struct Parameter {
 
 impl Parameter {
     /// Another handle of the same weight.
+    #[must_use]
     pub fn handle(&self) -> Self {
         Self { name: self.name.clone(), tensor: self.tensor.shallow_clone(), group: self.group }
     }

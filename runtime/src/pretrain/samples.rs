@@ -1,7 +1,5 @@
 //! Texts that a model writes on the way, so that people see it learn.
 
-use std::sync::Arc;
-
 use cupola_specs::job::Precision;
 
 use super::PretrainError;
@@ -35,7 +33,7 @@ pub(super) fn write(
     let requests: Vec<Request> = requests.collect();
     let longest = requests.iter().map(|request| request.ids.len()).max().unwrap_or(0) + SAMPLE_TOKENS;
     let config = EngineConfig::batch(requests.len(), longest, Precision::Fp32);
-    let mut engine = Engine::new(Arc::new(network.frozen(Precision::Fp32)?), config)?;
+    let mut engine = Engine::new(network.frozen(Precision::Fp32)?, config)?;
     for (opening, completion) in openings.iter().zip(generate_all(&mut engine, requests)?) {
         ctx.events().sample(step, opening, &tokenizer.decode(completion.text_ids()));
     }

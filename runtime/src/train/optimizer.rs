@@ -103,7 +103,7 @@ impl Optimizer {
                 if !grad.defined() {
                     continue;
                 }
-                let grad = if grad_scale == 1.0 { grad } else { grad * grad_scale };
+                let grad = grad * grad_scale;
                 if steps_by_muon(&self.settings, &self.parameters[index]) {
                     let update = self.nesterov(index, &grad);
                     muon.entry(update.size()).or_default().push((index, update));

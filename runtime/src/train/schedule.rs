@@ -68,7 +68,7 @@ mod tests {
                 (schedule.factor(step) - expected).abs() < 1e-12,
                 "step {step}: {}",
                 schedule.factor(step)
-            )
+            );
         };
         near(0, 0.1);
         near(9, 1.0);
