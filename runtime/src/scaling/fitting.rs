@@ -9,8 +9,9 @@ use super::sum_law::EXPONENT_BOUNDS;
 
 /// Bootstrap draws that a fit keeps.
 pub(super) const DRAWS: usize = 200;
-/// The error of a forecast for each e-fold beyond the runs, where too few runs leave nothing to measure it by.
-pub(super) const UNTESTED_EXTRAPOLATION: f64 = 0.02;
+/// The least error of a forecast for each e-fold beyond the runs. A backtest on a handful of runs may come out small by luck: it widens
+/// this, and never narrows it.
+pub(super) const LEAST_EXTRAPOLATION: f64 = 0.02;
 
 /// Named values of one fit or of one draw.
 pub(super) type Named = BTreeMap<&'static str, f64>;
@@ -65,7 +66,7 @@ pub(super) fn law_fit(mut parts: FitParts) -> LawFit {
         rms_log_residual: square.sqrt(),
         draws: parts.draws.iter().map(|draw| draw.values().copied().collect()).collect(),
         num_points: parts.residuals.len() as u64,
-        log_error_per_efold: parts.extrapolation.unwrap_or(UNTESTED_EXTRAPOLATION),
+        log_error_per_efold: parts.extrapolation.unwrap_or(0.0).max(LEAST_EXTRAPOLATION),
         caveats: parts.caveats,
     }
 }
