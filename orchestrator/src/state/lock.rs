@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -25,7 +26,19 @@ pub struct Holder {
 /// The lock while it is held; the kernel lets go of it when the process ends, however it ends.
 #[derive(Debug)]
 pub struct StateLock {
-    _file: File,
+    file: File,
+}
+
+/// How often a busy lock is tried again, and how long apart: a command that only looks who holds it does so for a moment.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(30);
+
+impl Drop for StateLock {
+    fn drop(&mut self) {
+        // A process that another thread is about to start holds a copy of the descriptor until it executes; unlocking, unlike closing,
+        // lets go at once. Should it fail, closing follows.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
 }
 
 impl StateLock {
@@ -39,7 +52,7 @@ impl StateLock {
             .write(true)
             .open(&path)
             .map_err(StateError::io(&path))?;
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if !lock_patiently(&file) {
             let holder = read_holder(&mut file);
             let (pid, host) =
                 holder.map_or((0, "an unknown host".to_owned()), |holder| (holder.pid, holder.host));
@@ -59,8 +72,18 @@ impl StateLock {
             file.sync_data()
         };
         write(&mut file).map_err(StateError::io(&path))?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
+}
+
+/// Whether the lock could be taken within the tries.
+fn lock_patiently(file: &File) -> bool {
+    (0..TRIES).any(|attempt| {
+        if attempt > 0 {
+            std::thread::sleep(PAUSE);
+        }
+        flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
+    })
 }
 
 /// Who holds the folder now; none where nobody does.
