@@ -137,10 +137,10 @@ fn step_row(step: &StepView, now: i64) -> StepRow {
         name: step.name.clone(),
         state: step.state.as_str(),
         took: step.wall_millis(now).map_or("–".to_owned(), |wall| duration(wall as f64 / 1000.0)),
-        now: if step.state.is_live() {
-            running_line(step, now)
-        } else {
-            error.unwrap_or_else(|| step.reason.clone())
+        now: match step.state {
+            state if state.is_live() => running_line(step, now),
+            crate::state::StepState::Succeeded => String::new(),
+            _ => error.unwrap_or_else(|| step.reason.clone()),
         },
     }
 }

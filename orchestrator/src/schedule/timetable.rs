@@ -36,6 +36,8 @@ impl Timetable {
 
     /// The first slot after an instant; milliseconds since the Unix epoch. None where there is none in the years that cron can see.
     pub fn next(&self, after_millis: i64) -> Option<i64> {
+        // Slots are whole seconds; croner would carry a fraction of the start into them.
+        let after_millis = after_millis.div_euclid(1000) * 1000;
         if self.hourly {
             return self.next_by_the_hour(after_millis);
         }
@@ -78,7 +80,7 @@ impl Timetable {
             // The clock changes before the slot: search on by the new clock, from just before its first instant.
             valid_from = self.change_between(valid_from, slot, offset)?;
             offset = self.offset(valid_from)?;
-            from = valid_from - 1;
+            from = valid_from - 1000;
         }
         None
     }
@@ -166,6 +168,20 @@ pub(super) mod tests {
         assert_eq!(spring.len(), 6, "{spring:?}");
         let autumn = slots("0 * * * *", "Europe/Berlin", "2026-10-24T21:30:00Z", "2026-10-25T04:30:00Z");
         assert_eq!(autumn.len(), 7, "{autumn:?}");
+    }
+
+    #[test]
+    fn a_slot_is_a_whole_second_whenever_it_is_asked_for() {
+        let (noon, two) = (utc("2026-01-10T12:00:00Z"), utc("2026-01-11T01:00:00Z"));
+        for cron in ["0 2 * * *", "0 */13 * * *"] {
+            let table = Timetable::new(&schedule(cron, "Europe/Berlin")).unwrap();
+            let slot = table.next(noon).unwrap();
+            assert_eq!(table.next(noon + 42), Some(slot));
+            assert_eq!(table.next(slot - 1), Some(slot));
+            assert!(table.next(slot).unwrap() > slot && table.next(slot + 42).unwrap() > slot);
+        }
+        let table = Timetable::new(&schedule("0 2 * * *", "Europe/Berlin")).unwrap();
+        assert_eq!(table.next(noon + 999), Some(two));
     }
 
     #[test]
