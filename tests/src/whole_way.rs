@@ -134,8 +134,11 @@ fn a_changed_field_runs_its_step_and_what_follows_and_is_named() {
 #[test]
 fn a_schedule_can_be_fired_by_hand_and_is_recorded_once() {
     let house = applied();
+    let runs = |house: &House| house.json(["get", "runs"]).unwrap().as_array().unwrap().len();
+    let before = runs(&house);
     house.ok(["schedule", "fire", "nightly", "--spec", "spec.yaml"]).unwrap();
-    let schedules = house.json(["get", "schedules"]).unwrap();
+    assert_eq!(runs(&house), before + 1, "a firing is one run");
+    let schedules = house.json(["schedule", "list", "spec.yaml"]).unwrap();
     assert!(schedules.to_string().contains("nightly"), "{schedules}");
 }
 
