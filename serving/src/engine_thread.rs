@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cupola_runtime::generate::{Engine, EngineConfig, GenerateError, Output, Request, RequestId};
+use cupola_runtime::job::StepError;
 use cupola_runtime::model::Network;
+use cupola_specs::contract::ErrorClass;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::metrics::Metrics;
@@ -34,7 +36,7 @@ pub(crate) struct GenerateFailure {
 
 impl From<&GenerateError> for GenerateFailure {
     fn from(error: &GenerateError) -> Self {
-        let is_user_error = error.class() == cupola_specs::contract::ErrorClass::User;
+        let is_user_error = error.facts().class == ErrorClass::User;
         Self { is_user_error, message: error.to_string() }
     }
 }

@@ -2,9 +2,7 @@
 
 use std::path::PathBuf;
 
-use cupola_specs::contract::ErrorClass;
-
-use crate::job::{JobError, StepError};
+use crate::job::{ErrorFacts, JobError, StepError};
 
 /// An error of a data step, or of reading what one wrote.
 #[derive(Debug, thiserror::Error)]
@@ -84,41 +82,19 @@ impl DataError {
 }
 
 impl StepError for DataError {
-    fn class(&self) -> ErrorClass {
+    fn facts(&self) -> ErrorFacts {
         match self {
-            Self::Job(error) => error.class(),
-            Self::Io { .. } => ErrorClass::Transient,
-            Self::Line { .. }
-            | Self::UnknownPart { .. }
-            | Self::NoPairs { .. }
-            | Self::UnsupportedFormat { .. }
-            | Self::NoFiles { .. }
-            | Self::Empty { .. }
-            | Self::Parameter { .. } => ErrorClass::User,
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Job(error) => error.code(),
-            Self::Io { .. } => "io",
-            Self::Line { .. } => "broken_line",
-            Self::UnknownPart { .. } => "unknown_part",
-            Self::NoPairs { .. } => "no_pairs",
-            Self::UnsupportedFormat { .. } => "unsupported_format",
-            Self::NoFiles { .. } => "no_files",
-            Self::Empty { .. } => "empty_corpus",
-            Self::Parameter { .. } => "parameter",
-        }
-    }
-
-    fn hint(&self) -> String {
-        match self {
-            Self::Job(error) => error.hint(),
-            Self::NoPairs { .. } => "set `pairs` in the data job".into(),
-            Self::NoFiles { .. } => "check the source's `paths`".into(),
-            Self::Empty { .. } => "loosen that rule, or read more with `max_bytes`".into(),
-            _ => String::new(),
+            Self::Job(error) => error.facts(),
+            Self::Io { .. } => ErrorFacts::transient("io", ""),
+            Self::Line { .. } => ErrorFacts::user("broken_line", ""),
+            Self::UnknownPart { .. } => ErrorFacts::user("unknown_part", ""),
+            Self::NoPairs { .. } => ErrorFacts::user("no_pairs", "set `pairs` in the data job"),
+            Self::UnsupportedFormat { .. } => ErrorFacts::user("unsupported_format", ""),
+            Self::NoFiles { .. } => ErrorFacts::user("no_files", "check the source's `paths`"),
+            Self::Empty { .. } => {
+                ErrorFacts::user("empty_corpus", "loosen that rule, or read more with `max_bytes`")
+            }
+            Self::Parameter { .. } => ErrorFacts::user("parameter", ""),
         }
     }
 }

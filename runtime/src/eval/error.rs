@@ -1,10 +1,8 @@
 //! Errors of the eval room.
 
-use cupola_specs::contract::ErrorClass;
-
 use crate::data::DataError;
 use crate::generate::GenerateError;
-use crate::job::{JobError, StepError};
+use crate::job::{ErrorFacts, JobError, StepError};
 use crate::model::ModelError;
 use crate::rlhf::RlhfError;
 use crate::sft::SftError;
@@ -79,52 +77,22 @@ pub enum EvalError {
 }
 
 impl StepError for EvalError {
-    fn class(&self) -> ErrorClass {
+    fn facts(&self) -> ErrorFacts {
         match self {
-            Self::Job(error) => error.class(),
-            Self::Data(error) => error.class(),
-            Self::Tokenizer(error) => error.class(),
-            Self::Model(error) => error.class(),
-            Self::Generate(error) => error.class(),
-            Self::Sft(error) => error.class(),
-            Self::Rlhf(error) => error.class(),
-            Self::Page { .. } => ErrorClass::Bug,
-            Self::UnknownModel { .. } | Self::NothingToMeasure { .. } | Self::NothingFits { .. } => {
-                ErrorClass::User
-            }
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Job(error) => error.code(),
-            Self::Data(error) => error.code(),
-            Self::Tokenizer(error) => error.code(),
-            Self::Model(error) => error.code(),
-            Self::Generate(error) => error.code(),
-            Self::Sft(error) => error.code(),
-            Self::Rlhf(error) => error.code(),
-            Self::Page { .. } => "page",
-            Self::UnknownModel { .. } => "unknown_model",
-            Self::NothingToMeasure { .. } => "nothing_to_measure",
-            Self::NothingFits { .. } => "nothing_fits",
-        }
-    }
-
-    fn hint(&self) -> String {
-        match self {
-            Self::Job(error) => error.hint(),
-            Self::Data(error) => error.hint(),
-            Self::Tokenizer(error) => error.hint(),
-            Self::Model(error) => error.hint(),
-            Self::Generate(error) => error.hint(),
-            Self::Sft(error) => error.hint(),
-            Self::Rlhf(error) => error.hint(),
-            Self::UnknownModel { .. } => "add it to `models`".into(),
-            Self::NothingFits { .. } => {
-                "train the model with a longer context, or ask for shorter answers".into()
-            }
-            Self::Page { .. } | Self::NothingToMeasure { .. } => String::new(),
+            Self::Job(error) => error.facts(),
+            Self::Data(error) => error.facts(),
+            Self::Tokenizer(error) => error.facts(),
+            Self::Model(error) => error.facts(),
+            Self::Generate(error) => error.facts(),
+            Self::Sft(error) => error.facts(),
+            Self::Rlhf(error) => error.facts(),
+            Self::Page { .. } => ErrorFacts::bug("page", ""),
+            Self::UnknownModel { .. } => ErrorFacts::user("unknown_model", "add it to `models`"),
+            Self::NothingToMeasure { .. } => ErrorFacts::user("nothing_to_measure", ""),
+            Self::NothingFits { .. } => ErrorFacts::user(
+                "nothing_fits",
+                "train the model with a longer context, or ask for shorter answers",
+            ),
         }
     }
 }

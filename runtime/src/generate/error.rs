@@ -1,6 +1,6 @@
 //! What can go wrong between a request and its tokens.
 
-use cupola_specs::contract::ErrorClass;
+use crate::job::{ErrorFacts, StepError};
 
 /// Errors of the inference engine.
 #[derive(Debug, thiserror::Error)]
@@ -68,50 +68,31 @@ pub enum GenerateError {
     Model(#[from] crate::model::ModelError),
 }
 
-impl GenerateError {
-    /// Who can mend it: the user by another request, a retry, or a programmer.
-    pub fn class(&self) -> ErrorClass {
+impl StepError for GenerateError {
+    fn facts(&self) -> ErrorFacts {
         match self {
-            Self::ContextOverflow { .. }
-            | Self::EmptyPrompt
-            | Self::UnknownToken { .. }
-            | Self::Setting { .. } => ErrorClass::User,
-            Self::NonFiniteLogits { .. } | Self::SelfTest { .. } | Self::Tensor(_) => ErrorClass::Bug,
-            Self::Model(error) => crate::job::StepError::class(error),
-        }
-    }
-
-    /// A stable name for the event stream and for API errors.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::ContextOverflow { .. } => "context_length_exceeded",
-            Self::EmptyPrompt => "empty_prompt",
-            Self::UnknownToken { .. } => "unknown_token",
-            Self::Setting { .. } => "invalid_sampling",
-            Self::NonFiniteLogits { .. } => "non_finite_logits",
-            Self::SelfTest { .. } => "generate_self_test",
-            Self::Tensor(_) => "tensor",
-            Self::Model(error) => crate::job::StepError::code(error),
-        }
-    }
-
-    /// What to do about it.
-    pub fn hint(&self) -> String {
-        match self {
-            Self::ContextOverflow { .. } => {
-                "shorten the prompt, ask for fewer new tokens, or train with a longer context".into()
+            Self::ContextOverflow { .. } => ErrorFacts::user(
+                "context_length_exceeded",
+                "shorten the prompt, ask for fewer new tokens, or train with a longer context",
+            ),
+            Self::EmptyPrompt => ErrorFacts::user(
+                "empty_prompt",
+                "give at least one token, such as the beginning-of-text token",
+            ),
+            Self::UnknownToken { .. } => {
+                ErrorFacts::user("unknown_token", "encode with the tokenizer of this model")
             }
-            Self::EmptyPrompt => "give at least one token, such as the beginning-of-text token".into(),
-            Self::UnknownToken { .. } => "encode with the tokenizer of this model".into(),
-            Self::Setting { .. } => "correct the setting".into(),
-            Self::NonFiniteLogits { .. } => {
-                "the weights are damaged or training diverged; look at its loss curve".into()
-            }
-            Self::SelfTest { .. } => {
-                "the cached and the full forward pass disagree; report it with the model's config.json".into()
-            }
-            Self::Tensor(_) => "see the worker's log".into(),
-            Self::Model(error) => crate::job::StepError::hint(error),
+            Self::Setting { .. } => ErrorFacts::user("invalid_sampling", "correct the setting"),
+            Self::NonFiniteLogits { .. } => ErrorFacts::bug(
+                "non_finite_logits",
+                "the weights are damaged or training diverged; look at its loss curve",
+            ),
+            Self::SelfTest { .. } => ErrorFacts::bug(
+                "generate_self_test",
+                "the cached and the full forward pass disagree; report it with the model's config.json",
+            ),
+            Self::Tensor(_) => ErrorFacts::bug("tensor", "see the worker's log"),
+            Self::Model(error) => error.facts(),
         }
     }
 }

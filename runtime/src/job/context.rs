@@ -208,7 +208,8 @@ mod tests {
         assert_eq!(ctx.read_source(&file).unwrap(), b"fn a() {}");
         std::fs::write(&file.path, "fn b() {}").unwrap();
         let error = ctx.read_source(&file).unwrap_err();
-        assert_eq!((error.class(), error.code()), (ErrorClass::User, "source_changed"));
+        assert_eq!(error.facts().class, ErrorClass::User);
+        assert_eq!(error.facts().code, "source_changed");
     }
 
     #[test]

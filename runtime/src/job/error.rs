@@ -1,17 +1,42 @@
 //! Errors of the frame, and what every step's error says about itself.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use cupola_specs::contract::{ErrorClass, Failure};
 
+/// What an error says about itself, beside its message.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ErrorFacts {
+    /// What to do about it.
+    pub class: ErrorClass,
+    /// A stable short name, in snake case.
+    pub code: Cow<'static, str>,
+    /// What the user can do; empty where nothing helps.
+    pub hint: Cow<'static, str>,
+}
+
+impl ErrorFacts {
+    /// Trying again may help.
+    pub fn transient(code: &'static str, hint: &'static str) -> Self {
+        Self { class: ErrorClass::Transient, code: code.into(), hint: hint.into() }
+    }
+
+    /// The user has to change something.
+    pub fn user(code: &'static str, hint: &'static str) -> Self {
+        Self { class: ErrorClass::User, code: code.into(), hint: hint.into() }
+    }
+
+    /// A programmer has to change something.
+    pub fn bug(code: &'static str, hint: &'static str) -> Self {
+        Self { class: ErrorClass::Bug, code: code.into(), hint: hint.into() }
+    }
+}
+
 /// What every error of a step says about itself.
 pub trait StepError: std::error::Error {
-    /// What to do about it.
-    fn class(&self) -> ErrorClass;
-    /// A stable short name, in snake case.
-    fn code(&self) -> &'static str;
-    /// What the user can do; empty where nothing helps.
-    fn hint(&self) -> String;
+    /// Class, code and hint; an error that only carries another one says what that one says.
+    fn facts(&self) -> ErrorFacts;
 }
 
 /// Turns an error into the stream's last word. Causes that the message does not say already are appended.
@@ -25,7 +50,8 @@ pub fn failure_of(error: &dyn StepError) -> Failure {
         }
         cause = inner.source();
     }
-    Failure { class: error.class(), code: error.code().to_owned(), message, hint: error.hint() }
+    let ErrorFacts { class, code, hint } = error.facts();
+    Failure { class, code: code.into_owned(), message, hint: hint.into_owned() }
 }
 
 /// An error of the worker's frame.
@@ -104,38 +130,25 @@ impl JobError {
 }
 
 impl StepError for JobError {
-    fn class(&self) -> ErrorClass {
+    fn facts(&self) -> ErrorFacts {
         match self {
-            Self::JobFile { .. } | Self::MissingInput { .. } | Self::SourceList { .. } => ErrorClass::Bug,
-            Self::SourceChanged { .. } | Self::NoCuda { .. } => ErrorClass::User,
-            Self::Io { .. } | Self::Threads { .. } | Self::Cancelled => ErrorClass::Transient,
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::JobFile { .. } => "job_file",
-            Self::MissingInput { .. } => "missing_input",
-            Self::SourceList { .. } => "source_list",
-            Self::SourceChanged { .. } => "source_changed",
-            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => "storage_full",
-            Self::Io { .. } => "io",
-            Self::NoCuda { .. } => "no_cuda",
-            Self::Threads { .. } => "threads",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
-    fn hint(&self) -> String {
-        match self {
-            Self::SourceChanged { .. } => {
-                "run `cupola apply` again: the new plan reads the new content".into()
-            }
-            Self::NoCuda { .. } => "set `device: cpu` or `device: auto`".into(),
+            Self::JobFile { .. } => ErrorFacts::bug("job_file", ""),
+            Self::MissingInput { .. } => ErrorFacts::bug("missing_input", ""),
+            Self::SourceList { .. } => ErrorFacts::bug("source_list", ""),
+            Self::SourceChanged { .. } => ErrorFacts::user(
+                "source_changed",
+                "run `cupola apply` again: the new plan reads the new content",
+            ),
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
-                "free space on the disk that holds the state folder; `cupola gc` removes old artifacts".into()
+                ErrorFacts::transient(
+                    "storage_full",
+                    "free space on the disk that holds the state folder; `cupola gc` removes old artifacts",
+                )
             }
-            _ => String::new(),
+            Self::Io { .. } => ErrorFacts::transient("io", ""),
+            Self::NoCuda { .. } => ErrorFacts::user("no_cuda", "set `device: cpu` or `device: auto`"),
+            Self::Threads { .. } => ErrorFacts::transient("threads", ""),
+            Self::Cancelled => ErrorFacts::transient("cancelled", ""),
         }
     }
 }

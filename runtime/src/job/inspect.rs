@@ -11,7 +11,7 @@ use cupola_specs::job::Precision;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use super::{JobError, StepError};
+use super::{ErrorFacts, JobError, StepError};
 use crate::model::{ModelError, Network, RowLayout};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
@@ -47,16 +47,13 @@ pub(super) enum InspectError {
 }
 
 impl StepError for InspectError {
-    fn class(&self) -> cupola_specs::contract::ErrorClass {
-        cupola_specs::contract::ErrorClass::User
-    }
-
-    fn code(&self) -> &'static str {
-        "inspect"
-    }
-
-    fn hint(&self) -> String {
-        String::new()
+    fn facts(&self) -> ErrorFacts {
+        match self {
+            Self::Line { .. } => ErrorFacts::user("inspect", "give one JSON object a line"),
+            Self::Job(error) => error.facts(),
+            Self::Tokenizer(error) => error.facts(),
+            Self::Model(error) => error.facts(),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ mod staging;
 mod worker;
 
 pub use context::{StepContext, Summary};
-pub use error::{JobError, StepError, failure_of};
+pub use error::{ErrorFacts, JobError, StepError, failure_of};
 pub use events::EventWriter;
 pub use staging::{sync_tree, write_durably};
 pub use worker::main;

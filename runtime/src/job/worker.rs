@@ -190,6 +190,6 @@ mod tests {
         let path = dir.path().join("job.json");
         std::fs::write(&path, "{\"version\": 9}").unwrap();
         let error = open(&path).unwrap_err();
-        assert_eq!(error.code(), "job_file");
+        assert_eq!(error.facts().code, "job_file");
     }
 }

@@ -2,9 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cupola_specs::contract::ErrorClass;
-
-use crate::job::StepError;
+use crate::job::{ErrorFacts, StepError};
 
 /// An error of a network.
 #[derive(Debug, thiserror::Error)]
@@ -44,32 +42,18 @@ impl ModelError {
 }
 
 impl StepError for ModelError {
-    fn class(&self) -> ErrorClass {
+    fn facts(&self) -> ErrorFacts {
         match self {
-            Self::Io { .. } => ErrorClass::Transient,
-            Self::Format { .. } | Self::Shape(_) => ErrorClass::User,
-            Self::Torch(_) => ErrorClass::Bug,
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Io { .. } => "io",
-            Self::Format { .. } => "model_format",
-            Self::Shape(_) => "model_shape",
-            Self::Torch(_) => "libtorch",
-        }
-    }
-
-    fn hint(&self) -> String {
-        match self {
-            Self::Shape(_) => {
-                "change the sizes under `model:`; `cupola explain pretrain.model` lists them".into()
-            }
-            Self::Format { .. } => {
-                "export the model again, or check that the folder is a whole Hugging Face model".into()
-            }
-            _ => String::new(),
+            Self::Io { .. } => ErrorFacts::transient("io", ""),
+            Self::Format { .. } => ErrorFacts::user(
+                "model_format",
+                "export the model again, or check that the folder is a whole Hugging Face model",
+            ),
+            Self::Shape(_) => ErrorFacts::user(
+                "model_shape",
+                "change the sizes under `model:`; `cupola explain pretrain.model` lists them",
+            ),
+            Self::Torch(_) => ErrorFacts::bug("libtorch", ""),
         }
     }
 }

@@ -6,7 +6,7 @@
 //! Shapes: `B` batch, `T` time, `C` channels, `V` vocab.
 
 use cupola_specs::job::{ModelShape, Precision};
-use tch::{Device, IndexOp, Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::ParamGroup;
 use super::kv_cache::{KvCache, RowSlot, rows_of, slot_index};
@@ -137,20 +137,19 @@ impl Lstm {
 
 impl Layer {
     /// `x [B, T, C]` and the state `[B, C]` before it → the residual stream after the layer, and the state after `T` steps.
-    fn advance(&self, x: &Tensor, state: (Tensor, Tensor)) -> (Tensor, (Tensor, Tensor)) {
-        let time = x.size()[1];
+    fn advance(&self, x: &Tensor, (h, c): (Tensor, Tensor)) -> (Tensor, (Tensor, Tensor)) {
         let kind = x.kind();
-        let gates = linear(&rms_norm(x, &self.norm, kind), &self.input) + self.bias.to_kind(kind); // [B, T, 4·C]
-        let recurrent = self.hidden.to_kind(kind).transpose(0, 1); // [C, 4·C]
-        let (mut h, mut c) = state;
-        let mut outputs = Vec::with_capacity(time as usize);
-        for t in 0..time {
-            let parts = (gates.i((.., t)) + h.matmul(&recurrent)).chunk(4, -1); // input, forget, cell, output: [B, C]
-            c = (&parts[1] + 1.0).sigmoid() * c + parts[0].sigmoid() * parts[2].tanh();
-            h = parts[3].sigmoid() * c.tanh();
-            outputs.push(h.shallow_clone());
-        }
-        let out = x + linear(&Tensor::stack(&outputs, 1), &self.out); // [B, T, C]
-        (out, (h, c))
+        let width = h.size()[1];
+        // The forget gate leans open by one (Jozefowicz et al. 2015), whatever the learned bias: gates are input, forget, cell, output.
+        let lean = Tensor::zeros([4 * width], (Kind::Float, x.device()));
+        let _ = lean.narrow(0, width, width).fill_(1.0);
+        let bias = (&self.bias + lean).to_kind(kind); // [4·C]
+        let no_bias = bias.zeros_like();
+        let state = [h.unsqueeze(0), c.unsqueeze(0)]; // [1, B, C]
+        let weights = [self.input.to_kind(kind), self.hidden.to_kind(kind), bias, no_bias];
+        let normed = rms_norm(x, &self.norm, kind);
+        let train = self.input.requires_grad();
+        let (mixed, h, c) = normed.lstm(&state, &weights, true, 1, 0.0, train, false, true); // [B, T, C], [1, B, C]
+        (x + linear(&mixed, &self.out), (h.squeeze_dim(0), c.squeeze_dim(0)))
     }
 }

@@ -2,10 +2,8 @@
 
 use std::path::PathBuf;
 
-use cupola_specs::contract::ErrorClass;
-
 use crate::generate::GenerateError;
-use crate::job::{JobError, StepError};
+use crate::job::{ErrorFacts, JobError, StepError};
 use crate::model::ModelError;
 use crate::scaling::ScalingError;
 use crate::tokenizer::TokenizerError;
@@ -46,41 +44,18 @@ pub enum PretrainError {
 }
 
 impl StepError for PretrainError {
-    fn class(&self) -> ErrorClass {
+    fn facts(&self) -> ErrorFacts {
         match self {
-            Self::Job(error) => error.class(),
-            Self::Train(error) => error.class(),
-            Self::Model(error) => error.class(),
-            Self::Tokenizer(error) => error.class(),
-            Self::Scaling(error) => error.class(),
-            Self::Generate(error) => error.class(),
-            Self::Format { .. } | Self::Mismatch(_) => ErrorClass::User,
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Job(error) => error.code(),
-            Self::Train(error) => error.code(),
-            Self::Model(error) => error.code(),
-            Self::Tokenizer(error) => error.code(),
-            Self::Scaling(error) => error.code(),
-            Self::Generate(error) => error.code(),
-            Self::Format { .. } => "format",
-            Self::Mismatch(_) => "mismatch",
-        }
-    }
-
-    fn hint(&self) -> String {
-        match self {
-            Self::Job(error) => error.hint(),
-            Self::Train(error) => error.hint(),
-            Self::Model(error) => error.hint(),
-            Self::Tokenizer(error) => error.hint(),
-            Self::Scaling(error) => error.hint(),
-            Self::Generate(error) => error.hint(),
-            Self::Format { .. } => "run the step that made it again".into(),
-            Self::Mismatch(_) => "give the job the tokenizer that its corpus was encoded with".into(),
+            Self::Job(error) => error.facts(),
+            Self::Train(error) => error.facts(),
+            Self::Model(error) => error.facts(),
+            Self::Tokenizer(error) => error.facts(),
+            Self::Scaling(error) => error.facts(),
+            Self::Generate(error) => error.facts(),
+            Self::Format { .. } => ErrorFacts::user("format", "run the step that made it again"),
+            Self::Mismatch(_) => {
+                ErrorFacts::user("mismatch", "give the job the tokenizer that its corpus was encoded with")
+            }
         }
     }
 }

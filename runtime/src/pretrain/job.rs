@@ -13,7 +13,8 @@ use crate::model::{Network, SaveFacts};
 use crate::scaling::forecast;
 use crate::tokenizer::Tokenizer;
 use crate::train::{
-    LanguageRun, Recipe, TokenData, TrainError, TrainOutcome, TrainPlan, Validation, train, validate,
+    FINAL_TOKENS, LanguageRun, Recipe, TokenData, TrainError, TrainOutcome, TrainPlan, Validation, train,
+    validate,
 };
 
 /// Trains a base model.
@@ -62,7 +63,7 @@ pub fn run(ctx: &StepContext, params: &PretrainParams) -> Result<Summary, Pretra
     };
     let outcome = train(ctx, &plan, &mut run)?;
     ctx.events().progress(1.0, 1.0, "validation", "evaluate");
-    let measured = validate(&run.network, &held_out, params.context_length, params.precision, 0)?;
+    let measured = validate(&run.network, &held_out, params.context_length, params.precision, FINAL_TOKENS)?;
     save(ctx, &tokenizer, &run, &record(ctx, &run, outcome, &measured, written))
 }
 

@@ -1,10 +1,8 @@
 //! Errors of the rlhf room.
 
-use cupola_specs::contract::ErrorClass;
-
 use crate::data::DataError;
 use crate::generate::GenerateError;
-use crate::job::{JobError, StepError};
+use crate::job::{ErrorFacts, JobError, StepError};
 use crate::model::ModelError;
 use crate::sft::SftError;
 use crate::tokenizer::TokenizerError;
@@ -88,53 +86,25 @@ pub enum RlhfError {
 }
 
 impl StepError for RlhfError {
-    fn class(&self) -> ErrorClass {
+    fn facts(&self) -> ErrorFacts {
         match self {
-            Self::Job(error) => error.class(),
-            Self::Data(error) => error.class(),
-            Self::Tokenizer(error) => error.class(),
-            Self::Model(error) => error.class(),
-            Self::Train(error) => error.class(),
-            Self::Generate(error) => error.class(),
-            Self::Sft(error) => error.class(),
-            Self::Tensor(_) | Self::State { .. } => ErrorClass::Bug,
-            Self::Unsupported { .. }
-            | Self::NoReference { .. }
-            | Self::NoPairs { .. }
-            | Self::ScoreHead { .. } => ErrorClass::User,
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Job(error) => error.code(),
-            Self::Data(error) => error.code(),
-            Self::Tokenizer(error) => error.code(),
-            Self::Model(error) => error.code(),
-            Self::Train(error) => error.code(),
-            Self::Generate(error) => error.code(),
-            Self::Sft(error) => error.code(),
-            Self::Tensor(_) => "tensor",
-            Self::Unsupported { .. } => "unsupported",
-            Self::NoReference { .. } => "no_reference",
-            Self::NoPairs { .. } => "no_pairs",
-            Self::ScoreHead { .. } => "score_head",
-            Self::State { .. } => "checkpoint_state",
-        }
-    }
-
-    fn hint(&self) -> String {
-        match self {
-            Self::Job(error) => error.hint(),
-            Self::Data(error) => error.hint(),
-            Self::Tokenizer(error) => error.hint(),
-            Self::Model(error) => error.hint(),
-            Self::Train(error) => error.hint(),
-            Self::Generate(error) => error.hint(),
-            Self::Sft(error) => error.hint(),
-            Self::NoReference { .. } => "give each prompt a `reference`, or take another labeler".into(),
-            Self::NoPairs { .. } => "lower `min_margin` or `max_new_tokens`, or give more prompts".into(),
-            _ => String::new(),
+            Self::Job(error) => error.facts(),
+            Self::Data(error) => error.facts(),
+            Self::Tokenizer(error) => error.facts(),
+            Self::Model(error) => error.facts(),
+            Self::Train(error) => error.facts(),
+            Self::Generate(error) => error.facts(),
+            Self::Sft(error) => error.facts(),
+            Self::Tensor(_) => ErrorFacts::bug("tensor", ""),
+            Self::Unsupported { .. } => ErrorFacts::user("unsupported", ""),
+            Self::NoReference { .. } => {
+                ErrorFacts::user("no_reference", "give each prompt a `reference`, or take another labeler")
+            }
+            Self::NoPairs { .. } => {
+                ErrorFacts::user("no_pairs", "lower `min_margin` or `max_new_tokens`, or give more prompts")
+            }
+            Self::ScoreHead { .. } => ErrorFacts::user("score_head", ""),
+            Self::State { .. } => ErrorFacts::bug("checkpoint_state", ""),
         }
     }
 }

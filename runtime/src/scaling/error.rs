@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use cupola_specs::contract::ErrorClass;
 use cupola_specs::job::Family;
 
-use crate::job::{JobError, StepError};
+use crate::job::{ErrorFacts, JobError, StepError};
 use crate::model::ModelError;
 use crate::train::TrainError;
 
@@ -99,44 +98,23 @@ impl ScalingError {
 }
 
 impl StepError for ScalingError {
-    fn class(&self) -> ErrorClass {
+    fn facts(&self) -> ErrorFacts {
         match self {
-            Self::Job(error) => error.class(),
-            Self::Train(error) => error.class(),
-            Self::Model(error) => error.class(),
-            Self::Io { .. } => ErrorClass::Transient,
-            Self::Parse { .. } | Self::Plot { .. } | Self::NoRuns => ErrorClass::Bug,
-            Self::Parameter { .. } | Self::NoFit { .. } | Self::TooFewRuns { .. } | Self::Diverged { .. } => {
-                ErrorClass::User
+            Self::Job(error) => error.facts(),
+            Self::Train(error) => error.facts(),
+            Self::Model(error) => error.facts(),
+            Self::Io { .. } => ErrorFacts::transient("io", ""),
+            Self::Parse { .. } => ErrorFacts::bug("bad_file", ""),
+            Self::Parameter { .. } => ErrorFacts::user("bad_parameter", ""),
+            Self::NoFit { .. } => {
+                ErrorFacts::user("no_fit", "add the family to the scaling job's `families`")
             }
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Job(error) => error.code(),
-            Self::Train(error) => error.code(),
-            Self::Model(error) => error.code(),
-            Self::Io { .. } => "io",
-            Self::Parse { .. } => "bad_file",
-            Self::Parameter { .. } => "bad_parameter",
-            Self::NoFit { .. } => "no_fit",
-            Self::TooFewRuns { .. } => "too_few_runs",
-            Self::Diverged { .. } => "diverged",
-            Self::NoRuns => "no_runs",
-            Self::Plot { .. } => "plot",
-        }
-    }
-
-    fn hint(&self) -> String {
-        match self {
-            Self::Job(error) => error.hint(),
-            Self::Train(error) => error.hint(),
-            Self::Model(error) => error.hint(),
-            Self::NoFit { .. } => "add the family to the scaling job's `families`".into(),
-            Self::TooFewRuns { .. } => "add depths or token budgets to the scaling job's `grid`".into(),
-            Self::Diverged { .. } => "lower the grid's `lr`".into(),
-            _ => String::new(),
+            Self::TooFewRuns { .. } => {
+                ErrorFacts::user("too_few_runs", "add depths or token budgets to the scaling job's `grid`")
+            }
+            Self::Diverged { .. } => ErrorFacts::user("diverged", "lower the grid's `lr`"),
+            Self::NoRuns => ErrorFacts::bug("no_runs", ""),
+            Self::Plot { .. } => ErrorFacts::bug("plot", ""),
         }
     }
 }

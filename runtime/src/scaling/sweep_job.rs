@@ -1,8 +1,8 @@
 //! The sweep step: every token budget and learning rate of one shape, each run as a pretrain job would train it.
 //!
-//! A finished run is kept in the checkpoint folder, so a killed sweep goes on with the next one. Runs are validated on an even sample
-//! of the held-out rows; one of them also on every row, and the ratio of its two losses corrects the others: which rows were sampled
-//! moves every model's loss alike, and a forecast is scored on all rows.
+//! A finished run is kept in the checkpoint folder, so a killed sweep goes on with the next one. Runs are validated on a small even
+//! sample of the held-out rows; one of them also on the sample that a pretrain job's result is measured on, and the ratio of its two
+//! losses corrects the others: which rows were sampled moves every model's loss alike.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -18,10 +18,11 @@ use super::ScalingError;
 use crate::job::{StepContext, Summary, write_durably};
 use crate::model::Network;
 use crate::train::{
-    Curves, LanguageRun, Recipe, TokenData, TrainError, TrainOutcome, TrainPlan, train_in, validate,
+    Curves, FINAL_TOKENS, LanguageRun, Recipe, TokenData, TrainError, TrainOutcome, TrainPlan, train_in,
+    validate,
 };
 
-/// Held-out tokens that each run is validated on.
+/// Held-out tokens that every run is validated on.
 const VALIDATION_TOKENS: u64 = 65_536;
 /// Fewest tokens of a run: some steps of the smallest batch, else a loss says nothing but how the weights began.
 const MIN_TOKENS: u64 = 16 * 2048;
@@ -30,13 +31,13 @@ const SMALLEST_MULTIPLE: f64 = 0.1;
 /// Seconds between the states of one run.
 const CHECKPOINT_SECS: f64 = 120.0;
 
-/// One run as it is kept: its numbers, and the losses over all held-out rows where they were measured.
+/// One run as it is kept: its numbers, and the losses as a pretrain job measures them, where that was done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct KeptRun {
     /// None where it diverged.
     run: Option<SweepRun>,
-    /// Nats a token and bits a byte over every held-out row.
-    whole: Option<(f64, f64)>,
+    /// Nats a token and bits a byte on the sample of a pretrain job's result.
+    as_final: Option<(f64, f64)>,
 }
 
 /// Trains the runs of one shape.
@@ -49,9 +50,9 @@ pub fn run(ctx: &StepContext, params: &SweepParams) -> Result<Summary, ScalingEr
         let first = kept.len();
         for &lr in &params.lr {
             ctx.events().progress(kept.len() as f64, total as f64, "runs", "sweep");
-            let measure_whole = kept.iter().all(|kept| kept.whole.is_none());
+            let measure_as_final = kept.iter().all(|kept| kept.as_final.is_none());
             let sweep = Sweep { ctx, params, data: &data, held_out: &held_out };
-            kept.push(sweep.one(tokens, lr, measure_whole)?);
+            kept.push(sweep.one(tokens, lr, measure_as_final)?);
         }
         if kept[first..].iter().all(|kept| kept.run.is_none()) {
             return Err(ScalingError::Diverged { tokens, rates: params.lr.clone() });
@@ -113,19 +114,19 @@ struct Sweep<'a> {
 
 impl Sweep<'_> {
     /// Trains one run, or takes it from an earlier attempt.
-    fn one(&self, tokens: u64, lr: f64, measure_whole: bool) -> Result<KeptRun, ScalingError> {
+    fn one(&self, tokens: u64, lr: f64, measure_as_final: bool) -> Result<KeptRun, ScalingError> {
         let folder = self.ctx.job().checkpoints.join(format!("run-{tokens}-{lr:e}"));
         let path = folder.join("run.json");
         if path.exists() {
             return read_json(&path);
         }
         std::fs::create_dir_all(&folder).map_err(|error| ScalingError::io(&folder, error))?;
-        let kept = match self.train(&folder, tokens, lr, measure_whole) {
+        let kept = match self.train(&folder, tokens, lr, measure_as_final) {
             Ok(kept) => kept,
             Err(TrainError::NotFinite { step, .. } | TrainError::GradientNotFinite { step, .. }) => {
                 let message = format!("{tokens} tokens at learning rate {lr}: diverged at step {step}");
                 self.ctx.events().warning("run_diverged", message);
-                KeptRun { run: None, whole: None }
+                KeptRun { run: None, as_final: None }
             }
             Err(error) => return Err(error.into()),
         };
@@ -134,7 +135,13 @@ impl Sweep<'_> {
         Ok(kept)
     }
 
-    fn train(&self, folder: &Path, tokens: u64, lr: f64, measure_whole: bool) -> Result<KeptRun, TrainError> {
+    fn train(
+        &self,
+        folder: &Path,
+        tokens: u64,
+        lr: f64,
+        measure_as_final: bool,
+    ) -> Result<KeptRun, TrainError> {
         let (ctx, params) = (self.ctx, self.params);
         let recipe = Recipe {
             shape: &params.shape,
@@ -169,7 +176,7 @@ impl Sweep<'_> {
         let outcome = train_in(ctx, folder, &plan, &mut run)?;
         // A run that was interrupted is timed by the steps of this attempt.
         let secs = begin.elapsed().as_secs_f64() * run.steps as f64 / steps_here.get().max(1) as f64;
-        self.measure(&run, &outcome, secs, measure_whole)
+        self.measure(&run, &outcome, secs, measure_as_final)
     }
 
     fn measure(
@@ -177,17 +184,16 @@ impl Sweep<'_> {
         run: &LanguageRun,
         outcome: &TrainOutcome,
         secs: f64,
-        measure_whole: bool,
+        measure_as_final: bool,
     ) -> Result<KeptRun, TrainError> {
         let (length, precision) = (self.params.context_length, self.params.precision);
         let measure = |tokens| validate(&run.network, self.held_out, length, precision, tokens);
         let sample = measure(VALIDATION_TOKENS)?;
-        let whole = match measure_whole {
-            true if sample.tokens < self.held_out.num_tokens() / length * length => {
-                let whole = measure(0)?;
-                Some((whole.loss, whole.bpb))
+        let as_final = match measure_as_final {
+            true => {
+                let measured = measure(FINAL_TOKENS)?;
+                Some((measured.loss, measured.bpb))
             }
-            true => Some((sample.loss, sample.bpb)),
             false => None,
         };
         self.ctx.events().log(format!(
@@ -206,7 +212,7 @@ impl Sweep<'_> {
             secs,
             curve: curve(&outcome.curves, run.tokens / run.steps.max(1)),
         };
-        Ok(KeptRun { run: Some(sweep_run), whole })
+        Ok(KeptRun { run: Some(sweep_run), as_final })
     }
 }
 
@@ -216,12 +222,13 @@ fn curve(curves: &Curves, step_tokens: u64) -> Vec<(f64, f64)> {
     points.iter().map(|point| (((point.step + 1) * step_tokens) as f64, point.value)).collect()
 }
 
-/// The runs that ended, their losses corrected from the sample of held-out rows to all of them.
+/// The runs that ended, their losses corrected from the small sample of held-out rows to that of a pretrain job's result.
 fn corrected(ctx: &StepContext, kept: Vec<KeptRun>) -> Vec<SweepRun> {
-    let measured = kept.iter().find_map(|kept| Some((kept.run.as_ref()?, kept.whole?)));
+    let measured = kept.iter().find_map(|kept| Some((kept.run.as_ref()?, kept.as_final?)));
     let (loss, bpb) = measured
-        .map_or((1.0, 1.0), |(run, whole)| (whole.0 / run.validation_loss, whole.1 / run.validation_bpb));
-    ctx.events().log(format!("losses on all held-out rows are {loss:.4} times those on the sample"));
+        .map_or((1.0, 1.0), |(run, full)| (full.0 / run.validation_loss, full.1 / run.validation_bpb));
+    ctx.events()
+        .log(format!("losses on a result's held-out rows are {loss:.4} times those on the small sample"));
     kept.into_iter()
         .filter_map(|kept| kept.run)
         .map(|run| SweepRun {

@@ -1,9 +1,7 @@
 //! Errors of the sft room.
 
-use cupola_specs::contract::ErrorClass;
-
 use crate::data::DataError;
-use crate::job::{JobError, StepError};
+use crate::job::{ErrorFacts, JobError, StepError};
 use crate::model::ModelError;
 use crate::tokenizer::TokenizerError;
 use crate::train::TrainError;
@@ -97,53 +95,32 @@ impl SftError {
 }
 
 impl StepError for SftError {
-    fn class(&self) -> ErrorClass {
+    fn facts(&self) -> ErrorFacts {
         match self {
-            Self::Job(error) => error.class(),
-            Self::Data(error) => error.class(),
-            Self::Tokenizer(error) => error.class(),
-            Self::Model(error) => error.class(),
-            Self::Train(error) => error.class(),
-            Self::Io { .. } => ErrorClass::Transient,
-            Self::Line { .. } | Self::Template { .. } | Self::Empty { .. } | Self::NothingTrained { .. } => {
-                ErrorClass::User
+            Self::Job(error) => error.facts(),
+            Self::Data(error) => error.facts(),
+            Self::Tokenizer(error) => error.facts(),
+            Self::Model(error) => error.facts(),
+            Self::Train(error) => error.facts(),
+            Self::Tensor(_) => ErrorFacts::bug("tensor", ""),
+            Self::Io { .. } => ErrorFacts::transient("io", ""),
+            Self::Line { .. } => ErrorFacts::user(
+                "broken_line",
+                r#"each line is {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}"#,
+            ),
+            Self::Template { .. } => {
+                ErrorFacts::user("template_mismatch", "name the template that the tokenizer job stored")
             }
-            Self::Tensor(_) | Self::SelfTest { .. } => ErrorClass::Bug,
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Job(error) => error.code(),
-            Self::Data(error) => error.code(),
-            Self::Tokenizer(error) => error.code(),
-            Self::Model(error) => error.code(),
-            Self::Train(error) => error.code(),
-            Self::Tensor(_) => "tensor",
-            Self::Io { .. } => "io",
-            Self::Line { .. } => "broken_line",
-            Self::Template { .. } => "template_mismatch",
-            Self::Empty { .. } => "no_data",
-            Self::NothingTrained { .. } => "micro_batch_without_loss",
-            Self::SelfTest { .. } => "self_test",
-        }
-    }
-
-    fn hint(&self) -> String {
-        match self {
-            Self::Job(error) => error.hint(),
-            Self::Data(error) => error.hint(),
-            Self::Tokenizer(error) => error.hint(),
-            Self::Model(error) => error.hint(),
-            Self::Train(error) => error.hint(),
-            Self::Line { .. } => {
-                r#"each line is {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}"#.into()
+            Self::Empty { .. } => {
+                ErrorFacts::user("no_data", "raise `context.length`, or give data that fits it")
             }
-            Self::Template { .. } => "name the template that the tokenizer job stored".into(),
-            Self::Empty { .. } => "raise `context.length`, or give data that fits it".into(),
-            Self::NothingTrained { .. } => "every chat needs an assistant's turn with text".into(),
-            Self::SelfTest { .. } => "the network's document masks are wrong for this shape; report it with the job file".into(),
-            Self::Tensor(_) | Self::Io { .. } => String::new(),
+            Self::NothingTrained { .. } => {
+                ErrorFacts::user("micro_batch_without_loss", "every chat needs an assistant's turn with text")
+            }
+            Self::SelfTest { .. } => ErrorFacts::bug(
+                "self_test",
+                "the network's document masks are wrong for this shape; report it with the job file",
+            ),
         }
     }
 }

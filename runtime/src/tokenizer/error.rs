@@ -2,10 +2,8 @@
 
 use std::path::PathBuf;
 
-use cupola_specs::contract::ErrorClass;
-
 use crate::data::DataError;
-use crate::job::{JobError, StepError};
+use crate::job::{ErrorFacts, JobError, StepError};
 
 /// An error of training, loading or using a tokenizer.
 #[derive(Debug, thiserror::Error)]
@@ -73,41 +71,22 @@ impl TokenizerError {
 }
 
 impl StepError for TokenizerError {
-    fn class(&self) -> ErrorClass {
+    fn facts(&self) -> ErrorFacts {
         match self {
-            Self::Job(error) => error.class(),
-            Self::Data(error) => error.class(),
-            Self::Io { .. } => ErrorClass::Transient,
-            Self::File { .. }
-            | Self::Parameter { .. }
-            | Self::Pattern { .. }
-            | Self::Template { .. }
-            | Self::EmptyCorpus => ErrorClass::User,
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Job(error) => error.code(),
-            Self::Data(error) => error.code(),
-            Self::Io { .. } => "io",
-            Self::File { .. } => "tokenizer_file",
-            Self::Parameter { .. } => "parameter",
-            Self::Pattern { .. } => "pattern",
-            Self::Template { .. } => "chat_template",
-            Self::EmptyCorpus => "empty_corpus",
-        }
-    }
-
-    fn hint(&self) -> String {
-        match self {
-            Self::Job(error) => error.hint(),
-            Self::Data(error) => error.hint(),
-            Self::File { .. } => "byte-level BPE tokenizers of Cupola and of Hugging Face load".into(),
-            Self::Pattern { .. } => {
-                "use gpt2, gpt4 or o200k, or a regex in Rust's or Oniguruma's syntax".into()
-            }
-            _ => String::new(),
+            Self::Job(error) => error.facts(),
+            Self::Data(error) => error.facts(),
+            Self::Io { .. } => ErrorFacts::transient("io", ""),
+            Self::File { .. } => ErrorFacts::user(
+                "tokenizer_file",
+                "byte-level BPE tokenizers of Cupola and of Hugging Face load",
+            ),
+            Self::Parameter { .. } => ErrorFacts::user("parameter", ""),
+            Self::Pattern { .. } => ErrorFacts::user(
+                "pattern",
+                "use gpt2, gpt4 or o200k, or a regex in Rust's or Oniguruma's syntax",
+            ),
+            Self::Template { .. } => ErrorFacts::user("chat_template", ""),
+            Self::EmptyCorpus => ErrorFacts::user("empty_corpus", ""),
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use cupola_specs::contract::{ErrorClass, Failure};
+use cupola_specs::contract::Failure;
 
-use crate::job::{JobError, StepError, failure_of};
+use crate::job::{ErrorFacts, JobError, StepError, failure_of};
 use crate::model::ModelError;
 
 /// An error of a training step.
@@ -75,47 +75,29 @@ impl TrainError {
 }
 
 impl StepError for TrainError {
-    fn class(&self) -> ErrorClass {
+    fn facts(&self) -> ErrorFacts {
         match self {
-            Self::Job(error) => error.class(),
-            Self::Model(error) => error.class(),
-            Self::Stage(failure) => failure.class,
-            Self::Torch(_) | Self::SelfTest { .. } => ErrorClass::Bug,
-            Self::NotFinite { .. }
-            | Self::GradientNotFinite { .. }
-            | Self::NoLoss { .. }
-            | Self::Data { .. }
-            | Self::Refused(_) => ErrorClass::User,
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Job(error) => error.code(),
-            Self::Model(error) => error.code(),
-            Self::Torch(_) => "libtorch",
-            Self::NotFinite { .. } => "nan_loss",
-            Self::GradientNotFinite { .. } => "nan_gradient",
-            Self::NoLoss { .. } => "micro_batch_without_loss",
-            Self::Data { .. } => "training_data",
-            Self::Refused(_) => "refused",
-            Self::SelfTest { .. } => "self_test",
-            Self::Stage(_) => "stage",
-        }
-    }
-
-    fn hint(&self) -> String {
-        match self {
-            Self::Job(error) => error.hint(),
-            Self::Model(error) => error.hint(),
-            Self::Stage(failure) => failure.hint.clone(),
-            Self::NotFinite { .. } | Self::GradientNotFinite { .. } => {
-                "lower `optimizer.lr`, or set `optimizer.grad_clip`".into()
+            Self::Job(error) => error.facts(),
+            Self::Model(error) => error.facts(),
+            Self::Torch(_) => ErrorFacts::bug("libtorch", ""),
+            Self::NotFinite { .. } => {
+                ErrorFacts::user("nan_loss", "lower `optimizer.lr`, or set `optimizer.grad_clip`")
             }
-            Self::NoLoss { .. } => {
-                "raise `batch.micro_batch`, or check that the data has tokens that carry loss".into()
+            Self::GradientNotFinite { .. } => {
+                ErrorFacts::user("nan_gradient", "lower `optimizer.lr`, or set `optimizer.grad_clip`")
             }
-            _ => String::new(),
+            Self::NoLoss { .. } => ErrorFacts::user(
+                "micro_batch_without_loss",
+                "raise `batch.micro_batch`, or check that the data has tokens that carry loss",
+            ),
+            Self::Data { .. } => ErrorFacts::user("training_data", ""),
+            Self::Refused(_) => ErrorFacts::user("refused", ""),
+            Self::SelfTest { .. } => ErrorFacts::bug("self_test", ""),
+            Self::Stage(failure) => ErrorFacts {
+                class: failure.class,
+                code: failure.code.clone().into(),
+                hint: failure.hint.clone().into(),
+            },
         }
     }
 }

@@ -27,7 +27,7 @@ pub use optimizer::{Optimizer, OptimizerSettings};
 pub use permutation::Permutation;
 pub use schedule::{LrSchedule, SchedulePhase};
 pub use trainer::{TrainOutcome, TrainPlan, train, train_in};
-pub use validation::{Validation, validate};
+pub use validation::{FINAL_TOKENS, Validation, validate};
 
 #[cfg(test)]
 mod tests;

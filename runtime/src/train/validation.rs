@@ -12,6 +12,9 @@ use crate::model::{Network, RowLayout, cross_entropy};
 
 /// Rows of one forward pass.
 const ROWS: usize = 16;
+/// Most held-out tokens that a final loss is measured on: an even sample of a larger side. The sweeps of a scaling law and the run that
+/// it forecasts share it.
+pub const FINAL_TOKENS: u64 = 262_144;
 
 /// What a validation measured.
 #[derive(Debug, Clone, PartialEq)]

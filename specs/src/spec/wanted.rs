@@ -39,7 +39,7 @@ impl Wanted {
 pub(crate) const CORPUS_PARTS: &[&str] = &["train", "validation", "pairs", "validation_pairs"];
 
 /// Job and part of a reference; a dot within a matrix's brackets belongs to the job.
-pub(super) fn split_part(text: &str) -> (&str, Option<&str>) {
+pub(crate) fn split_part(text: &str) -> (&str, Option<&str>) {
     let from = text.rfind(']').map_or(0, |at| at + 1);
     match text[from..].find('.') {
         Some(dot) => (&text[..from + dot], Some(&text[from + dot + 1..])),

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::shape;
 use super::written::{
-    BatchWritten, CheckpointWritten, OptimizerWritten, PhaseWritten, PretrainJob, TokensWritten,
+    BatchWritten, CheckpointWritten, ContextWritten, OptimizerWritten, PhaseWritten, PretrainJob,
+    TokensWritten,
 };
 use super::{
     BatchParams, CheckpointParams, EvaluateParams, LrShape, MatrixOptimizer, OptimizerParams, PhaseParams,
@@ -13,11 +14,14 @@ use super::{
 use crate::job::resolve::check_sum;
 use crate::job::{AutoOr, Precision};
 use crate::spec::decode::At;
-use crate::spec::jobs::Resolver;
-use crate::spec::reference::Ref;
+use crate::spec::jobs::{Resolver, WrittenBody, WrittenJob};
+use crate::spec::reference::{Ref, Target};
 use crate::spec::units::Every;
-use crate::spec::wanted::Wanted;
+use crate::spec::wanted::{Wanted, split_part};
 use crate::spec::{ArtifactRef, Code, PretrainBody};
+
+/// Row length where no job says one.
+pub(crate) const CONTEXT_LENGTH: u64 = 512;
 
 /// Resolves a pretrain job.
 pub(crate) fn pretrain(
@@ -256,4 +260,50 @@ pub(crate) fn checkpoint(w: &CheckpointWritten) -> CheckpointParams {
         None => (0.0, 0),
     };
     CheckpointParams { every_secs, every_steps, keep: w.keep }
+}
+
+/// Row length of a job that goes on from a model: as written, else all positions that the model was made with. More than those is an error.
+pub(crate) fn row_length(
+    written: Option<&At<ContextWritten>>,
+    model: &Ref,
+    resolver: &mut Resolver<'_, '_>,
+) -> Option<u64> {
+    let origin = pretrain_of(model, resolver.jobs);
+    match (written, origin) {
+        (Some(context), Some((name, positions))) if context.value.length > positions => {
+            let length = context.value.length;
+            let message =
+                format!("rows of {length} tokens are longer than the {positions} positions of `{name}`");
+            resolver
+                .session
+                .error(Code::Conflict, context.spot, message)
+                .expecting(format!("at most {positions} here, or a longer `context.length` in `{name}`"));
+            None
+        }
+        (Some(context), _) => Some(context.value.length),
+        (None, Some((_, positions))) => Some(positions),
+        (None, None) => Some(CONTEXT_LENGTH),
+    }
+}
+
+/// The pretrain job that a model descends from, with the positions of its network; none where the chain ends outside the spec.
+fn pretrain_of<'r>(model: &Ref, jobs: &'r [WrittenJob]) -> Option<(&'r str, u64)> {
+    let mut target = &model.target;
+    // A circle of references is an error of its own: no chain is longer than the list of jobs.
+    for _ in jobs {
+        let Target::Job(text) = target else { return None };
+        let (name, _) = split_part(text);
+        let of_matrix = |job: &&WrittenJob| job.name.split('[').next() == Some(name);
+        let job = jobs.iter().find(|job| job.name == name).or_else(|| jobs.iter().find(of_matrix))?;
+        target = match job.body.as_ref()? {
+            WrittenBody::Pretrain(pretrain) => {
+                let positions = pretrain.model.value.max_position_embeddings;
+                return Some((&job.name, positions.unwrap_or(pretrain.context.length)));
+            }
+            WrittenBody::Sft(sft) => &sft.model.target,
+            WrittenBody::Rlhf(rlhf) => &rlhf.policy.target,
+            _ => return None,
+        };
+    }
+    None
 }

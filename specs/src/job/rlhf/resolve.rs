@@ -3,7 +3,7 @@
 use super::written::{RlhfJob, Stage};
 use super::{Labeler, Method, OptimizeParams, PreferencesParams, RewardModelParams};
 use crate::job::Precision;
-use crate::job::pretrain::resolve::{Stage as Defaults, batch, checkpoint, optimizer};
+use crate::job::pretrain::resolve::{Stage as Defaults, batch, checkpoint, optimizer, row_length};
 use crate::job::{OptimizerParams, StepKind};
 use crate::spec::jobs::Resolver;
 use crate::spec::tree::Spot;
@@ -19,12 +19,13 @@ pub(crate) fn rlhf(w: &RlhfJob, precision: Precision, resolver: &mut Resolver<'_
     let given_reward_model =
         w.reward_model.as_ref().map(|given| resolver.artifact(given, Wanted::RewardModel));
     let optimizer = optimizer(&w.optimizer, Defaults::Tuning, resolver);
+    let context_length = row_length(w.context.as_ref(), &w.policy, resolver);
     steps.check(w, resolver)?;
     let (prompts, prompts_part) = match prompts {
         Some(prompts) => prompts.map(|(input, part)| (Some(input), part))?,
         None => (None, String::new()),
     };
-    let optimizer = optimizer?;
+    let (optimizer, context_length) = (optimizer?, context_length?);
     Some(RlhfBody {
         policy: policy?,
         prompts,
@@ -37,8 +38,10 @@ pub(crate) fn rlhf(w: &RlhfJob, precision: Precision, resolver: &mut Resolver<'_
             None => None,
         },
         preferences: steps.preferences.then(|| preferences(w, prompts_part.clone(), precision)),
-        reward_model: steps.reward_model.then(|| reward_model(w, optimizer.clone(), precision)),
-        optimize: steps.optimize.then(|| optimize(w, prompts_part, optimizer, precision)),
+        reward_model: steps
+            .reward_model
+            .then(|| reward_model(w, optimizer.clone(), context_length, precision)),
+        optimize: steps.optimize.then(|| optimize(w, prompts_part, optimizer, context_length, precision)),
     })
 }
 
@@ -146,12 +149,17 @@ fn preferences(w: &RlhfJob, prompts_part: String, precision: Precision) -> Prefe
 }
 
 /// The step `reward_model`.
-fn reward_model(w: &RlhfJob, optimizer: OptimizerParams, precision: Precision) -> RewardModelParams {
+fn reward_model(
+    w: &RlhfJob,
+    optimizer: OptimizerParams,
+    context_length: u64,
+    precision: Precision,
+) -> RewardModelParams {
     RewardModelParams {
         epochs: w.reward_epochs,
         optimizer,
         batch: batch(&w.batch),
-        context_length: w.context.length,
+        context_length,
         precision,
         checkpoint: checkpoint(&w.checkpoint),
     }
@@ -162,6 +170,7 @@ fn optimize(
     w: &RlhfJob,
     prompts_part: String,
     optimizer: OptimizerParams,
+    context_length: u64,
     precision: Precision,
 ) -> OptimizeParams {
     let is_ppo = w.method.value == Method::Ppo;
@@ -177,7 +186,7 @@ fn optimize(
         clip: w.clip,
         optimizer,
         batch: batch(&w.batch),
-        context_length: w.context.length,
+        context_length,
         precision,
         checkpoint: checkpoint(&w.checkpoint),
     }

@@ -50,8 +50,8 @@ written! {
         rollout_batch: u64 = "64"; 1 ..= 1_000_000,
         /// Clip range (ppo).
         clip: f64 = "0.2"; 0.0 ..= 1.0,
-        /// Longest prompt and answer.
-        context: ContextWritten = "{}",
+        /// Longest prompt and answer. Default: the positions of the policy.
+        context: Option<At<ContextWritten>>,
         /// Optimisers of each step.
         optimizer: OptimizerWritten = "{}",
         /// Batch sizes of each step; global_tokens counts both answers.

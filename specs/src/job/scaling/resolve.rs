@@ -2,7 +2,7 @@
 
 use super::written::{ObjectiveWritten, ScalingJob};
 use super::{FitParams, FitTarget, SweepParams};
-use crate::job::pretrain::resolve::{Stage, batch, optimizer, phases};
+use crate::job::pretrain::resolve::{CONTEXT_LENGTH, Stage, batch, optimizer, phases};
 use crate::job::pretrain::written::PretrainJob;
 use crate::job::pretrain::{resolve, shape};
 use crate::job::{Activation, AutoOr, BatchParams, Family, Precision};
@@ -10,9 +10,6 @@ use crate::spec::jobs::{Resolver, WrittenBody};
 use crate::spec::reference::Target;
 use crate::spec::wanted::Wanted;
 use crate::spec::{Code, ScalingBody, SweepBody};
-
-/// Row length where neither the job nor a pretrain job that uses it says one.
-const CONTEXT_LENGTH: u64 = 512;
 
 /// Resolves a scaling job.
 pub(crate) fn scaling(

@@ -3,7 +3,7 @@
 use super::SftParams;
 use super::written::{SftDataWritten, SftJob, TemplateWritten};
 use crate::job::Precision;
-use crate::job::pretrain::resolve::{Stage, batch, checkpoint, optimizer};
+use crate::job::pretrain::resolve::{Stage, batch, checkpoint, optimizer, row_length};
 use crate::spec::jobs::Resolver;
 use crate::spec::wanted::Wanted;
 use crate::spec::{Code, RowsInput, SftBody};
@@ -13,6 +13,7 @@ pub(crate) fn sft(w: &SftJob, precision: Precision, resolver: &mut Resolver<'_, 
     let model = resolver.artifact(&w.model, Wanted::Model);
     let data = data(w, resolver);
     let optimizer = optimizer(&w.optimizer, Stage::Tuning, resolver);
+    let context_length = row_length(w.context.as_ref(), &w.model, resolver);
     let (data, data_parts) = data?.into_iter().unzip();
     let params = SftParams {
         template: match w.template {
@@ -22,7 +23,7 @@ pub(crate) fn sft(w: &SftJob, precision: Precision, resolver: &mut Resolver<'_, 
         data_parts,
         epochs: w.epochs,
         validation: w.validation.0,
-        context_length: w.context.length,
+        context_length: context_length?,
         optimizer: optimizer?,
         batch: batch(&w.batch),
         precision,

@@ -26,8 +26,8 @@ written! {
         epochs: f64 = "3"; 0.001 ..= 1000.0,
         /// Share of the chats held out where the data has no held-out part of its own.
         validation: Share = "5%"; 0.0 ..= 0.5,
-        /// Row length; chats are packed best-fit.
-        context: ContextWritten = "{}",
+        /// Row length; chats are packed best-fit. Default: the positions of the model.
+        context: Option<At<ContextWritten>>,
         /// Optimisers.
         optimizer: OptimizerWritten = "{}",
         /// Batch sizes.
