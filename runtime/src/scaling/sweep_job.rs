@@ -189,12 +189,11 @@ impl Sweep<'_> {
         let (length, precision) = (self.params.context_length, self.params.precision);
         let measure = |tokens| validate(&run.network, self.held_out, length, precision, tokens);
         let sample = measure(VALIDATION_TOKENS)?;
-        let as_final = match measure_as_final {
-            true => {
-                let measured = measure(FINAL_TOKENS)?;
-                Some((measured.loss, measured.bpb))
-            }
-            false => None,
+        let as_final = if measure_as_final {
+            let measured = measure(FINAL_TOKENS)?;
+            Some((measured.loss, measured.bpb))
+        } else {
+            None
         };
         self.ctx.events().log(format!(
             "{} tokens, learning rate {:.2e}: validation loss {:.4} in {secs:.1} s",
