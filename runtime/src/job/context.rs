@@ -207,9 +207,8 @@ mod tests {
         let file = SourceFile { label: "sources.x".into(), path, name: "a.rs".into(), size_bytes: 9, blake3 };
         assert_eq!(ctx.read_source(&file).unwrap(), b"fn a() {}");
         std::fs::write(&file.path, "fn b() {}").unwrap();
-        let error = ctx.read_source(&file).unwrap_err();
-        assert_eq!(error.facts().class, ErrorClass::User);
-        assert_eq!(error.facts().code, "source_changed");
+        let facts = ctx.read_source(&file).unwrap_err().facts();
+        assert_eq!((facts.class, facts.code.as_ref()), (ErrorClass::User, "source_changed"));
     }
 
     #[test]

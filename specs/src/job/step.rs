@@ -101,17 +101,14 @@ impl StepKind {
     /// The version of the code behind this kind: raised whenever the same parameters and inputs may give other bytes.
     pub fn code_version(self) -> u32 {
         match self {
-            Self::Data
-            | Self::Tokenizer
-            | Self::Tokens
-            | Self::Sweep
-            | Self::Fit
+            Self::Data | Self::Tokenizer | Self::Tokens | Self::Fit => 1,
+            Self::Sweep
             | Self::Pretrain
             | Self::Sft
             | Self::Preferences
             | Self::RewardModel
             | Self::Optimize
-            | Self::Eval => 1,
+            | Self::Eval => 2,
         }
     }
 }
