@@ -32,6 +32,8 @@ pub(super) const JOB_FILE: &str = "job.json";
 
 const BEAT: Duration = Duration::from_secs(1);
 const POLLS_A_BEAT: u32 = 5;
+/// Rounds that a thread of the worker spins for before it sleeps.
+const SPINS: &str = "20000";
 
 /// Runs one attempt from claim to result.
 pub fn run_shim(attempt: &Path, worker: &Path) -> Result<(), ExecutorError> {
@@ -99,8 +101,9 @@ fn spawn_worker(
     let stdout = stderr.try_clone().map_err(ExecutorError::io(log))?;
     let mut command = Command::new(worker);
     command.arg(job).stdin(Stdio::null()).stdout(stdout).stderr(stderr);
-    // Threads that wait for the next operator sleep: spinning ones take the cores from everybody else on a busy machine.
-    command.env("OMP_NUM_THREADS", threads.to_string()).env("OMP_WAIT_POLICY", "passive");
+    // Threads that wait for the next operator spin a moment and then sleep: asleep at once they wake too late for short operators, and
+    // for ever spinning ones take the cores from everybody else on a busy machine.
+    command.env("OMP_NUM_THREADS", threads.to_string()).env("GOMP_SPINCOUNT", SPINS);
     Ok(command.spawn())
 }
 

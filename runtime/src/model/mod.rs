@@ -3,6 +3,7 @@
 //! Weights are fp32 masters; products run in the [`Precision`](cupola_specs::job::Precision) that a call names. The same seed gives the
 //! same weights on every machine.
 
+mod attention;
 mod config;
 mod error;
 mod kv_cache;

@@ -10,6 +10,7 @@ use cupola_specs::job::{Activation, ModelShape, Precision};
 use tch::{Device, Kind, Tensor};
 
 use super::ParamGroup;
+use super::attention::{Span, Visible};
 use super::config::head_dim;
 use super::kv_cache::{KvCache, RowSlot, cached_mask, rows_of, slot_index};
 use super::layers::{linear, product_kind, rms_norm, rope_table, rotate};
@@ -82,14 +83,14 @@ impl Transformer {
     /// # Shapes
     /// `tokens [B, T]` → `[B, T, C]` in the kind of `precision`.
     pub fn hidden(&self, tokens: &Tensor, layout: &RowLayout, precision: Precision) -> Tensor {
-        let (_, time) = tokens.size2().unwrap_or_default();
+        let (batch, time) = tokens.size2().unwrap_or_default();
         let kind = product_kind(precision);
         let (cos, sin) = self.rope_of(layout, time, kind);
-        let mask = layout.attention_mask(time);
+        let visible = self.visible(layout.attention_mask(time), [batch, time, time], kind);
         let mut x = Tensor::embedding(&self.embedding, tokens, -1, false, false).to_kind(kind); // [B, T, C]
         for block in &self.blocks {
             let (q, k, v) = block.project(&x, &self.shape, (&cos, &sin)); // [B, H, T, D], [B, K, T, D]
-            x = &x + block.attend(&q, &k, &v, mask.as_ref(), mask.is_none()); // [B, T, C]
+            x = &x + block.attend(&q, &k, &v, &visible); // [B, T, C]
             x = &x + block.feed_forward(&x); // [B, T, C]
         }
         rms_norm(&x, &self.norm, kind)
@@ -119,6 +120,7 @@ impl Transformer {
         let (cos, sin) = (pick(&self.rope.0), pick(&self.rope.1)); // [B, 1, T, D]
         let fresh = rows.iter().all(|row| row.start == 0);
         let mask = (!(fresh && time > 1)).then(|| cached_mask(rows, time, length, device)); // [B, 1, T, L]
+        let visible = self.visible(mask, [batch, time, length], kind);
         let slots =
             Tensor::from_slice(&rows.iter().map(|row| row.slot).collect::<Vec<_>>()).to_device(device);
         let mut x = Tensor::embedding(&self.embedding, tokens, -1, false, false).to_kind(kind); // [B, T, C]
@@ -133,7 +135,7 @@ impl Transformer {
                 rows_of(keys, index.as_ref(), batch, length),
                 rows_of(values, index.as_ref(), batch, length),
             );
-            x = &x + block.attend(&q, &k, &v, mask.as_ref(), mask.is_none()); // [B, T, C]
+            x = &x + block.attend(&q, &k, &v, &visible); // [B, T, C]
             x = &x + block.feed_forward(&x); // [B, T, C]
         }
         rms_norm(&x, &self.norm, kind)
@@ -151,6 +153,12 @@ impl Transformer {
     pub fn new_cache(&self, slots: i64, max_len: i64, precision: Precision) -> KvCache {
         let size = [slots, self.shape.num_key_value_heads as i64, max_len, head_dim(&self.shape) as i64];
         KvCache::new(self.shape.num_hidden_layers, size, max_len, precision, self.embedding.device())
+    }
+
+    /// Who sees whom in a pass of `[B, T, L]`.
+    fn visible(&self, mask: Option<Tensor>, [batch, time, length]: [i64; 3], kind: Kind) -> Visible {
+        let span = Span { batch, heads: self.shape.num_attention_heads as i64, time, length };
+        Visible::new(mask, span, kind, self.embedding.device())
     }
 
     fn rope_of(&self, layout: &RowLayout, time: i64, kind: Kind) -> (Tensor, Tensor) {
@@ -209,10 +217,9 @@ impl Block {
     }
 
     /// Attention's part of the residual stream: `q [B, H, T, D]` over `k, v [B, K, L, D]` → `[B, T, C]`.
-    fn attend(&self, q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>, causal: bool) -> Tensor {
+    fn attend(&self, q: &Tensor, k: &Tensor, v: &Tensor, visible: &Visible) -> Tensor {
         let (batch, _, time, _) = q.size4().unwrap_or_default();
-        let grouped = q.size()[1] != k.size()[1];
-        let mixed = Tensor::scaled_dot_product_attention(q, k, v, mask, 0.0, causal, None, grouped); // [B, H, T, D]
+        let mixed = visible.attend(q, k, v); // [B, H, T, D]
         linear(&mixed.transpose(1, 2).reshape([batch, time, -1]), &self.o) // [B, T, C]
     }
 
