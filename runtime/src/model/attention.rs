@@ -84,9 +84,9 @@ fn by_products(q: &Tensor, k: &Tensor, v: &Tensor, added: &Tensor) -> Tensor {
         // With as many keys as queries nobody sees past the block.
         let seen = if time == length { start + rows } else { length }; // l
         let queries = scaled.narrow(2, start, rows).reshape([batch, kv_heads, groups * rows, dim]);
-        let scores = queries.matmul(&k.narrow(2, 0, seen).transpose(2, 3)); // [B, K, G·t, l]
+        let scores = products(&queries, &k.narrow(2, 0, seen)); // [B, K, G·t, l]
         let added = added.narrow(2, start, rows).narrow(3, 0, seen).unsqueeze(2); // [B or 1, 1, 1, t, l]
-        let shares = (scores.view([batch, kv_heads, groups, rows, seen]) + added).softmax(-1, q.kind());
+        let shares = (scores.reshape([batch, kv_heads, groups, rows, seen]) + added).softmax(-1, q.kind());
         let mixed = shares.view([batch, kv_heads, groups * rows, seen]).matmul(&v.narrow(2, 0, seen));
         mixed.view([batch, heads, rows, dim])
     });
@@ -94,6 +94,16 @@ fn by_products(q: &Tensor, k: &Tensor, v: &Tensor, added: &Tensor) -> Tensor {
     match blocks.as_slice() {
         [only] => only.shallow_clone(),
         many => Tensor::cat(many, 2),
+    }
+}
+
+/// `q [B, K, R, D] · kᵀ [B, K, D, l]` → `[B, K, R, l]`. Keys in a cache lie apart, and oneDNN is slow on a right factor that is both that and
+/// transposed: where the queries are few, they are put there instead.
+fn products(q: &Tensor, k: &Tensor) -> Tensor {
+    if q.size()[2] * 4 <= k.size()[2] {
+        k.matmul(&q.transpose(2, 3)).transpose(2, 3)
+    } else {
+        q.matmul(&k.transpose(2, 3))
     }
 }
 

@@ -17,6 +17,9 @@ use super::layers::{linear, product_kind, rms_norm, rope_table, rotate};
 use super::network::RowLayout;
 use super::parameter::{Init, Source};
 
+/// What the number of keys behind a cache is rounded up to.
+const LENGTH_STEP: u64 = 32;
+
 /// The network's weights.
 #[derive(Debug)]
 pub struct Transformer {
@@ -109,7 +112,11 @@ impl Transformer {
     ) -> Tensor {
         let (batch, time) = tokens.size2().unwrap_or_default();
         let (kind, device) = (product_kind(precision), tokens.device());
-        let length = rows.iter().map(|row| row.start).max().unwrap_or(0) + time;
+        let fresh = rows.iter().all(|row| row.start == 0);
+        let end = rows.iter().map(|row| row.start).max().unwrap_or(0) + time;
+        // Few different lengths: oneDNN compiles each shape of a product anew. The mask hides what lies beyond a row's end.
+        let length =
+            if fresh { end } else { cache.max_len().min((end as u64).next_multiple_of(LENGTH_STEP) as i64) };
         let index = slot_index(rows, device);
         let starts =
             Tensor::from_slice(&rows.iter().map(|row| row.start).collect::<Vec<_>>()).to_device(device);
@@ -118,7 +125,6 @@ impl Transformer {
             table.index_select(0, &positions.view([-1])).view([batch, 1, time, -1]).to_kind(kind)
         };
         let (cos, sin) = (pick(&self.rope.0), pick(&self.rope.1)); // [B, 1, T, D]
-        let fresh = rows.iter().all(|row| row.start == 0);
         let mask = (!(fresh && time > 1)).then(|| cached_mask(rows, time, length, device)); // [B, 1, T, L]
         let visible = self.visible(mask, [batch, time, length], kind);
         let slots =

@@ -108,7 +108,7 @@ impl StepKind {
             | Self::Preferences
             | Self::RewardModel
             | Self::Optimize
-            | Self::Eval => 2,
+            | Self::Eval => 3,
         }
     }
 }
