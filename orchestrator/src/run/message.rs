@@ -23,6 +23,8 @@ pub struct Node {
     pub timeout_millis: i64,
     /// Higher starts first.
     pub priority: i64,
+    /// Among equal priorities the greater starts first: the longest one last would run alone at the end (Graham 1969).
+    pub work: u64,
     /// Whether its artifact is there already.
     pub done: bool,
 }

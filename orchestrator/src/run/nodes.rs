@@ -25,6 +25,7 @@ pub(super) fn nodes_of(plan: &Plan, run: Option<&RunView>) -> Vec<Node> {
             retries: settings.retries,
             timeout_millis: (settings.timeout_secs * 1000.0) as i64,
             priority: settings.priority,
+            work: planned.step.params.relative_work(),
             done: run.and_then(|run| run.step(&planned.step.name)).is_some_and(|step| step.state.is_done()),
         }
     };

@@ -3,6 +3,8 @@
 //! It promises: a step starts only after all that it needs is done; no slot is used twice; an attempt is followed by another only after
 //! it ended or is proven dead (`Unknown` keeps its slots); what a stale attempt says changes nothing; every run comes to an end.
 
+use std::cmp::Reverse;
+
 use cupola_specs::contract::{ErrorClass, Failure};
 
 use super::backoff::delay_millis;
@@ -327,7 +329,10 @@ impl Scheduler {
             return;
         }
         let mut order: Vec<usize> = (0..self.nodes.len()).collect();
-        order.sort_by_key(|step| (-self.nodes[*step].priority, *step));
+        order.sort_by_key(|step| {
+            let node = &self.nodes[*step];
+            (Reverse(node.priority), Reverse(node.work), *step)
+        });
         let mut used = self.used();
         for step in order {
             let node = &self.nodes[step];

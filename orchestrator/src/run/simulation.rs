@@ -39,6 +39,7 @@ impl World {
                 retries: rng.random_range(0..3),
                 timeout_millis: if rng.random_bool(0.2) { 50_000 } else { 0 },
                 priority: rng.random_range(-1..2),
+                work: rng.random_range(0..3),
                 done: false,
             })
             .collect();
@@ -204,6 +205,7 @@ fn chain(retries: u32) -> Scheduler {
         retries,
         timeout_millis: 10_000,
         priority: 0,
+        work: 0,
         done: false,
     };
     Scheduler::new(vec![node("a", vec![]), node("b", vec![0]), node("c", vec![])], SLOTS)
@@ -235,6 +237,37 @@ fn independent_steps_run_side_by_side_and_a_stale_end_changes_nothing() {
         []
     );
     assert_eq!(scheduler.handle(2, Happening::Committed { step: 0 }), [Command::Start(1)]);
+}
+
+#[test]
+fn priority_decides_who_starts_first_and_then_the_longer_work() {
+    let node = |name: &str, priority: i64, work: u64| Node {
+        name: name.into(),
+        fingerprint: name.into(),
+        needs: vec![],
+        cores: SLOTS.cores,
+        devices: 0,
+        retries: 0,
+        timeout_millis: 0,
+        priority,
+        work,
+        done: false,
+    };
+    let nodes = vec![node("short", 0, 1), node("long", 0, 9), node("urgent", 1, 0), node("unknown", 0, 0)];
+    let mut scheduler = Scheduler::new(nodes, SLOTS);
+    let mut started = Vec::new();
+    let mut commands = scheduler.handle(0, Happening::Tick);
+    while let [Command::Start(step)] = commands[..] {
+        started.push(step);
+        let token = format!("{step}.1");
+        scheduler.handle(1, Happening::Submitted { step, token: token.clone() });
+        assert_eq!(
+            scheduler.handle(2, Happening::Ended { step, token, end: End::Finished }),
+            [Command::Commit(step)]
+        );
+        commands = scheduler.handle(3, Happening::Committed { step });
+    }
+    assert_eq!(started, [2, 1, 0, 3]);
 }
 
 #[test]

@@ -76,8 +76,17 @@ impl KvCache {
 /// The slots of the rows as an index, or none where they are the first slots in order and a view does.
 pub(super) fn slot_index(rows: &[RowSlot], device: Device) -> Option<Tensor> {
     let in_order = rows.iter().enumerate().all(|(i, row)| row.slot == i as i64);
-    (!in_order)
-        .then(|| Tensor::from_slice(&rows.iter().map(|row| row.slot).collect::<Vec<_>>()).to_device(device))
+    (!in_order).then(|| slots_of(rows, device))
+}
+
+/// The slots of the rows. `[B]`
+pub(super) fn slots_of(rows: &[RowSlot], device: Device) -> Tensor {
+    Tensor::from_slice(&rows.iter().map(|row| row.slot).collect::<Vec<_>>()).to_device(device)
+}
+
+/// Positions of the rows' first tokens. `[B]`
+pub(super) fn starts_of(rows: &[RowSlot], device: Device) -> Tensor {
+    Tensor::from_slice(&rows.iter().map(|row| row.start).collect::<Vec<_>>()).to_device(device)
 }
 
 /// Rows of a cache tensor `[S, …]`, at most `length` positions along dimension 2.
@@ -91,8 +100,7 @@ pub(super) fn rows_of(cache: &Tensor, index: Option<&Tensor>, num_rows: i64, len
 
 /// An `[B, 1, T, L]` mask that lets each query see the positions up to its own.
 pub(super) fn cached_mask(rows: &[RowSlot], num_tokens: i64, length: i64, device: Device) -> Tensor {
-    let starts = Tensor::from_slice(&rows.iter().map(|row| row.start).collect::<Vec<_>>()).to_device(device); // [B]
-    let queries =
-        starts.view([-1, 1, 1, 1]) + Tensor::arange(num_tokens, (Kind::Int64, device)).view([1, 1, -1, 1]);
+    let queries = starts_of(rows, device).view([-1, 1, 1, 1])
+        + Tensor::arange(num_tokens, (Kind::Int64, device)).view([1, 1, -1, 1]);
     Tensor::arange(length, (Kind::Int64, device)).view([1, 1, 1, -1]).le_tensor(&queries)
 }

@@ -9,7 +9,7 @@ use cupola_specs::job::{ModelShape, Precision};
 use tch::{Device, Kind, Tensor};
 
 use super::ParamGroup;
-use super::kv_cache::{KvCache, RowSlot, rows_of, slot_index};
+use super::kv_cache::{KvCache, RowSlot, rows_of, slot_index, slots_of};
 use super::layers::{linear, product_kind, rms_norm};
 use super::parameter::{Init, Source};
 
@@ -100,8 +100,7 @@ impl Lstm {
         let (batch, _) = tokens.size2().unwrap_or_default();
         let (kind, device) = (product_kind(precision), tokens.device());
         let index = slot_index(rows, device);
-        let slots =
-            Tensor::from_slice(&rows.iter().map(|row| row.slot).collect::<Vec<_>>()).to_device(device);
+        let slots = slots_of(rows, device);
         let begun: Vec<f32> = rows.iter().map(|row| if row.start == 0 { 0.0 } else { 1.0 }).collect();
         let begun = Tensor::from_slice(&begun).to_device(device).to_kind(kind).unsqueeze(1); // [B, 1]
         let mut x = Tensor::embedding(&self.embedding, tokens, -1, false, false).to_kind(kind); // [B, T, C]

@@ -12,7 +12,7 @@ use tch::{Device, Kind, Tensor};
 use super::ParamGroup;
 use super::attention::{Span, Visible};
 use super::config::head_dim;
-use super::kv_cache::{KvCache, RowSlot, cached_mask, rows_of, slot_index};
+use super::kv_cache::{KvCache, RowSlot, cached_mask, rows_of, slot_index, slots_of, starts_of};
 use super::layers::{linear, product_kind, rms_norm, rope_table, rotate};
 use super::network::RowLayout;
 use super::parameter::{Init, Source};
@@ -118,23 +118,21 @@ impl Transformer {
         let length =
             if fresh { end } else { cache.max_len().min((end as u64).next_multiple_of(LENGTH_STEP) as i64) };
         let index = slot_index(rows, device);
-        let starts =
-            Tensor::from_slice(&rows.iter().map(|row| row.start).collect::<Vec<_>>()).to_device(device);
-        let positions = starts.unsqueeze(1) + Tensor::arange(time, (Kind::Int64, device)).unsqueeze(0); // [B, T]
+        let positions =
+            starts_of(rows, device).unsqueeze(1) + Tensor::arange(time, (Kind::Int64, device)).unsqueeze(0); // [B, T]
         let pick = |table: &Tensor| {
             table.index_select(0, &positions.view([-1])).view([batch, 1, time, -1]).to_kind(kind)
         };
         let (cos, sin) = (pick(&self.rope.0), pick(&self.rope.1)); // [B, 1, T, D]
         let mask = (!(fresh && time > 1)).then(|| cached_mask(rows, time, length, device)); // [B, 1, T, L]
         let visible = self.visible(mask, [batch, time, length], kind);
-        let slots =
-            Tensor::from_slice(&rows.iter().map(|row| row.slot).collect::<Vec<_>>()).to_device(device);
+        let slots = slots_of(rows, device).unsqueeze(1); // [B, 1]
         let mut x = Tensor::embedding(&self.embedding, tokens, -1, false, false).to_kind(kind); // [B, T, C]
         for (block, (keys, values)) in self.blocks.iter().zip(&mut cache.layers) {
             let (q, k, v) = block.project(&x, &self.shape, (&cos, &sin));
             for (store, new) in [(&mut *keys, &k), (&mut *values, &v)] {
                 // Advanced indices around a slice come first: [B, T, K, D].
-                let target = [Some(slots.unsqueeze(1)), None, Some(positions.shallow_clone())];
+                let target = [Some(slots.shallow_clone()), None, Some(positions.shallow_clone())];
                 let _ = store.index_put_(&target, &new.transpose(1, 2).to_kind(store.kind()), false);
             }
             let (k, v) = (

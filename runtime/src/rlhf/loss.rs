@@ -1,16 +1,17 @@
 //! The losses of preference learning, as published.
 //!
 //! * Bradley–Terry: Bradley and Terry (1952), as a reward model's loss in Ouyang et al. (2022, arXiv:2203.02155).
-//! * DPO: Rafailov et al. (2023, arXiv:2305.18290), equation 7. IPO: Azar et al. (2023, arXiv:2310.12036), equation 17.
+//! * DPO: Rafailov et al. (2023, arXiv:2305.18290), equation 7. IPO: Azar et al. (2023, arXiv:2310.12036), equation 17. With
+//!   the log-ratio of each answer divided by its tokens: Lambert et al. (2024, arXiv:2411.15124), equation 6.
 //! * PPO's clipped surrogate: Schulman et al. (2017, arXiv:1707.06347), equation 7. GAE: Schulman et al. (2015, arXiv:1506.02438).
 //!
 //! Shapes: `P` pairs, `N` tokens. Log-probabilities of answers are sums over their tokens.
 
 use tch::Tensor;
 
-/// Log-probabilities of both answers of some pairs under one model. `[P]` each
+/// A value of both answers of some pairs, such as their log-probabilities under one model. `[P]` each
 #[derive(Debug)]
-pub struct PairLogProbs {
+pub struct PairValues {
     /// Of the better answers.
     pub chosen: Tensor,
     /// Of the worse answers.
@@ -22,9 +23,14 @@ pub fn bradley_terry(chosen: &Tensor, rejected: &Tensor) -> Tensor {
     -(chosen - rejected).log_sigmoid()
 }
 
-/// How much more a policy prefers the chosen answer than its reference does, nats. `[P]`
-pub fn preference_gap(policy: &PairLogProbs, reference: &PairLogProbs) -> Tensor {
-    (&policy.chosen - &reference.chosen) - (&policy.rejected - &reference.rejected)
+/// How much more a policy prefers the chosen answer than its reference does, nats; with `tokens`, the lengths of the answers, nats a token.
+/// `[P]`
+pub fn preference_gap(policy: &PairValues, reference: &PairValues, tokens: Option<&PairValues>) -> Tensor {
+    let (chosen, rejected) = (&policy.chosen - &reference.chosen, &policy.rejected - &reference.rejected);
+    match tokens {
+        Some(tokens) => chosen / &tokens.chosen - rejected / &tokens.rejected,
+        None => chosen - rejected,
+    }
 }
 
 /// DPO's loss of a gap: −log σ(β · gap). `[P]`
@@ -93,12 +99,15 @@ mod tests {
     fn preference_losses_are_those_of_the_published_formulas() {
         let f = fixture();
         let beta = f["beta"].as_f64().unwrap();
-        let policy = PairLogProbs { chosen: tensor(&f, "chosen"), rejected: tensor(&f, "rejected") };
-        let reference =
-            PairLogProbs { chosen: tensor(&f, "ref_chosen"), rejected: tensor(&f, "ref_rejected") };
-        let gap = preference_gap(&policy, &reference);
+        let policy = PairValues { chosen: tensor(&f, "chosen"), rejected: tensor(&f, "rejected") };
+        let reference = PairValues { chosen: tensor(&f, "ref_chosen"), rejected: tensor(&f, "ref_rejected") };
+        let gap = preference_gap(&policy, &reference, None);
         assert_close(&dpo(&gap, beta), &f, "dpo");
         assert_close(&ipo(&gap, beta), &f, "ipo");
+        let tokens =
+            PairValues { chosen: tensor(&f, "chosen_tokens"), rejected: tensor(&f, "rejected_tokens") };
+        let gap = preference_gap(&policy, &reference, Some(&tokens));
+        assert_close(&dpo(&gap, beta), &f, "dpo_length_normalized");
         let scores = bradley_terry(&tensor(&f, "scores_chosen"), &tensor(&f, "scores_rejected"));
         assert_close(&scores, &f, "bradley_terry");
     }
@@ -120,8 +129,8 @@ mod tests {
     #[test]
     fn a_policy_that_is_its_reference_has_the_loss_of_a_coin() {
         let log_probs = Tensor::from_slice(&[-3.0, -7.5]);
-        let same = || PairLogProbs { chosen: log_probs.copy(), rejected: &log_probs - 1.0 };
-        let loss = dpo(&preference_gap(&same(), &same()), 0.1).mean(None).double_value(&[]);
+        let same = || PairValues { chosen: log_probs.copy(), rejected: &log_probs - 1.0 };
+        let loss = dpo(&preference_gap(&same(), &same(), None), 0.1).mean(None).double_value(&[]);
         assert!((loss - std::f64::consts::LN_2).abs() < 1e-12);
     }
 }

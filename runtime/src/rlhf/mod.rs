@@ -12,6 +12,7 @@ mod held_out;
 pub mod job;
 mod loss;
 mod pair_objective;
+mod pair_training;
 mod pairs;
 mod ppo;
 mod preferences;
@@ -22,12 +23,10 @@ mod rouge;
 mod sample;
 
 pub use error::RlhfError;
-pub use loss::{
-    PairLogProbs, bradley_terry, clipped_value_loss, dpo, gae, ipo, ppo_surrogate, preference_gap,
-};
+pub use loss::{PairValues, bradley_terry, clipped_value_loss, dpo, gae, ipo, ppo_surrogate, preference_gap};
 pub use pairs::{
-    EncodedPair, EncodedPairs, PairData, pack_pairs, pair_log_probs, read_encoded_pairs, read_pair_data,
-    split_pairs,
+    EncodedPair, EncodedPairs, PairData, pack_pairs, pair_log_probs, pair_tokens, read_encoded_pairs,
+    read_pair_data, split_pairs,
 };
 pub use preferences::{Candidate, PairCollector};
 pub use prompts::{Prompt, read_prompts};

@@ -3,15 +3,15 @@
 use cupola_specs::job::Precision;
 use tch::{Kind, Tensor};
 
-use super::loss::{PairLogProbs, bradley_terry, dpo, ipo, preference_gap};
-use super::pairs::{EncodedPair, pack_pairs, pair_log_probs, split_pairs};
+use super::loss::{PairValues, bradley_terry, dpo, ipo, preference_gap};
+use super::pairs::{EncodedPair, pack_pairs, pair_log_probs, pair_tokens, split_pairs};
 use super::{RewardModel, RlhfError};
 use crate::model::{Network, Parameter};
 use crate::sft::{ItemSchedule, PassOrder};
 use crate::train::{Curves, Objective, StepLoss, TrainError};
 
 /// What is learnt from pairs.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum PairLearner<'a> {
     /// A reward model.
     Reward(&'a RewardModel),
@@ -25,6 +25,8 @@ pub(super) enum PairLearner<'a> {
         beta: f64,
         /// IPO's loss in place of DPO's.
         identity: bool,
+        /// Log-ratios a token in place of an answer's sums.
+        length_normalized: bool,
     },
 }
 
@@ -76,10 +78,11 @@ impl PairLearner<'_> {
                 let loss = bradley_terry(&scores.chosen, &scores.rejected);
                 Ok(PairOutcome { loss, margin: scores.chosen - scores.rejected, kl: None, tokens })
             }
-            Self::Policy { net, reference, beta, identity } => {
+            Self::Policy { net, reference, beta, identity, length_normalized } => {
                 let policy = pair_log_probs(net, &batch, precision);
                 let reference = reference_tensors(reference, indices, net)?;
-                let gap = preference_gap(&policy, &reference);
+                let lengths = length_normalized.then(|| pair_tokens(&batch));
+                let gap = preference_gap(&policy, &reference, lengths.as_ref());
                 let loss = if *identity { ipo(&gap, *beta) } else { dpo(&gap, *beta) };
                 let moved =
                     (&reference.chosen - &policy.chosen + &reference.rejected - &policy.rejected) * 0.5;
@@ -93,12 +96,12 @@ fn reference_tensors(
     reference: &[ReferenceLogProbs],
     indices: &[usize],
     net: &Network,
-) -> Result<PairLogProbs, RlhfError> {
+) -> Result<PairValues, RlhfError> {
     let tensor = |value: &dyn Fn(&ReferenceLogProbs) -> f64| -> Result<Tensor, RlhfError> {
         let values: Vec<f32> = indices.iter().map(|&index| value(&reference[index]) as f32).collect();
         Ok(Tensor::from_slice(&values).f_to_device(net.device())?)
     };
-    Ok(PairLogProbs { chosen: tensor(&|r| r.chosen)?, rejected: tensor(&|r| r.rejected)? })
+    Ok(PairValues { chosen: tensor(&|r| r.chosen)?, rejected: tensor(&|r| r.rejected)? })
 }
 
 /// The objective: items are pairs.

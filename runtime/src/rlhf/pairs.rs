@@ -5,9 +5,9 @@ use std::path::Path;
 
 use cupola_specs::artifact::PreferencePair;
 use cupola_specs::job::{Precision, TrainOn};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
-use super::{PairLogProbs, RlhfError};
+use super::{PairValues, RlhfError};
 use crate::data::shard::read_jsonl_zst;
 use crate::job::StepContext;
 use crate::model::Network;
@@ -110,13 +110,19 @@ pub fn pack_pairs(
     Ok(PackedBatch::pack(net, &sequences, row_tokens)?)
 }
 
+/// Tokens of both answers of packed pairs. `[P]` each
+pub fn pair_tokens(batch: &PackedBatch) -> PairValues {
+    let ones = Tensor::ones([batch.num_trained as i64], (Kind::Float, batch.tokens.device()));
+    split_pairs(&batch.sum_by_sequence(&ones))
+}
+
 /// Splits a value by sequence of packed pairs. `[2P]` → `[P]` each
-pub fn split_pairs(values: &Tensor) -> PairLogProbs {
+pub fn split_pairs(values: &Tensor) -> PairValues {
     let num_pairs = values.size()[0] / 2;
-    PairLogProbs { chosen: values.narrow(0, 0, num_pairs), rejected: values.narrow(0, num_pairs, num_pairs) }
+    PairValues { chosen: values.narrow(0, 0, num_pairs), rejected: values.narrow(0, num_pairs, num_pairs) }
 }
 
 /// Log-probabilities of both answers of packed pairs. `[P]` each
-pub fn pair_log_probs(net: &Network, batch: &PackedBatch, precision: Precision) -> PairLogProbs {
+pub fn pair_log_probs(net: &Network, batch: &PackedBatch, precision: Precision) -> PairValues {
     split_pairs(&batch.sum_by_sequence(&batch.log_probs(net, precision)))
 }

@@ -41,8 +41,15 @@ pub(crate) fn usage(prompt_tokens: usize, generated: u64) -> Value {
     })
 }
 
+/// The fields of a request to the model that is served.
+pub(crate) fn read_fields(app: &App, headers: &HeaderMap, body: BodyResult) -> Result<Fields, ApiError> {
+    let mut fields = Fields::parse(&read_body(app, headers, body)?)?;
+    let model: String = fields.require("model")?;
+    if model == app.model.name { Ok(fields) } else { Err(ApiError::model_not_found(&model, &app.model.name)) }
+}
+
 /// The request's body, where it is JSON and not too long.
-pub(crate) fn read_body(app: &App, headers: &HeaderMap, body: BodyResult) -> Result<Bytes, ApiError> {
+fn read_body(app: &App, headers: &HeaderMap, body: BodyResult) -> Result<Bytes, ApiError> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let media_type = content_type.split(';').next().unwrap_or("").trim();
     if !media_type.eq_ignore_ascii_case("application/json") {
@@ -55,12 +62,6 @@ pub(crate) fn read_body(app: &App, headers: &HeaderMap, body: BodyResult) -> Res
             ApiError::invalid("the request's body could not be read")
         }
     })
-}
-
-/// Refuses a model that is not served.
-pub(crate) fn check_model(app: &App, fields: &mut Fields) -> Result<(), ApiError> {
-    let model: String = fields.require("model")?;
-    if model == app.model.name { Ok(()) } else { Err(ApiError::model_not_found(&model, &app.model.name)) }
 }
 
 /// How many new tokens an answer may have: what was asked for, or what the context leaves.

@@ -1,17 +1,16 @@
 //! `POST /v1/chat/completions`.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use cupola_runtime::generate::Request;
 use serde_json::{Value, json};
 
-use super::admission::{Admitted, BodyResult, admit, answer_room, check_model, read_body};
+use super::admission::{BodyResult, answer_room, read_fields};
 use super::logprobs::chat_logprobs;
 use super::messages::take_messages;
+use super::respond::{Format, respond};
 use super::sampling::SharedParams;
-use super::sse::{Chunks, Format, stream_answers};
 use super::{ApiError, Fields};
 use crate::answer::Delta;
 use crate::app::App;
@@ -49,17 +48,10 @@ pub(crate) async fn chat_completions(
     headers: HeaderMap,
     body: BodyResult,
 ) -> Result<Response, ApiError> {
-    let body = read_body(&app, &headers, body)?;
-    let mut fields = Fields::parse(&body)?;
-    check_model(&app, &mut fields)?;
-    let params = ChatParams::take(fields, &app.model)?;
+    let params = ChatParams::take(read_fields(&app, &headers, body)?, &app.model)?;
     let requests = params.requests(&app.model)?;
-    let admitted = admit(&app, requests, params.shared.num_answers, &params.shared.stops)?;
     let format = ChatFormat { with_logprobs: params.with_logprobs };
-    if params.shared.stream {
-        return Ok(stream_answers(&app, admitted, format, params.shared.include_usage));
-    }
-    whole(&app, admitted, &format).await
+    respond(&app, requests, &params.shared, format).await
 }
 
 struct ChatParams {
@@ -74,10 +66,10 @@ impl ChatParams {
     fn take(mut fields: Fields, model: &ServedModel) -> Result<Self, ApiError> {
         let messages = take_messages(&mut fields)?;
         let shared = SharedParams::take(&mut fields, model)?;
-        let max_tokens = fields.count("max_completion_tokens", 1..=usize::MAX)?;
-        let max_tokens = fields.count("max_tokens", 1..=usize::MAX)?.or(max_tokens);
+        let max_tokens = fields.number("max_completion_tokens", 1..=usize::MAX)?;
+        let max_tokens = fields.number("max_tokens", 1..=usize::MAX)?.or(max_tokens);
         let with_logprobs = fields.take("logprobs")?.unwrap_or(false);
-        let top_logprobs = fields.count("top_logprobs", 0..=20)?;
+        let top_logprobs = fields.number("top_logprobs", 0..=20)?;
         if top_logprobs.is_some_and(|top| top > 0) && !with_logprobs {
             return Err(ApiError::parameter("top_logprobs", "'top_logprobs' needs 'logprobs': true"));
         }
@@ -140,8 +132,18 @@ impl ChatFormat {
 }
 
 impl Format for ChatFormat {
-    const OBJECT: &'static str = "chat.completion.chunk";
+    const OBJECT: &'static str = "chat.completion";
+    const CHUNK_OBJECT: &'static str = "chat.completion.chunk";
     const ID_PREFIX: &'static str = "chatcmpl";
+
+    fn choice(&mut self, model: &ServedModel, index: usize, delta: &Delta) -> Value {
+        json!({
+            "index": index,
+            "message": {"role": "assistant", "content": delta.text, "refusal": null, "annotations": []},
+            "logprobs": self.logprobs(model, delta),
+            "finish_reason": delta.finish,
+        })
+    }
 
     fn opening(&self, index: usize) -> Option<Value> {
         Some(
@@ -149,8 +151,8 @@ impl Format for ChatFormat {
         )
     }
 
-    fn chunks(&mut self, model: &ServedModel, index: usize, delta: &Delta) -> Chunks {
-        let mut chunks = Chunks::new();
+    fn chunks(&mut self, model: &ServedModel, index: usize, delta: &Delta) -> Vec<Value> {
+        let mut chunks = Vec::new();
         if !delta.text.is_empty() || (self.with_logprobs && !delta.tokens.is_empty()) {
             chunks.push(json!({
                 "index": index, "delta": {"content": delta.text}, "logprobs": self.logprobs(model, delta), "finish_reason": null,
@@ -161,23 +163,4 @@ impl Format for ChatFormat {
         }
         chunks
     }
-}
-
-async fn whole(app: &App, mut admitted: Admitted, format: &ChatFormat) -> Result<Response, ApiError> {
-    let mut choices = Vec::new();
-    let mut generated = 0;
-    for (index, answer) in admitted.answers.iter_mut().enumerate() {
-        let delta = answer.collect().await?;
-        generated += answer.generated_tokens();
-        choices.push(json!({
-            "index": index,
-            "message": {"role": "assistant", "content": delta.text, "refusal": null, "annotations": []},
-            "logprobs": format.logprobs(&app.model, &delta),
-            "finish_reason": delta.finish,
-        }));
-    }
-    let mut head = app.answer_head(ChatFormat::ID_PREFIX, "chat.completion");
-    head.insert("choices".into(), Value::Array(choices));
-    head.insert("usage".into(), admitted.usage(generated));
-    Ok(Json(Value::Object(head)).into_response())
 }

@@ -1,18 +1,17 @@
 //! `POST /v1/completions`: plain text or token ids, continued.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use cupola_runtime::generate::Request;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::admission::{Admitted, BodyResult, admit, answer_room, check_model, read_body};
+use super::admission::{BodyResult, answer_room, read_fields};
 use super::chat::IGNORED;
 use super::logprobs::CompletionLogprobs;
+use super::respond::{Format, respond};
 use super::sampling::SharedParams;
-use super::sse::{Chunks, Format, stream_answers};
 use super::{ApiError, Fields};
 use crate::answer::Delta;
 use crate::app::App;
@@ -29,17 +28,9 @@ pub(crate) async fn completions(
     headers: HeaderMap,
     body: BodyResult,
 ) -> Result<Response, ApiError> {
-    let body = read_body(&app, &headers, body)?;
-    let mut fields = Fields::parse(&body)?;
-    check_model(&app, &mut fields)?;
-    let params = CompletionParams::take(fields, &app.model)?;
+    let params = CompletionParams::take(read_fields(&app, &headers, body)?, &app.model)?;
     let requests = params.requests(&app.model)?;
-    let admitted = admit(&app, requests, params.shared.num_answers, &params.shared.stops)?;
-    let format = params.format(&app.model);
-    if params.shared.stream {
-        return Ok(stream_answers(&app, admitted, format, params.shared.include_usage));
-    }
-    whole(&app, admitted, format).await
+    respond(&app, requests, &params.shared, params.format(&app.model)).await
 }
 
 #[derive(Deserialize)]
@@ -100,8 +91,8 @@ impl CompletionParams {
         let shared = SharedParams::take(&mut fields, model)?;
         let echo = fields.take("echo")?.unwrap_or(false);
         let max_tokens =
-            fields.count("max_tokens", usize::from(!echo)..=usize::MAX)?.unwrap_or(DEFAULT_MAX_TOKENS);
-        let logprobs = fields.count("logprobs", 0..=20)?;
+            fields.number("max_tokens", usize::from(!echo)..=usize::MAX)?.unwrap_or(DEFAULT_MAX_TOKENS);
+        let logprobs = fields.number("logprobs", 0..=20)?;
         let best_of: Option<usize> = fields.take("best_of")?;
         if best_of.is_some_and(|best_of| best_of != shared.num_answers) {
             return Err(ApiError::unsupported("best_of", "every answer is returned; ask for 'n'"));
@@ -157,7 +148,11 @@ struct Echo {
     text: String,
 }
 
-impl CompletionFormat {
+impl Format for CompletionFormat {
+    const OBJECT: &'static str = "text_completion";
+    const CHUNK_OBJECT: &'static str = Self::OBJECT;
+    const ID_PREFIX: &'static str = "cmpl";
+
     fn choice(&mut self, model: &ServedModel, index: usize, delta: &Delta) -> Value {
         let state = &mut self.answers[index];
         let echo = state.echo.take();
@@ -167,40 +162,17 @@ impl CompletionFormat {
             state.logprobs.as_mut().map(|lists| lists.next(model, echo.map(|echo| echo.first), &tokens));
         json!({"text": text, "index": index, "logprobs": logprobs, "finish_reason": delta.finish})
     }
-}
-
-impl Format for CompletionFormat {
-    const OBJECT: &'static str = "text_completion";
-    const ID_PREFIX: &'static str = "cmpl";
 
     fn opening(&self, _index: usize) -> Option<Value> {
         None
     }
 
-    fn chunks(&mut self, model: &ServedModel, index: usize, delta: &Delta) -> Chunks {
+    fn chunks(&mut self, model: &ServedModel, index: usize, delta: &Delta) -> Vec<Value> {
         let state = &self.answers[index];
         let has_news = !delta.text.is_empty()
             || delta.finish.is_some()
             || state.echo.is_some()
             || (state.logprobs.is_some() && !delta.tokens.is_empty());
-        if has_news { vec![self.choice(model, index, delta)] } else { Chunks::new() }
+        if has_news { vec![self.choice(model, index, delta)] } else { Vec::new() }
     }
-}
-
-async fn whole(
-    app: &App,
-    mut admitted: Admitted,
-    mut format: CompletionFormat,
-) -> Result<Response, ApiError> {
-    let mut choices = Vec::new();
-    let mut generated = 0;
-    for (index, answer) in admitted.answers.iter_mut().enumerate() {
-        let delta = answer.collect().await?;
-        generated += answer.generated_tokens();
-        choices.push(format.choice(&app.model, index, &delta));
-    }
-    let mut head = app.answer_head(CompletionFormat::ID_PREFIX, CompletionFormat::OBJECT);
-    head.insert("choices".into(), Value::Array(choices));
-    head.insert("usage".into(), admitted.usage(generated));
-    Ok(Json(Value::Object(head)).into_response())
 }

@@ -1,5 +1,8 @@
 //! Reads a request's JSON object field by field, so that every error names its parameter and no field is ignored by accident.
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
 use axum::body::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -42,43 +45,18 @@ impl Fields {
     }
 
     /// Takes a number within a range.
-    pub(crate) fn number(
+    pub(crate) fn number<T: DeserializeOwned + PartialOrd + Display>(
         &mut self,
         name: &str,
-        range: std::ops::RangeInclusive<f64>,
-    ) -> Result<Option<f64>, ApiError> {
-        let value: Option<f64> = self.take(name)?;
-        match value {
-            Some(number) if !range.contains(&number) => Err(ApiError::parameter(
-                name,
-                format!(
-                    "Invalid value for '{name}': {number} is not between {} and {}",
-                    range.start(),
-                    range.end()
-                ),
-            )),
-            other => Ok(other),
+        range: RangeInclusive<T>,
+    ) -> Result<Option<T>, ApiError> {
+        let value: Option<T> = self.take(name)?;
+        if let Some(number) = value.as_ref().filter(|number| !range.contains(number)) {
+            let (least, most) = (range.start(), range.end());
+            let message = format!("Invalid value for '{name}': {number} is not between {least} and {most}");
+            return Err(ApiError::parameter(name, message));
         }
-    }
-
-    /// Takes a count within a range.
-    pub(crate) fn count(
-        &mut self,
-        name: &str,
-        range: std::ops::RangeInclusive<usize>,
-    ) -> Result<Option<usize>, ApiError> {
-        let value: Option<usize> = self.take(name)?;
-        match value {
-            Some(number) if !range.contains(&number) => Err(ApiError::parameter(
-                name,
-                format!(
-                    "Invalid value for '{name}': {number} is not between {} and {}",
-                    range.start(),
-                    range.end()
-                ),
-            )),
-            other => Ok(other),
-        }
+        Ok(value)
     }
 
     /// Drops fields that carry no instruction for the model (`user`, `metadata`), as OpenAI does.

@@ -9,6 +9,7 @@ mod messages;
 mod sampling;
 
 mod logprobs;
+mod respond;
 mod sse;
 
 pub(crate) mod chat;

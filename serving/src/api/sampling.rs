@@ -45,7 +45,7 @@ impl SharedParams {
         let sampling = Sampling {
             temperature: fields.number("temperature", 0.0..=2.0)?.unwrap_or(defaults.temperature),
             top_p: top_p(fields)?.unwrap_or(defaults.top_p),
-            top_k: fields.count("top_k", 0..=vocab_size)?.unwrap_or(defaults.top_k),
+            top_k: fields.number("top_k", 0..=vocab_size)?.unwrap_or(defaults.top_k),
             min_p: fields.number("min_p", 0.0..=1.0)?.unwrap_or(0.0),
             repetition_penalty: fields
                 .number("repetition_penalty", 0.01..=10.0)?
@@ -58,7 +58,7 @@ impl SharedParams {
         let stream = fields.take("stream")?.unwrap_or(false);
         Ok(Self {
             sampling,
-            num_answers: fields.count("n", 1..=MAX_ANSWERS)?.unwrap_or(1),
+            num_answers: fields.number("n", 1..=MAX_ANSWERS)?.unwrap_or(1),
             stops: stops(fields)?,
             ignore_eos: fields.take("ignore_eos")?.unwrap_or(false),
             stream,
@@ -74,7 +74,7 @@ impl SharedParams {
 
 fn top_p(fields: &mut Fields) -> Result<Option<f64>, ApiError> {
     // 0 keeps the likeliest token alone, as OpenAI's API does.
-    Ok(fields.number("top_p", 0.0..=1.0)?.map(|value| value.max(1e-9)))
+    Ok(fields.number("top_p", 0.0..=1.0_f64)?.map(|value| value.max(1e-9)))
 }
 
 fn stops(fields: &mut Fields) -> Result<Vec<String>, ApiError> {

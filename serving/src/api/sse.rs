@@ -9,26 +9,9 @@ use serde_json::{Map, Value, json};
 
 use super::ApiError;
 use super::admission::{Admitted, usage};
+use super::respond::Format;
 use crate::answer::{Delta, TextAnswer};
 use crate::app::App;
-use crate::model_folder::ServedModel;
-
-/// The choices of an answer's next chunks.
-pub(crate) type Chunks = Vec<Value>;
-
-/// What differs between the routes' streams.
-pub(crate) trait Format: Send + 'static {
-    /// The chunks' `object`.
-    const OBJECT: &'static str;
-    /// How ids begin.
-    const ID_PREFIX: &'static str;
-
-    /// The choice that opens an answer, where the route has one.
-    fn opening(&self, index: usize) -> Option<Value>;
-
-    /// The choices for what became sure of an answer.
-    fn chunks(&mut self, model: &ServedModel, index: usize, delta: &Delta) -> Chunks;
-}
 
 /// Streams answers as they come, interleaved. Dropping the stream, as the server does when the client is gone, drops the answers.
 pub(crate) fn stream_answers<F: Format>(
@@ -39,7 +22,7 @@ pub(crate) fn stream_answers<F: Format>(
 ) -> Response {
     let Admitted { answers, prompt_tokens, ticket } = admitted;
     let writer = Writer {
-        head: app.answer_head(F::ID_PREFIX, F::OBJECT),
+        head: app.answer_head(F::ID_PREFIX, F::CHUNK_OBJECT),
         app: app.clone(),
         format,
         include_usage,

@@ -72,6 +72,8 @@ pub struct OptimizeParams {
     pub method: Method,
     /// Strength of the pull to the reference policy: DPO's and IPO's β, PPO's KL coefficient.
     pub beta: f64,
+    /// Whether each answer's log-ratio is divided by its tokens (dpo, ipo).
+    pub length_normalized: bool,
     /// Passes over the pairs (dpo, ipo), or PPO epochs over a rollout.
     pub epochs: f64,
     /// The part of the input `prompts` (`pairs`), empty for files.

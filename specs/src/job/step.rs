@@ -114,6 +114,19 @@ impl StepKind {
 }
 
 impl StepParams {
+    /// What tells the longer of two steps that may start side by side; 0 where nothing is known before a run.
+    pub fn relative_work(&self) -> u64 {
+        match self {
+            Self::Sweep(params) => {
+                let matrices = params.shape.num_hidden_layers * params.shape.hidden_size.pow(2);
+                let per_param: f64 = params.tokens_per_param.iter().sum();
+                let tokens = params.tokens.iter().sum::<u64>() as f64 + per_param * matrices as f64;
+                (matrices as f64 * tokens * params.lr.len() as f64) as u64
+            }
+            _ => 0,
+        }
+    }
+
     /// The kind of this step.
     pub fn kind(&self) -> StepKind {
         match self {

@@ -6,18 +6,16 @@ use cupola_specs::artifact::Interval;
 use cupola_specs::job::{Method, OptimizeParams};
 use serde_json::json;
 
-use super::super::held_out::{first_loss_self_test, measure_held_out};
-use super::super::pair_objective::{PairLearner, PairObjective, ReferenceLogProbs};
+use super::super::pair_objective::{PairLearner, ReferenceLogProbs};
+use super::super::pair_training::PairTraining;
 use super::super::pairs::EncodedPair;
 use super::super::{RlhfError, ppo, read_pair_data};
 use crate::job::{StepContext, Summary};
 use crate::model::Network;
 use crate::sft::{
-    Chosen, PassOrder, ScoreOptions, SequenceScore, StageResult, StageRules, item_schedule, save_beside,
-    save_facts, score_sequences, stage_plan, stage_rates, training_record,
+    ScoreOptions, SequenceScore, StageRules, save_beside, save_facts, score_sequences, training_record,
 };
 use crate::tokenizer::{EncodedChat, Tokenizer};
-use crate::train::train;
 
 /// Rates and batch of the direct methods.
 const RULES: StageRules = StageRules { stage: "dpo", lr: 1e-4, matrix_lr: 1e-3, global_tokens: 8192 };
@@ -50,45 +48,37 @@ fn direct(ctx: &StepContext, params: &OptimizeParams, identity: bool) -> Result<
     let options = ScoreOptions { row_tokens, precision: params.precision };
     let reference = reference_log_probs(ctx, &net, &data.train, options)?;
     let held_out_reference = reference_log_probs(ctx, &net, &data.validation, options)?;
-    let learner = |reference| PairLearner::Policy { net: &net, reference, beta: params.beta, identity };
-    let expected = if identity { (2.0 * params.beta).recip().powi(2) } else { std::f64::consts::LN_2 };
-    let check = ("KL(policy, reference) is 0 at step 0", expected);
-    first_loss_self_test(&learner(&reference), &data.train, row_tokens, params.precision, check)?;
-
-    let mut chosen = Chosen::new();
-    let rates = stage_rates(&params.optimizer, &net, params.precision, rules, &mut chosen);
-    let pair_tokens = data.tokens as f64 / data.train.len() as f64;
-    let schedule =
-        item_schedule(&params.batch, data.train.len(), pair_tokens, params.epochs, rules, &mut chosen);
-    let plan = stage_plan(&params.optimizer, &rates, schedule.steps(), params.checkpoint, rules);
-    let mut objective = PairObjective {
-        learner: learner(&reference),
-        pairs: &data.train,
-        order: PassOrder::new(ctx.seed("dpo order"), data.train.len()),
-        schedule,
-        row_tokens,
-        precision: params.precision,
+    let learner = |reference| PairLearner::Policy {
+        net: &net,
+        reference,
+        beta: params.beta,
+        identity,
+        length_normalized: params.length_normalized,
     };
-    let outcome = train(ctx, &plan, &mut objective)?;
+    let expected = if identity { (2.0 * params.beta).recip().powi(2) } else { std::f64::consts::LN_2 };
+    let num_pairs = data.train.len();
+    let training = PairTraining {
+        rules,
+        optimizer: &params.optimizer,
+        batch: &params.batch,
+        checkpoint: params.checkpoint,
+        epochs: params.epochs,
+        context_length: params.context_length,
+        precision: params.precision,
+        order: "dpo order",
+        first_loss: ("KL(policy, reference) is 0 at step 0", expected),
+    };
+    let (outcome, result) = training.run(ctx, data, learner(&reference), learner(&held_out_reference))?;
 
-    let finals =
-        measure_held_out(ctx, &learner(&held_out_reference), &data.validation, row_tokens, params.precision)?;
-    let mut summary = summary_of(&finals);
+    let mut summary = summary_of(&result.finals);
     summary.insert("method".into(), json!(rules.stage));
-    summary.insert("pairs".into(), json!(data.train.len()));
+    summary.insert("pairs".into(), json!(num_pairs));
     summary.insert("steps".into(), json!(outcome.steps));
     for name in ["reward_margin", "accuracy", "kl"] {
         if let Some(value) = outcome.curves.last(name) {
             summary.insert(format!("last_{name}"), json!(value));
         }
     }
-    let result = StageResult {
-        chosen,
-        finals,
-        warnings: data.warnings,
-        tokens_read: (data.tokens as f64 * params.epochs) as u64,
-        context_length: params.context_length,
-    };
     net.save(ctx.staging(), &save_facts(&tokenizer))?;
     save_beside(ctx, &tokenizer, &training_record(rules.stage, &net, &outcome, result))?;
     Ok(summary)

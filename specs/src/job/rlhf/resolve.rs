@@ -1,6 +1,6 @@
 //! An RLHF job, resolved: which of its three steps run, and what they read.
 
-use super::written::{RlhfJob, Stage};
+use super::written::{LabelerWritten, RlhfJob, Stage};
 use super::{Labeler, Method, OptimizeParams, PreferencesParams, RewardModelParams};
 use crate::job::Precision;
 use crate::job::pretrain::resolve::{Stage as Defaults, batch, checkpoint, optimizer, row_length};
@@ -101,24 +101,8 @@ impl Steps {
             w.reward_model.as_ref().map(|given| given.spot),
             made,
         );
-        if let (Some(judge), Labeler::Reference | Labeler::RewardModel) =
-            (&w.labeler.value.judge, w.labeler.value.kind)
-        {
-            resolver
-                .session
-                .error(Code::Conflict, judge.spot, "this labeler asks no judge")
-                .expecting("kind: judge, or no `judge`");
-        }
-        if let Some(judge) = w.labeler.value.judge.as_ref().filter(|_| w.labeler.value.kind == Labeler::Judge)
-            && !resolver.judges.contains(&judge.value)
-        {
-            let known = resolver.judges.clone();
-            resolver
-                .session
-                .error(Code::UnknownJudge, judge.spot, format!("there is no judge `{}`", judge.value))
-                .expecting(format!("one of {}", known.join(", ")))
-                .suggesting(&judge.value, known);
-        }
+        check_method(w, resolver);
+        check_labeler(&w.labeler.value, resolver);
         (resolver.session.error_count() == before).then_some(())
     }
 
@@ -130,6 +114,36 @@ impl Steps {
             (self.optimize, if is_ppo { "optimize with ppo" } else { "optimize" }),
         ];
         steps.iter().filter(|(runs, _)| *runs).map(|(_, word)| *word).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The fields that only some methods read.
+fn check_method(w: &RlhfJob, resolver: &mut Resolver<'_, '_>) {
+    if w.method.value == Method::Ppo && w.length_normalized.value {
+        resolver
+            .session
+            .error(Code::Conflict, w.length_normalized.spot, "ppo has no log-ratio of whole answers")
+            .expecting("method: dpo or ipo, or no `length_normalized`");
+    }
+}
+
+/// A labeler that asks a judge names one that there is.
+fn check_labeler(labeler: &LabelerWritten, resolver: &mut Resolver<'_, '_>) {
+    if let (Some(judge), Labeler::Reference | Labeler::RewardModel) = (&labeler.judge, labeler.kind) {
+        resolver
+            .session
+            .error(Code::Conflict, judge.spot, "this labeler asks no judge")
+            .expecting("kind: judge, or no `judge`");
+    }
+    if let Some(judge) = labeler.judge.as_ref().filter(|_| labeler.kind == Labeler::Judge)
+        && !resolver.judges.contains(&judge.value)
+    {
+        let known = resolver.judges.clone();
+        resolver
+            .session
+            .error(Code::UnknownJudge, judge.spot, format!("there is no judge `{}`", judge.value))
+            .expecting(format!("one of {}", known.join(", ")))
+            .suggesting(&judge.value, known);
     }
 }
 
@@ -177,6 +191,7 @@ fn optimize(
     OptimizeParams {
         method: w.method.value,
         beta: w.beta.unwrap_or(if is_ppo { 0.05 } else { 0.1 }),
+        length_normalized: w.length_normalized.value,
         epochs: w.epochs.unwrap_or(if is_ppo { 2.0 } else { 1.0 }),
         prompts_part: if is_ppo { prompts_part } else { String::new() },
         rollouts: w.rollouts,

@@ -40,6 +40,8 @@ written! {
         min_margin: f64 = "0.02"; 0.0 ..= 1_000_000.0,
         /// Pull to the reference policy. Default: 0.1 (dpo, ipo), 0.05 (ppo).
         beta: Option<f64>; 0.0 ..= 1000.0,
+        /// Divides the log-ratio of each answer by its tokens (dpo, ipo): else a policy learns length where longer answers win a little more often. Takes a beta of some units.
+        length_normalized: At<bool> = "false",
         /// Passes over the pairs (dpo, ipo; default 1), or over each rollout batch (ppo; default 2).
         epochs: Option<f64>; 0.001 ..= 1000.0,
         /// Passes of the reward model over the pairs.
