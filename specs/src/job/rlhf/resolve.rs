@@ -101,7 +101,6 @@ impl Steps {
             w.reward_model.as_ref().map(|given| given.spot),
             made,
         );
-        check_method(w, resolver);
         check_labeler(&w.labeler.value, resolver);
         (resolver.session.error_count() == before).then_some(())
     }
@@ -114,16 +113,6 @@ impl Steps {
             (self.optimize, if is_ppo { "optimize with ppo" } else { "optimize" }),
         ];
         steps.iter().filter(|(runs, _)| *runs).map(|(_, word)| *word).collect::<Vec<_>>().join(", ")
-    }
-}
-
-/// The fields that only some methods read.
-fn check_method(w: &RlhfJob, resolver: &mut Resolver<'_, '_>) {
-    if w.method.value == Method::Ppo && w.length_normalized.value {
-        resolver
-            .session
-            .error(Code::Conflict, w.length_normalized.spot, "ppo has no log-ratio of whole answers")
-            .expecting("method: dpo or ipo, or no `length_normalized`");
     }
 }
 
@@ -188,10 +177,16 @@ fn optimize(
     precision: Precision,
 ) -> OptimizeParams {
     let is_ppo = w.method.value == Method::Ppo;
+    let length_normalized = w.length_normalized && matches!(w.method.value, Method::Dpo | Method::Ipo);
+    let beta = match w.method.value {
+        Method::Ppo => 0.05,
+        Method::Dpo if length_normalized => 2.0,
+        _ => 0.1,
+    };
     OptimizeParams {
         method: w.method.value,
-        beta: w.beta.unwrap_or(if is_ppo { 0.05 } else { 0.1 }),
-        length_normalized: w.length_normalized.value,
+        beta: w.beta.unwrap_or(beta),
+        length_normalized,
         epochs: w.epochs.unwrap_or(if is_ppo { 2.0 } else { 1.0 }),
         prompts_part: if is_ppo { prompts_part } else { String::new() },
         rollouts: w.rollouts,

@@ -10,7 +10,7 @@ use crate::spec::units::Share;
 use crate::spec::written::written;
 
 written! {
-    /// Aligns a model with preferences.
+    /// Aligns a model with preferences. Fields with methods in brackets are read by those alone, so that one word changes the method.
     pub(crate) struct RlhfJob {
         /// preferences, reward_model or optimize. Default: all three; a step whose result is given (`preferences`, `reward_model`) is left out.
         stage: Option<Stage>,
@@ -38,10 +38,10 @@ written! {
         max_new_tokens: u64 = "128"; 1 ..= 1_048_576,
         /// Smallest difference of the labeler's score that is not a tie.
         min_margin: f64 = "0.02"; 0.0 ..= 1_000_000.0,
-        /// Pull to the reference policy. Default: 0.1 (dpo, ipo), 0.05 (ppo).
+        /// Pull to the reference policy. Default: 0.1 (dpo, ipo), 2 (length-normalized dpo), 0.05 (ppo).
         beta: Option<f64>; 0.0 ..= 1000.0,
-        /// Divides the log-ratio of each answer by its tokens (dpo, ipo): else a policy learns length where longer answers win a little more often. Takes a beta of some units.
-        length_normalized: At<bool> = "false",
+        /// Divides the log-ratio of each answer by its tokens (dpo, ipo): else a policy learns length where longer answers win a little more often.
+        length_normalized: bool = "false",
         /// Passes over the pairs (dpo, ipo; default 1), or over each rollout batch (ppo; default 2).
         epochs: Option<f64>; 0.001 ..= 1000.0,
         /// Passes of the reward model over the pairs.
