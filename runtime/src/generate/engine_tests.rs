@@ -48,16 +48,19 @@ fn sampler_log_probs_equal_the_trainers() {
 
 #[test]
 fn batched_equals_alone_to_the_bit() {
-    batched_equals_alone(&network());
-    batched_equals_alone(&network_of(Family::Lstm));
+    for precision in [Precision::Fp32, Precision::Bf16] {
+        batched_equals_alone(&network(), precision);
+        batched_equals_alone(&network_of(Family::Lstm), precision);
+    }
 }
 
-fn batched_equals_alone(network: &Network) {
+fn batched_equals_alone(network: &Network, precision: Precision) {
+    let engine = || Engine::new(network, EngineConfig::interactive(4, 64, precision)).unwrap();
     let requests: Vec<Request> =
         (0..9).map(|row| request(1 + row * 3, u64::from(row), 5 + row as usize * 2)).collect();
-    let together = generate_all(&mut engine(network, 4), requests.clone()).unwrap();
+    let together = generate_all(&mut engine(), requests.clone()).unwrap();
     for (request, answer) in requests.into_iter().zip(together) {
-        let alone = generate_all(&mut engine(network, 4), vec![request]).unwrap();
+        let alone = generate_all(&mut engine(), vec![request]).unwrap();
         assert_eq!(alone[0], answer);
     }
 }
