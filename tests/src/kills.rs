@@ -4,8 +4,9 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Child;
 use std::thread::sleep;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cupola_tests::House;
 use rand::{Rng, SeedableRng};
@@ -30,6 +31,18 @@ fn worker_pid(house: &House, step: &str) -> Option<i32> {
     started["worker_pid"].as_i64().map(|pid| pid as i32)
 }
 
+/// Starts an `apply` and waits until the worker of `step` runs: the `apply` and the worker, none where the `apply` ended before it was seen.
+fn start(house: &House, job: &str, step: &str) -> (Child, Option<i32>) {
+    let mut apply = house.start(["apply", "spec.yaml", "--only", job]).unwrap();
+    loop {
+        let pid = worker_pid(house, step);
+        if pid.is_some() || apply.try_wait().unwrap().is_some() {
+            return (apply, pid);
+        }
+        sleep(Duration::from_millis(5));
+    }
+}
+
 fn kill(pid: i32) {
     if let Some(pid) = Pid::from_raw(pid) {
         // It may have ended by itself a moment ago: then there is nothing to kill.
@@ -44,17 +57,18 @@ fn survives(house: &House, job: &str, step: &str, seed: u64) {
     let folder = house.artifact(step).unwrap();
     let expected = fingerprints(&folder);
     fs::remove_dir_all(&folder).unwrap();
+    let (mut apply, worker) = start(house, job, step);
     let begin = Instant::now();
-    house.ok(["apply", "spec.yaml", "--only", job]).unwrap();
+    assert!(apply.wait().unwrap().success() && worker.is_some(), "{job}, undisturbed");
     let whole = begin.elapsed();
     assert_eq!(fingerprints(&folder), expected, "{job}, undisturbed");
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut landed = 0;
     for round in 0..rounds {
         fs::remove_dir_all(&folder).unwrap();
-        let mut apply = house.start(["apply", "spec.yaml", "--only", job]).unwrap();
-        sleep(whole.mul_f64(random.random_range(0.1..0.95)));
-        let victim = worker_pid(house, step);
+        let (mut apply, worker) = start(house, job, step);
+        sleep(whole.mul_f64(random.random_range(0.0..0.9)));
+        let victim = worker_pid(house, step).filter(|pid| worker == Some(*pid));
         landed += u64::from(victim.is_some());
         // In turn: the orchestrator, its worker, both.
         if round % 3 != 1 {
@@ -67,7 +81,7 @@ fn survives(house: &House, job: &str, step: &str, seed: u64) {
         house.ok(["apply", "spec.yaml", "--only", job]).unwrap();
         assert_eq!(fingerprints(&house.artifact(step).unwrap()), expected, "{job}, round {round}");
     }
-    println!("{job}: {rounds} kills, {landed} of them while the step ran; {whole:?} undisturbed");
+    println!("{job}: {rounds} kills, {landed} of them while the step ran, which takes {whole:?} undisturbed");
     assert!(landed > 0, "no kill landed while {step} ran");
 }
 
