@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod boundaries;
+mod commands;
 mod kills;
 mod peers;
 mod whole_way;

@@ -1,12 +1,11 @@
 //! `cupola apply`.
 
-use std::fs::File;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use clap::Args;
 use cupola_specs::spec::{ArtifactRef, ResolvedSpec};
 
+use super::detach::detach;
 use super::invocation::Invocation;
 use super::load::{Prepared, SelectArgs, SpecArgs, decide_now, prepare};
 use super::tables::step_table;
@@ -30,7 +29,7 @@ pub struct ApplyArgs {
     /// Where steps run.
     #[arg(long, value_name = "EXECUTOR", default_value = "local", value_parser = ["local"])]
     pub on: String,
-    /// Gives the terminal back at once; the run goes on.
+    /// Gives the terminal back once the run is there; it goes on.
     #[arg(long)]
     pub detach: bool,
     /// Set by `--detach` on the process that goes on.
@@ -41,7 +40,9 @@ pub struct ApplyArgs {
 /// Runs what a spec asks for and is not there yet.
 pub(super) fn run(args: &ApplyArgs, global: &Global) -> Result<Outcome, CliError> {
     if args.detach {
-        return detach(args, global);
+        // Mistakes of the user are said here, where they are seen.
+        prepare(global, &args.spec, &args.select)?;
+        return detach(global);
     }
     if args.background {
         // Fails only where this process leads a session already.
@@ -165,43 +166,4 @@ fn chat_name(spec: &ResolvedSpec, model: &ArtifactRef) -> Option<String> {
 pub(super) fn display_path(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(&here).unwrap_or(path).display().to_string()
-}
-
-/// Starts the same command in a session of its own, with its output in a file.
-fn detach(args: &ApplyArgs, global: &Global) -> Result<Outcome, CliError> {
-    // Mistakes of the user are said here, where they are seen.
-    prepare(global, &args.spec, &args.select)?;
-    let dir = global.state_dir();
-    if let Some(holder) = crate::state::holder(&dir) {
-        return Err(crate::state::StateError::Locked {
-            path: dir.root().to_path_buf(),
-            pid: holder.pid,
-            host: holder.host,
-        }
-        .into());
-    }
-    let io = |path: &Path| {
-        let path = path.to_path_buf();
-        move |source| CliError::Io { path, source }
-    };
-    std::fs::create_dir_all(dir.root()).map_err(io(dir.root()))?;
-    let log = dir.root().join("apply.log");
-    let output = File::create(&log).map_err(io(&log))?;
-    let errors = output.try_clone().map_err(io(&log))?;
-    let program = std::env::current_exe().map_err(io(Path::new("/proc/self/exe")))?;
-    let arguments = std::env::args_os().skip(1).filter(|argument| argument != "--detach");
-    let child = Command::new(program)
-        .args(arguments)
-        .arg("--background")
-        .stdin(Stdio::null())
-        .stdout(output)
-        .stderr(errors)
-        .spawn()
-        .map_err(io(&log))?;
-    println!(
-        "running as process {}; follow it with `cupola watch`, its output is in {}",
-        child.id(),
-        log.display()
-    );
-    Ok(Outcome::Done)
 }

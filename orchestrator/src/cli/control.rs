@@ -54,6 +54,11 @@ fn act_alone(verb: ControlVerb, args: &ControlArgs, global: &Global) -> Result<O
     match verb {
         ControlVerb::Resume | ControlVerb::Retry => {
             let (spec, select) = Invocation::of(&projection, &run).arguments();
+            if !run.spec_path.exists() {
+                let message =
+                    format!("run {} was of {}, which is no longer there", run.id, run.spec_path.display());
+                return Err(CliError::input(message, "give its command again; what was done is cached"));
+            }
             let again = ApplyArgs { spec, select, on: "local".to_owned(), detach: false, background: false };
             apply(&again, global)
         }

@@ -9,6 +9,7 @@ mod completions;
 mod control;
 mod daemon;
 mod describe;
+mod detach;
 mod diff;
 mod doctor;
 mod error;

@@ -30,6 +30,31 @@ pub fn external_kind(folder: &Path, role: &str) -> String {
     manifest.map_or_else(|| kind_of_role(role).to_owned(), |manifest| manifest.kind)
 }
 
+/// Refuses a folder that can't be what its role asks for.
+pub fn check_kind(folder: &Path, role: &str) -> Result<(), PlanError> {
+    let wanted = kind_of_role(role);
+    let artifact = |problem: String| PlanError::Artifact { path: folder.to_path_buf(), problem };
+    if folder.join(MANIFEST_FILE).is_file() {
+        let kind = external_kind(folder, role);
+        // A model's folder carries its tokenizer.
+        return if kind == wanted || (wanted, kind.as_str()) == ("tokenizer", "model") {
+            Ok(())
+        } else {
+            Err(artifact(format!("it is a {kind}, and `{role}` takes a {wanted}")))
+        };
+    }
+    let needed = match wanted {
+        "model" | "reward_model" => "config.json",
+        "tokenizer" => "tokenizer.json",
+        _ => MANIFEST_FILE,
+    };
+    if folder.join(needed).is_file() {
+        Ok(())
+    } else {
+        Err(artifact(format!("`{role}` takes a {wanted}, and this folder has no {needed}")))
+    }
+}
+
 /// The folder as a job file names it.
 pub fn absolute(folder: &Path) -> PathBuf {
     std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf())

@@ -51,12 +51,14 @@ impl Plan {
             for (role, input) in &step.inputs {
                 let hash = match input {
                     Input::Step(other) => plan.step(other).map(|s| s.fingerprint.clone()).unwrap_or_default(),
-                    Input::Folder(path) => match folders.get(path) {
-                        Some(hash) => hash.clone(),
-                        None => {
-                            folders.entry(path.clone()).or_insert(super::folder_hash(path, hashes)?).clone()
-                        }
-                    },
+                    Input::Folder(path) => {
+                        let hash = match folders.get(path) {
+                            Some(hash) => hash.clone(),
+                            None => super::folder_hash(path, hashes)?,
+                        };
+                        super::check_kind(path, role)?;
+                        folders.entry(path.clone()).or_insert(hash).clone()
+                    }
                 };
                 inputs.insert(role.clone(), hash);
             }

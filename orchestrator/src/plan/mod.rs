@@ -23,7 +23,7 @@ mod quickstart;
 
 pub use decide::{Action, Decision, Reason, compare, decide};
 pub use error::PlanError;
-pub use external::{absolute, external_kind, folder_hash};
+pub use external::{absolute, check_kind, external_kind, folder_hash};
 pub use fingerprint::{fingerprint, hashed_params, sources_by_label};
 pub use graph::Plan;
 pub use lower::{lower, result_step};

@@ -85,7 +85,7 @@ impl StepError for DataError {
     fn facts(&self) -> ErrorFacts {
         match self {
             Self::Job(error) => error.facts(),
-            Self::Io { .. } => ErrorFacts::transient("io", ""),
+            Self::Io { source, .. } => ErrorFacts::io(source),
             Self::Line { .. } => ErrorFacts::user("broken_line", ""),
             Self::UnknownPart { .. } => ErrorFacts::user("unknown_part", ""),
             Self::NoPairs { .. } => ErrorFacts::user("no_pairs", "set `pairs` in the data job"),

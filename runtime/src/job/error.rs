@@ -1,6 +1,7 @@
 //! Errors of the frame, and what every step's error says about itself.
 
 use std::borrow::Cow;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use cupola_specs::contract::{ErrorClass, Failure};
@@ -25,6 +26,23 @@ impl ErrorFacts {
     /// The user has to change something.
     pub fn user(code: &'static str, hint: &'static str) -> Self {
         Self { class: ErrorClass::User, code: code.into(), hint: hint.into() }
+    }
+
+    /// A file could not be read or written. What is not there, or not to be read, is no more so at the next attempt.
+    pub fn io(error: &std::io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::StorageFull => Self::transient(
+                "storage_full",
+                "free space on the disk that holds the state folder; `cupola gc` removes old artifacts",
+            ),
+            ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
+                Self::user("file_missing", "check that what the job reads is whole and of the right kind")
+            }
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                Self::user("file_denied", "give the user that runs the worker the right to use this file")
+            }
+            _ => Self::transient("io", ""),
+        }
     }
 
     /// A programmer has to change something.
@@ -139,13 +157,7 @@ impl StepError for JobError {
                 "source_changed",
                 "run `cupola apply` again: the new plan reads the new content",
             ),
-            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
-                ErrorFacts::transient(
-                    "storage_full",
-                    "free space on the disk that holds the state folder; `cupola gc` removes old artifacts",
-                )
-            }
-            Self::Io { .. } => ErrorFacts::transient("io", ""),
+            Self::Io { source, .. } => ErrorFacts::io(source),
             Self::NoCuda { .. } => ErrorFacts::user("no_cuda", "set `device: cpu` or `device: auto`"),
             Self::Threads { .. } => ErrorFacts::transient("threads", ""),
             Self::Cancelled => ErrorFacts::transient("cancelled", ""),

@@ -44,7 +44,7 @@ impl ModelError {
 impl StepError for ModelError {
     fn facts(&self) -> ErrorFacts {
         match self {
-            Self::Io { .. } => ErrorFacts::transient("io", ""),
+            Self::Io { source, .. } => ErrorFacts::io(source),
             Self::Format { .. } => ErrorFacts::user(
                 "model_format",
                 "export the model again, or check that the folder is a whole Hugging Face model",

@@ -103,7 +103,7 @@ impl StepError for ScalingError {
             Self::Job(error) => error.facts(),
             Self::Train(error) => error.facts(),
             Self::Model(error) => error.facts(),
-            Self::Io { .. } => ErrorFacts::transient("io", ""),
+            Self::Io { source, .. } => ErrorFacts::io(source),
             Self::Parse { .. } => ErrorFacts::bug("bad_file", ""),
             Self::Parameter { .. } => ErrorFacts::user("bad_parameter", ""),
             Self::NoFit { .. } => {

@@ -103,7 +103,7 @@ impl StepError for SftError {
             Self::Model(error) => error.facts(),
             Self::Train(error) => error.facts(),
             Self::Tensor(_) => ErrorFacts::bug("tensor", ""),
-            Self::Io { .. } => ErrorFacts::transient("io", ""),
+            Self::Io { source, .. } => ErrorFacts::io(source),
             Self::Line { .. } => ErrorFacts::user(
                 "broken_line",
                 r#"each line is {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}"#,

@@ -75,7 +75,7 @@ impl StepError for TokenizerError {
         match self {
             Self::Job(error) => error.facts(),
             Self::Data(error) => error.facts(),
-            Self::Io { .. } => ErrorFacts::transient("io", ""),
+            Self::Io { source, .. } => ErrorFacts::io(source),
             Self::File { .. } => ErrorFacts::user(
                 "tokenizer_file",
                 "byte-level BPE tokenizers of Cupola and of Hugging Face load",
