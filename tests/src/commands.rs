@@ -33,7 +33,7 @@ fn wait_until(house: &House, what: &str, is_so: impl Fn(&str, &[(String, String)
         if is_so(&run, &steps) {
             return;
         }
-        assert!(since.elapsed() < Duration::from_secs(120), "{what}: the run is {run}, its steps {steps:?}");
+        assert!(since.elapsed() < Duration::from_mins(2), "{what}: the run is {run}, its steps {steps:?}");
         sleep(Duration::from_millis(20));
     }
 }
