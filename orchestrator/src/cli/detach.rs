@@ -26,9 +26,8 @@ pub(super) fn detach(global: &Global) -> Result<Outcome, CliError> {
         let path = path.to_path_buf();
         move |source| CliError::Io { path, source }
     };
-    let newest =
-        |global: &Global| projection(global).ok().and_then(|p| p.runs().last().map(|run| run.id.clone()));
-    let before = newest(global);
+    let newest = || projection(global).ok().and_then(|p| p.runs().last().map(|run| run.id.clone()));
+    let before = newest();
     std::fs::create_dir_all(dir.root()).map_err(io(dir.root()))?;
     let log = dir.root().join("apply.log");
     let output = File::create(&log).map_err(io(&log))?;
@@ -50,7 +49,7 @@ pub(super) fn detach(global: &Global) -> Result<Outcome, CliError> {
     let since = Instant::now();
     while since.elapsed() < PATIENCE {
         let ended = child.try_wait().map_err(io(&log))?;
-        let run = newest(global).filter(|run| before.as_ref() != Some(run));
+        let run = newest().filter(|run| before.as_ref() != Some(run));
         match (run, ended) {
             (Some(run), None) => {
                 say(&run, child.id(), &log, global);

@@ -9,10 +9,6 @@ use super::{FileHashes, PlanError, collect_files};
 
 /// Hash over names and contents of every file of the folder but its manifest.
 pub fn folder_hash(folder: &Path, hashes: &mut FileHashes) -> Result<String, PlanError> {
-    if !folder.is_dir() {
-        let problem = "there is no such folder".to_owned();
-        return Err(PlanError::Artifact { path: folder.to_path_buf(), problem });
-    }
     let pattern = globset::escape(&folder.to_string_lossy());
     let glob = SourceGlob { label: String::new(), patterns: vec![format!("{pattern}/**/*")] };
     let files = collect_files(&[glob], hashes)?;
@@ -34,6 +30,9 @@ pub fn external_kind(folder: &Path, role: &str) -> String {
 pub fn check_kind(folder: &Path, role: &str) -> Result<(), PlanError> {
     let wanted = kind_of_role(role);
     let artifact = |problem: String| PlanError::Artifact { path: folder.to_path_buf(), problem };
+    if !folder.is_dir() {
+        return Err(artifact("there is no such folder".to_owned()));
+    }
     if folder.join(MANIFEST_FILE).is_file() {
         let kind = external_kind(folder, role);
         // A model's folder carries its tokenizer.

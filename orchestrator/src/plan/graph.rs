@@ -52,12 +52,11 @@ impl Plan {
                 let hash = match input {
                     Input::Step(other) => plan.step(other).map(|s| s.fingerprint.clone()).unwrap_or_default(),
                     Input::Folder(path) => {
-                        let hash = match folders.get(path) {
-                            Some(hash) => hash.clone(),
-                            None => super::folder_hash(path, hashes)?,
-                        };
                         super::check_kind(path, role)?;
-                        folders.entry(path.clone()).or_insert(hash).clone()
+                        if !folders.contains_key(path) {
+                            folders.insert(path.clone(), super::folder_hash(path, hashes)?);
+                        }
+                        folders[path].clone()
                     }
                 };
                 inputs.insert(role.clone(), hash);

@@ -164,3 +164,21 @@ impl StepError for JobError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_another_attempt_may_mend_is_tried_again() {
+        for (kind, class, code) in [
+            (ErrorKind::NotFound, ErrorClass::User, "file_missing"),
+            (ErrorKind::PermissionDenied, ErrorClass::User, "file_denied"),
+            (ErrorKind::StorageFull, ErrorClass::Transient, "storage_full"),
+            (ErrorKind::TimedOut, ErrorClass::Transient, "io"),
+        ] {
+            let facts = ErrorFacts::io(&kind.into());
+            assert_eq!((facts.class, facts.code.as_ref()), (class, code));
+        }
+    }
+}

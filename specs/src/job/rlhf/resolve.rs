@@ -177,16 +177,15 @@ fn optimize(
     precision: Precision,
 ) -> OptimizeParams {
     let is_ppo = w.method.value == Method::Ppo;
-    let length_normalized = w.length_normalized && matches!(w.method.value, Method::Dpo | Method::Ipo);
     let beta = match w.method.value {
         Method::Ppo => 0.05,
-        Method::Dpo if length_normalized => 2.0,
+        Method::Dpo if w.length_normalized => 2.0,
         _ => 0.1,
     };
     OptimizeParams {
         method: w.method.value,
         beta: w.beta.unwrap_or(beta),
-        length_normalized,
+        length_normalized: w.length_normalized,
         epochs: w.epochs.unwrap_or(if is_ppo { 2.0 } else { 1.0 }),
         prompts_part: if is_ppo { prompts_part } else { String::new() },
         rollouts: w.rollouts,
