@@ -17,7 +17,7 @@ type Answer = Result<Json<Value>, ApiError>;
 pub(super) async fn runs(State(state): State<ApiState>) -> Answer {
     let list = move |state: &ApiState| {
         let projection = state.projection()?;
-        let runs: Vec<Value> = projection.runs().iter().rev().map(brief).collect();
+        let runs: Vec<Value> = projection.runs().iter().rev().map(|run| brief(&RunView::of(run))).collect();
         Ok(json!({ "runs": runs, "holder": holder(state.dir()) }))
     };
     state.reading(list).await.map(Json)

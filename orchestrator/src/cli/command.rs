@@ -59,7 +59,7 @@ pub enum Command {
     Status(status::StatusArgs),
     /// Prints what a step's worker says.
     Logs(logs::LogsArgs),
-    /// Lists runs, steps, artifacts, schedules, models or metrics.
+    /// Lists runs, steps, artifacts, schedules, models, metrics or events.
     Get(get::GetArgs),
     /// Shows everything about a run, step, artifact or attempt.
     Describe(describe::DescribeArgs),

@@ -1,6 +1,6 @@
 //! `cupola doctor`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{CliError, Global, Outcome};
 use crate::executor::LocalExecutor;
 use crate::plan::Machine;
-use crate::state::{check_database, holder, read_journal};
+use crate::state::{Finding, check_state, export_state, holder, read_journal};
 use crate::store::Store;
 
 /// Arguments of `cupola doctor`.
@@ -17,55 +17,68 @@ pub struct DoctorArgs {
     /// Makes the database again from the journal.
     #[arg(long)]
     pub rebuild: bool,
-}
-
-/// One finding.
-struct Finding {
-    good: bool,
-    text: String,
+    /// Writes every record of the journal and every row of the database to a file, as lines of JSON.
+    #[arg(long, value_name = "FILE", conflicts_with = "rebuild")]
+    pub export: Option<PathBuf>,
 }
 
 /// Checks journal, database, store and binaries.
 pub(super) fn run(args: &DoctorArgs, global: &Global) -> Result<Outcome, CliError> {
+    if let Some(file) = &args.export {
+        return export(file, global);
+    }
     let mut findings = Vec::new();
-    check_state(args, global, &mut findings);
-    check_store(global, &mut findings)?;
-    check_binaries(&mut findings);
-    let good = findings.iter().all(|finding| finding.good);
+    state_findings(args, global, &mut findings);
+    store_findings(global, &mut findings)?;
+    binary_findings(&mut findings);
+    let is_good = findings.iter().all(|finding| finding.is_good);
     if global.json {
-        let rows: Vec<_> = findings.iter().map(|f| json!({ "ok": f.good, "text": f.text })).collect();
-        println!("{:#}", json!({ "ok": good, "findings": rows }));
+        println!("{:#}", json!({ "ok": is_good, "findings": findings }));
     } else {
         for finding in &findings {
-            println!("{} {}", if finding.good { "ok  " } else { "BAD " }, finding.text);
+            println!("{} {}", if finding.is_good { "ok  " } else { "BAD " }, finding.text);
         }
     }
-    Ok(if good { Outcome::Done } else { Outcome::Failed })
+    Ok(if is_good { Outcome::Done } else { Outcome::Failed })
 }
 
-fn check_state(args: &DoctorArgs, global: &Global, findings: &mut Vec<Finding>) {
+fn export(file: &Path, global: &Global) -> Result<Outcome, CliError> {
     let dir = global.state_dir();
     if !dir.journal().exists() {
-        findings.push(Finding { good: true, text: format!("state: none yet in {}", dir.root().display()) });
+        return Err(CliError::input(format!("there is no state in {}", dir.root().display()), "give --state"));
+    }
+    let io = |source| CliError::Io { path: file.to_path_buf(), source };
+    let mut writer = std::io::BufWriter::new(std::fs::File::create(file).map_err(io)?);
+    export_state(&dir, &mut writer)?;
+    std::io::Write::flush(&mut writer).map_err(io)?;
+    if !global.json {
+        println!("wrote {}", file.display());
+    }
+    Ok(Outcome::Done)
+}
+
+fn state_findings(args: &DoctorArgs, global: &Global, findings: &mut Vec<Finding>) {
+    let dir = global.state_dir();
+    if !dir.journal().exists() {
+        findings.push(Finding::good(format!("state: none yet in {}", dir.root().display())));
         return;
     }
     if let Some(holder) = holder(&dir) {
         let text = format!("state: in use by process {} on {} ({})", holder.pid, holder.host, holder.command);
-        findings.push(Finding { good: !args.rebuild, text });
-        let journal = read_journal(&dir.journal()).map(|contents| contents.records.len());
-        findings.push(match journal {
-            Ok(records) => Finding { good: true, text: format!("journal: {records} records, chain whole") },
-            Err(error) => Finding { good: false, text: error.to_string() },
+        findings.push(Finding { is_good: !args.rebuild, text });
+        findings.push(match read_journal(&dir.journal()) {
+            Ok(contents) => Finding::good(format!("journal: {} records, chain whole", contents.records.len())),
+            Err(error) => Finding::bad(error.to_string()),
         });
         return;
     }
-    match check_database(&dir, args.rebuild) {
-        Ok(lines) => findings.extend(lines.into_iter().map(|text| Finding { good: true, text })),
-        Err(error) => findings.push(Finding { good: false, text: format!("{error} ({})", error.hint()) }),
+    match check_state(&dir, args.rebuild) {
+        Ok(found) => findings.extend(found),
+        Err(error) => findings.push(Finding::bad(format!("{error} ({})", error.hint()))),
     }
 }
 
-fn check_store(global: &Global, findings: &mut Vec<Finding>) -> Result<(), CliError> {
+fn store_findings(global: &Global, findings: &mut Vec<Finding>) -> Result<(), CliError> {
     let store = Store::new(&global.state_dir());
     let artifacts = store.list()?;
     let mut whole = 0;
@@ -75,34 +88,30 @@ fn check_store(global: &Global, findings: &mut Vec<Finding>) -> Result<(), CliEr
             whole += 1;
         } else {
             let text = format!("store: {}: {}", artifact.path.display(), problems.join(", "));
-            findings.push(Finding { good: false, text });
+            findings.push(Finding::bad(text));
         }
     }
-    findings
-        .push(Finding { good: true, text: format!("store: {whole} of {} artifacts whole", artifacts.len()) });
+    findings.push(Finding::good(format!("store: {whole} of {} artifacts whole", artifacts.len())));
     Ok(())
 }
 
-fn check_binaries(findings: &mut Vec<Finding>) {
-    match LocalExecutor::of_this_program() {
-        Ok(_) => findings.push(Finding { good: true, text: "worker: found".to_owned() }),
-        Err(error) => {
-            findings.push(Finding { good: false, text: format!("worker: {error} ({})", error.hint()) });
-        }
-    }
+fn binary_findings(findings: &mut Vec<Finding>) {
+    findings.push(match LocalExecutor::of_this_program() {
+        Ok(_) => Finding::good("worker: found"),
+        Err(error) => Finding::bad(format!("worker: {error} ({})", error.hint())),
+    });
     let libtorch = std::env::var_os("LIBTORCH").map(PathBuf::from);
     if let Some(folder) = libtorch {
         let library = folder.join("lib/libtorch_cpu.so");
-        let good = library.exists();
-        let word = if good { "found" } else { "missing" };
-        findings.push(Finding { good, text: format!("libtorch: {word} at {}", library.display()) });
+        let is_good = library.exists();
+        let word = if is_good { "found" } else { "missing" };
+        findings.push(Finding { is_good, text: format!("libtorch: {word} at {}", library.display()) });
     }
     let machine = Machine::detect();
-    let text = format!(
+    findings.push(Finding::good(format!(
         "machine: {} cores, {} CUDA devices, fast bf16 on the CPU: {}",
         machine.cores,
         machine.devices,
         if machine.cpu_bf16 { "yes" } else { "no" }
-    );
-    findings.push(Finding { good: true, text });
+    )));
 }

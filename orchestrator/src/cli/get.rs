@@ -8,7 +8,7 @@ use super::select::{RunArgs, find_run, find_steps, projection};
 use super::tables::{plain_table, step_table, text_of};
 use super::{CliError, Global, Outcome};
 use crate::report::format;
-use crate::state::{ArtifactView, Projection, RunView, now_millis};
+use crate::state::{ArtifactView, Projection, RunRow, RunView, now_millis, read_journal, read_state_at};
 
 /// Arguments of `cupola get`.
 #[derive(Debug, Args)]
@@ -17,9 +17,12 @@ pub struct GetArgs {
     pub what: What,
     /// One job or step (metrics).
     pub job: Option<String>,
-    /// Which run (steps, metrics).
+    /// Which run (steps, metrics, events).
     #[command(flatten)]
     pub run: RunArgs,
+    /// As it stood right after this record of the journal (runs, artifacts, models, schedules), or events from this one on.
+    #[arg(long, value_name = "NUMBER")]
+    pub at: Option<u64>,
 }
 
 /// What can be listed.
@@ -37,11 +40,16 @@ pub enum What {
     Models,
     /// Curves of a run.
     Metrics,
+    /// Records of the journal: what became true, and when.
+    Events,
 }
 
-/// Lists runs, steps, artifacts, schedules, models or metrics.
+/// Lists runs, steps, artifacts, schedules, models, metrics or events.
 pub(super) fn run(args: &GetArgs, global: &Global) -> Result<Outcome, CliError> {
-    let projection = projection(global)?;
+    let projection = match args.at.filter(|_| args.what != What::Events) {
+        Some(seq) => read_state_at(&global.state_dir(), seq)?,
+        None => projection(global)?,
+    };
     let (object, text) = match args.what {
         What::Runs => runs(projection.runs()),
         What::Steps => {
@@ -51,6 +59,7 @@ pub(super) fn run(args: &GetArgs, global: &Global) -> Result<Outcome, CliError> 
         What::Artifacts => artifacts(projection.artifacts().values().collect()),
         What::Models => artifacts(projection.artifacts().values().filter(|a| a.kind == "model").collect()),
         What::Schedules => schedules(&projection),
+        What::Events => events(args, global)?,
         What::Metrics => metrics(&find_run(&projection, args.run.run.as_deref())?, args.job.as_deref())?,
     };
     if global.json {
@@ -61,7 +70,7 @@ pub(super) fn run(args: &GetArgs, global: &Global) -> Result<Outcome, CliError> 
     Ok(Outcome::Done)
 }
 
-fn runs(runs: &[RunView]) -> (Value, String) {
+fn runs(runs: &[RunRow]) -> (Value, String) {
     let mut table = plain_table(&["RUN", "SPEC", "STATE", "CREATED", "TIME", "STEPS", "CACHED"]);
     for run in runs.iter().rev() {
         let end = run.ended_millis.unwrap_or_else(now_millis);
@@ -92,6 +101,31 @@ fn artifacts(mut artifacts: Vec<&ArtifactView>) -> (Value, String) {
         ]);
     }
     (json!(artifacts), text_of(&table))
+}
+
+/// Records of the journal, oldest first; of one run, where one is named.
+fn events(args: &GetArgs, global: &Global) -> Result<(Value, String), CliError> {
+    let mut records = read_journal(&global.state_dir().journal())?.records;
+    records.retain(|record| record.seq >= args.at.unwrap_or(0));
+    let mut table = plain_table(&["SEQ", "TIME", "FACT", "WHAT"]);
+    let mut rows = Vec::new();
+    for record in &records {
+        let value = json!(record);
+        let Some((name, body)) = value["fact"].as_object().and_then(|fact| fact.iter().next()) else { continue };
+        let of_run = body["run"].as_str();
+        if args.run.run.as_deref().is_some_and(|run| of_run != Some(run)) {
+            continue;
+        }
+        let what = ["run", "step", "token", "topic", "key", "fingerprint"].iter();
+        let mut what: Vec<String> =
+            what.filter_map(|field| body[*field].as_str()).map(|text| text.chars().take(40).collect()).collect();
+        let outcome = ["/outcome/outcome", "/to/to", "/state"].iter().find_map(|path| body.pointer(path)?.as_str());
+        what.extend(outcome.map(str::to_owned));
+        what.extend(body["steps"].as_array().map(|steps| format!("{} steps", steps.len())));
+        table.add_row([record.seq.to_string(), format::time(record.at_millis), name.clone(), what.join(" ")]);
+        rows.push(value);
+    }
+    Ok((Value::Array(rows), text_of(&table)))
 }
 
 fn schedules(projection: &Projection) -> (Value, String) {

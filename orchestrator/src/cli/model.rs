@@ -7,7 +7,7 @@ use cupola_specs::job::StepKind;
 use serde_json::Value;
 
 use super::CliError;
-use crate::state::{Projection, RunView, StepView};
+use crate::state::{Projection, RunRow, StepRow};
 
 /// A model that can be served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub(super) fn find_model(projection: &Projection, name: Option<&str>) -> Result<
 }
 
 /// The job that a run's spec serves, and where.
-fn served_by(projection: &Projection, run: &RunView) -> Option<(String, Option<SocketAddr>)> {
+fn served_by(projection: &Projection, run: &RunRow) -> Option<(String, Option<SocketAddr>)> {
     let text = std::fs::read(projection.dir().run(&run.id).join("spec.json")).ok()?;
     let spec: Value = serde_json::from_slice(&text).ok()?;
     let serve = spec.get("serve")?;
@@ -53,7 +53,7 @@ fn is_model(kind: StepKind) -> bool {
     matches!(kind, StepKind::Pretrain | StepKind::Sft | StepKind::Optimize)
 }
 
-fn model_name(step: &StepView) -> String {
+fn model_name(step: &StepRow) -> String {
     if step.job.is_empty() { step.name.clone() } else { step.job.clone() }
 }
 

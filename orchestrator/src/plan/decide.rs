@@ -182,7 +182,7 @@ fn decide_step(
 
 fn unfinished_run(projection: &Projection, fingerprint: &str) -> Option<String> {
     projection.attempts(fingerprint).last()?;
-    let begun = |run: &&crate::state::RunView| run.steps.iter().any(|step| step.fingerprint == fingerprint);
+    let begun = |run: &&crate::state::RunRow| run.steps.iter().any(|step| step.fingerprint == fingerprint);
     projection.runs().iter().rev().find(begun).map(|run| run.id.clone())
 }
 
@@ -193,7 +193,7 @@ fn changes(
     spec: Option<&ResolvedSpec>,
     projection: &Projection,
 ) -> Result<Vec<Reason>, PlanError> {
-    let Some(before) = projection.last_done(&plan.spec_name, &planned.step.name) else {
+    let Some(before) = projection.last_done(&plan.spec_name, &planned.step.name)? else {
         return Ok(vec![Reason::NeverRan]);
     };
     let mut reasons = Vec::new();

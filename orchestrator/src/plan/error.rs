@@ -64,6 +64,9 @@ pub enum PlanError {
         /// What there is.
         known: String,
     },
+    /// The plan of an earlier run could not be read from the journal.
+    #[error(transparent)]
+    State(#[from] crate::state::StateError),
     /// Parameters could not be written as JSON.
     #[error("could not encode parameters: {0}")]
     Encode(#[from] serde_json::Error),
@@ -74,6 +77,7 @@ impl PlanError {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Encode(_) => ErrorClass::Bug,
+            Self::State(error) => error.class(),
             _ => ErrorClass::User,
         }
     }

@@ -14,6 +14,9 @@ use crate::store::Store;
 /// How long workers that nobody needs may take to stop before they are ended.
 const GRACE_MILLIS: i64 = 60_000;
 
+/// Steps of a plan in one record of the journal.
+const PLAN_RECORD: usize = 256;
+
 /// How applying a plan ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Applied {
@@ -147,12 +150,12 @@ fn reopened_steps(state: &State, run: &str, decisions: &[Decision]) -> Vec<Fact>
     facts
 }
 
+/// The plan as facts, in records of a size that reads fast.
 fn planned_facts(run: &str, plan: &Plan, decisions: &[Decision]) -> Result<Vec<Fact>, RunError> {
-    let mut facts = Vec::new();
+    let mut steps = Vec::with_capacity(plan.steps.len());
     for (planned, decision) in plan.steps.iter().zip(decisions) {
         let kind = planned.step.kind();
-        facts.push(Fact::StepPlanned(Box::new(PlannedStep {
-            run: run.to_owned(),
+        steps.push(PlannedStep {
             name: planned.step.name.clone(),
             job: planned.step.job.clone(),
             kind,
@@ -166,9 +169,10 @@ fn planned_facts(run: &str, plan: &Plan, decisions: &[Decision]) -> Result<Vec<F
             cores: planned.step.settings.cores,
             cached: decision.action == Action::Cached,
             reason: decision.why(),
-        })));
+        });
     }
-    Ok(facts)
+    let records = steps.chunks(PLAN_RECORD);
+    Ok(records.map(|steps| Fact::StepsPlanned { run: run.to_owned(), steps: steps.to_vec() }).collect())
 }
 
 /// Workers of earlier runs that this plan has no use for are asked to checkpoint and stop: their slots are needed.

@@ -124,7 +124,8 @@ impl<'a, E: Executor, C: Clock> Driver<'a, E, C> {
     /// The run as it stands, with what its workers have said.
     pub fn view(&self) -> RunView {
         let projection = self.state.projection();
-        let Some(mut run) = projection.run(&self.run).cloned() else { return empty_view(&self.run) };
+        let Some(row) = projection.run(&self.run) else { return empty_view(&self.run) };
+        let mut run = RunView::of(row);
         for (index, planned) in self.plan.steps.iter().enumerate() {
             let Some(step) = run.steps.iter_mut().find(|step| step.name == planned.step.name) else {
                 continue;
@@ -169,7 +170,7 @@ impl<'a, E: Executor, C: Clock> Driver<'a, E, C> {
                 step: self.name(step),
                 token: last.token.clone(),
                 number: last.number,
-                dir: last.dir.clone(),
+                dir: self.state.dir().below(&last.dir),
             };
             self.state.record(vec![fact])?;
             let token = last.token.clone();
@@ -252,7 +253,7 @@ impl<'a, E: Executor, C: Clock> Driver<'a, E, C> {
             step: planned.step.name.clone(),
             number,
             token: token.clone(),
-            dir: dir.clone(),
+            dir: self.state.dir().below(&dir),
         };
         self.state.record(vec![intent])?;
         let identity = AttemptIdentity { run: self.run.clone(), token: token.clone(), dir: dir.clone() };

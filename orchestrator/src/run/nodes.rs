@@ -6,10 +6,10 @@ use cupola_specs::contract::ErrorClass;
 
 use super::Node;
 use crate::plan::{Plan, PlannedStep};
-use crate::state::{RunState, RunView, StepState};
+use crate::state::{RunRow, RunState, RunView, StepState};
 
 /// The steps of a plan as the scheduler sees them.
-pub(super) fn nodes_of(plan: &Plan, run: Option<&RunView>) -> Vec<Node> {
+pub(super) fn nodes_of(plan: &Plan, run: Option<&RunRow>) -> Vec<Node> {
     let index = |name: &String| plan.steps.iter().position(|planned| planned.step.name == *name);
     let node = |(at, planned): (usize, &PlannedStep)| {
         let settings = planned.step.settings;

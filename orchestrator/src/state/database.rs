@@ -1,81 +1,70 @@
 //! The database: the one module that touches sled. It projects the journal, so losing it loses nothing.
 //!
-//! sled 0.34.7 panics on some damage, hence the guard around opening; it keeps no value over 64 KiB here, and no I/O happens inside a
-//! transaction. Each group of journal records is one transaction over all trees, flushed before it returns.
+//! sled 0.34.7 panics on some damage, hence the guard around every contact; it keeps no value over 64 KiB here, and no I/O happens
+//! inside a transaction. Each group of journal records is one transaction over all trees. It also keeps the newest records as they
+//! are, so that a journal whose end was cut off can be made whole again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use sled::Transactional;
 use sled::transaction::{ConflictableTransactionError, TransactionError, TransactionalTree};
 
-use super::{Fact, MetricSeries, Projection, Record, StateError};
+use super::frame::{chain, encode};
+use super::journal::Position;
+use super::{Fact, MetricSeries, Projection, Record, RunRow, StateError};
 
-const TREES: [&str; 6] = ["meta", "runs", "steps", "attempts", "artifacts", "notes"];
+const TREES: [&str; 8] = ["meta", "runs", "steps", "attempts", "artifacts", "notes", "records", "curves"];
+const META: usize = 0;
+const RUNS: usize = 1;
+const STEPS: usize = 2;
+const ATTEMPTS: usize = 3;
+const ARTIFACTS: usize = 4;
+const NOTES: usize = 5;
+const RECORDS: usize = 6;
+const CURVES: usize = 7;
 const HEAD: &[u8] = b"head";
 const MAX_VALUE: usize = 64 << 10;
+/// How many of the newest records it keeps.
+const KEPT_RECORDS: u64 = 4096;
 
 /// The open database.
 #[derive(Debug)]
-pub struct Database {
+pub(super) struct Database {
     path: PathBuf,
     db: sled::Db,
-    trees: [sled::Tree; 6],
-    events: sled::Tree,
+    trees: [sled::Tree; TREES.len()],
 }
 
 /// A row to write: the tree's index, the key, and the value or none to delete it.
-type Row = (usize, Vec<u8>, Option<Vec<u8>>);
+pub(super) type Row = (usize, Vec<u8>, Option<Vec<u8>>);
 
 impl Database {
     /// Opens or makes the database at `path`.
-    pub fn open(path: &Path) -> Result<Self, StateError> {
-        let opened = catch_unwind(AssertUnwindSafe(|| -> sled::Result<Self> {
+    pub(super) fn open(path: &Path) -> Result<Self, StateError> {
+        guarded(path, || {
             let db = sled::Config::new().path(path).cache_capacity(16 << 20).flush_every_ms(None).open()?;
             let mut trees = Vec::with_capacity(TREES.len());
             for name in TREES {
                 trees.push(db.open_tree(name)?);
             }
             let trees = trees.try_into().map_err(|_| sled::Error::Unsupported("tree count".to_owned()))?;
-            let events = db.open_tree("events")?;
-            Ok(Self { path: path.to_path_buf(), db, trees, events })
-        }));
-        match opened {
-            Ok(Ok(database)) => Ok(database),
-            Ok(Err(error)) => Err(failed(path, &error.to_string())),
-            Err(_) => Err(failed(path, "it panicked while opening")),
-        }
+            Ok(Self { path: path.to_path_buf(), db, trees })
+        })
     }
 
     /// Sequence number and chain of the newest record that it holds.
-    pub fn head(&self) -> Result<Option<(u64, [u8; 32])>, StateError> {
-        let value = self.trees[0].get(HEAD).map_err(|error| failed(&self.path, &error.to_string()))?;
+    pub(super) fn head(&self) -> Result<Option<(u64, [u8; 32])>, StateError> {
+        let value = guarded(&self.path, || self.trees[META].get(HEAD))?;
         Ok(value.and_then(|bytes| {
             let seq = u64::from_be_bytes(bytes.get(..8)?.try_into().ok()?);
             Some((seq, bytes.get(8..40)?.try_into().ok()?))
         }))
     }
 
-    /// Writes what `records` changed, in one flushed transaction; `projection` has them folded in already.
-    pub fn project(
-        &self,
-        records: &[Record],
-        projection: &Projection,
-        chain: [u8; 32],
-    ) -> Result<(), StateError> {
-        let mut rows: Vec<Row> = Vec::new();
-        for record in records {
-            rows.extend(rows_of(&record.fact, projection)?);
-        }
-        let mut head = projection.seq().to_be_bytes().to_vec();
-        head.extend_from_slice(&chain);
-        rows.push((0, HEAD.to_vec(), Some(head)));
-        self.write(&rows)
-    }
-
-    fn write(&self, rows: &[Row]) -> Result<(), StateError> {
+    /// Writes rows in one flushed transaction; of equal keys the last counts.
+    pub(super) fn write(&self, rows: &[Row]) -> Result<(), StateError> {
         let body = |trees: &Vec<TransactionalTree>| -> Result<(), ConflictableTransactionError<()>> {
             for (tree, key, value) in rows {
                 match value {
@@ -85,54 +74,41 @@ impl Database {
             }
             Ok(())
         };
-        let trees: &[sled::Tree] = &self.trees;
-        let done = trees.transaction(body).map_err(|error| match error {
-            TransactionError::Abort(()) => failed(&self.path, "a transaction was aborted"),
-            TransactionError::Storage(error) => failed(&self.path, &error.to_string()),
-        });
-        done.and_then(|()| self.flush())
+        guarded(&self.path, || {
+            let trees: &[sled::Tree] = &self.trees;
+            trees.transaction(body).map_err(|error| match error {
+                TransactionError::Abort(()) => sled::Error::Unsupported("a transaction was aborted".to_owned()),
+                TransactionError::Storage(error) => error,
+            })?;
+            self.db.flush().map(|_| ())
+        })
     }
 
-    /// How far the events of an attempt are read.
-    pub fn event_offset(&self, attempt: &str) -> Result<u64, StateError> {
-        Ok(self.event_row(attempt, "offset")?.unwrap_or(0))
-    }
-
-    /// Writes how far the events of an attempt are read, and its curves.
-    pub fn save_events(
-        &self,
-        attempt: &str,
-        offset: u64,
-        curves: &[(String, MetricSeries)],
-    ) -> Result<(), StateError> {
-        let mut batch = sled::Batch::default();
-        batch.insert(format!("{attempt}\0offset").as_bytes(), serde_json::to_vec(&offset)?);
-        for (name, series) in curves {
-            let value = serde_json::to_vec(series)?;
-            if value.len() <= MAX_VALUE {
-                batch.insert(format!("{attempt}\0metric\0{name}").as_bytes(), value);
-            }
+    /// The payloads of the records after `position`, where they are all here and end in the chain that the database names.
+    pub(super) fn records_after(&self, position: &Position) -> Result<Option<Vec<Vec<u8>>>, StateError> {
+        let Some((seq, head)) = self.head()? else { return Ok(None) };
+        let mut payloads = Vec::new();
+        let mut reached = position.head;
+        for number in position.seq + 1..=seq {
+            let Some(payload) = guarded(&self.path, || self.trees[RECORDS].get(number.to_be_bytes()))? else {
+                return Ok(None);
+            };
+            reached = chain(&reached, &payload);
+            payloads.push(payload.to_vec());
         }
-        self.events.apply_batch(batch).map_err(|error| failed(&self.path, &error.to_string()))?;
-        self.flush()
-    }
-
-    /// A curve of an attempt.
-    pub fn curve(&self, attempt: &str, name: &str) -> Result<Option<MetricSeries>, StateError> {
-        self.event_row(attempt, &format!("metric\0{name}"))
+        Ok((reached == head && seq > position.seq).then_some(payloads))
     }
 
     /// Rows in each tree, for `doctor`.
-    pub fn counts(&self) -> Vec<(&'static str, usize)> {
-        TREES.iter().copied().zip(self.trees.iter().map(sled::Tree::len)).collect()
+    pub(super) fn counts(&self) -> Result<Vec<(&'static str, usize)>, StateError> {
+        guarded(&self.path, || Ok(TREES.iter().copied().zip(self.trees.iter().map(sled::Tree::len)).collect()))
     }
 
     /// Whether each row that the projection gives is here with the same value.
-    pub fn agrees_with(&self, records: &[Record], projection: &Projection) -> Result<bool, StateError> {
+    pub(super) fn agrees_with(&self, records: &[Record], projection: &Projection) -> Result<bool, StateError> {
         for record in records {
             for (tree, key, value) in rows_of(&record.fact, projection)? {
-                let stored =
-                    self.trees[tree].get(&key).map_err(|error| failed(&self.path, &error.to_string()))?;
+                let stored = guarded(&self.path, || self.trees[tree].get(&key))?;
                 if stored.as_deref() != value.as_deref() {
                     return Ok(false);
                 }
@@ -141,15 +117,54 @@ impl Database {
         Ok(true)
     }
 
-    fn event_row<T: DeserializeOwned>(&self, attempt: &str, key: &str) -> Result<Option<T>, StateError> {
-        let key = format!("{attempt}\0{key}");
-        let value = self.events.get(key).map_err(|error| failed(&self.path, &error.to_string()))?;
-        Ok(value.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    /// Every row as text: tree, key, value. For people and for other programs.
+    pub(super) fn export(&self, each: &mut dyn FnMut(&str, &str, &str)) -> Result<(), StateError> {
+        for (name, tree) in TREES.iter().zip(&self.trees) {
+            if matches!(*name, "records" | "meta") {
+                continue;
+            }
+            for row in tree {
+                let (key, value) = row.map_err(|error| failed(&self.path, &error.to_string()))?;
+                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                each(name, &text(&key).replace('\0', "/"), &text(&value));
+            }
+        }
+        Ok(())
     }
+}
 
-    fn flush(&self) -> Result<(), StateError> {
-        self.db.flush().map(|_| ()).map_err(|error| failed(&self.path, &error.to_string()))
+/// The rows of records that `projection` has folded in, and the head that they lead to.
+pub(super) fn rows_of_records(
+    records: &[Record],
+    projection: &Projection,
+    head: [u8; 32],
+) -> Result<Vec<Row>, StateError> {
+    let mut rows: Vec<Row> = Vec::new();
+    for record in records {
+        rows.extend(rows_of(&record.fact, projection)?);
+        let payload = encode(record)?;
+        rows.push((RECORDS, record.seq.to_be_bytes().to_vec(), (payload.len() <= MAX_VALUE).then_some(payload)));
+        if let Some(old) = record.seq.checked_sub(KEPT_RECORDS) {
+            rows.push((RECORDS, old.to_be_bytes().to_vec(), None));
+        }
     }
+    let mut value = projection.seq().to_be_bytes().to_vec();
+    value.extend_from_slice(&head);
+    rows.push((META, HEAD.to_vec(), Some(value)));
+    Ok(rows)
+}
+
+/// The rows of an attempt's curves and of how far its events are read.
+pub(super) fn rows_of_events(
+    attempt: &str,
+    offset: u64,
+    curves: &[(String, MetricSeries)],
+) -> Result<Vec<Row>, StateError> {
+    let mut rows = vec![(CURVES, key(&[attempt, "offset"]), Some(serde_json::to_vec(&offset)?))];
+    for (name, series) in curves {
+        rows.push((CURVES, key(&[attempt, "metric", name]), row(series)?));
+    }
+    Ok(rows)
 }
 
 /// The rows that a fact changes, with the values that the projection has now.
@@ -158,29 +173,33 @@ fn rows_of(fact: &Fact, projection: &Projection) -> Result<Vec<Row>, StateError>
     let (run, step) = touched(fact);
     if let Some(view) = run.and_then(|run| projection.run(run)) {
         if let Some(step) = step.and_then(|step| view.step(step)) {
-            rows.push((2, key(&[&view.id, &step.name]), row(step)?));
+            rows.push((STEPS, key(&[&view.id, &step.name]), row(step)?));
             for attempt in projection.attempts(&step.fingerprint) {
-                rows.push((3, key(&[&step.fingerprint, &attempt.token]), row(attempt)?));
+                rows.push((ATTEMPTS, key(&[&step.fingerprint, &attempt.token]), row(attempt)?));
             }
         } else {
-            let mut bare = view.clone();
-            bare.steps.clear();
-            rows.push((1, key(&[&view.id]), row(&bare)?));
+            rows.push((RUNS, key(&[&view.id]), row(&bare_run(view))?));
         }
     }
     match fact {
+        Fact::StepsPlanned { run, steps } => {
+            let view = projection.run(run);
+            for step in steps.iter().filter_map(|step| view?.step(&step.name)) {
+                rows.push((STEPS, key(&[run, &step.name]), row(step)?));
+            }
+        }
         Fact::ArtifactCommitted(artifact) => {
-            rows.push((4, key(&[&artifact.fingerprint]), artifact_row(projection, &artifact.fingerprint)?));
+            rows.push((ARTIFACTS, key(&[&artifact.fingerprint]), artifact_row(projection, &artifact.fingerprint)?));
             rows.push(checkpoint_row(projection, &artifact.fingerprint)?);
         }
         Fact::ArtifactDeleted { fingerprint } => {
-            rows.push((4, key(&[fingerprint]), artifact_row(projection, fingerprint)?));
+            rows.push((ARTIFACTS, key(&[fingerprint]), artifact_row(projection, fingerprint)?));
         }
         Fact::CheckpointSaved { fingerprint, .. } => {
             rows.push(checkpoint_row(projection, fingerprint)?);
         }
         Fact::Noted { topic, key: name, .. } => {
-            rows.push((5, key(&[topic, name]), projection.note(topic, name).map(row).transpose()?.flatten()));
+            rows.push((NOTES, key(&[topic, name]), projection.note(topic, name).map(row).transpose()?.flatten()));
         }
         _ => {}
     }
@@ -189,7 +208,7 @@ fn rows_of(fact: &Fact, projection: &Projection) -> Result<Vec<Row>, StateError>
 
 fn checkpoint_row(projection: &Projection, fingerprint: &str) -> Result<Row, StateError> {
     let value = projection.checkpoint(fingerprint).map(row).transpose()?.flatten();
-    Ok((0, key(&["checkpoint", fingerprint]), value))
+    Ok((META, key(&["checkpoint", fingerprint]), value))
 }
 
 fn artifact_row(projection: &Projection, fingerprint: &str) -> Result<Option<Vec<u8>>, StateError> {
@@ -199,7 +218,6 @@ fn artifact_row(projection: &Projection, fingerprint: &str) -> Result<Option<Vec
 fn touched(fact: &Fact) -> (Option<&str>, Option<&str>) {
     match fact {
         Fact::RunCreated { run, .. } | Fact::RunMoved { run, .. } => (Some(run), None),
-        Fact::StepPlanned(step) => (Some(&step.run), Some(&step.name)),
         Fact::ArtifactCommitted(artifact) => (Some(&artifact.run), Some(&artifact.step)),
         Fact::AttemptIntended { run, step, .. }
         | Fact::AttemptStarted { run, step, .. }
@@ -209,6 +227,7 @@ fn touched(fact: &Fact) -> (Option<&str>, Option<&str>) {
         | Fact::CommitIntended { run, step, .. }
         | Fact::StepMoved { run, step, .. } => (Some(run), Some(step)),
         Fact::Opened { .. }
+        | Fact::StepsPlanned { .. }
         | Fact::CheckpointSaved { .. }
         | Fact::ArtifactDeleted { .. }
         | Fact::Noted { .. } => (None, None),
@@ -223,6 +242,23 @@ fn key(parts: &[&str]) -> Vec<u8> {
 fn row(value: &impl Serialize) -> Result<Option<Vec<u8>>, StateError> {
     let bytes = serde_json::to_vec(value)?;
     Ok((bytes.len() <= MAX_VALUE).then_some(bytes))
+}
+
+/// A run without its steps, which are rows of their own.
+fn bare_run(run: &RunRow) -> serde_json::Value {
+    serde_json::json!({
+        "id": run.id, "spec_name": run.spec_name, "spec_path": run.spec_path, "plan_hash": run.plan_hash,
+        "state": run.state, "created_millis": run.created_millis, "ended_millis": run.ended_millis,
+    })
+}
+
+/// Calls sled and turns a panic of it into an error.
+fn guarded<T>(path: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, StateError> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(failed(path, &error.to_string())),
+        Err(_) => Err(failed(path, "it panicked")),
+    }
 }
 
 fn failed(path: &Path, problem: &str) -> StateError {

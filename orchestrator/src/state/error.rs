@@ -37,6 +37,30 @@ pub enum StateError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The journal is of an earlier or a later schema.
+    #[error("{path}: the journal is of schema {found}, this version writes {known}")]
+    Schema {
+        /// The journal.
+        path: PathBuf,
+        /// Its schema.
+        found: char,
+        /// The schema of this version.
+        known: char,
+    },
+    /// An fsync failed before: what is on the disk is not known.
+    #[error("{path}: writing failed before, and what is on the disk is not known")]
+    Poisoned {
+        /// The journal.
+        path: PathBuf,
+    },
+    /// The state folder lies on a network file system.
+    #[error("state folder {path} lies on a network file system ({kind}), whose locks and renames can't be relied on")]
+    NetworkFolder {
+        /// The folder.
+        path: PathBuf,
+        /// The file system.
+        kind: &'static str,
+    },
     /// The database failed.
     #[error("database {path}: {problem}")]
     Database {
@@ -59,8 +83,8 @@ impl StateError {
     /// What to do about it.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Io { .. } | Self::Database { .. } => ErrorClass::Transient,
-            Self::Locked { .. } => ErrorClass::User,
+            Self::Io { .. } | Self::Database { .. } | Self::Poisoned { .. } => ErrorClass::Transient,
+            Self::Locked { .. } | Self::NetworkFolder { .. } | Self::Schema { .. } => ErrorClass::User,
             Self::Journal { .. } | Self::Encode(_) => ErrorClass::Bug,
         }
     }
@@ -70,6 +94,12 @@ impl StateError {
         match self {
             Self::Io { .. } => "check the folder's permissions and the free space of its disk",
             Self::Locked { .. } => "wait for it, stop it, or give another folder with --state",
+            Self::Schema { found, known, .. } if found > known => "use the version of cupola that wrote it, or a later one",
+            Self::Schema { .. } => "open it for writing once: `cupola doctor` does",
+            Self::Poisoned { .. } => "look after the disk; the same command goes on from what is there",
+            Self::NetworkFolder { .. } => {
+                "give a folder on a local disk with --state, or take the risk with CUPOLA_ALLOW_NETWORK_STATE=1"
+            }
             Self::Journal { .. } => "`cupola doctor` says what can be saved",
             Self::Database { .. } => "`cupola doctor --rebuild` makes it again from the journal",
             Self::Encode(_) => "",

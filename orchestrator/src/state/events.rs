@@ -114,14 +114,19 @@ impl EventFold {
     }
 }
 
-/// A run with everything that events add: progress, curves, samples, warnings. The newest run where `id` is none.
+/// A run with everything that its plan and its events add: parameters, progress, curves, samples, warnings. The newest run where `id` is
+/// none.
 pub fn load_run(projection: &Projection, id: Option<&str>) -> Result<Option<RunView>, StateError> {
     let found = match id {
         Some(id) => projection.run(id),
         None => projection.latest_run(None),
     };
-    let Some(mut run) = found.cloned() else { return Ok(None) };
-    for step in &mut run.steps {
+    let Some(row) = found else { return Ok(None) };
+    let mut run = RunView::of(row);
+    for (step, row) in run.steps.iter_mut().zip(&row.steps) {
+        if let Some(planned) = projection.planned_step(&run.id, &row.name)? {
+            step.plan(planned);
+        }
         fill_step(projection, step)?;
     }
     Ok(Some(run))

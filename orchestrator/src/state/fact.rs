@@ -14,6 +14,7 @@ use super::RunState;
 
 /// A fact with its place in the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Record {
     /// 1, 2, … without a gap.
     pub seq: u64,
@@ -21,11 +22,14 @@ pub struct Record {
     pub at_millis: i64,
     /// What became true.
     pub fact: Fact,
+    /// Where the record starts in the journal, bytes.
+    #[serde(skip)]
+    pub offset: u64,
 }
 
 /// What became true.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "fact", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Fact {
     /// An orchestrator took the lock; each opening is one epoch.
     Opened {
@@ -37,8 +41,10 @@ pub enum Fact {
         host: String,
         /// Its version.
         version: String,
+        /// Which folder it opened: a copy of a folder is another one.
+        folder: FolderId,
     },
-    /// A run was made; its steps follow as [`Fact::StepPlanned`].
+    /// A run was made; its steps follow as [`Fact::StepsPlanned`].
     RunCreated {
         /// The run's id.
         run: String,
@@ -49,8 +55,13 @@ pub enum Fact {
         /// blake3 over the names and fingerprints of the steps.
         plan_hash: String,
     },
-    /// A step is part of a run.
-    StepPlanned(Box<PlannedStep>),
+    /// Steps are part of a run; a large plan comes in several records.
+    StepsPlanned {
+        /// The run.
+        run: String,
+        /// The steps, after those of the record before.
+        steps: Vec<PlannedStep>,
+    },
     /// An attempt is about to be handed to the executor: an intent.
     AttemptIntended {
         /// The run.
@@ -61,7 +72,7 @@ pub enum Fact {
         number: u32,
         /// `epoch.attempt`.
         token: String,
-        /// The attempt's folder.
+        /// The attempt's folder, below the state folder.
         dir: PathBuf,
     },
     /// The attempt's worker was seen.
@@ -85,7 +96,7 @@ pub enum Fact {
         token: String,
         /// Its number.
         number: u32,
-        /// Its folder.
+        /// Its folder, below the state folder.
         dir: PathBuf,
     },
     /// The attempt can't be seen.
@@ -166,11 +177,18 @@ pub enum Fact {
     },
 }
 
+/// A folder that can't be mistaken for a copy of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FolderId {
+    /// The device of its file system.
+    pub device: u64,
+    /// Its inode.
+    pub inode: u64,
+}
+
 /// A step as it was planned.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlannedStep {
-    /// The run.
-    pub run: String,
     /// The step's name.
     pub name: String,
     /// The job that it is lowered from.

@@ -1,28 +1,48 @@
 //! The journal: an append-only file of records, fsynced before anything is done because of them.
 //!
-//! A record is `length u32 · CRC32C u32 · chain [u8; 32] · payload`, little-endian. The CRC covers chain and payload; the chain is
-//! blake3 over the chain before it and the payload, so that a record can be neither changed, left out nor moved. What a crash cut off
-//! at the end (a torn tail) was never acknowledged: it is dropped on opening. Damage before the end is an error that names the record.
+//! Records are framed as [`super::frame`] says. What a crash cut off at the end (a torn tail) was never acknowledged: it is dropped on
+//! opening. Damage before the end is an error that names the record. After a failed fsync nobody knows what is on the disk: the journal
+//! takes nothing more until it is opened and read again.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
+use super::frame::{FIRST_HEAD, HEADER, chain, decode, encode, frame, push_frame, whole_record_follows};
+use super::medium::{Medium, MemoryDisk, sync_folder};
 use super::{Fact, Record, StateError};
 
-const MAGIC: &[u8; 8] = b"cupolaJ1";
-const HEADER: usize = 4 + 4 + 32;
-const MAX_PAYLOAD: usize = 16 << 20;
+/// The first bytes of a journal; the last digit is the version of its schema.
+pub(super) const MAGIC: &[u8; 8] = b"cupolaJ2";
+
+/// A place behind a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The record's number; 0 before the first one.
+    pub seq: u64,
+    /// Where the record starts.
+    pub start: u64,
+    /// Where it ends.
+    pub end: u64,
+    /// The chain after it.
+    pub head: [u8; 32],
+}
+
+impl Position {
+    /// Before the first record.
+    pub const FIRST: Self =
+        Self { seq: 0, start: MAGIC.len() as u64, end: MAGIC.len() as u64, head: FIRST_HEAD };
+}
 
 /// What a journal holds.
 #[derive(Debug)]
 pub struct JournalContents {
-    /// Every whole record in order.
+    /// Every whole record in order, from the position that was read from.
     pub records: Vec<Record>,
-    /// The chain after the last one.
-    pub head: [u8; 32],
-    /// Where the last whole record ends.
-    pub end: u64,
+    /// The place behind the last one.
+    pub position: Position,
     /// Bytes after that: a torn tail.
     pub torn_bytes: u64,
 }
@@ -30,166 +50,238 @@ pub struct JournalContents {
 /// A journal open for appending.
 #[derive(Debug)]
 pub struct Journal {
-    file: File,
+    medium: Medium,
     path: PathBuf,
-    head: [u8; 32],
-    next_seq: u64,
-    end: u64,
+    position: Position,
+    poisoned: bool,
 }
 
 impl Journal {
-    /// Opens or makes the journal at `path`, drops a torn tail and gives what it holds.
-    pub fn open(path: &Path) -> Result<(Self, JournalContents), StateError> {
-        let contents = read_journal(path)?;
-        let mut file = OpenOptions::new()
+    /// Opens or makes the journal at `path`, drops a torn tail and gives what it holds after `from`.
+    pub fn open(path: &Path, from: &Position) -> Result<(Self, JournalContents), StateError> {
+        let contents = read_journal_after(path, from)?;
+        let file = OpenOptions::new()
             .create(true)
             .truncate(false)
             .read(true)
             .write(true)
             .open(path)
             .map_err(StateError::io(path))?;
-        let mut end = contents.end;
+        let is_new = file.metadata().map_err(StateError::io(path))?.len() < MAGIC.len() as u64;
+        let mut medium = Medium::File(file);
         let mut prepare = || -> std::io::Result<()> {
-            if end == 0 {
-                file.set_len(0)?;
-                file.write_all(MAGIC)?;
-                end = MAGIC.len() as u64;
+            if is_new {
+                medium.cut(0)?;
+                medium.write(MAGIC)?;
             } else {
-                file.set_len(end)?;
+                medium.cut(contents.position.end)?;
             }
-            file.seek(SeekFrom::Start(end))?;
-            file.sync_all()
+            medium.sync()
         };
         prepare().map_err(StateError::io(path))?;
         if let Some(folder) = path.parent() {
-            File::open(folder).and_then(|folder| folder.sync_all()).map_err(StateError::io(folder))?;
+            sync_folder(folder).map_err(StateError::io(folder))?;
         }
-        let next_seq = contents.records.last().map_or(1, |record| record.seq + 1);
-        Ok((Self { file, path: path.to_path_buf(), head: contents.head, next_seq, end }, contents))
+        let position = contents.position.clone();
+        Ok((Self { medium, path: path.to_path_buf(), position, poisoned: false }, contents))
+    }
+
+    /// Opens a journal in memory.
+    pub fn open_memory(disk: &MemoryDisk) -> Result<(Self, JournalContents), StateError> {
+        let path = PathBuf::from("memory");
+        let bytes = disk.bytes();
+        let body = bytes.get(MAGIC.len()..).unwrap_or_default();
+        let contents = parse(body, &Position::FIRST).map_err(|problem| problem.at(&path))?;
+        let mut medium = Medium::Memory(disk.clone());
+        let prepared = if bytes.len() < MAGIC.len() {
+            medium.cut(0).and_then(|()| medium.write(MAGIC))
+        } else {
+            medium.cut(contents.position.end)
+        };
+        prepared.and_then(|()| medium.sync()).map_err(StateError::io(&path))?;
+        let position = contents.position.clone();
+        Ok((Self { medium, path, position, poisoned: false }, contents))
     }
 
     /// Appends facts as one group: they are durable when this returns.
     pub fn append(&mut self, facts: Vec<Fact>, at_millis: i64) -> Result<Vec<Record>, StateError> {
-        let mut bytes = Vec::new();
-        let mut head = self.head;
+        let mut payloads = Vec::with_capacity(facts.len());
         let mut records = Vec::with_capacity(facts.len());
+        let mut offset = self.position.end;
         for fact in facts {
-            let record = Record { seq: self.next_seq + records.len() as u64, at_millis, fact };
-            let payload = serde_json::to_vec(&record)?;
-            head = chain(&head, &payload);
-            let crc = crc32c::crc32c_append(crc32c::crc32c(&head), &payload);
-            bytes.extend_from_slice(&(payload.len() as u32).to_le_bytes());
-            bytes.extend_from_slice(&crc.to_le_bytes());
-            bytes.extend_from_slice(&head);
-            bytes.extend_from_slice(&payload);
+            let seq = self.position.seq + records.len() as u64 + 1;
+            let record = Record { seq, at_millis, fact, offset };
+            let payload = encode(&record)?;
+            offset += (HEADER + payload.len()) as u64;
+            payloads.push(payload);
             records.push(record);
         }
-        let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
-        if let Err(source) = written {
-            // Nothing of the group is acknowledged: cut back to the last acknowledged record, so that a later append stands right behind it.
-            let _ = self
-                .file
-                .set_len(self.end)
-                .and_then(|()| self.file.seek(SeekFrom::Start(self.end)).map(|_| ()));
-            return Err(StateError::Io { path: self.path.clone(), source });
-        }
-        self.head = head;
-        self.end += bytes.len() as u64;
-        self.next_seq += records.len() as u64;
+        self.append_payloads(&payloads)?;
         Ok(records)
     }
 
-    /// The chain after the last record.
-    pub fn head(&self) -> [u8; 32] {
-        self.head
+    /// Appends encoded records, which follow on the last one.
+    pub(super) fn append_payloads(&mut self, payloads: &[Vec<u8>]) -> Result<(), StateError> {
+        if self.poisoned {
+            return Err(StateError::Poisoned { path: self.path.clone() });
+        }
+        let mut bytes = Vec::with_capacity(payloads.iter().map(|payload| HEADER + payload.len()).sum());
+        let mut position = self.position.clone();
+        for payload in payloads {
+            position.start = self.position.end + bytes.len() as u64;
+            position.head = push_frame(&mut bytes, &position.head, payload);
+            position.seq += 1;
+        }
+        position.end = self.position.end + bytes.len() as u64;
+        // Nothing of a group that failed is acknowledged: cut back, so that a later one stands right behind the last that was.
+        if let Err(source) = self.medium.write(&bytes) {
+            self.poisoned = self.medium.cut(self.position.end).is_err();
+            return Err(StateError::Io { path: self.path.clone(), source });
+        }
+        if let Err(source) = self.medium.sync() {
+            self.poisoned = true;
+            let _ = self.medium.cut(self.position.end);
+            return Err(StateError::Io { path: self.path.clone(), source });
+        }
+        self.position = position;
+        Ok(())
+    }
+
+    /// The place behind the last record.
+    pub fn position(&self) -> &Position {
+        &self.position
     }
 }
 
-/// Reads a journal without opening it for writing; a missing one is empty.
+/// Reads a whole journal without opening it for writing; a missing one is empty.
 pub fn read_journal(path: &Path) -> Result<JournalContents, StateError> {
-    let mut bytes = Vec::new();
-    match File::open(path) {
-        Ok(mut file) => {
-            file.read_to_end(&mut bytes).map_err(StateError::io(path))?;
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(source) => return Err(StateError::Io { path: path.to_path_buf(), source }),
-    }
-    parse(&bytes).map_err(|(seq, offset, problem)| StateError::Journal {
-        path: path.to_path_buf(),
-        seq,
-        offset,
-        problem,
-    })
+    read_journal_after(path, &Position::FIRST)
 }
 
-fn parse(bytes: &[u8]) -> Result<JournalContents, (u64, u64, String)> {
-    let mut contents = JournalContents { records: Vec::new(), head: [0; 32], end: 0, torn_bytes: 0 };
-    if bytes.len() < MAGIC.len() {
-        contents.torn_bytes = bytes.len() as u64;
-        return Ok(contents);
+/// Reads what a journal holds after a position that [`is_position_of`] holds for.
+pub fn read_journal_after(path: &Path, from: &Position) -> Result<JournalContents, StateError> {
+    let mut bytes = Vec::new();
+    let mut magic = [0; MAGIC.len()];
+    let read = |file: &mut File, bytes: &mut Vec<u8>, magic: &mut [u8; 8]| -> std::io::Result<bool> {
+        if file.metadata()?.len() < MAGIC.len() as u64 {
+            file.read_to_end(bytes)?;
+            return Ok(false);
+        }
+        file.read_exact(magic)?;
+        file.seek(SeekFrom::Start(from.end))?;
+        file.read_to_end(bytes)?;
+        Ok(true)
+    };
+    let has_magic = match File::open(path) {
+        Ok(mut file) => read(&mut file, &mut bytes, &mut magic).map_err(StateError::io(path))?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+        Err(source) => return Err(StateError::Io { path: path.to_path_buf(), source }),
+    };
+    if !has_magic {
+        let torn_bytes = bytes.len() as u64;
+        return Ok(JournalContents { records: Vec::new(), position: Position::FIRST, torn_bytes });
     }
-    if &bytes[..MAGIC.len()] != MAGIC {
-        return Err((1, 0, "this is not a journal of this version".to_owned()));
+    check_magic(magic, path)?;
+    parse(&bytes, from).map_err(|problem| problem.at(path))
+}
+
+/// Whether a position is one of this journal: the record before it is there, with the chain that the position names.
+pub(super) fn is_position_of(path: &Path, position: &Position) -> bool {
+    let read = || -> std::io::Result<bool> {
+        let mut file = File::open(path)?;
+        if position.end <= position.start || file.metadata()?.len() < position.end {
+            return Ok(false);
+        }
+        let mut bytes = vec![0; (position.end - position.start) as usize];
+        file.seek(SeekFrom::Start(position.start))?;
+        file.read_exact(&mut bytes)?;
+        Ok(frame(&bytes).is_some_and(|(head, payload)| {
+            head == position.head && HEADER + payload.len() == bytes.len()
+        }))
+    };
+    read().unwrap_or(false)
+}
+
+/// Reads the record at a byte of the journal.
+pub(super) fn read_record_at(path: &Path, offset: u64) -> Result<Record, StateError> {
+    let mut file = File::open(path).map_err(StateError::io(path))?;
+    let mut bytes = vec![0; HEADER];
+    let mut read = || -> std::io::Result<()> {
+        file.seek(SeekFrom::Start(offset))?;
+        file.read_exact(&mut bytes)?;
+        let length = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
+        let end = file.metadata()?.len();
+        if offset + (HEADER + length) as u64 > end {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        bytes.resize(HEADER + length, 0);
+        file.read_exact(&mut bytes[HEADER..])
+    };
+    read().map_err(StateError::io(path))?;
+    let problem = |problem: String| Problem { seq: 0, offset, problem }.at(path);
+    let (_, payload) = frame(&bytes).ok_or_else(|| problem("its checksum does not match".to_owned()))?;
+    decode(payload, offset).map_err(problem)
+}
+
+/// What is wrong with a record.
+struct Problem {
+    seq: u64,
+    offset: u64,
+    problem: String,
+}
+
+impl Problem {
+    fn at(self, path: &Path) -> StateError {
+        let Self { seq, offset, problem } = self;
+        StateError::Journal { path: path.to_path_buf(), seq, offset, problem }
     }
-    let mut at = MAGIC.len();
+}
+
+fn check_magic(magic: [u8; 8], path: &Path) -> Result<(), StateError> {
+    let schema = |magic: &[u8; 8]| char::from(magic[7]);
+    if &magic == MAGIC {
+        Ok(())
+    } else if magic[..7] == MAGIC[..7] && magic[7].is_ascii_alphanumeric() {
+        Err(StateError::Schema { path: path.to_path_buf(), found: schema(&magic), known: schema(MAGIC) })
+    } else {
+        Err(Problem { seq: 1, offset: 0, problem: "this is not a journal".to_owned() }.at(path))
+    }
+}
+
+/// Parses the records in `bytes`, which stand behind `from`.
+fn parse(bytes: &[u8], from: &Position) -> Result<JournalContents, Problem> {
+    let mut contents = JournalContents { records: Vec::new(), position: from.clone(), torn_bytes: 0 };
+    let mut at = 0;
     while at < bytes.len() {
-        let seq = contents.records.len() as u64 + 1;
-        match parse_record(&bytes[at..], &contents.head, seq) {
-            Ok((record, head, length)) => {
+        let start = from.end + at as u64;
+        match parse_record(&bytes[at..], &contents.position, start) {
+            Ok((record, position)) => {
+                at = (position.end - from.end) as usize;
                 contents.records.push(record);
-                contents.head = head;
-                at += length;
+                contents.position = position;
             }
-            Err(problem) => {
-                if whole_record_follows(&bytes[at..]) {
-                    return Err((seq, at as u64, problem));
-                }
-                break;
+            Err(problem) if whole_record_follows(&bytes[at..]) => {
+                return Err(Problem { seq: contents.position.seq + 1, offset: start, problem });
             }
+            Err(_) => break,
         }
     }
-    contents.end = at as u64;
     contents.torn_bytes = (bytes.len() - at) as u64;
     Ok(contents)
 }
 
-fn parse_record(bytes: &[u8], head: &[u8; 32], seq: u64) -> Result<(Record, [u8; 32], usize), String> {
+fn parse_record(bytes: &[u8], before: &Position, start: u64) -> Result<(Record, Position), String> {
     let (stored, payload) = frame(bytes).ok_or("the record is cut off or its checksum does not match")?;
-    let expected = chain(head, payload);
-    if stored != expected {
+    let head = chain(&before.head, payload);
+    if stored != head {
         return Err("the hash chain is broken".to_owned());
     }
-    let record: Record =
-        serde_json::from_slice(payload).map_err(|error| format!("unknown record: {error}"))?;
+    let record = decode(payload, start)?;
+    let seq = before.seq + 1;
     if record.seq != seq {
         return Err(format!("expected record {seq}, got {}", record.seq));
     }
-    Ok((record, expected, HEADER + payload.len()))
-}
-
-/// The chain and payload of the record at the start of `bytes`, where its length and CRC hold.
-fn frame(bytes: &[u8]) -> Option<([u8; 32], &[u8])> {
-    let header = bytes.get(..HEADER)?;
-    let length = u32::from_le_bytes(header[..4].try_into().ok()?) as usize;
-    let crc = u32::from_le_bytes(header[4..8].try_into().ok()?);
-    if length == 0 || length > MAX_PAYLOAD {
-        return None;
-    }
-    let covered = bytes.get(8..HEADER + length)?;
-    (crc32c::crc32c(covered) == crc).then(|| (header[8..].try_into().unwrap_or([0; 32]), &covered[32..]))
-}
-
-/// Whether a whole record stands somewhere behind the start of `bytes`: then this is damage, not a torn tail.
-fn whole_record_follows(bytes: &[u8]) -> bool {
-    frame(bytes).is_some() || (1..bytes.len().saturating_sub(HEADER)).any(|at| frame(&bytes[at..]).is_some())
-}
-
-fn chain(head: &[u8; 32], payload: &[u8]) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(head);
-    hasher.update(payload);
-    *hasher.finalize().as_bytes()
+    Ok((record, Position { seq, start, end: start + (HEADER + payload.len()) as u64, head }))
 }
 
 #[cfg(test)]
@@ -200,10 +292,14 @@ mod tests {
         Fact::Noted { topic: "t".into(), key: "k".into(), value: value.into() }
     }
 
+    fn open(path: &Path) -> (Journal, JournalContents) {
+        Journal::open(path, &Position::FIRST).unwrap()
+    }
+
     fn written() -> (tempfile::TempDir, PathBuf, Vec<u8>) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
-        let (mut journal, _) = Journal::open(&path).unwrap();
+        let (mut journal, _) = open(&path);
         for value in 0..5 {
             journal.append(vec![note(value)], 7).unwrap();
         }
@@ -216,7 +312,7 @@ mod tests {
         let (_folder, path, bytes) = written();
         for cut in 1..bytes.len() {
             std::fs::write(&path, &bytes[..bytes.len() - cut]).unwrap();
-            let (mut journal, contents) = Journal::open(&path).unwrap();
+            let (mut journal, contents) = open(&path);
             let kept = contents.records.len();
             assert!(kept < 5);
             journal.append(vec![note(99)], 8).unwrap();
@@ -251,5 +347,35 @@ mod tests {
         shorter.extend_from_slice(&bytes[MAGIC.len() + 2 * record..]);
         std::fs::write(&path, &shorter).unwrap();
         assert!(matches!(read_journal(&path), Err(StateError::Journal { seq: 2, .. })));
+    }
+
+    #[test]
+    fn reading_after_a_position_gives_what_follows_and_a_foreign_position_is_told() {
+        let (_folder, path, bytes) = written();
+        let whole = read_journal(&path).unwrap();
+        let middle = {
+            let record = (bytes.len() - MAGIC.len()) / 5;
+            std::fs::write(&path, &bytes[..MAGIC.len() + 2 * record]).unwrap();
+            let position = read_journal(&path).unwrap().position;
+            std::fs::write(&path, &bytes).unwrap();
+            position
+        };
+        assert!(is_position_of(&path, &middle));
+        let rest = read_journal_after(&path, &middle).unwrap();
+        assert_eq!(rest.records, whole.records[2..]);
+        assert_eq!(rest.position, whole.position);
+        assert!(!is_position_of(&path, &Position { head: [1; 32], ..middle.clone() }));
+        assert!(!is_position_of(&path, &Position { end: middle.end + 1, ..middle }));
+        assert_eq!(read_record_at(&path, whole.records[3].offset).unwrap(), whole.records[3]);
+    }
+
+    #[test]
+    fn a_long_record_is_packed_and_reads_as_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let fact = Fact::Noted { topic: "t".into(), key: "k".into(), value: "x".repeat(100_000).into() };
+        open(&path).0.append(vec![fact.clone()], 1).unwrap();
+        assert!(std::fs::metadata(&path).unwrap().len() < 2_000);
+        assert_eq!(read_journal(&path).unwrap().records[0].fact, fact);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
@@ -21,17 +21,24 @@ pub struct Holder {
     pub command: String,
     /// Since when, milliseconds since the Unix epoch.
     pub since_millis: i64,
+    /// The epoch that it opened, or the newest one before it; 0 before the first.
+    #[serde(default)]
+    pub epoch: u64,
 }
 
 /// The lock while it is held; the kernel lets go of it when the process ends, however it ends.
 #[derive(Debug)]
 pub struct StateLock {
     file: File,
+    path: PathBuf,
+    holder: Holder,
 }
 
 /// How often a busy lock is tried again, and how long apart: a command that only looks who holds it does so for a moment.
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(30);
+/// Length of the lock file, bytes.
+const PADDED: usize = 256;
 
 impl Drop for StateLock {
     fn drop(&mut self) {
@@ -58,21 +65,42 @@ impl StateLock {
                 holder.map_or((0, "an unknown host".to_owned()), |holder| (holder.pid, holder.host));
             return Err(StateError::Locked { path: dir.root().to_path_buf(), pid, host });
         }
+        let epoch = read_holder(&mut file).map_or(0, |before| before.epoch);
         let holder = Holder {
             pid: std::process::id(),
             host: host_name(),
             command: command.to_owned(),
             since_millis: now_millis,
+            epoch,
         };
-        let text = serde_json::to_vec(&holder)?;
-        let write = |file: &mut File| {
-            file.set_len(0)?;
+        let mut lock = Self { file, path, holder };
+        lock.write()?;
+        Ok(lock)
+    }
+
+    /// The newest epoch that was opened in the folder, as far as the lock file knows.
+    pub(super) fn last_epoch(&self) -> u64 {
+        self.holder.epoch
+    }
+
+    /// Notes the epoch that is opened now: it is given to nobody else, even where the journal loses it.
+    pub(super) fn note_epoch(&mut self, epoch: u64) -> Result<(), StateError> {
+        self.holder.epoch = epoch;
+        self.write()
+    }
+
+    fn write(&mut self) -> Result<(), StateError> {
+        let mut text = serde_json::to_vec(&self.holder)?;
+        // Padded, so that on a full disk the rewritten file needs no more room than it has.
+        text.resize(text.len().max(PADDED), b' ');
+        let file = &mut self.file;
+        let mut write = || {
             file.rewind()?;
             file.write_all(&text)?;
+            file.set_len(text.len() as u64)?;
             file.sync_data()
         };
-        write(&mut file).map_err(StateError::io(&path))?;
-        Ok(Self { file })
+        write().map_err(StateError::io(&self.path))
     }
 }
 

@@ -1,49 +1,150 @@
 //! Opening state for writing: lock, journal, projection, database, in this order.
 
-use std::path::PathBuf;
-
+use super::ballast::{drop_ballast, fill_ballast, free_bytes, is_disk_full};
+use super::database::{Database, rows_of_events, rows_of_records};
+use super::filesystem::{folder_id, refuse_network};
+use super::frame::decode;
+use super::medium::MemoryDisk;
+use super::migrate::migrate;
+use super::projector::Projector;
+use super::snapshot::{read_snapshot, write_snapshot};
 use super::{
-    Database, Fact, Journal, JournalContents, MetricSeries, Projection, Record, StateDir, StateError,
-    StateLock, host_name, read_journal,
+    AttemptOutcome, Fact, FolderId, Journal, JournalContents, MetricSeries, Position, Projection, Record, StateDir, StateError,
+    StateLock, host_name, read_journal, read_journal_after,
 };
+
+/// A journal that is longer than this behind its snapshot gets a new one on closing.
+const SNAPSHOT_TAIL: u64 = 2 << 20;
+/// Why the attempts of a copied folder end.
+const COPIED: &str = "the state folder is a copy: the attempt belongs to the folder that it was copied from";
+/// Records of one transaction when a database is made again.
+const REBUILD_CHUNK: usize = 512;
 
 /// A state folder open for writing. One process at a time has it.
 #[derive(Debug)]
 pub struct State {
     dir: StateDir,
     journal: Journal,
-    database: Database,
     projection: Projection,
-    _lock: StateLock,
+    projector: Option<Projector>,
+    snapshot_end: u64,
+    snapshot_bytes: u64,
+    lock: Option<StateLock>,
 }
 
 impl State {
     /// Takes the lock, replays the journal, brings the database up to it and opens a new epoch. `command` is what a refused second
     /// process is told.
     pub fn open(dir: &StateDir, command: &str) -> Result<Self, StateError> {
-        make_folders(dir)?;
+        std::fs::create_dir_all(dir.root()).map_err(StateError::io(dir.root()))?;
+        refuse_network(dir.root())?;
         let lock = StateLock::take(dir, command, now_millis())?;
-        let (journal, contents) = Journal::open(&dir.journal())?;
-        let projection = replay(dir, &contents.records);
-        let database = open_database(dir, &contents, &projection, journal.head())?;
-        let mut state = Self { dir: dir.clone(), journal, database, projection, _lock: lock };
-        let opened = Fact::Opened {
-            epoch: state.projection.epoch() + 1,
-            pid: std::process::id(),
-            host: host_name(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+        make_folders(dir)?;
+        fill_ballast(&dir.ballast());
+        migrate(dir)?;
+        let (mut projection, from) = start_of(dir);
+        let (mut journal, mut contents) = Journal::open(&dir.journal(), &from)?;
+        replay(&mut projection, &contents.records);
+        let database = open_database(dir, (&mut journal, &mut contents), &mut projection)?;
+        // Without a thread for it the database stays behind, and is brought up another time.
+        let projector = Projector::start(database).ok();
+        let mut state = Self {
+            dir: dir.clone(),
+            journal,
+            projection,
+            projector,
+            snapshot_end: from.end,
+            snapshot_bytes: 0,
+            lock: Some(lock),
         };
-        state.record(vec![opened])?;
+        state.begin_epoch()?;
         Ok(state)
     }
 
-    /// Records facts: durable in the journal, then in the database, then visible in the projection.
-    pub fn record(&mut self, facts: Vec<Fact>) -> Result<(), StateError> {
-        let records = self.journal.append(facts, now_millis())?;
-        for record in &records {
-            self.projection.apply(record);
+    /// A state whose journal is in memory and that has neither lock nor database: for simulations.
+    pub fn open_memory(dir: &StateDir, disk: &MemoryDisk) -> Result<Self, StateError> {
+        let (journal, contents) = Journal::open_memory(disk)?;
+        let mut projection = Projection::new(dir);
+        replay(&mut projection, &contents.records);
+        let mut state = Self {
+            dir: dir.clone(),
+            journal,
+            projection,
+            projector: None,
+            snapshot_end: u64::MAX,
+            snapshot_bytes: 0,
+            lock: None,
+        };
+        state.begin_epoch()?;
+        Ok(state)
+    }
+
+    fn begin_epoch(&mut self) -> Result<(), StateError> {
+        let known = self.lock.as_ref().map_or(0, StateLock::last_epoch);
+        let epoch = self.projection.epoch().max(known) + 1;
+        let folder = if self.lock.is_some() { folder_id(self.dir.root()) } else { FolderId::default() };
+        let opened = Fact::Opened {
+            epoch,
+            pid: std::process::id(),
+            host: host_name(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            folder,
+        };
+        if let Some(lock) = &mut self.lock {
+            lock.note_epoch(epoch)?;
         }
-        self.database.project(&records, &self.projection, self.journal.head())
+        let before = self.projection.folder();
+        let is_copy = before != FolderId::default() && before != folder;
+        let mut facts = vec![opened];
+        if is_copy {
+            facts.extend(self.foreign_attempts());
+        }
+        self.record(facts)
+    }
+
+    /// In a copy of a folder: attempts that go on belong to the folder that it was copied from, and end here.
+    fn foreign_attempts(&self) -> Vec<Fact> {
+        let mut facts = Vec::new();
+        for run in self.projection.runs() {
+            for step in &run.steps {
+                let open = self.projection.attempts(&step.fingerprint).iter();
+                facts.extend(open.filter(|attempt| attempt.ended_millis.is_none() && step.state.is_live()).map(
+                    |attempt| Fact::AttemptEnded {
+                        run: run.id.clone(),
+                        step: step.name.clone(),
+                        token: attempt.token.clone(),
+                        outcome: AttemptOutcome::Lost { reason: COPIED.to_owned() },
+                        peak_rss_bytes: 0,
+                        cpu_millis: 0,
+                    },
+                ));
+            }
+        }
+        facts
+    }
+
+    /// Records facts as one group: durable in the journal, visible in the projection, on their way to the database. On a full disk the
+    /// ballast makes room for them.
+    pub fn record(&mut self, facts: Vec<Fact>) -> Result<(), StateError> {
+        if facts.is_empty() {
+            return Ok(());
+        }
+        let at = now_millis();
+        let records = match self.journal.append(facts.clone(), at) {
+            Err(StateError::Io { source, .. }) if is_disk_full(&source) && drop_ballast(&self.dir.ballast()) => {
+                self.journal.append(facts, at)?
+            }
+            other => other?,
+        };
+        replay(&mut self.projection, &records);
+        if let Some(projector) = &self.projector {
+            projector.write(rows_of_records(&records, &self.projection, self.journal.position().head)?);
+        }
+        let tail = self.journal.position().end.saturating_sub(self.snapshot_end);
+        if tail > (4 * SNAPSHOT_TAIL).max(2 * self.snapshot_bytes) {
+            self.snapshot();
+        }
+        Ok(())
     }
 
     /// What is true now.
@@ -61,9 +162,14 @@ impl State {
         self.projection.epoch()
     }
 
-    /// How far the events of an attempt are read.
-    pub fn event_offset(&self, token: &str) -> Result<u64, StateError> {
-        self.database.event_offset(token)
+    /// Bytes that are missing before the disk has room for what a run records; none where there is enough.
+    pub fn missing_bytes(&self) -> Option<u64> {
+        self.lock.as_ref()?;
+        let wanted = 2 * super::ballast::ballast_bytes(self.dir.root());
+        fill_ballast(&self.dir.ballast());
+        let there = std::fs::metadata(self.dir.ballast()).map_or(0, |meta| meta.len());
+        let have = there + free_bytes(self.dir.root())?;
+        (have < wanted).then(|| wanted - have)
     }
 
     /// Saves how far the events of an attempt are read, and its curves.
@@ -73,48 +179,54 @@ impl State {
         offset: u64,
         curves: &[(String, MetricSeries)],
     ) -> Result<(), StateError> {
-        self.database.save_events(token, offset, curves)
+        if let Some(projector) = &self.projector {
+            projector.write(rows_of_events(token, offset, curves)?);
+        }
+        Ok(())
     }
 
-    /// A saved curve of an attempt.
-    pub fn curve(&self, token: &str, name: &str) -> Result<Option<MetricSeries>, StateError> {
-        self.database.curve(token, name)
+    /// Writes a snapshot; failing costs the next reader time and nothing else.
+    fn snapshot(&mut self) {
+        let position = self.journal.position();
+        if let Ok(bytes) = write_snapshot(&self.projection, position) {
+            self.snapshot_bytes = bytes;
+        }
+        self.snapshot_end = position.end;
     }
 }
 
-/// Replays the journal without a lock: what commands that only read see, also while an orchestrator runs.
+impl Drop for State {
+    fn drop(&mut self) {
+        if self.journal.position().end.saturating_sub(self.snapshot_end) > SNAPSHOT_TAIL {
+            self.snapshot();
+        }
+        // The database first: who waits for the lock finds it whole.
+        self.projector = None;
+    }
+}
+
+/// What is true now, without a lock: what commands that only read see, also while an orchestrator runs.
 pub fn read_state(dir: &StateDir) -> Result<Projection, StateError> {
-    Ok(replay(dir, &read_journal(&dir.journal())?.records))
+    let (mut projection, from) = start_of(dir);
+    let contents = match read_journal_after(&dir.journal(), &from) {
+        Err(StateError::Schema { .. }) => {
+            // An older journal is rewritten by whoever may; one that an older orchestrator holds is told as locked.
+            drop(State::open(dir, "migrate")?);
+            read_journal(&dir.journal())?
+        }
+        other => other?,
+    };
+    replay(&mut projection, &contents.records);
+    Ok(projection)
 }
 
-/// Checks the database against the journal; makes it again where that is asked for or needed. Gives the findings as lines.
-pub fn check_database(dir: &StateDir, rebuild: bool) -> Result<Vec<String>, StateError> {
-    let _lock = StateLock::take(dir, "doctor", now_millis())?;
-    let (journal, contents) = Journal::open(&dir.journal())?;
-    let projection = replay(dir, &contents.records);
-    let mut lines = vec![format!("journal: {} records, chain whole", contents.records.len())];
-    if contents.torn_bytes > 0 {
-        lines.push(format!(
-            "journal: dropped a torn tail of {} bytes that was never acknowledged",
-            contents.torn_bytes
-        ));
-    }
-    if rebuild {
-        set_aside(dir)?;
-    }
-    let database = open_database(dir, &contents, &projection, journal.head())?;
-    let agrees = database.agrees_with(&contents.records, &projection)?;
-    if agrees {
-        let counts: Vec<String> =
-            database.counts().iter().map(|(name, rows)| format!("{name} {rows}")).collect();
-        lines.push(format!("database: agrees with the journal ({})", counts.join(", ")));
-    } else {
-        drop(database);
-        set_aside(dir)?;
-        open_database(dir, &contents, &projection, journal.head())?;
-        lines.push("database: differed from the journal; made again".to_owned());
-    }
-    Ok(lines)
+/// What was true right after the record of this number.
+pub fn read_state_at(dir: &StateDir, seq: u64) -> Result<Projection, StateError> {
+    let contents = read_journal(&dir.journal())?;
+    let mut projection = Projection::new(dir);
+    let until = contents.records.partition_point(|record| record.seq <= seq);
+    replay(&mut projection, &contents.records[..until]);
+    Ok(projection)
 }
 
 /// Milliseconds since the Unix epoch.
@@ -122,16 +234,19 @@ pub fn now_millis() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
 
-fn replay(dir: &StateDir, records: &[Record]) -> Projection {
-    let mut projection = Projection::new(dir);
+/// Where replaying begins: the newest snapshot, or nothing.
+fn start_of(dir: &StateDir) -> (Projection, Position) {
+    read_snapshot(dir).unwrap_or_else(|| (Projection::new(dir), Position::FIRST))
+}
+
+pub(super) fn replay(projection: &mut Projection, records: &[Record]) {
     for record in records {
         projection.apply(record);
     }
-    projection
 }
 
 fn make_folders(dir: &StateDir) -> Result<(), StateError> {
-    for folder in [dir.root().to_path_buf(), dir.store(), dir.staging(), dir.control()] {
+    for folder in [dir.store(), dir.staging(), dir.control()] {
         std::fs::create_dir_all(&folder).map_err(StateError::io(&folder))?;
     }
     let ignore = dir.root().join(".gitignore");
@@ -141,46 +256,101 @@ fn make_folders(dir: &StateDir) -> Result<(), StateError> {
     Ok(())
 }
 
-/// Opens the database and brings it up to the journal; one that is broken or of another history is set aside and made again.
-fn open_database(
+/// Opens the database and brings it up to the journal. Where it is ahead, the end of the journal was lost and is restored from it. One
+/// that is broken or of another history is set aside and made again.
+pub(super) fn open_database(
     dir: &StateDir,
-    contents: &JournalContents,
-    projection: &Projection,
-    chain: [u8; 32],
+    (journal, contents): (&mut Journal, &mut JournalContents),
+    projection: &mut Projection,
 ) -> Result<Database, StateError> {
-    let head = projection.seq();
-    if let Ok(database) = Database::open(&dir.database()) {
-        match database.head() {
-            Ok(Some((seq, stored))) if seq == head && stored == chain => return Ok(database),
-            Ok(known) => {
-                // Behind by what a crash left between journal and database: the newest values of the missing rows bring it up.
-                let seq = known.map_or(0, |(seq, _)| seq);
-                if seq < head || (seq == 0 && head == 0) {
-                    database.project(&contents.records[seq as usize..], projection, chain)?;
-                    return Ok(database);
-                }
-            }
-            Err(_) => {}
-        }
+    if let Ok(database) = Database::open(&dir.database())
+        && bring_up(&database, (journal, contents), projection).unwrap_or(false)
+    {
+        return Ok(database);
     }
     set_aside(dir)?;
     let database = Database::open(&dir.database())?;
-    database.project(&contents.records, projection, chain)?;
+    let records = read_journal(&dir.journal())?.records;
+    project(&database, &records, projection, journal.position().head)?;
     Ok(database)
 }
 
-fn set_aside(dir: &StateDir) -> Result<(), StateError> {
+/// Whether the database and the journal could be made equal.
+fn bring_up(
+    database: &Database,
+    (journal, contents): (&mut Journal, &mut JournalContents),
+    projection: &mut Projection,
+) -> Result<bool, StateError> {
+    let here = journal.position().clone();
+    let known = database.head()?;
+    match known {
+        Some((seq, head)) if seq == here.seq => Ok(head == here.head),
+        None if here.seq == 0 => Ok(true),
+        Some((seq, _)) if seq > here.seq => {
+            let Some(payloads) = database.records_after(&here)? else { return Ok(false) };
+            let mut offset = here.end;
+            let mut restored = Vec::new();
+            for payload in &payloads {
+                let Ok(record) = decode(payload, offset) else { return Ok(false) };
+                offset += (super::frame::HEADER + payload.len()) as u64;
+                restored.push(record);
+            }
+            journal.append_payloads(&payloads)?;
+            replay(projection, &restored);
+            tracing::warn!("{} records that the journal had lost were restored", restored.len());
+            contents.records.extend(restored);
+            contents.position = journal.position().clone();
+            Ok(true)
+        }
+        // Behind by what a crash left between journal and database: the newest values of the missing rows bring it up.
+        _ => {
+            let seq = known.map_or(0, |(seq, _)| seq);
+            let missing = contents.records.partition_point(|record| record.seq <= seq);
+            let first = contents.records.get(missing).map_or(here.seq + 1, |record| record.seq);
+            if first != seq + 1 {
+                return Ok(false);
+            }
+            project(database, &contents.records[missing..], projection, here.head)?;
+            Ok(true)
+        }
+    }
+}
+
+fn project(
+    database: &Database,
+    records: &[Record],
+    projection: &Projection,
+    head: [u8; 32],
+) -> Result<(), StateError> {
+    let chunks: Vec<&[Record]> = records.chunks(REBUILD_CHUNK).collect();
+    for (at, chunk) in chunks.iter().enumerate() {
+        let mut rows = rows_of_records(chunk, projection, head)?;
+        if at + 1 < chunks.len() {
+            // The head is what says that all is there: it comes with the last group.
+            rows.pop();
+        }
+        database.write(&rows)?;
+    }
+    Ok(())
+}
+
+pub(super) fn set_aside(dir: &StateDir) -> Result<(), StateError> {
     let from = dir.database();
     if !from.exists() {
         return Ok(());
     }
-    let to: PathBuf = dir.root().join(format!("db.set-aside-{}", now_millis()));
+    let free = |number: &u32| {
+        let to = dir.root().join(format!("db.set-aside-{number}"));
+        (!to.exists()).then_some(to)
+    };
+    let to = (1..u32::MAX).find_map(|number| free(&number)).unwrap_or_else(|| dir.root().join("db.set-aside"));
     std::fs::rename(&from, &to).map_err(StateError::io(&from))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::check_state;
 
     fn note(value: u64) -> Fact {
         Fact::Noted { topic: "t".into(), key: format!("k{value}"), value: value.into() }
@@ -194,6 +364,7 @@ mod tests {
         state.record(vec![note(1), note(2)]).unwrap();
         let before = state.projection().clone();
         assert_eq!(read_state(&dir).unwrap(), before);
+        assert_eq!(read_state_at(&dir, 2).unwrap().note("t", "k2"), None);
         drop(state);
         let state = State::open(&dir, "test").unwrap();
         assert_eq!(state.epoch(), before.epoch() + 1);
@@ -215,7 +386,105 @@ mod tests {
         drop(state);
         std::fs::remove_dir_all(dir.database()).unwrap();
         drop(State::open(&dir, "test").unwrap());
-        let lines = check_database(&dir, false).unwrap();
-        assert!(lines.iter().any(|line| line.contains("agrees")), "{lines:?}");
+        let lines = check_state(&dir, false).unwrap();
+        assert!(lines.iter().any(|line| line.text.contains("agrees")), "{lines:?}");
+    }
+
+    #[test]
+    fn records_cut_off_the_journal_come_back_from_the_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = StateDir::new(folder.path());
+        let mut state = State::open(&dir, "test").unwrap();
+        for value in 0..40 {
+            state.record(vec![note(value)]).unwrap();
+        }
+        let before = state.projection().clone();
+        drop(state);
+        let bytes = std::fs::read(dir.journal()).unwrap();
+        for cut in [1, 100, 4_000, bytes.len() - 8] {
+            std::fs::write(dir.journal(), &bytes[..bytes.len() - cut]).unwrap();
+            let state = State::open(&dir, "test").unwrap();
+            for value in 0..40 {
+                assert_eq!(state.projection().note("t", &format!("k{value}")), Some(&value.into()), "cut {cut}");
+            }
+            assert!(state.epoch() > before.epoch());
+        }
+    }
+
+    #[test]
+    fn an_epoch_is_never_given_twice_even_where_journal_and_database_lost_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = StateDir::new(folder.path());
+        for _ in 0..3 {
+            drop(State::open(&dir, "test").unwrap());
+        }
+        std::fs::remove_file(dir.journal()).unwrap();
+        std::fs::remove_dir_all(dir.database()).unwrap();
+        assert_eq!(State::open(&dir, "test").unwrap().epoch(), 4);
+    }
+
+    #[test]
+    fn a_long_journal_gets_a_snapshot_that_gives_the_same_projection() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = StateDir::new(folder.path());
+        let mut state = State::open(&dir, "test").unwrap();
+        for value in 0..3_000u64 {
+            let blake = blake3::hash(&value.to_le_bytes()).to_hex().repeat(14);
+            let fact = Fact::Noted { topic: "t".into(), key: format!("k{}", value % 100), value: blake.into() };
+            state.record(vec![fact]).unwrap();
+        }
+        let before = state.projection().clone();
+        drop(state);
+        assert!(dir.snapshot().exists());
+        assert_eq!(read_state(&dir).unwrap(), before);
+        std::fs::remove_file(dir.snapshot()).unwrap();
+        assert_eq!(read_state(&dir).unwrap(), before);
+    }
+
+    #[test]
+    fn the_open_attempts_of_a_copied_folder_end_in_the_copy_and_go_on_in_the_original() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = StateDir::new(&folder.path().join("a"));
+        let mut state = State::open(&dir, "test").unwrap();
+        let (run, step) = ("t-1".to_owned(), "s".to_owned());
+        let planned = crate::state::PlannedStep {
+            name: step.clone(),
+            job: step.clone(),
+            kind: cupola_specs::job::StepKind::Fit,
+            fingerprint: "f".repeat(64),
+            code_version: 1,
+            params: serde_json::Value::Null,
+            inputs: std::collections::BTreeMap::new(),
+            needs: Vec::new(),
+            sources: std::collections::BTreeMap::new(),
+            seed: 1,
+            cores: 1,
+            cached: false,
+            reason: "never ran".into(),
+        };
+        let created = Fact::RunCreated {
+            run: run.clone(),
+            spec_name: "t".into(),
+            spec_path: "t.yaml".into(),
+            plan_hash: "p".into(),
+        };
+        let dir_of_attempt = std::path::PathBuf::from("runs/t-1/s/attempt-1");
+        let intended = Fact::AttemptIntended {
+            run: run.clone(),
+            step,
+            number: 1,
+            token: "1.1".into(),
+            dir: dir_of_attempt,
+        };
+        state.record(vec![created, Fact::StepsPlanned { run, steps: vec![planned] }, intended]).unwrap();
+        drop(state);
+        let copy = StateDir::new(&folder.path().join("b"));
+        std::process::Command::new("cp").arg("-a").arg(dir.root()).arg(copy.root()).status().unwrap();
+        let outcome = |dir: &StateDir| {
+            let state = State::open(dir, "test").unwrap();
+            state.projection().attempts(&"f".repeat(64))[0].outcome.clone()
+        };
+        assert_eq!(outcome(&copy), "lost");
+        assert_eq!(outcome(&dir), "");
     }
 }

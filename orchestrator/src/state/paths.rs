@@ -19,6 +19,11 @@ impl StateDir {
         &self.root
     }
 
+    /// A path below the folder without it, as the journal keeps paths: a folder may be moved.
+    pub fn below(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(&self.root).unwrap_or(path).to_path_buf()
+    }
+
     /// The journal: the truth.
     pub fn journal(&self) -> PathBuf {
         self.root.join("journal")
@@ -27,6 +32,16 @@ impl StateDir {
     /// The database: the journal's fast projection.
     pub fn database(&self) -> PathBuf {
         self.root.join("db")
+    }
+
+    /// The projection at one place of the journal; missing for short ones.
+    pub fn snapshot(&self) -> PathBuf {
+        self.root.join("snapshot")
+    }
+
+    /// The file that is given up when the disk is full.
+    pub fn ballast(&self) -> PathBuf {
+        self.root.join("ballast")
     }
 
     /// The lock file with the holder's pid and host.

@@ -7,6 +7,8 @@ use cupola_specs::contract::{CheckpointRecord, Failure};
 use cupola_specs::job::StepKind;
 use serde::{Deserialize, Serialize};
 
+use super::{PlannedStep, RunRow, StepRow};
+
 /// How a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -125,6 +127,20 @@ pub struct RunView {
 }
 
 impl RunView {
+    /// What the projection has of a run.
+    pub fn of(row: &RunRow) -> Self {
+        Self {
+            id: row.id.clone(),
+            spec_name: row.spec_name.clone(),
+            spec_path: row.spec_path.clone(),
+            plan_hash: row.plan_hash.clone(),
+            state: row.state,
+            created_millis: row.created_millis,
+            ended_millis: row.ended_millis,
+            steps: row.steps.iter().map(StepView::of).collect(),
+        }
+    }
+
     /// The step of this name.
     pub fn step(&self, name: &str) -> Option<&StepView> {
         self.steps.iter().find(|step| step.name == name)
@@ -198,6 +214,56 @@ pub struct StepView {
 }
 
 impl StepView {
+    /// What the projection has of a step.
+    pub fn of(row: &StepRow) -> Self {
+        Self {
+            name: row.name.clone(),
+            job: row.job.clone(),
+            kind: row.kind,
+            state: row.state,
+            fingerprint: row.fingerprint.clone(),
+            cached: row.cached,
+            reason: row.reason.clone(),
+            inputs: BTreeMap::new(),
+            needs: Vec::new(),
+            params: serde_json::Value::Null,
+            seed: 0,
+            cores: row.cores,
+            started_millis: row.started_millis,
+            finished_millis: row.finished_millis,
+            attempts: Vec::new(),
+            progress: None,
+            metrics: BTreeMap::new(),
+            samples: Vec::new(),
+            warnings: Vec::new(),
+            checkpoint: None,
+            peak_rss_bytes: 0,
+            cpu_millis: 0,
+            artifact: None,
+            made_by: None,
+            summary: serde_json::Map::new(),
+            error: row.error.as_deref().cloned(),
+        }
+    }
+
+    /// Takes what changes while the run goes on.
+    pub fn update(&mut self, row: &StepRow) {
+        self.state = row.state;
+        self.cached = row.cached;
+        self.reason.clone_from(&row.reason);
+        self.started_millis = row.started_millis;
+        self.finished_millis = row.finished_millis;
+        self.error = row.error.as_deref().cloned();
+    }
+
+    /// Adds what the plan says.
+    pub(super) fn plan(&mut self, planned: PlannedStep) {
+        self.inputs = planned.inputs;
+        self.needs = planned.needs;
+        self.params = planned.params;
+        self.seed = planned.seed;
+    }
+
     /// Wall-clock milliseconds from the first start to the end, or to `now_millis` while it runs.
     pub fn wall_millis(&self, now_millis: i64) -> Option<i64> {
         self.started_millis
@@ -327,6 +393,7 @@ pub struct ArtifactView {
     /// When it was committed, milliseconds since the Unix epoch.
     pub created_millis: i64,
     /// The step's own facts.
+    #[serde(with = "super::json_text")]
     pub summary: serde_json::Map<String, serde_json::Value>,
 }
 
