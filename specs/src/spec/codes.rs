@@ -35,14 +35,14 @@ macro_rules! codes {
 codes! {
     /// The file can't be read.
     Unreadable = "E0101", "Check the path; an included file is looked up beside the file that includes it.";
-    /// The file is not UTF-8, or larger than 1 MiB.
+    /// The file is not UTF-8, or larger than 64 MiB.
     BadText = "E0102", "Save the file as UTF-8 and keep data out of the spec.";
     /// The text is not YAML.
     Syntax = "E0103", "YAML indents with spaces, never with tabs; quote texts that hold `: ` or start with `{`, `[`, `*`, `&` or `@`.";
     /// A key stands twice in one mapping.
     DuplicateKey = "E0104", "Keep one of them: the language never picks one silently.";
     /// The tree is too large once its aliases are expanded, or nested too deep.
-    TooLarge = "E0105", "Aliases may expand a spec to at most 100,000 nodes, nested at most 64 deep.";
+    TooLarge = "E0105", "A spec holds at most 4,000,000 nodes, 1,000,000 of them by aliases and 200,000 jobs by matrices, nested at most 64 deep.";
     /// Files include each other in a circle.
     IncludeCycle = "E0106", "Remove one of the `include` entries that the message lists.";
     /// The key is not in the language.

@@ -1,9 +1,10 @@
 //! Nodes to typed values. Unlike serde's way this one goes on after an error, so that a user sees all of them at once; words of
-//! closed enums and default texts still go through `serde_yaml`'s data model.
+//! closed enums still go through serde's data model.
 
 use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeOwned, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
@@ -257,7 +258,7 @@ pub(crate) fn decode_word<T: DeserializeOwned>(node: &Node, session: &mut Sessio
         wrong_type(node, &format!("one of {}", words_of::<T>().join(", ")), session);
         return None;
     };
-    if let Ok(word) = T::deserialize(serde_yaml::Value::String(text.to_owned())) {
+    if let Ok(word) = T::deserialize(StrDeserializer::<serde::de::value::Error>::new(text)) {
         return Some(word);
     }
     let words = words_of::<T>();

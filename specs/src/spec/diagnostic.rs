@@ -6,10 +6,38 @@ use serde::Serialize;
 
 use super::codes::Code;
 use super::origin::Origin;
+use super::words::nearest;
 
-/// One error of a spec.
+/// A list of known words that is searched for every error.
+const LONG_LIST: usize = 1000;
+/// The errors for which a longer one is searched.
+const SEARCHES_OF_LONG_LISTS: usize = 200;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The spec is refused.
+    Error,
+    /// The spec is carried out, and the user should know.
+    Warning,
+}
+
+impl Severity {
+    /// `error` or `warning`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// One error or warning of a spec.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
     /// Its code; `cupola explain E0201` says more.
     pub code: Code,
     /// What is wrong, in one line.
@@ -19,14 +47,47 @@ pub struct Diagnostic {
     pub origin: Origin,
     /// The token's length in characters, at least 1.
     pub length: u32,
-    /// The whole source line.
+    /// The whole source line, or of a very long one what is around the token.
     pub source: String,
+    /// The column at which `source` starts: 1 for a whole line.
+    pub source_column: u32,
     /// What would be right; empty where the message says it.
     pub expected: String,
     /// The nearest known word.
     pub suggestion: Option<String>,
     /// Other places that belong to it: the first of two equal keys, each edge of a cycle.
     pub notes: Vec<Note>,
+    /// How many were recorded before it.
+    #[serde(skip)]
+    pub(crate) ordinal: usize,
+}
+
+impl Diagnostic {
+    /// Says what would be right.
+    pub(crate) fn expecting(&mut self, expected: impl Into<String>) -> &mut Self {
+        self.expected = expected.into();
+        self
+    }
+
+    /// Suggests the known word that is nearest to what was written, if one is near enough. A long list is searched for the first
+    /// errors only: more of them nobody reads, and a search for each is quadratic.
+    pub(crate) fn suggesting<S: AsRef<str>>(
+        &mut self,
+        written: &str,
+        known: impl IntoIterator<Item = S, IntoIter: ExactSizeIterator>,
+    ) -> &mut Self {
+        let known = known.into_iter();
+        if known.len() <= LONG_LIST || self.ordinal < SEARCHES_OF_LONG_LISTS {
+            self.suggestion = nearest(written, known);
+        }
+        self
+    }
+
+    /// Adds another place.
+    pub(crate) fn noting(&mut self, origin: Origin, message: impl Into<String>) -> &mut Self {
+        self.notes.push(Note { origin, message: message.into() });
+        self
+    }
 }
 
 /// Another place that belongs to an error.
@@ -39,7 +100,7 @@ pub struct Note {
     pub message: String,
 }
 
-/// All errors of a spec, by file, line and column. Never empty.
+/// All errors and warnings of a spec, by file, line and column. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Diagnostics(pub Vec<Diagnostic>);
@@ -55,7 +116,7 @@ impl Diagnostics {
         super::render::text(self)
     }
 
-    /// The same for machines: `{"errors": [{code, message, file, line, column, …}]}`.
+    /// The same for machines: `{"errors": [{severity, code, message, file, line, column, …}]}`.
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::json!({ "errors": self.0 })
     }

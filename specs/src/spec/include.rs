@@ -1,6 +1,8 @@
 //! Files to one tree: `include` merges other files under the one that names them.
 
+use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use super::codes::Code;
 use super::session::Session;
@@ -33,7 +35,7 @@ pub(crate) fn parse_file(
             let text = session.add_text(&name, &folder, "");
             let spot = Spot { text, line: 1, column: 1, length: 1 };
             let message = if outcome.is_ok() { "the file is too large" } else { "the file is not UTF-8" };
-            session.error(Code::BadText, spot, message).expecting("UTF-8 text of at most 1 MiB");
+            session.error(Code::BadText, spot, message).expecting("UTF-8 text of at most 64 MiB");
             return None;
         }
     };
@@ -58,7 +60,7 @@ pub(crate) fn parse_file(
 fn read_all(includes: &Node, session: &mut Session<'_>, trail: &mut Trail) -> Option<Node> {
     let mut base: Option<Node> = None;
     let items = match &includes.value {
-        Value::List(items) => items.clone(),
+        Value::List(items) => items.to_vec(),
         Value::Scalar { .. } => vec![includes.clone()],
         _ => {
             super::decode::wrong_type(includes, "a list of files", session);
@@ -76,8 +78,8 @@ fn read_all(includes: &Node, session: &mut Session<'_>, trail: &mut Trail) -> Op
 }
 
 /// Reads one included file.
-fn read_one(mut item: Node, session: &mut Session<'_>, trail: &mut Trail) -> Option<Node> {
-    substitute_environment(&mut item, session);
+fn read_one(item: Node, session: &mut Session<'_>, trail: &mut Trail) -> Option<Node> {
+    let item = substitute_environment(item, session);
     let Some(text) = item.text() else {
         super::decode::wrong_type(&item, "a file", session);
         return None;
@@ -128,21 +130,23 @@ fn clean(path: &Path) -> PathBuf {
 pub(crate) fn merge(base: &mut Node, over: Node) {
     match (&mut base.value, over) {
         (Value::Map(entries), Node { value: Value::Map(new), .. }) => {
-            for (key, node) in new {
-                merge_entry(entries, key, node);
-            }
+            merge_entries(Arc::make_mut(entries), Arc::unwrap_or_clone(new));
         }
         (_, over) => *base = over,
     }
 }
 
-/// Puts one entry on top of those that are there.
-fn merge_entry(entries: &mut Vec<(Key, Node)>, key: Key, node: Node) {
-    match entries.iter_mut().find(|(known, _)| known.name == key.name) {
-        Some((known, value)) => {
-            known.spot = key.spot;
-            merge(value, node);
+/// Puts entries on top of those that are there.
+fn merge_entries(entries: &mut Vec<(Key, Node)>, new: Vec<(Key, Node)>) {
+    let places: HashMap<String, usize> =
+        entries.iter().enumerate().map(|(at, (key, _))| (key.name.clone(), at)).collect();
+    for (key, node) in new {
+        match places.get(&key.name).map(|at| &mut entries[*at]) {
+            Some((known, value)) => {
+                known.spot = key.spot;
+                merge(value, node);
+            }
+            None => entries.push((key, node)),
         }
-        None => entries.push((key, node)),
     }
 }

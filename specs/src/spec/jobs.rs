@@ -1,6 +1,6 @@
 //! The jobs of a spec between text and resolution: each one decoded by its kind, and the look-ups between them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::codes::Code;
 use super::decode::{At, Decode};
@@ -10,7 +10,9 @@ use super::resolved::{ArtifactRef, JobKind, Reference, RowsInput, SourceGlob};
 use super::session::Session;
 use super::tree::{Key, Node, Spot, Value};
 use super::unsupported;
+use super::lineage::Lineage;
 use super::wanted::{CORPUS_PARTS, Wanted, makes, part_of, split_part, stage_of};
+use super::words::{listed, one_of};
 use crate::job::written::{DataJob, EvalJob, PretrainJob, RlhfJob, ScalingJob, SftJob, TokenizerJob};
 
 /// A job as written.
@@ -63,23 +65,16 @@ impl WrittenJob {
         job.kind = JobKind::decode(kind, session);
         let Some(kind) = job.kind else { return job };
         unsupported::refuse(kind.as_str(), node, session);
-        job.common = JobCommon::decode(&only(node, JobCommon::FIELDS), session);
+        job.common = JobCommon::decode_fields(node, session);
         job.body = WrittenBody::decode(kind, node, session);
         job
     }
 }
 
-/// The node with these keys alone, so that other keys are judged elsewhere.
-fn only(node: &Node, keys: &[&str]) -> Node {
-    let entries =
-        node.entries().iter().filter(|(key, _)| keys.contains(&key.name.as_str())).cloned().collect();
-    Node { value: Value::Map(entries), spot: node.spot }
-}
-
 impl WrittenBody {
     /// Decodes the fields of a kind; those that every job has may stand beside them.
     fn decode(kind: JobKind, node: &Node, session: &mut Session<'_>) -> Option<Self> {
-        let common: &[&str] = &[JobCommon::FIELDS, &["matrix"]].concat();
+        let common: &[&[&str]] = &[JobCommon::FIELDS, &["matrix"]];
         Some(match kind {
             JobKind::Data => Self::Data(DataJob::decode_beside(node, common, session)?),
             JobKind::Tokenizer => Self::Tokenizer(TokenizerJob::decode_beside(node, common, session)?),
@@ -105,22 +100,55 @@ pub(crate) fn check_name(key: &Key, session: &mut Session<'_>) {
     }
 }
 
-/// An edge that a reference made.
-#[derive(Debug, Clone)]
+/// An edge that a reference made; jobs by index.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Edge {
     /// The job that needs.
-    pub(crate) from: String,
+    pub(crate) from: usize,
     /// The job that is needed.
-    pub(crate) to: String,
+    pub(crate) to: usize,
     /// Where the reference stands.
     pub(crate) spot: Spot,
+}
+
+/// Most edges of one spec.
+const MAX_EDGES: usize = 4_000_000;
+
+/// The jobs of a spec by name.
+#[derive(Debug, Default)]
+pub(crate) struct JobNames<'r> {
+    exact: HashMap<&'r str, usize>,
+    /// The jobs of each matrix, by the name before its `[`.
+    matrices: HashMap<&'r str, Vec<usize>>,
+}
+
+impl<'r> JobNames<'r> {
+    /// The names of all jobs; of equal ones the first.
+    pub(crate) fn new(jobs: &'r [WrittenJob]) -> Self {
+        let mut names = Self::default();
+        for (at, job) in jobs.iter().enumerate() {
+            names.exact.entry(&job.name).or_insert(at);
+            if let Some((base, _)) = job.name.split_once('[') {
+                names.matrices.entry(base).or_default().push(at);
+            }
+        }
+        names
+    }
+
+    /// The job of this name, or those of the matrix of this name.
+    fn of(&self, name: &str) -> &[usize] {
+        match self.exact.get(name) {
+            Some(at) => std::slice::from_ref(at),
+            None => self.matrices.get(name).map_or(&[], Vec::as_slice),
+        }
+    }
 }
 
 /// What resolution works with.
 pub(crate) struct Resolver<'r, 's> {
     /// Errors and the world.
     pub(crate) session: &'r mut Session<'s>,
-    /// Every job.
+    /// Every job, in spec order.
     pub(crate) jobs: &'r [WrittenJob],
     /// Defaults of jobs.
     pub(crate) defaults: &'r DefaultsWritten,
@@ -128,45 +156,60 @@ pub(crate) struct Resolver<'r, 's> {
     pub(crate) device_secs: f64,
     /// Names of judges.
     pub(crate) judges: Vec<String>,
+    /// The jobs by name.
+    pub(crate) names: JobNames<'r>,
     /// Edges so far.
     pub(crate) edges: Vec<Edge>,
-    /// The job that is being resolved.
-    pub(crate) current: String,
+    /// The job that is being resolved; none for what stands beside the jobs.
+    pub(crate) current: Option<usize>,
+    /// What is behind the models, as far as somebody asked.
+    pub(crate) lineage: Lineage,
 }
 
 impl<'r> Resolver<'r, '_> {
     /// The job of a name that the user wrote: the job itself, or the only one of its matrix.
-    pub(crate) fn find(&mut self, name: &str, spot: Spot) -> Option<&'r WrittenJob> {
-        let found = self.find_all(name, spot);
-        if found.len() > 1 {
-            let names: Vec<&str> = found.iter().map(|job| job.name.as_str()).collect();
-            self.session
-                .error(Code::AmbiguousMatrix, spot, format!("`{name}` is a matrix of {} jobs", names.len()))
-                .expecting(format!("one of {}", names.join(", ")));
-            return None;
+    fn find(&mut self, name: &str, spot: Spot) -> Option<usize> {
+        match *self.names.of(name) {
+            [] => {
+                self.unknown_job(name, spot);
+                None
+            }
+            [at] => Some(at),
+            ref several => {
+                let message = format!("`{name}` is a matrix of {} jobs", several.len());
+                let names = one_of(several.iter().map(|at| self.jobs[*at].name.as_str()));
+                self.session.error(Code::AmbiguousMatrix, spot, message).expecting(names);
+                None
+            }
         }
-        found.first().copied()
     }
 
     /// Every job of a name; an error where there is none.
     pub(crate) fn find_all(&mut self, name: &str, spot: Spot) -> Vec<&'r WrittenJob> {
         let jobs = self.jobs;
-        let of_matrix = |job: &&WrittenJob| {
-            job.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
-        };
-        let found: Vec<&WrittenJob> = match jobs.iter().find(|job| job.name == name) {
-            Some(job) => vec![job],
-            None if name.is_empty() => Vec::new(),
-            None => jobs.iter().filter(of_matrix).collect(),
-        };
+        self.indices(name, spot).into_iter().map(|at| &jobs[at]).collect()
+    }
+
+    /// The same by index.
+    pub(crate) fn indices(&mut self, name: &str, spot: Spot) -> Vec<usize> {
+        let found = self.names.of(name).to_vec();
         if found.is_empty() {
-            let known: Vec<&str> = jobs.iter().map(|job| job.name.as_str()).collect();
-            self.session
-                .error(Code::UnknownJob, spot, format!("there is no job `{name}`"))
-                .expecting(format!("one of {}", known.join(", ")))
-                .suggesting(name, known);
+            self.unknown_job(name, spot);
         }
         found
+    }
+
+    /// The job of this name, or the first of the matrix of this name; no error where there is none.
+    pub(crate) fn first(&self, name: &str) -> Option<usize> {
+        self.names.of(name).first().copied()
+    }
+
+    fn unknown_job(&mut self, name: &str, spot: Spot) {
+        let known = self.jobs.iter().map(|job| job.name.as_str());
+        self.session
+            .error(Code::UnknownJob, spot, format!("there is no job `{name}`"))
+            .expecting(one_of(known.clone()))
+            .suggesting(name, known);
     }
 
     /// Checks a reference and notes its edge.
@@ -177,10 +220,10 @@ impl<'r> Resolver<'r, '_> {
             Target::Job(text) => text,
         };
         let (name, part) = split_part(text);
-        let job = self.find(name, reference.spot)?;
-        self.edge(&job.name, reference.spot);
+        let at = self.find(name, reference.spot)?;
+        self.edge(at, reference.spot);
+        let job = &self.jobs[at];
         let kind = job.kind?;
-        let part_spot = part.map_or(reference.spot, |part| self.part_spot(reference.spot, part));
         match (makes(kind, stage_of(job), part), part) {
             (Ok(made), _) if made.contains(&wanted) => {
                 Some(ArtifactRef::Job(Reference { job: job.name.clone(), part: part_of(wanted, kind) }))
@@ -190,7 +233,8 @@ impl<'r> Resolver<'r, '_> {
                 None
             }
             (Err(parts), Some(part)) => {
-                self.unknown_part(&job.name, kind, part, part_spot, parts);
+                let spot = self.part_spot(reference.spot, part);
+                self.unknown_part(&job.name, kind, part, spot, parts);
                 None
             }
             (Err(_), None) => None,
@@ -229,8 +273,9 @@ impl<'r> Resolver<'r, '_> {
             return None;
         };
         let (name, part) = split_part(text);
-        let job = self.find(name, reference.spot)?;
-        self.edge(&job.name, reference.spot);
+        let at = self.find(name, reference.spot)?;
+        self.edge(at, reference.spot);
+        let job = &self.jobs[at];
         let kind = job.kind?;
         if kind != JobKind::Data {
             self.wrong_kind(&job.name, kind, reference.spot, "a part of a data job");
@@ -246,14 +291,15 @@ impl<'r> Resolver<'r, '_> {
                 ));
             return None;
         };
-        let spot = self.part_spot(reference.spot, part);
         if !known.contains(&part) || !parts.contains(&part) {
+            let spot = self.part_spot(reference.spot, part);
             self.unknown_part(&job.name, kind, part, spot, parts);
             return None;
         }
         if let (true, Some(WrittenBody::Data(data))) = (part.ends_with("pairs"), &job.body)
             && data.pairs.is_none()
         {
+            let spot = self.part_spot(reference.spot, part);
             self.session
                 .error(Code::UnknownPart, spot, format!("the job `{}` extracts no pairs", job.name))
                 .expecting("`pairs` in that job");
@@ -284,14 +330,21 @@ impl<'r> Resolver<'r, '_> {
     }
 
     /// Notes that the current job needs another one.
-    pub(crate) fn edge(&mut self, to: &str, spot: Spot) {
-        self.edges.push(Edge { from: self.current.clone(), to: to.to_owned(), spot });
+    pub(crate) fn edge(&mut self, to: usize, spot: Spot) {
+        let Some(from) = self.current else { return };
+        if self.edges.len() < MAX_EDGES {
+            self.edges.push(Edge { from, to, spot });
+        } else {
+            self.session
+                .error(Code::TooLarge, spot, "the jobs of this spec need each other too often")
+                .expecting(format!("at most {MAX_EDGES} references and entries of `after`, matrices in full"));
+        }
     }
 
     /// Sampling weights of a corpus; none where it is a folder or is wrong itself.
     pub(crate) fn corpus_weights(&self, corpus: &ArtifactRef) -> Option<BTreeMap<String, f64>> {
-        let job = self.jobs.iter().find(|job| Some(job.name.as_str()) == corpus.job())?;
-        match &job.body {
+        let job = self.first(corpus.job()?)?;
+        match &self.jobs[job].body {
             Some(WrittenBody::Data(data)) => Some(data.domain_weights()),
             _ => None,
         }
@@ -307,10 +360,10 @@ impl<'r> Resolver<'r, '_> {
     }
 
     fn wrong_kind(&mut self, job: &str, kind: JobKind, spot: Spot, expected: &str) {
-        let known: Vec<&str> = self.jobs.iter().map(|job| job.name.as_str()).collect();
+        let known = listed(self.jobs.iter().map(|job| job.name.as_str()));
         let message = format!("`{job}` is a {} job", kind.as_str());
         let error = self.session.error(Code::WrongKind, spot, message);
-        error.expecting(format!("{expected} (jobs: {})", known.join(", ")));
+        error.expecting(format!("{expected} (jobs: {known})"));
     }
 
     fn unknown_part(&mut self, job: &str, kind: JobKind, part: &str, spot: Spot, parts: &[&str]) {

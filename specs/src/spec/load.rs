@@ -1,13 +1,11 @@
 //! The way from a file to a resolved spec.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::codes::Code;
 use super::diagnostic::Diagnostics;
 use super::environment::Environment;
 use super::include::{Trail, parse_file};
-use super::origin::Origin;
 use super::resolve;
 use super::resolved::ResolvedSpec;
 use super::session::Session;
@@ -41,10 +39,8 @@ pub fn parse(
     env: &dyn Environment,
 ) -> Result<ResolvedSpec, Diagnostics> {
     let mut session = Session::new(env);
-    let spec = tree(path, bytes, overrides, &mut session).and_then(|root| {
-        let origins = origins(&root, &session);
-        resolve::resolve(path, &root, origins, &mut session)
-    });
+    let spec = tree(path, bytes, overrides, &mut session)
+        .and_then(|root| resolve::resolve(path, &root, &mut session));
     session.finish(spec)
 }
 
@@ -58,18 +54,9 @@ fn tree(
     let mut root = parse_file(path, bytes, session, &mut Trail::default())?;
     overrides::apply(&mut root, overrides, session);
     let vars = root.get("vars").cloned();
-    substitute(&mut root, vars.as_ref(), session);
+    root = substitute(root, vars.as_ref(), session);
     if let Some(jobs) = root.get_mut("jobs") {
         matrix::expand(jobs, session);
     }
     Some(root)
-}
-
-/// Where every value of the tree is written.
-fn origins(root: &Node, session: &Session<'_>) -> BTreeMap<String, Origin> {
-    let mut origins = BTreeMap::new();
-    root.walk(&mut String::new(), &mut |path, spot, _| {
-        origins.insert(path.to_owned(), session.origin(spot));
-    });
-    origins
 }

@@ -1,82 +1,152 @@
 //! `matrix`: a job for each combination of values, named `job[key=value,…]`. A key is a field path in the job: `seed`, `model.depth`.
 
+use std::fmt::Write as _;
+use std::sync::Arc;
+
 use super::codes::Code;
 use super::decode::wrong_type;
 use super::session::Session;
 use super::tree::{Key, Node, Value};
 
-/// Most jobs that one matrix may make.
-const MAX_COMBINATIONS: usize = 1000;
+/// Most jobs that the matrices of one spec may make.
+const MAX_JOBS: usize = 200_000;
 
 /// Replaces every job that has a matrix by its combinations.
 pub(crate) fn expand(jobs: &mut Node, session: &mut Session<'_>) {
     let Value::Map(entries) = &mut jobs.value else { return };
+    if entries.iter().all(|(_, job)| job.get("matrix").is_none()) {
+        return;
+    }
     let mut out = Vec::with_capacity(entries.len());
-    for (key, mut job) in std::mem::take(entries) {
+    for (key, mut job) in std::mem::take(Arc::make_mut(entries)) {
         match job.remove("matrix") {
             Some((_, matrix)) if matrix.value != Value::Null => {
-                let Some(combinations) = combinations(&matrix, session) else { continue };
-                for combination in combinations {
-                    out.push(one(&key, &job, &combination, session));
+                let Some((axes, count)) = axes(&matrix, session) else {
+                    // A job that others may name: it is there, and what is wrong with it was said.
+                    out.push((key, Node { value: Value::Broken, spot: job.spot }));
+                    continue;
+                };
+                if let Some(job) = with_fields(&job, &axes, session) {
+                    out.extend((0..count).map(|index| one(&key, &job, &axes, index)));
                 }
             }
             _ => out.push((key, job)),
         }
     }
-    *entries = out;
+    jobs.value = Value::map(out);
 }
 
-/// A field path with one of its values.
-type Choice<'m> = (&'m Key, &'m Node);
+/// A field path with its values.
+struct Axis<'m> {
+    key: &'m Key,
+    segments: Vec<&'m str>,
+    values: &'m [Node],
+}
 
-/// Every combination, the last key fastest.
-fn combinations<'m>(matrix: &'m Node, session: &mut Session<'_>) -> Option<Vec<Vec<Choice<'m>>>> {
+/// The axes of a matrix, and how many combinations they make.
+fn axes<'m>(matrix: &'m Node, session: &mut Session<'_>) -> Option<(Vec<Axis<'m>>, usize)> {
     let Value::Map(entries) = &matrix.value else {
         wrong_type(matrix, "a mapping from field paths to lists of values", session);
         return None;
     };
-    let mut all: Vec<Vec<Choice<'m>>> = vec![Vec::new()];
-    for (key, values) in entries {
-        if key.name.split('.').count() > 32 {
-            session.error(Code::UnknownKey, key.spot, "this is not a field path");
-            return None;
+    let before = session.error_count();
+    let (mut axes, mut count) = (Vec::new(), 1_usize);
+    for (key, values) in entries.iter() {
+        let segments: Vec<&str> = key.name.split('.').take(33).collect();
+        if segments.len() > 32 || segments.iter().any(|segment| segment.is_empty()) {
+            session
+                .error(Code::UnknownKey, key.spot, "this is not a field path")
+                .expecting("a field path such as seed or model.depth");
+            continue;
         }
-        let items = values.items();
-        if items.is_empty() {
+        if values.items().is_empty() {
             wrong_type(values, "a list with at least one value", session);
-            return None;
+            continue;
         }
-        if all.len() * items.len() > MAX_COMBINATIONS {
+        count = count.saturating_mul(values.items().len());
+        if session.matrix_jobs.saturating_add(count) > MAX_JOBS {
             session
                 .error(Code::TooLarge, key.spot, "this matrix makes too many jobs")
-                .expecting(format!("at most {MAX_COMBINATIONS}"));
+                .expecting(format!("at most {MAX_JOBS} jobs by all matrices of a spec"));
             return None;
         }
-        all = all
-            .into_iter()
-            .flat_map(|row| items.iter().map(move |item| [row.clone(), vec![(key, item)]].concat()))
-            .collect();
+        check_values(values, session);
+        axes.push(Axis { key, segments, values: values.items() });
     }
-    Some(all)
+    if session.error_count() > before {
+        return None;
+    }
+    session.matrix_jobs += count;
+    Some((axes, count))
 }
 
-/// The job of one combination.
-fn one(key: &Key, job: &Node, combination: &[Choice<'_>], session: &mut Session<'_>) -> (Key, Node) {
-    let mut job = job.clone();
-    let mut names = Vec::new();
-    for (path, value) in combination {
-        let segments: Vec<&str> = path.name.split('.').collect();
-        put(&mut job, &segments, path, value, session);
-        names.push(format!("{}={}", path.name, value.text().unwrap_or("…")));
+/// Values of one axis are different: two equal ones would make one job twice.
+fn check_values(values: &Node, session: &mut Session<'_>) {
+    let mut seen = std::collections::HashMap::new();
+    for value in values.items() {
+        if let Some(text) = value.text()
+            && let Some(first) = seen.insert(text, value.spot)
+        {
+            let origin = session.origin(first);
+            session
+                .error(Code::DuplicateName, value.spot, format!("`{text}` stands twice on this axis"))
+                .expecting("each value once: it makes one job")
+                .noting(origin, "the first one is here");
+        }
     }
-    let name = if names.is_empty() { key.name.clone() } else { format!("{}[{}]", key.name, names.join(",")) };
+}
+
+/// The job with every field of the axes in it, so that a combination only changes values.
+fn with_fields(job: &Node, axes: &[Axis<'_>], session: &mut Session<'_>) -> Option<Node> {
+    let before = session.error_count();
+    let mut job = job.clone();
+    for axis in axes {
+        put(&mut job, &axis.segments, axis.key, axis.values.first()?, session);
+    }
+    (session.error_count() == before).then_some(job)
+}
+
+/// The job of one combination, the last axis fastest.
+fn one(key: &Key, job: &Node, axes: &[Axis<'_>], index: usize) -> (Key, Node) {
+    let mut chosen = Vec::with_capacity(axes.len());
+    let mut rest = index;
+    for axis in axes.iter().rev() {
+        chosen.push(&axis.values[rest % axis.values.len()]);
+        rest /= axis.values.len();
+    }
+    chosen.reverse();
+    let mut job = job.clone();
+    let mut name = key.name.clone();
+    for (at, (axis, value)) in axes.iter().zip(chosen).enumerate() {
+        let mark = if at == 0 { '[' } else { ',' };
+        let _ = write!(name, "{mark}{}=", axis.key.name);
+        match &value.value {
+            Value::Scalar { text, .. } => name.push_str(text),
+            Value::Null | Value::Broken => name.push_str("null"),
+            // A list or a mapping is named by its place on the axis.
+            Value::List(_) | Value::Map(_) => {
+                let place = axis.values.iter().position(|other| std::ptr::eq(other, value)).unwrap_or(0);
+                let _ = write!(name, "#{}", place + 1);
+            }
+        }
+        let mut field = Some(&mut job);
+        for segment in &axis.segments {
+            field = field.and_then(|node| node.get_mut(segment));
+        }
+        if let Some(field) = field {
+            field.clone_from(value);
+        }
+    }
+    if !axes.is_empty() {
+        name.push(']');
+    }
     (Key { name, spot: key.spot }, job)
 }
 
 /// Puts a value at a field path of the job.
 fn put(at: &mut Node, segments: &[&str], path: &Key, value: &Node, session: &mut Session<'_>) {
     let Some((segment, rest)) = segments.split_first() else {
-        *at = value.clone();
+        at.clone_from(value);
         return;
     };
     if let Some(child) = at.get_mut(segment) {
@@ -86,7 +156,7 @@ fn put(at: &mut Node, segments: &[&str], path: &Key, value: &Node, session: &mut
         Value::Map(entries) => {
             let mut child = Node::empty_map(path.spot);
             put(&mut child, rest, path, value, session);
-            entries.push((Key { name: (*segment).to_owned(), spot: path.spot }, child));
+            Arc::make_mut(entries).push((Key { name: (*segment).to_owned(), spot: path.spot }, child));
         }
         _ => {
             session

@@ -15,6 +15,7 @@ mod explain;
 mod graph;
 mod include;
 pub(crate) mod jobs;
+pub(crate) mod lineage;
 mod load;
 mod matrix;
 mod origin;
@@ -28,19 +29,21 @@ mod schema;
 mod secret;
 pub(crate) mod session;
 mod substitute;
+mod text;
 pub(crate) mod tree;
 pub(crate) mod units;
 mod unsupported;
 pub(crate) mod wanted;
+pub(crate) mod words;
 pub(crate) mod written;
 mod yaml;
 
 pub use codes::Code;
-pub use diagnostic::{Diagnostic, Diagnostics, Note};
+pub use diagnostic::{Diagnostic, Diagnostics, Note, Severity};
 pub use environment::{Environment, ProcessEnvironment};
 pub use explain::{Explanation, explain, explained_paths};
 pub use load::{load, parse};
-pub use origin::Origin;
+pub use origin::{Origin, Origins};
 pub use resolved::{
     ArtifactRef, Budget, CatchUp, DataBody, EvalBody, JobKind, Judge, Overlap, PretrainBody, Reference,
     ResolvedJob, ResolvedJobBody, ResolvedSpec, Resources, RlhfBody, RowsInput, ScalingBody, Schedule,

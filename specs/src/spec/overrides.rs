@@ -1,6 +1,7 @@
 //! `--set key=value`: values of the command line, put into the tree before anything is replaced or checked.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::codes::Code;
 use super::session::Session;
@@ -31,10 +32,11 @@ fn put(at: &mut Node, segments: &[&str], node: Node, spot: Spot, session: &mut S
         return;
     };
     if at.value == Value::Null {
-        at.value = Value::Map(Vec::new());
+        at.value = Value::map(Vec::new());
     }
     match &mut at.value {
         Value::Map(entries) => {
+            let entries = Arc::make_mut(entries);
             if let Some((key, value)) = entries.iter_mut().find(|(key, _)| key.name == *segment) {
                 if rest.is_empty() {
                     key.spot = spot;
@@ -47,7 +49,8 @@ fn put(at: &mut Node, segments: &[&str], node: Node, spot: Spot, session: &mut S
         }
         Value::List(items) => {
             let count = items.len();
-            match segment.parse::<usize>().ok().and_then(|index| items.get_mut(index)) {
+            let item = segment.parse::<usize>().ok().filter(|index| *index < count);
+            match item.map(|index| &mut Arc::make_mut(items)[index]) {
                 Some(item) => put(item, rest, node, spot, session),
                 None => {
                     session

@@ -1,15 +1,15 @@
 //! The tree to a resolved spec: the top, the jobs in spec order, and what holds between them.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::codes::Code;
 use super::decode::{Decode, wrong_type};
 use super::document::{DefaultsWritten, JobCommon, ResourcesWritten, Top};
 use super::graph::check_cycles;
-use super::jobs::{Resolver, WrittenBody, WrittenJob, check_name};
-use super::origin::Origin;
-use super::resolved::{Budget, Judge, ResolvedJob, ResolvedJobBody, ResolvedSpec, Resources, Serve};
+use super::jobs::{JobNames, Resolver, WrittenBody, WrittenJob, check_name};
+use super::lineage::Lineage;
+use super::origin::Origins;
+use super::resolved::{Budget, JobIndex, Judge, ResolvedJob, ResolvedJobBody, ResolvedSpec, Resources, Serve};
 use super::schedule::resolve_schedules;
 use super::session::Session;
 use super::tree::{Node, Value};
@@ -25,10 +25,10 @@ pub(crate) const HEAD: &[&str] = &["cupola", "name", "vars", "jobs"];
 pub(crate) fn resolve(
     path: &Path,
     root: &Node,
-    origins: BTreeMap<String, Origin>,
     session: &mut Session<'_>,
 ) -> Option<ResolvedSpec> {
     check_keys(root, &[HEAD, &["include"], Top::FIELDS], session)?;
+    let origins = Origins::new(root.clone(), session.text_names());
     let name = head(root, session);
     let top = top(root, session);
     let jobs: Vec<WrittenJob> = written_jobs(root, session);
@@ -44,12 +44,15 @@ pub(crate) fn resolve(
         defaults: &top.defaults,
         device_secs: budget.device_secs(),
         judges: top.judges.0.iter().map(|(key, _)| key.name.clone()).collect(),
+        names: JobNames::new(&jobs),
         edges: Vec::new(),
-        current: String::new(),
+        current: None,
+        lineage: Lineage::default(),
     };
-    let resolved: Vec<Option<ResolvedJob>> = jobs.iter().map(|job| resolve_job(job, &mut resolver)).collect();
-    check_cycles(&resolver.edges, resolver.session);
-    resolver.current = String::new();
+    let resolved: Vec<Option<ResolvedJob>> =
+        (0..jobs.len()).map(|at| resolve_job(at, &mut resolver)).collect();
+    resolver.current = None;
+    check_cycles(&jobs, &resolver.edges, resolver.session);
     let serve = top.serve.as_ref().map(|serve| {
         let listen = serve.listen.value.parse().ok();
         if listen.is_none() {
@@ -76,6 +79,8 @@ pub(crate) fn resolve(
         schedules,
         judges: judges(&top.judges.0),
         origins,
+        warnings: Vec::new(),
+        index: JobIndex::default(),
     })
 }
 
@@ -98,7 +103,7 @@ fn head(root: &Node, session: &mut Session<'_>) -> Option<String> {
     if let Some(vars) = root.get("vars") {
         match &vars.value {
             Value::Map(entries) => {
-                for (key, value) in entries {
+                for (key, value) in entries.iter() {
                     check_name(key, session);
                     if matches!(value.value, Value::List(_) | Value::Map(_)) {
                         wrong_type(value, "a single value: variables stand for words and numbers", session);
@@ -122,11 +127,12 @@ fn head(root: &Node, session: &mut Session<'_>) -> Option<String> {
 
 /// What stands beside the jobs.
 fn top(root: &Node, session: &mut Session<'_>) -> Option<Top> {
-    let entries =
-        root.entries().iter().filter(|(key, _)| Top::FIELDS.contains(&key.name.as_str())).cloned().collect();
-    let node = Node { value: Value::Map(entries), spot: root.spot };
-    unsupported::refuse("", &node, session);
-    Top::decode(&node, session)
+    for (key, node) in root.entries() {
+        if Top::FIELDS.contains(&key.name.as_str()) {
+            unsupported::refuse(&key.name, node, session);
+        }
+    }
+    Top::decode_fields(root, session)
 }
 
 /// Every entry of `jobs`.
@@ -154,8 +160,9 @@ fn written_jobs(root: &Node, session: &mut Session<'_>) -> Vec<WrittenJob> {
 }
 
 /// Resolves one job.
-fn resolve_job(job: &WrittenJob, resolver: &mut Resolver<'_, '_>) -> Option<ResolvedJob> {
-    resolver.current.clone_from(&job.name);
+fn resolve_job(at: usize, resolver: &mut Resolver<'_, '_>) -> Option<ResolvedJob> {
+    resolver.current = Some(at);
+    let job = &resolver.jobs[at];
     let after = after(job, resolver);
     let (common, written) = (job.common.as_ref(), job.body.as_ref());
     let precision = common.and_then(|common| common.precision).unwrap_or(resolver.defaults.precision);
@@ -191,17 +198,16 @@ fn resolve_job(job: &WrittenJob, resolver: &mut Resolver<'_, '_>) -> Option<Reso
 /// The jobs of `after`, matrices in full.
 fn after(job: &WrittenJob, resolver: &mut Resolver<'_, '_>) -> Option<Vec<String>> {
     let mut names = Vec::new();
+    let mut is_right = true;
     for name in &job.common.as_ref()?.after {
-        let found = resolver.find_all(&name.value, name.spot);
-        if found.is_empty() {
-            return None;
-        }
-        for other in found {
-            resolver.edge(&other.name, name.spot);
-            names.push(other.name.clone());
+        let found = resolver.indices(&name.value, name.spot);
+        is_right &= !found.is_empty();
+        for at in found {
+            resolver.edge(at, name.spot);
+            names.push(resolver.jobs[at].name.clone());
         }
     }
-    Some(names)
+    is_right.then_some(names)
 }
 
 /// What a step occupies.

@@ -1,12 +1,14 @@
 //! The resolved spec: what the orchestrator lowers. Nothing optional that has a default, every reference checked, every unit gone.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use super::origin::Origin;
+use super::diagnostic::Diagnostic;
+use super::origin::{Origin, Origins};
 use crate::job::{
     DataParams, Device, EvalParams, FitParams, OptimizeParams, Precision, PreferencesParams, PretrainParams,
     RewardModelParams, SftParams, SweepParams, TokenizerParams,
@@ -32,17 +34,29 @@ pub struct ResolvedSpec {
     /// Judge models in spec order.
     pub judges: Vec<Judge>,
     /// Where each written value is from: `jobs.base.tokens` → file, line, column. A path without an entry is a default.
-    pub origins: BTreeMap<String, Origin>,
+    pub origins: Origins,
+    /// What the user should know although the spec is carried out.
+    pub warnings: Vec<Diagnostic>,
+    /// Jobs by name.
+    #[serde(skip)]
+    pub(crate) index: JobIndex,
 }
 
 impl ResolvedSpec {
     /// The job of this name.
     pub fn job(&self, name: &str) -> Option<&ResolvedJob> {
-        self.jobs.iter().find(|job| job.name == name)
+        let index = self.index.0.get_or_init(|| {
+            self.jobs.iter().enumerate().map(|(at, job)| (job.name.clone(), at)).collect()
+        });
+        match index.get(name).and_then(|at| self.jobs.get(*at)).filter(|job| job.name == name) {
+            Some(job) => Some(job),
+            // The list is public: it may have changed since.
+            None => self.jobs.iter().find(|job| job.name == name),
+        }
     }
 
     /// Where the value of a field path such as `jobs.base.tokens` is written: the field itself, or the nearest one around it.
-    pub fn origin(&self, path: &str) -> Option<&Origin> {
+    pub fn origin(&self, path: &str) -> Option<Origin> {
         let mut rest = path;
         loop {
             if let Some(origin) = self.origins.get(rest) {
@@ -50,6 +64,17 @@ impl ResolvedSpec {
             }
             rest = &rest[..rest.rfind('.')?];
         }
+    }
+}
+
+/// The jobs of a spec by name, found when the first one is asked for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct JobIndex(OnceLock<HashMap<String, usize>>);
+
+/// An index adds nothing to what it is made from.
+impl PartialEq for JobIndex {
+    fn eq(&self, _other: &Self) -> bool {
+        true
     }
 }
 

@@ -1,51 +1,78 @@
 //! `${vars.NAME}`, `${env.NAME}`, `${env.NAME:-default}` and `${secret.NAME}`. Secrets stay as they are written: their values never
 //! enter the tree. `$${` stands for a plain `${`.
 
+use std::collections::HashMap;
+
 use super::codes::Code;
 use super::session::Session;
-use super::tree::{Node, Spot, Value};
+use super::tree::{Key, Node, Spot, Value};
+use super::words::listed;
 
 /// Most bytes that one value may grow to.
 const MAX_VALUE_BYTES: usize = 1 << 16;
 
 /// Most variables that stand for each other in a row.
 const MAX_CHAIN: usize = 32;
-/// Most placeholders that one spec may hold, those of variables counted at each use.
-const MAX_LOOKUPS: usize = 20_000;
+/// Most bytes that the placeholders of one spec may grow to.
+const MAX_BYTES: usize = 64 << 20;
 
 /// Replaces the placeholders of a whole tree; `vars` is its mapping of variables.
-pub(crate) fn substitute(root: &mut Node, vars: Option<&Node>, session: &mut Session<'_>) {
-    let mut open = Vec::new();
-    let mut scope = Scope { vars, open: &mut open, knows_vars: true, lookups: 0 };
-    scope.tree(root, session);
+pub(crate) fn substitute(root: Node, vars: Option<&Node>, session: &mut Session<'_>) -> Node {
+    let vars = vars.map(Node::entries).unwrap_or_default();
+    Scope::new(Some(vars)).tree(&root, session).unwrap_or(root)
 }
 
 /// The same where only the environment is known yet: in `include`.
-pub(crate) fn substitute_environment(node: &mut Node, session: &mut Session<'_>) {
-    Scope { vars: None, open: &mut Vec::new(), knows_vars: false, lookups: 0 }.tree(node, session);
+pub(crate) fn substitute_environment(node: Node, session: &mut Session<'_>) -> Node {
+    Scope::new(None).tree(&node, session).unwrap_or(node)
 }
 
 /// What placeholders may name.
 struct Scope<'s> {
-    vars: Option<&'s Node>,
-    /// Variables whose value is being looked up, to find circles.
-    open: &'s mut Vec<String>,
-    knows_vars: bool,
-    lookups: usize,
+    /// The variables; none where they are not known yet.
+    vars: Option<&'s [(Key, Node)]>,
+    /// The same by name.
+    index: HashMap<&'s str, &'s Node>,
+    /// What variables stand for, each looked up once; none after an error.
+    known: HashMap<&'s str, Option<Value>>,
+    /// Variables whose value is being looked up, and where they are asked for, to find circles.
+    open: Vec<(&'s str, Spot)>,
+    /// Bytes that placeholders became so far.
+    bytes: usize,
 }
 
-impl Scope<'_> {
-    /// Every scalar below a node.
-    fn tree(&mut self, node: &mut Node, session: &mut Session<'_>) {
-        match &mut node.value {
-            Value::List(items) => items.iter_mut().for_each(|item| self.tree(item, session)),
-            Value::Map(entries) => entries.iter_mut().for_each(|(_, value)| self.tree(value, session)),
-            Value::Scalar { text, .. } if text.contains("${") => {
-                let text = std::mem::take(text);
-                node.value = self.scalar(&text, node, session);
+impl<'s> Scope<'s> {
+    fn new(vars: Option<&'s [(Key, Node)]>) -> Self {
+        let entries = vars.unwrap_or_default();
+        let index = entries.iter().map(|(key, node)| (key.name.as_str(), node)).collect();
+        Self { vars, index, known: HashMap::new(), open: Vec::new(), bytes: 0 }
+    }
+
+    /// A node with the placeholders below it replaced; none where it holds none.
+    fn tree(&mut self, node: &Node, session: &mut Session<'_>) -> Option<Node> {
+        let value = match &node.value {
+            Value::List(items) => {
+                let mut changed: Option<Vec<Node>> = None;
+                for (at, item) in items.iter().enumerate() {
+                    if let Some(new) = self.tree(item, session) {
+                        changed.get_or_insert_with(|| items.to_vec())[at] = new;
+                    }
+                }
+                Value::list(changed?)
             }
-            Value::Scalar { .. } | Value::Null | Value::Broken => {}
-        }
+            Value::Map(entries) => {
+                let mut changed: Option<Vec<(Key, Node)>> = None;
+                for (at, (_, value)) in entries.iter().enumerate() {
+                    if let Some(new) = self.tree(value, session) {
+                        changed.get_or_insert_with(|| entries.to_vec())[at].1 = new;
+                    }
+                }
+                Value::map(changed?)
+            }
+            Value::Scalar { text, .. } if text.contains("${") => self.scalar(text, node, session),
+            Value::Scalar { .. } | Value::Null | Value::Broken => return None,
+        };
+        Some(Node { value, spot: node.spot })
     }
 
     /// One scalar that holds a `${`. A value that is one whole placeholder keeps the type of what it stands for.
@@ -87,79 +114,114 @@ impl Scope<'_> {
     }
 
     /// What a placeholder stands for.
-    fn lookup(&mut self, inner: &str, spot: Spot, session: &mut Session<'_>) -> Option<Value> {
-        self.lookups += 1;
-        if self.lookups > MAX_LOOKUPS || self.open.len() > MAX_CHAIN {
-            if self.lookups <= MAX_LOOKUPS + 1 {
-                session
-                    .error(Code::TooLarge, spot, "the placeholders expand this spec beyond all measure")
-                    .expecting(format!("at most {MAX_LOOKUPS} placeholders, {MAX_CHAIN} variables in a row"));
-                self.lookups = MAX_LOOKUPS + 1;
-            }
+    fn lookup(&mut self, inner: &str, token: Spot, session: &mut Session<'_>) -> Option<Value> {
+        let value = if let Some(name) = inner.strip_prefix("vars.") {
+            self.variable(name, token, session)?
+        } else if let Some(rest) = inner.strip_prefix("env.") {
+            environment(rest, token, session)?
+        } else if let Some(name) = inner.strip_prefix("secret.").filter(|name| is_name(name)) {
+            Value::Scalar { text: format!("${{secret.{name}}}"), plain: false }
+        } else {
+            let scope = inner.split('.').next().unwrap_or_default();
+            session
+                .error(
+                    Code::UnknownPlaceholder,
+                    place_of(inner, token, session),
+                    format!("`${{{inner}}}` is not a placeholder"),
+                )
+                .expecting("${vars.NAME}, ${env.NAME}, ${env.NAME:-default} or ${secret.NAME}")
+                .suggesting(scope, ["vars", "env", "secret"]);
             return None;
+        };
+        if let Value::Scalar { text, .. } = &value {
+            let before = self.bytes;
+            self.bytes += text.len();
+            if self.bytes > MAX_BYTES {
+                if before <= MAX_BYTES {
+                    session
+                        .error(Code::TooLarge, token, "the placeholders expand this spec beyond all measure")
+                        .expecting(format!("at most {MAX_BYTES} bytes by all placeholders"));
+                }
+                return None;
+            }
         }
-        let spot = session.find(spot, &format!("${{{inner}}}"));
-        if let Some(name) = inner.strip_prefix("vars.") {
-            return self.variable(name, spot, session);
-        }
-        if let Some(rest) = inner.strip_prefix("env.") {
-            return environment(rest, spot, session);
-        }
-        if let Some(name) = inner.strip_prefix("secret.").filter(|name| is_name(name)) {
-            return Some(Value::Scalar { text: format!("${{secret.{name}}}"), plain: false });
-        }
-        let scope = inner.split('.').next().unwrap_or_default();
-        session
-            .error(Code::UnknownPlaceholder, spot, format!("`${{{inner}}}` is not a placeholder"))
-            .expecting("${vars.NAME}, ${env.NAME}, ${env.NAME:-default} or ${secret.NAME}")
-            .suggesting(scope, ["vars", "env", "secret"]);
-        None
+        Some(value)
     }
 
     /// A variable's value, its own placeholders replaced.
-    fn variable(&mut self, name: &str, spot: Spot, session: &mut Session<'_>) -> Option<Value> {
-        if !self.knows_vars {
+    fn variable(&mut self, name: &str, token: Spot, session: &mut Session<'_>) -> Option<Value> {
+        let inner = format!("vars.{name}");
+        let Some(vars) = self.vars else {
+            let spot = place_of(&inner, token, session);
             session
                 .error(Code::UnknownVariable, spot, "variables are not known yet in `include`")
                 .expecting("a path, or ${env.NAME}");
             return None;
-        }
-        let vars = self.vars;
-        let Some(node) = vars.and_then(|vars| vars.get(name)) else {
-            let known: Vec<&str> = vars
-                .map(Node::entries)
-                .unwrap_or_default()
-                .iter()
-                .map(|(key, _)| key.name.as_str())
-                .collect();
-            let defined = if known.is_empty() { "none is".to_owned() } else { known.join(", ") };
+        };
+        let Some((&name, &node)) = self.index.get_key_value(name) else {
+            let known = || vars.iter().map(|(key, _)| key.name.as_str());
+            let defined = if vars.is_empty() { "none is".to_owned() } else { listed(known()) };
+            let spot = place_of(&inner, token, session);
             session
                 .error(Code::UnknownVariable, spot, format!("there is no variable `{name}`"))
                 .expecting(format!("a key of `vars` (defined: {defined})"))
-                .suggesting(name, known);
+                .suggesting(name, known());
             return None;
         };
-        if self.open.iter().any(|open| open == name) {
-            let circle = self.open.join(" → ");
-            session.error(
-                Code::UnknownVariable,
-                spot,
-                format!("variables stand for each other: {circle} → {name}"),
-            );
+        if let Some(value) = self.known.get(name) {
+            return value.clone();
+        }
+        if let Some(from) = self.open.iter().position(|(open, _)| *open == name) {
+            self.circle(from, name, token, session);
             return None;
         }
-        self.open.push(name.to_owned());
+        if self.open.len() >= MAX_CHAIN {
+            session
+                .error(Code::TooLarge, place_of(&inner, token, session), "too many variables stand for each other")
+                .expecting(format!("at most {MAX_CHAIN} in a row"));
+            return None;
+        }
+        self.open.push((name, token));
         let value = match &node.value {
             Value::Scalar { text, .. } if text.contains("${") => self.scalar(text, node, session),
             other => other.clone(),
         };
         self.open.pop();
-        Some(value)
+        let value = (value != Value::Broken).then_some(value);
+        self.known.insert(name, value.clone());
+        value
+    }
+
+    /// Reports variables that stand for each other, with each of the places.
+    fn circle(&self, from: usize, name: &str, token: Spot, session: &mut Session<'_>) {
+        let circle = &self.open[from..];
+        let names: Vec<&str> = circle.iter().map(|(open, _)| *open).chain([name]).collect();
+        let places = circle[1..].iter().map(|(_, spot)| *spot).chain([token]);
+        let notes: Vec<_> = names
+            .windows(2)
+            .zip(places)
+            .map(|(pair, spot)| {
+                let spot = place_of(&format!("vars.{}", pair[1]), spot, session);
+                (session.origin(spot), format!("`{}` stands for `{}`", pair[0], pair[1]))
+            })
+            .collect();
+        let spot = place_of(&format!("vars.{name}"), token, session);
+        let message = format!("variables stand for each other: {}", names.join(" → "));
+        let error = session.error(Code::UnknownVariable, spot, message);
+        error.expecting("a value for one of them");
+        for (origin, note) in notes {
+            error.noting(origin, note);
+        }
     }
 }
 
+/// The place of a placeholder within its token.
+fn place_of(inner: &str, token: Spot, session: &Session<'_>) -> Spot {
+    session.find(token, &format!("${{{inner}}}"))
+}
+
 /// A variable of the environment, or its default.
-fn environment(rest: &str, spot: Spot, session: &mut Session<'_>) -> Option<Value> {
+fn environment(rest: &str, token: Spot, session: &mut Session<'_>) -> Option<Value> {
     let (name, default) = match rest.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
         None => (rest, None),
@@ -168,7 +230,7 @@ fn environment(rest: &str, spot: Spot, session: &mut Session<'_>) -> Option<Valu
         session
             .error(
                 Code::UnknownPlaceholder,
-                spot,
+                place_of(&format!("env.{rest}"), token, session),
                 format!("`{name}` is not a name of an environment variable"),
             )
             .expecting("${env.NAME} or ${env.NAME:-default}");
@@ -176,8 +238,9 @@ fn environment(rest: &str, spot: Spot, session: &mut Session<'_>) -> Option<Valu
     }
     let value = session.env.variable(name).filter(|value| !(value.is_empty() && default.is_some()));
     if let Some(text) = value.or_else(|| default.map(str::to_owned)) {
-        Some(Node::plain(&text, spot).value)
+        Some(Node::plain(&text, token).value)
     } else {
+        let spot = place_of(&format!("env.{rest}"), token, session);
         session
             .error(Code::MissingEnvironment, spot, format!("the environment variable {name} is not set"))
             .expecting(format!("a value in the environment, or a default: ${{env.{name}:-value}}"));

@@ -1,7 +1,11 @@
 //! The tree between YAML text and typed values: every node knows where it is written.
+//!
+//! Collections are shared: an alias, a matrix job and a merge cost no copy, and a change copies only the way to what it changes.
+
+use std::sync::Arc;
 
 /// A place in one of the loaded texts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Spot {
     /// Index into the session's texts.
     pub(crate) text: u32,
@@ -32,9 +36,21 @@ pub(crate) enum Value {
     /// A scalar. `plain` ones may be numbers and booleans, quoted ones are text.
     Scalar { text: String, plain: bool },
     /// A sequence.
-    List(Vec<Node>),
+    List(Arc<Vec<Node>>),
     /// A mapping in the order of the text, keys once.
-    Map(Vec<(Key, Node)>),
+    Map(Arc<Vec<(Key, Node)>>),
+}
+
+impl Value {
+    /// A sequence.
+    pub(crate) fn list(items: Vec<Node>) -> Self {
+        Self::List(Arc::new(items))
+    }
+
+    /// A mapping; its keys are different.
+    pub(crate) fn map(entries: Vec<(Key, Node)>) -> Self {
+        Self::Map(Arc::new(entries))
+    }
 }
 
 /// A key and its place.
@@ -58,7 +74,7 @@ impl Node {
 
     /// An empty mapping.
     pub(crate) fn empty_map(spot: Spot) -> Self {
-        Self { value: Value::Map(Vec::new()), spot }
+        Self { value: Value::map(Vec::new()), spot }
     }
 
     /// The value of a key, where this is a mapping that has it.
@@ -69,7 +85,10 @@ impl Node {
     /// The same, to change it.
     pub(crate) fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
         match &mut self.value {
-            Value::Map(entries) => entries.iter_mut().find(|(k, _)| k.name == key).map(|(_, node)| node),
+            Value::Map(entries) => {
+                let at = entries.iter().position(|(k, _)| k.name == key)?;
+                Some(&mut Arc::make_mut(entries)[at].1)
+            }
             _ => None,
         }
     }
@@ -79,7 +98,7 @@ impl Node {
         match &mut self.value {
             Value::Map(entries) => {
                 let at = entries.iter().position(|(k, _)| k.name == key)?;
-                Some(entries.remove(at))
+                Some(Arc::make_mut(entries).remove(at))
             }
             _ => None,
         }
@@ -121,18 +140,18 @@ impl Node {
         }
     }
 
-    /// Calls `visit` with every node and its field path, parents first.
-    pub(crate) fn walk(&self, path: &mut String, visit: &mut dyn FnMut(&str, Spot, &Node)) {
+    /// Calls `visit` with every node's field path and place, parents first.
+    pub(crate) fn walk(&self, path: &mut String, visit: &mut dyn FnMut(&str, Spot)) {
         let length = path.len();
         for (key, node) in self.entries() {
             push_segment(path, &key.name);
-            visit(path, key.spot, node);
+            visit(path, key.spot);
             node.walk(path, visit);
             path.truncate(length);
         }
         for (index, node) in self.items().iter().enumerate() {
             push_segment(path, &index.to_string());
-            visit(path, node.spot, node);
+            visit(path, node.spot);
             node.walk(path, visit);
             path.truncate(length);
         }

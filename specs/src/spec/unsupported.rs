@@ -1,5 +1,7 @@
 //! What the language has and this version does not carry out: refused, never ignored. Remove an entry as its feature works.
 
+use std::sync::LazyLock;
+
 use super::codes::Code;
 use super::session::Session;
 use super::tree::{Node, Spot, Value};
@@ -55,59 +57,104 @@ const UNSUPPORTED: &[(&str, Refused)] = &[
     ("**.huggingface", Any),
 ];
 
-/// Refuses what stands in a tree under a prefix: a job's kind for a job, nothing for the top.
+/// The segments of each entry's path.
+static PATTERNS: LazyLock<Vec<Vec<&str>>> =
+    LazyLock::new(|| UNSUPPORTED.iter().map(|(pattern, _)| pattern.split('.').collect()).collect());
+
+/// Refuses what stands in a tree under a prefix: the kind of a job, or a key of the top.
 pub(crate) fn refuse(prefix: &str, node: &Node, session: &mut Session<'_>) {
-    let mut found: Vec<(String, Spot, Option<String>)> = Vec::new();
-    let mut path = prefix.to_owned();
-    node.walk(&mut path, &mut |path, key, value| {
-        let segments: Vec<&str> = path.split('.').collect();
-        let entry = UNSUPPORTED
-            .iter()
-            .find(|(pattern, _)| matches(&pattern.split('.').collect::<Vec<_>>(), &segments));
-        let Some((_, refused)) = entry else { return };
-        let text = value.text();
-        match refused {
-            _ if value.value == Value::Null => {}
-            Any => found.push((path.to_owned(), key, None)),
-            Words(words) => {
-                if let Some(word) = text.filter(|word| words.contains(word)) {
-                    found.push((path.to_owned(), value.spot, Some(word.to_owned())));
-                }
-            }
-            AllBut(word) => {
-                if text != Some(*word) {
-                    found.push((path.to_owned(), value.spot, text.map(str::to_owned)));
-                }
-            }
-        }
-    });
-    for (path, spot, word) in found {
-        let field =
-            path.split('.').filter(|segment| segment.parse::<usize>().is_err()).collect::<Vec<_>>().join(".");
-        let message = match word {
-            Some(word) => format!("`{word}` is not supported yet for {field}"),
-            None => format!("{field} is not supported yet"),
-        };
-        session.error(Code::Unsupported, spot, message);
-    }
+    let mut walk = Walk { session, active: Vec::new(), path: Vec::new() };
+    let all: Vec<(usize, usize)> = (0..UNSUPPORTED.len()).map(|entry| (entry, 0)).collect();
+    walk.enter(&all, Some(prefix));
+    walk.path.push(prefix);
+    walk.children(node, 0);
 }
 
-/// Whether a path fits a pattern.
-fn matches(pattern: &[&str], path: &[&str]) -> bool {
-    match (pattern.split_first(), path.split_first()) {
-        (None, None) => true,
-        (Some((&"**", rest)), _) => (0..=path.len()).any(|skip| matches(rest, &path[skip..])),
-        (Some((first, pattern)), Some((segment, path))) => {
-            (*first == "*" || first == segment) && matches(pattern, path)
+/// A walk down a tree with the entries that the path so far fits.
+struct Walk<'w, 'n, 's> {
+    session: &'w mut Session<'s>,
+    /// Entries with the number of segments that are matched, those of the outer nodes first.
+    active: Vec<(usize, usize)>,
+    /// The keys on the way; items of lists have none.
+    path: Vec<&'n str>,
+}
+
+impl<'n> Walk<'_, 'n, '_> {
+    /// Everything below a node whose own entries start at `from`.
+    fn children(&mut self, node: &'n Node, from: usize) {
+        let outer: Vec<(usize, usize)> = self.active[from..].to_vec();
+        if outer.is_empty() {
+            return;
         }
-        _ => false,
+        let here = self.active.len();
+        for (key, child) in node.entries() {
+            self.path.push(&key.name);
+            self.visit(&outer, Some(&key.name), child, key.spot);
+            self.path.pop();
+            self.active.truncate(here);
+        }
+        for item in node.items() {
+            self.visit(&outer, None, item, item.spot);
+            self.active.truncate(here);
+        }
+    }
+
+    /// One node by its key, or none as an item of a list.
+    fn visit(&mut self, outer: &[(usize, usize)], key: Option<&str>, node: &'n Node, spot: Spot) {
+        let from = self.active.len();
+        self.enter(outer, key);
+        let whole = self.active[from..].iter().find(|(entry, at)| *at == PATTERNS[*entry].len());
+        if let Some((entry, _)) = whole {
+            self.judge(&UNSUPPORTED[*entry].1, node, spot);
+        }
+        if !node.entries().is_empty() || !node.items().is_empty() {
+            self.children(node, from);
+        }
+    }
+
+    /// Keeps the entries that go on with this segment.
+    fn enter(&mut self, outer: &[(usize, usize)], key: Option<&str>) {
+        for &(entry, at) in outer {
+            let mut at = at;
+            let pattern = &PATTERNS[entry];
+            if pattern.get(at) == Some(&"**") {
+                self.active.push((entry, at));
+                at += 1;
+            }
+            if pattern.get(at).is_some_and(|segment| *segment == "*" || Some(*segment) == key) {
+                self.active.push((entry, at + 1));
+            }
+        }
+    }
+
+    /// Refuses a value, or says nothing.
+    fn judge(&mut self, refused: &Refused, node: &Node, key: Spot) {
+        if node.value == Value::Null {
+            return;
+        }
+        let field = || self.path.join(".");
+        let (spot, message) = match (refused, node.text()) {
+            (Any, _) => (key, format!("{} is not supported yet", field())),
+            (Words(words), Some(word)) if words.contains(&word) => {
+                (node.spot, format!("`{word}` is not supported yet for {}", field()))
+            }
+            (AllBut(allowed), Some(word)) if word != *allowed => {
+                (node.spot, format!("`{word}` is not supported yet for {}", field()))
+            }
+            (AllBut(_), None) => (node.spot, format!("{} is not supported yet", field())),
+            _ => return,
+        };
+        self.session.error(Code::Unsupported, spot, message);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
-    use crate::spec::explain;
+    use crate::spec::yaml::parse_text;
+    use crate::spec::{ProcessEnvironment, explain};
 
     /// An entry whose field has gone would refuse nothing and tell nobody.
     #[test]
@@ -127,13 +174,21 @@ mod tests {
 
     #[test]
     fn stars_match_one_segment_and_two_stars_any() {
-        let is = |pattern: &str, path: &str| {
-            matches(&pattern.split('.').collect::<Vec<_>>(), &path.split('.').collect::<Vec<_>>())
+        let refused = |prefix: &str, text: &str| {
+            let mut session = Session::new(&ProcessEnvironment);
+            let text_id = session.add_text("a", Path::new(""), text);
+            let node = parse_text(text, text_id, &mut session).unwrap();
+            refuse(prefix, &node, &mut session);
+            session.error_count()
         };
-        assert!(is("data.sources.*.format", "data.sources.0.format"));
-        assert!(!is("data.sources.*.format", "data.sources.format"));
-        assert!(!is("data.extract", "data.extract.keep_math"));
-        assert!(is("**.huggingface", "eval.models.0.huggingface"));
-        assert!(is("**.huggingface", "huggingface"));
+        assert_eq!(refused("data", "sources: [{ format: warc }, { format: text }, { format: html }]"), 2);
+        assert_eq!(refused("data", "sources: { format: warc }"), 0);
+        assert_eq!(refused("data", "extract: { keep_math: true }"), 1);
+        assert_eq!(refused("data", "extract: null"), 0);
+        assert_eq!(refused("eval", "models: [{ huggingface: org/name }]"), 1);
+        assert_eq!(refused("sft", "huggingface: org/name"), 1);
+        assert_eq!(refused("pretrain", "parallel: { data: 1 }"), 0);
+        assert_eq!(refused("pretrain", "parallel: { data: 2 }\nresources: { nodes: 2, cores: 1 }"), 2);
+        assert_eq!(refused("schedules", "nightly: { on_failure: { webhook: x } }"), 1);
     }
 }

@@ -2,6 +2,7 @@
 //! its JSON Schema and what `cupola explain` says. A default is written in the language itself.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use schemars::{Schema, json_schema};
 use serde_json::json;
@@ -36,17 +37,25 @@ macro_rules! written {
             pub(crate) const FIELDS: &'static [&'static str] = &[$(stringify!($field)),*];
 
             /// Decodes the mapping where it shares its keys with others.
-            #[allow(unused_mut, unused_variables, reason = "a mapping may have no field")]
             pub(crate) fn decode_beside(
                 node: &$crate::spec::tree::Node,
-                others: &[&str],
+                others: &[&[&str]],
                 session: &mut $crate::spec::session::Session<'_>,
             ) -> Option<Self> {
-                $crate::spec::written::check_keys(node, &[Self::FIELDS, others], session)?;
+                $crate::spec::written::check_keys(node, &[&[Self::FIELDS], others].concat(), session)?;
+                Self::decode_fields(node, session)
+            }
+
+            /// Decodes the fields of a mapping whose keys are checked elsewhere.
+            #[allow(unused_mut, unused_variables, reason = "a mapping may have no field")]
+            pub(crate) fn decode_fields(
+                node: &$crate::spec::tree::Node,
+                session: &mut $crate::spec::session::Session<'_>,
+            ) -> Option<Self> {
                 $(
                     #[allow(unused_mut, unused_assignments, reason = "most fields have neither")]
                     let $field = {
-                        let mut default: Option<&str> = None;
+                        let mut default: Option<&'static str> = None;
                         $(default = Some($default);)?
                         let mut range: Option<(f64, f64)> = None;
                         $(range = Some(($low as f64, $high as f64));)?
@@ -101,7 +110,7 @@ pub(crate) use written;
 pub(crate) fn check_keys(node: &Node, known: &[&[&str]], session: &mut Session<'_>) -> Option<()> {
     session.range = None;
     if let Value::Map(entries) = &node.value {
-        for (key, _) in entries {
+        for (key, _) in entries.iter() {
             let mut fields = known.iter().flat_map(|fields| fields.iter());
             if !fields.any(|field| *field == key.name) {
                 session
@@ -121,7 +130,7 @@ pub(crate) fn check_keys(node: &Node, known: &[&[&str]], session: &mut Session<'
 pub(crate) fn field<T: Decode>(
     node: &Node,
     name: &str,
-    default: Option<&str>,
+    default: Option<&'static str>,
     range: Option<(f64, f64)>,
     session: &mut Session<'_>,
 ) -> Option<T> {
@@ -149,22 +158,32 @@ pub(crate) fn field<T: Decode>(
     }
 }
 
-/// A default text as a node; its errors would point at the mapping that lacks the field.
-fn default_node(text: &str, spot: Spot, session: &mut Session<'_>) -> Option<Node> {
-    if text.starts_with(['[', '{', '"']) {
-        let mut node = yaml::parse_text(text, spot.text, session)?;
-        place_at(&mut node, spot);
-        return Some(node);
+/// A default text as a node; its errors would point at the mapping that lacks the field. Texts that are more than a word are
+/// parsed once.
+fn default_node(text: &'static str, spot: Spot, session: &mut Session<'_>) -> Option<Node> {
+    match text {
+        "[]" => return Some(Node { value: Value::list(Vec::new()), spot }),
+        "{}" => return Some(Node::empty_map(spot)),
+        "\"\"" => return Some(Node { value: Value::Scalar { text: String::new(), plain: false }, spot }),
+        _ if !text.starts_with(['[', '{', '"']) => return Some(Node::plain(text, spot)),
+        _ => {}
     }
-    Some(Node::plain(text, spot))
+    let known = session.defaults.get(text).cloned();
+    let mut node = match known {
+        Some(node) => node,
+        None => yaml::parse_text(text, spot.text, session)?,
+    };
+    session.defaults.entry(text).or_insert_with(|| node.clone());
+    place_at(&mut node, spot);
+    Some(node)
 }
 
 /// Gives a whole tree one place.
 pub(crate) fn place_at(node: &mut Node, spot: Spot) {
     node.spot = spot;
     match &mut node.value {
-        Value::List(items) => items.iter_mut().for_each(|item| place_at(item, spot)),
-        Value::Map(entries) => entries.iter_mut().for_each(|(key, value)| {
+        Value::List(items) => Arc::make_mut(items).iter_mut().for_each(|item| place_at(item, spot)),
+        Value::Map(entries) => Arc::make_mut(entries).iter_mut().for_each(|(key, value)| {
             key.spot = spot;
             place_at(value, spot);
         }),

@@ -1,7 +1,8 @@
 //! YAML text to a [`Node`] tree: saphyr's events give every place; duplicate keys, tags, several documents and trees that explode
 //! (anchors) are errors here.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
@@ -10,15 +11,19 @@ use super::session::Session;
 use super::tree::{Key, Node, Spot, Value};
 
 /// Most bytes of one file.
-pub(crate) const MAX_BYTES: usize = 1 << 20;
-/// Most nodes of a tree, aliases expanded.
-const MAX_NODES: usize = 100_000;
+pub(crate) const MAX_BYTES: usize = 64 << 20;
+/// Most nodes that are written in one file.
+const MAX_NODES: usize = 4_000_000;
+/// Most nodes that aliases add to those that are written.
+const MAX_ALIAS_NODES: usize = 1_000_000;
+/// Mappings of up to this many entries are searched for equal keys one by one.
+const SMALL_MAPPING: usize = 16;
 /// Deepest nesting.
 const MAX_DEPTH: usize = 64;
 
 /// Parses one text that was added to the session. None after an error that leaves no tree.
 pub(crate) fn parse_text(content: &str, text: u32, session: &mut Session<'_>) -> Option<Node> {
-    let mut builder = Builder { text, frames: Vec::new(), anchors: HashMap::new(), nodes: 0, root: None };
+    let mut builder = Builder::new(text);
     let mut documents = 0;
     let mut parser = Parser::new_from_str(content);
     while let Some(event) = parser.next_event() {
@@ -101,11 +106,18 @@ struct Builder {
     text: u32,
     frames: Vec<Frame>,
     anchors: HashMap<usize, Built>,
+    /// Nodes that are written.
     nodes: usize,
+    /// Nodes that aliases added.
+    alias_nodes: usize,
     root: Option<Node>,
 }
 
 impl Builder {
+    fn new(text: u32) -> Self {
+        Self { text, frames: Vec::new(), anchors: HashMap::new(), nodes: 0, alias_nodes: 0, root: None }
+    }
+
     /// Takes one event; none ends the parse.
     fn event(&mut self, event: Event<'_>, span: Span, session: &mut Session<'_>) -> Option<()> {
         let mut spot = spot_of(self.text, span);
@@ -118,7 +130,8 @@ impl Builder {
                 } else {
                     Node { value: Value::Scalar { text: text.into_owned(), plain: false }, spot }
                 };
-                self.place(Built { node, nodes: 1, depth: 1 }, anchor, 1, session)
+                self.nodes += 1;
+                self.place(Built { node, nodes: 1, depth: 1 }, anchor, session)
             }
             Event::SequenceStart(anchor, tag) => {
                 reject_tag(tag.is_some(), spot, session);
@@ -132,15 +145,16 @@ impl Builder {
             Event::SequenceEnd | Event::MappingEnd => {
                 let frame = self.frames.pop()?;
                 let anchor = frame.anchor;
-                self.place(close(frame), anchor, 1, session)
+                self.nodes += 1;
+                self.place(close(frame, session), anchor, session)
             }
             Event::Alias(id) => {
                 let Some(built) = self.anchors.get(&id).cloned() else {
                     session.error(Code::Syntax, spot, "the alias stands inside its own anchor");
                     return None;
                 };
-                let cost = built.nodes;
-                self.place(built, 0, cost, session)
+                self.alias_nodes += built.nodes;
+                self.place(built, 0, session)
             }
             Event::Nothing
             | Event::StreamStart
@@ -161,13 +175,20 @@ impl Builder {
         Some(())
     }
 
-    /// Puts a finished node where it belongs; `cost` is how many nodes it adds to those counted already.
-    fn place(&mut self, built: Built, anchor: usize, cost: usize, session: &mut Session<'_>) -> Option<()> {
-        self.nodes += cost;
-        if self.nodes > MAX_NODES || self.frames.len() + built.depth > MAX_DEPTH {
+    /// Puts a finished node where it belongs.
+    fn place(&mut self, built: Built, anchor: usize, session: &mut Session<'_>) -> Option<()> {
+        if self.nodes > MAX_NODES {
+            session
+                .error(Code::TooLarge, built.node.spot, "the file holds too many values")
+                .expecting(format!("at most {MAX_NODES} keys, values, lists and mappings"));
+            return None;
+        }
+        if self.alias_nodes > MAX_ALIAS_NODES || self.frames.len() + built.depth > MAX_DEPTH {
             session
                 .error(Code::TooLarge, built.node.spot, "the anchors expand this spec beyond all measure")
-                .expecting(format!("at most {MAX_NODES} nodes, nested at most {MAX_DEPTH} deep"));
+                .expecting(format!(
+                    "at most {MAX_ALIAS_NODES} nodes by aliases, nested at most {MAX_DEPTH} deep"
+                ));
             return None;
         }
         if anchor != 0 {
@@ -184,7 +205,7 @@ impl Builder {
             Content::Map { entries, key, merged } => match key.take() {
                 None => *key = Some(key_of(&built.node, session)?),
                 Some(key) if key.name == "<<" => merge_key(merged, &key, built.node, session),
-                Some(key) => insert(entries, key, built.node, session),
+                Some(key) => entries.push((key, built.node)),
             },
         }
         Some(())
@@ -192,16 +213,16 @@ impl Builder {
 }
 
 /// Ends a collection; merged entries (`<<`) go under the ones that are written.
-fn close(frame: Frame) -> Built {
+fn close(frame: Frame, session: &mut Session<'_>) -> Built {
     let value = match frame.content {
-        Content::List(items) => Value::List(items),
+        Content::List(items) => Value::list(items),
         Content::Map { mut entries, merged, .. } => {
-            for (key, node) in merged {
-                if !entries.iter().any(|(k, _)| k.name == key.name) {
-                    entries.push((key, node));
-                }
+            reject_equal_keys(&mut entries, session);
+            if !merged.is_empty() {
+                let mut known: HashSet<String> = entries.iter().map(|(key, _)| key.name.clone()).collect();
+                entries.extend(merged.into_iter().filter(|(key, _)| known.insert(key.name.clone())));
             }
-            Value::Map(entries)
+            Value::map(entries)
         }
     };
     Built { node: Node { value, spot: frame.spot }, nodes: frame.nodes, depth: frame.depth }
@@ -226,31 +247,45 @@ fn key_of(node: &Node, session: &mut Session<'_>) -> Option<Key> {
     }
 }
 
-/// Adds an entry unless its key is there.
-fn insert(entries: &mut Vec<(Key, Node)>, key: Key, node: Node, session: &mut Session<'_>) {
-    if let Some((first, _)) = entries.iter().find(|(k, _)| k.name == key.name) {
-        let origin = session.origin(first.spot);
-        session
-            .error(
-                Code::DuplicateKey,
-                key.spot,
-                format!("the key `{}` stands twice in this mapping", key.name),
-            )
-            .noting(origin, "the first one is here");
+/// Keeps the first of equal keys and reports the others.
+fn reject_equal_keys(entries: &mut Vec<(Key, Node)>, session: &mut Session<'_>) {
+    let is_small = entries.len() <= SMALL_MAPPING;
+    if is_small && entries.iter().enumerate().all(|(at, (key, _))| !has(&entries[..at], &key.name)) {
         return;
     }
-    entries.push((key, node));
+    let mut first: HashMap<&str, Spot> = HashMap::with_capacity(entries.len());
+    let mut equal: Vec<usize> = Vec::new();
+    for (at, (key, _)) in entries.iter().enumerate() {
+        if let Some(spot) = first.get(key.name.as_str()) {
+            let origin = session.origin(*spot);
+            let message = format!("the key `{}` stands twice in this mapping", key.name);
+            session.error(Code::DuplicateKey, key.spot, message).noting(origin, "the first one is here");
+            equal.push(at);
+        } else {
+            first.insert(&key.name, key.spot);
+        }
+    }
+    let mut at = 0;
+    entries.retain(|_| {
+        at += 1;
+        equal.binary_search(&(at - 1)).is_err()
+    });
+}
+
+/// Whether a key is among these.
+fn has(entries: &[(Key, Node)], name: &str) -> bool {
+    entries.iter().any(|(key, _)| key.name == name)
 }
 
 /// Notes the entries of a merge key; the first of several wins.
 fn merge_key(merged: &mut Vec<(Key, Node)>, key: &Key, node: Node, session: &mut Session<'_>) {
     let sources = match node.value {
-        Value::List(items) => items,
+        Value::List(items) => Arc::unwrap_or_clone(items),
         _ => vec![node],
     };
     for source in sources {
         match source.value {
-            Value::Map(entries) => merged.extend(entries),
+            Value::Map(entries) => merged.extend(Arc::unwrap_or_clone(entries)),
             _ => {
                 session.error(Code::WrongType, key.spot, "`<<` merges mappings only");
             }

@@ -1,13 +1,16 @@
 //! An eval job, resolved.
 
+use std::collections::HashSet;
+
 use super::written::{ContaminationWritten, EvalJob, JudgeSuiteWritten, MultipleChoiceWritten, SuiteWritten};
 use super::{EvalParams, JudgeParams, MultipleChoiceParams, SuiteParams};
 use crate::job::Precision;
 use crate::spec::decode::At;
-use crate::spec::jobs::{Resolver, WrittenBody};
+use crate::spec::jobs::Resolver;
 use crate::spec::reference::{FilePath, Ref, Rows, Target};
 use crate::spec::tree::Key;
 use crate::spec::wanted::{CORPUS_PARTS, Wanted};
+use crate::spec::words::one_of;
 use crate::spec::{ArtifactRef, Code, EvalBody, RowsInput};
 
 /// Parts whose rows are chats.
@@ -38,6 +41,7 @@ pub(crate) fn eval(w: &EvalJob, precision: Precision, resolver: &mut Resolver<'_
 /// The models by name, matrices in full.
 fn models(w: &EvalJob, resolver: &mut Resolver<'_, '_>) -> Vec<Option<(String, ArtifactRef)>> {
     let mut out: Vec<Option<(String, ArtifactRef)>> = Vec::new();
+    let mut known = HashSet::new();
     for entry in &w.models {
         let spot = entry.model.spot;
         let mut found = Vec::new();
@@ -66,7 +70,7 @@ fn models(w: &EvalJob, resolver: &mut Resolver<'_, '_>) -> Vec<Option<(String, A
         }
         for model in &found {
             let Some((name, _)) = model else { continue };
-            if out.iter().flatten().any(|(known, _)| known == name) {
+            if !known.insert(name.clone()) {
                 resolver
                     .session
                     .error(Code::DuplicateName, spot, format!("two models are named `{name}`"))
@@ -115,7 +119,7 @@ fn multiple_choice(
     label: &str,
     resolver: &mut Resolver<'_, '_>,
 ) -> Option<(RowsInput, SuiteParams)> {
-    let rows = one_of(w.on.as_ref(), w.paths.as_ref(), "paths", key, resolver)?;
+    let rows = part_or_files(w.on.as_ref(), w.paths.as_ref(), "paths", key, resolver)?;
     let (rows, part) = resolver.rows(&rows, label, CHATS)?;
     if w.scoring.is_empty() {
         resolver
@@ -152,7 +156,7 @@ fn judge(
                     name.spot,
                     format!("`{}` is not one of this job's models", name.value),
                 )
-                .expecting(format!("one of {}", models.join(", ")))
+                .expecting(one_of(models))
                 .suggesting(&name.value, models);
         }
     }
@@ -170,7 +174,7 @@ fn judge(
         resolver
             .session
             .error(Code::UnknownJudge, w.judge.spot, format!("there is no judge `{}`", w.judge.value))
-            .expecting(format!("one of {}", known.join(", ")))
+            .expecting(one_of(&known))
             .suggesting(&w.judge.value, known);
     }
     let (rows, part) = resolver.rows(&w.prompts, label, CHATS)?;
@@ -194,13 +198,13 @@ fn contamination(
     label: &str,
     resolver: &mut Resolver<'_, '_>,
 ) -> Option<(RowsInput, SuiteParams)> {
-    let rows = one_of(w.on.as_ref(), w.tests.as_ref(), "tests", key, resolver)?;
+    let rows = part_or_files(w.on.as_ref(), w.tests.as_ref(), "tests", key, resolver)?;
     let (rows, part) = resolver.rows(&rows, label, CORPUS_PARTS)?;
     Some((rows, SuiteParams::Contamination { part, ngram: w.ngram }))
 }
 
 /// Rows from a part or from files, one of both.
-fn one_of(
+fn part_or_files(
     on: Option<&At<Rows>>,
     files: Option<&At<Vec<At<FilePath>>>>,
     field: &str,
@@ -230,9 +234,9 @@ fn train(w: &EvalJob, resolver: &mut Resolver<'_, '_>) -> Option<Option<Artifact
         return resolver.artifact(train, Wanted::Corpus).map(Some);
     }
     let Some(key) = suite else { return Some(None) };
-    let behind = w.models.iter().find_map(|entry| corpus_behind(&entry.model, resolver));
-    if let Some(corpus) = behind {
-        resolver.artifact(&corpus, Wanted::Corpus).map(Some)
+    let behind = w.models.iter().find_map(|entry| resolver.base_of(&entry.model));
+    if let Some((_, base)) = behind {
+        resolver.artifact(&base.corpus, Wanted::Corpus).map(Some)
     } else {
         resolver
             .session
@@ -240,23 +244,4 @@ fn train(w: &EvalJob, resolver: &mut Resolver<'_, '_>) -> Option<Option<Artifact
             .expecting("`train` in the eval job: the corpus that trained the models");
         None
     }
-}
-
-/// Follows models back to the corpus of a pretrain job.
-fn corpus_behind(model: &Ref, resolver: &Resolver<'_, '_>) -> Option<Ref> {
-    let mut at = model;
-    for _ in 0..=resolver.jobs.len() {
-        let Target::Job(text) = &at.target else { return None };
-        let base = text.strip_suffix(".model").unwrap_or(text);
-        let job = resolver.jobs.iter().find(|job| {
-            job.name == base || job.name.strip_prefix(base).is_some_and(|rest| rest.starts_with('['))
-        })?;
-        at = match job.body.as_ref()? {
-            WrittenBody::Pretrain(pretrain) => return Some(pretrain.corpus.clone()),
-            WrittenBody::Sft(sft) => &sft.model,
-            WrittenBody::Rlhf(rlhf) => &rlhf.policy,
-            _ => return None,
-        };
-    }
-    None
 }

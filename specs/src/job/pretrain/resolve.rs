@@ -14,10 +14,10 @@ use super::{
 use crate::job::resolve::check_sum;
 use crate::job::{AutoOr, Precision};
 use crate::spec::decode::At;
-use crate::spec::jobs::{Resolver, WrittenBody, WrittenJob};
-use crate::spec::reference::{Ref, Target};
+use crate::spec::jobs::Resolver;
+use crate::spec::reference::Ref;
 use crate::spec::units::Every;
-use crate::spec::wanted::{Wanted, split_part};
+use crate::spec::wanted::Wanted;
 use crate::spec::{ArtifactRef, Code, PretrainBody};
 
 /// Row length where no job says one.
@@ -268,7 +268,10 @@ pub(crate) fn row_length(
     model: &Ref,
     resolver: &mut Resolver<'_, '_>,
 ) -> Option<u64> {
-    let origin = pretrain_of(model, resolver.jobs);
+    let origin = resolver.base_of(model).map(|(name, base)| {
+        let positions = base.model.value.max_position_embeddings;
+        (name, positions.unwrap_or(base.context.length))
+    });
     match (written, origin) {
         (Some(context), Some((name, positions))) if context.value.length > positions => {
             let length = context.value.length;
@@ -284,26 +287,4 @@ pub(crate) fn row_length(
         (None, Some((_, positions))) => Some(positions),
         (None, None) => Some(CONTEXT_LENGTH),
     }
-}
-
-/// The pretrain job that a model descends from, with the positions of its network; none where the chain ends outside the spec.
-fn pretrain_of<'r>(model: &Ref, jobs: &'r [WrittenJob]) -> Option<(&'r str, u64)> {
-    let mut target = &model.target;
-    // A circle of references is an error of its own: no chain is longer than the list of jobs.
-    for _ in jobs {
-        let Target::Job(text) = target else { return None };
-        let (name, _) = split_part(text);
-        let of_matrix = |job: &&WrittenJob| job.name.split('[').next() == Some(name);
-        let job = jobs.iter().find(|job| job.name == name).or_else(|| jobs.iter().find(of_matrix))?;
-        target = match job.body.as_ref()? {
-            WrittenBody::Pretrain(pretrain) => {
-                let positions = pretrain.model.value.max_position_embeddings;
-                return Some((&job.name, positions.unwrap_or(pretrain.context.length)));
-            }
-            WrittenBody::Sft(sft) => &sft.model.target,
-            WrittenBody::Rlhf(rlhf) => &rlhf.policy.target,
-            _ => return None,
-        };
-    }
-    None
 }

@@ -3,11 +3,9 @@
 use super::written::{ObjectiveWritten, ScalingJob};
 use super::{FitParams, FitTarget, SweepParams};
 use crate::job::pretrain::resolve::{CONTEXT_LENGTH, Stage, batch, optimizer, phases};
-use crate::job::pretrain::written::PretrainJob;
 use crate::job::pretrain::{resolve, shape};
 use crate::job::{Activation, AutoOr, BatchParams, Family, Precision};
-use crate::spec::jobs::{Resolver, WrittenBody};
-use crate::spec::reference::Target;
+use crate::spec::jobs::Resolver;
 use crate::spec::wanted::Wanted;
 use crate::spec::{Code, ScalingBody, SweepBody};
 
@@ -19,7 +17,8 @@ pub(crate) fn scaling(
 ) -> Option<ScalingBody> {
     let corpus = resolver.artifact(&w.corpus, Wanted::Corpus);
     let tokenizer = resolver.artifact(&w.tokenizer, Wanted::Tokenizer);
-    let user = user_of(resolver);
+    let name = resolver.current.map_or("", |at| resolver.jobs[at].name.as_str());
+    let user = resolver.user_of(name);
     let written_phases = w.phases.as_ref().or(user.and_then(|user| user.phases.as_ref()));
     let phases = phases(written_phases, corpus.as_ref(), w.corpus.spot, resolver);
     let optimizer = match (&w.optimizer, user) {
@@ -82,19 +81,6 @@ fn sweeps(w: &ScalingJob, recipe: &SweepParams, activation: Activation) -> Vec<S
         }
     }
     out
-}
-
-/// The first pretrain job that uses this law: its recipe is what the law should speak of.
-fn user_of<'r>(resolver: &Resolver<'r, '_>) -> Option<&'r PretrainJob> {
-    let jobs = resolver.jobs;
-    let base = resolver.current.split('[').next().unwrap_or_default();
-    jobs.iter().find_map(|job| match &job.body {
-        Some(WrittenBody::Pretrain(pretrain)) => pretrain
-            .laws()
-            .any(|law| matches!(&law.target, Target::Job(name) if *name == resolver.current || name == base))
-            .then_some(&**pretrain),
-        _ => None,
-    })
 }
 
 /// Lists that name something, each thing once.
