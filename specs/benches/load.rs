@@ -48,12 +48,18 @@ fn written_out(jobs: usize) -> String {
     for i in 0..jobs {
         if i % 10 == 0 {
             let model = if i == 0 { "base".to_owned() } else { format!("tuned{}", i - 10) };
-            let _ = writeln!(text, "  tuned{i}: {{ kind: sft, model: {model}, data: [corpus.pairs], epochs: 1 }}");
+            let _ = writeln!(
+                text,
+                "  tuned{i}: {{ kind: sft, model: {model}, data: [corpus.pairs], epochs: 1 }}"
+            );
             continue;
         }
         let after = if i % 10 == 1 { "base".to_owned() } else { format!("report{}", i - 1) };
         let _ = writeln!(text, "  report{i}:\n    kind: eval\n    models: [base, tuned{}]", i / 10 * 10);
-        let _ = writeln!(text, "    suites: [{{ perplexity: {{ on: corpus.validation }} }}]\n    after: [{after}]");
+        let _ = writeln!(
+            text,
+            "    suites: [{{ perplexity: {{ on: corpus.validation }} }}]\n    after: [{after}]"
+        );
     }
     text
 }

@@ -50,7 +50,8 @@ pub(super) async fn index(State(state): State<ApiState>) -> Result<Html<String>,
     let page = move |state: &ApiState| {
         let projection = state.projection()?;
         let book = ScheduleBook::of(&projection);
-        let runs: Vec<RunRow> = projection.runs().iter().rev().map(|run| run_row(&RunView::of(run), &projection)).collect();
+        let runs: Vec<RunRow> =
+            projection.runs().iter().rev().map(|run| run_row(&RunView::of(run), &projection)).collect();
         let schedules: Vec<ScheduleRow> = watched.iter().map(|one| schedule_row(one, &book)).collect();
         let busy = holder(state.dir());
         render(

@@ -87,8 +87,13 @@ pub(super) fn carry_out(
         }
         display.update(run, now);
     };
-    let applied =
-        apply(&mut state, &prepared.plan, &decisions, (executor, SystemClock), (&signals, slots, &mut show))?;
+    let applied = apply(
+        &mut state,
+        &prepared.plan,
+        &decisions,
+        (executor, SystemClock::default()),
+        (&signals, slots, &mut show),
+    )?;
     display.finish(&applied.run, now_millis());
     if applied.end.is_some() {
         save_spec(&state, &applied.run.id, &prepared.spec)?;

@@ -68,7 +68,7 @@ fn act_alone(verb: ControlVerb, args: &ControlArgs, global: &Global) -> Result<O
             }
             let mut state = State::open(&global.state_dir(), "cancel")?;
             let mut executor = LocalExecutor::new("cupola".into(), "cupola-worker".into());
-            cancel_idle(&mut state, &run.id, &mut executor, &mut SystemClock)?;
+            cancel_idle(&mut state, &run.id, &mut executor, &mut SystemClock::default())?;
             say(global, verb, &run.id, "cancelled");
             Ok(Outcome::Done)
         }

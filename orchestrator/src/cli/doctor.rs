@@ -45,7 +45,10 @@ pub(super) fn run(args: &DoctorArgs, global: &Global) -> Result<Outcome, CliErro
 fn export(file: &Path, global: &Global) -> Result<Outcome, CliError> {
     let dir = global.state_dir();
     if !dir.journal().exists() {
-        return Err(CliError::input(format!("there is no state in {}", dir.root().display()), "give --state"));
+        return Err(CliError::input(
+            format!("there is no state in {}", dir.root().display()),
+            "give --state",
+        ));
     }
     let io = |source| CliError::Io { path: file.to_path_buf(), source };
     let mut writer = std::io::BufWriter::new(std::fs::File::create(file).map_err(io)?);
@@ -67,7 +70,9 @@ fn state_findings(args: &DoctorArgs, global: &Global, findings: &mut Vec<Finding
         let text = format!("state: in use by process {} on {} ({})", holder.pid, holder.host, holder.command);
         findings.push(Finding { is_good: !args.rebuild, text });
         findings.push(match read_journal(&dir.journal()) {
-            Ok(contents) => Finding::good(format!("journal: {} records, chain whole", contents.records.len())),
+            Ok(contents) => {
+                Finding::good(format!("journal: {} records, chain whole", contents.records.len()))
+            }
             Err(error) => Finding::bad(error.to_string()),
         });
         return;

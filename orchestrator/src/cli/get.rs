@@ -111,15 +111,20 @@ fn events(args: &GetArgs, global: &Global) -> Result<(Value, String), CliError> 
     let mut rows = Vec::new();
     for record in &records {
         let value = json!(record);
-        let Some((name, body)) = value["fact"].as_object().and_then(|fact| fact.iter().next()) else { continue };
+        let Some((name, body)) = value["fact"].as_object().and_then(|fact| fact.iter().next()) else {
+            continue;
+        };
         let of_run = body["run"].as_str();
         if args.run.run.as_deref().is_some_and(|run| of_run != Some(run)) {
             continue;
         }
         let what = ["run", "step", "token", "topic", "key", "fingerprint"].iter();
-        let mut what: Vec<String> =
-            what.filter_map(|field| body[*field].as_str()).map(|text| text.chars().take(40).collect()).collect();
-        let outcome = ["/outcome/outcome", "/to/to", "/state"].iter().find_map(|path| body.pointer(path)?.as_str());
+        let mut what: Vec<String> = what
+            .filter_map(|field| body[*field].as_str())
+            .map(|text| text.chars().take(40).collect())
+            .collect();
+        let outcome =
+            ["/outcome/outcome", "/to/to", "/state"].iter().find_map(|path| body.pointer(path)?.as_str());
         what.extend(outcome.map(str::to_owned));
         what.extend(body["steps"].as_array().map(|steps| format!("{} steps", steps.len())));
         table.add_row([record.seq.to_string(), format::time(record.at_millis), name.clone(), what.join(" ")]);

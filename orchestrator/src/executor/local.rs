@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use cupola_specs::contract::{ShimResult, Started};
 use rustix::process::{Pid, Signal, kill_process};
@@ -21,12 +21,20 @@ pub struct LocalExecutor {
     shim: PathBuf,
     worker: PathBuf,
     children: BTreeMap<String, Child>,
+    beats: BTreeMap<PathBuf, Beat>,
+}
+
+/// The newest heartbeat of an attempt, and when it was first seen by a clock that nobody can set.
+#[derive(Debug)]
+struct Beat {
+    modified: SystemTime,
+    seen: Instant,
 }
 
 impl LocalExecutor {
     /// An executor that starts `shim shim ATTEMPT --worker WORKER`, where `shim` is this program.
     pub fn new(shim: PathBuf, worker: PathBuf) -> Self {
-        Self { shim, worker, children: BTreeMap::new() }
+        Self { shim, worker, children: BTreeMap::new(), beats: BTreeMap::new() }
     }
 
     /// The executor of this program: the worker is `CUPOLA_WORKER`, or `cupola-worker` beside this program.
@@ -48,6 +56,17 @@ impl LocalExecutor {
         }
         self.children.remove(token);
         Some(false)
+    }
+
+    /// How long no new heartbeat was seen: counted from what we saw, so that a clock that is set or a machine that slept says nothing.
+    fn silence(&mut self, attempt: &Path) -> Option<Duration> {
+        let modified = std::fs::metadata(attempt.join(HEARTBEAT_FILE)).ok()?.modified().ok()?;
+        let now = Instant::now();
+        let beat = self.beats.entry(attempt.to_path_buf()).or_insert(Beat { modified, seen: now });
+        if beat.modified != modified {
+            *beat = Beat { modified, seen: now };
+        }
+        Some(now.duration_since(beat.seen))
     }
 
     /// An attempt without a claim: either its shim is about to make one, or none ever will.
@@ -93,7 +112,7 @@ impl LocalExecutor {
         self.own_shim_lives(&attempt.token);
         let worker = worker_of(&started);
         if is_alive(&worker) {
-            let quiet = silence(&attempt.dir.join(HEARTBEAT_FILE));
+            let quiet = self.silence(&attempt.dir);
             let shim: Option<ProcessId> = read_json(&attempt.dir.join(CLAIM_FILE))?;
             if quiet.is_some_and(|quiet| quiet > SILENCE) && shim.is_some_and(|shim| is_alive(&shim)) {
                 let reason = format!("no heartbeat for {} s", quiet.unwrap_or_default().as_secs());
@@ -176,11 +195,6 @@ impl Executor for LocalExecutor {
 
 fn worker_of(started: &Started) -> ProcessId {
     ProcessId { pid: started.worker_pid, start_ticks: started.start_ticks, boot_id: started.boot_id.clone() }
-}
-
-fn silence(heartbeat: &Path) -> Option<Duration> {
-    let modified = std::fs::metadata(heartbeat).ok()?.modified().ok()?;
-    SystemTime::now().duration_since(modified).ok()
 }
 
 /// Reads a file of the contract; none where it is not there.

@@ -212,11 +212,11 @@ fn stop_attempts<E: Executor, C: Clock>(
 ) -> Result<(), RunError> {
     for (run, step, attempt) in open_attempts(state, unwanted) {
         std::fs::create_dir_all(&attempt.dir).map_err(StateError::io(&attempt.dir))?;
-        let asked = clock.now_millis();
+        let asked = clock.steady_millis();
         executor.cancel(&attempt, false)?;
         let mut forced = false;
         while !matches!(executor.observe(&attempt)?, Observation::Exited(_) | Observation::Dead { .. }) {
-            if !forced && clock.now_millis() - asked > GRACE_MILLIS {
+            if !forced && clock.steady_millis() - asked > GRACE_MILLIS {
                 executor.cancel(&attempt, true)?;
                 forced = true;
             }

@@ -197,7 +197,7 @@ impl<'a, E: Executor, C: Clock> Driver<'a, E, C> {
         let mut queue = vec![happening];
         while !queue.is_empty() {
             let happening = queue.remove(0);
-            let now = self.clock.now_millis();
+            let now = self.clock.steady_millis();
             for command in self.scheduler.handle(now, happening) {
                 queue.extend(self.carry_out(command)?);
             }
@@ -217,6 +217,7 @@ impl<'a, E: Executor, C: Clock> Driver<'a, E, C> {
             }
             Command::Commit(step) => self.commit(step).map(Some),
             Command::Move { step, to } => {
+                let to = self.in_calendar_time(to);
                 self.state.record(vec![Fact::StepMoved {
                     run: self.run.clone(),
                     step: self.name(step),
@@ -228,6 +229,17 @@ impl<'a, E: Executor, C: Clock> Driver<'a, E, C> {
                 self.state.record(vec![Fact::RunMoved { run: self.run.clone(), state }])?;
                 Ok(None)
             }
+        }
+    }
+
+    /// A wait as people read it: the scheduler counts by the clock that can't be set.
+    fn in_calendar_time(&mut self, to: StepMove) -> StepMove {
+        match to {
+            StepMove::Backoff { until_millis } => {
+                let left = until_millis - self.clock.steady_millis();
+                StepMove::Backoff { until_millis: self.clock.now_millis() + left }
+            }
+            other => other,
         }
     }
 

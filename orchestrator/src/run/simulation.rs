@@ -185,7 +185,7 @@ fn kind(world: &mut World, turn: usize) -> Happening {
 #[test]
 fn random_histories_hold_every_invariant() {
     let mut ends = std::collections::BTreeMap::new();
-    for seed in 0..3_000 {
+    for seed in 0..20_000 {
         let end = std::panic::catch_unwind(|| simulate(seed));
         let end = end.unwrap_or_else(|_| panic!("seed {seed}"));
         *ends.entry(end.as_str()).or_insert(0) += 1;

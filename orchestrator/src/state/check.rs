@@ -7,7 +7,9 @@ use serde::Serialize;
 use super::database::Database;
 use super::migrate::migrate;
 use super::open::{open_database, replay, set_aside};
-use super::{Journal, Position, Projection, StateDir, StateError, StateLock, now_millis, read_journal, read_state};
+use super::{
+    Journal, Position, Projection, StateDir, StateError, StateLock, now_millis, read_journal, read_state,
+};
 
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -42,7 +44,10 @@ pub fn check_state(dir: &StateDir, rebuild: bool) -> Result<Vec<Finding>, StateE
     let mut projection = Projection::new(dir);
     replay(&mut projection, &contents.records);
     if contents.torn_bytes > 0 {
-        let text = format!("journal: dropped a torn tail of {} bytes that was never acknowledged", contents.torn_bytes);
+        let text = format!(
+            "journal: dropped a torn tail of {} bytes that was never acknowledged",
+            contents.torn_bytes
+        );
         findings.push(Finding::good(text));
     }
     if rebuild {
@@ -53,7 +58,8 @@ pub fn check_state(dir: &StateDir, rebuild: bool) -> Result<Vec<Finding>, StateE
     let before = contents.records.len();
     let database = open_database(dir, (&mut journal, &mut contents), &mut projection)?;
     if contents.records.len() > before {
-        let text = format!("journal: {} lost records restored from the database", contents.records.len() - before);
+        let text =
+            format!("journal: {} lost records restored from the database", contents.records.len() - before);
         findings.push(Finding::good(text));
     }
     findings.insert(0, Finding::good(format!("journal: {} records, chain whole", contents.records.len())));

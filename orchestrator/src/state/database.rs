@@ -77,7 +77,9 @@ impl Database {
         guarded(&self.path, || {
             let trees: &[sled::Tree] = &self.trees;
             trees.transaction(body).map_err(|error| match error {
-                TransactionError::Abort(()) => sled::Error::Unsupported("a transaction was aborted".to_owned()),
+                TransactionError::Abort(()) => {
+                    sled::Error::Unsupported("a transaction was aborted".to_owned())
+                }
                 TransactionError::Storage(error) => error,
             })?;
             self.db.flush().map(|_| ())
@@ -101,11 +103,17 @@ impl Database {
 
     /// Rows in each tree, for `doctor`.
     pub(super) fn counts(&self) -> Result<Vec<(&'static str, usize)>, StateError> {
-        guarded(&self.path, || Ok(TREES.iter().copied().zip(self.trees.iter().map(sled::Tree::len)).collect()))
+        guarded(&self.path, || {
+            Ok(TREES.iter().copied().zip(self.trees.iter().map(sled::Tree::len)).collect())
+        })
     }
 
     /// Whether each row that the projection gives is here with the same value.
-    pub(super) fn agrees_with(&self, records: &[Record], projection: &Projection) -> Result<bool, StateError> {
+    pub(super) fn agrees_with(
+        &self,
+        records: &[Record],
+        projection: &Projection,
+    ) -> Result<bool, StateError> {
         for record in records {
             for (tree, key, value) in rows_of(&record.fact, projection)? {
                 let stored = guarded(&self.path, || self.trees[tree].get(&key))?;
@@ -143,7 +151,11 @@ pub(super) fn rows_of_records(
     for record in records {
         rows.extend(rows_of(&record.fact, projection)?);
         let payload = encode(record)?;
-        rows.push((RECORDS, record.seq.to_be_bytes().to_vec(), (payload.len() <= MAX_VALUE).then_some(payload)));
+        rows.push((
+            RECORDS,
+            record.seq.to_be_bytes().to_vec(),
+            (payload.len() <= MAX_VALUE).then_some(payload),
+        ));
         if let Some(old) = record.seq.checked_sub(KEPT_RECORDS) {
             rows.push((RECORDS, old.to_be_bytes().to_vec(), None));
         }
@@ -189,7 +201,11 @@ fn rows_of(fact: &Fact, projection: &Projection) -> Result<Vec<Row>, StateError>
             }
         }
         Fact::ArtifactCommitted(artifact) => {
-            rows.push((ARTIFACTS, key(&[&artifact.fingerprint]), artifact_row(projection, &artifact.fingerprint)?));
+            rows.push((
+                ARTIFACTS,
+                key(&[&artifact.fingerprint]),
+                artifact_row(projection, &artifact.fingerprint)?,
+            ));
             rows.push(checkpoint_row(projection, &artifact.fingerprint)?);
         }
         Fact::ArtifactDeleted { fingerprint } => {
@@ -199,7 +215,11 @@ fn rows_of(fact: &Fact, projection: &Projection) -> Result<Vec<Row>, StateError>
             rows.push(checkpoint_row(projection, fingerprint)?);
         }
         Fact::Noted { topic, key: name, .. } => {
-            rows.push((NOTES, key(&[topic, name]), projection.note(topic, name).map(row).transpose()?.flatten()));
+            rows.push((
+                NOTES,
+                key(&[topic, name]),
+                projection.note(topic, name).map(row).transpose()?.flatten(),
+            ));
         }
         _ => {}
     }

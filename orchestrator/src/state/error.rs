@@ -54,7 +54,9 @@ pub enum StateError {
         path: PathBuf,
     },
     /// The state folder lies on a network file system.
-    #[error("state folder {path} lies on a network file system ({kind}), whose locks and renames can't be relied on")]
+    #[error(
+        "state folder {path} lies on a network file system ({kind}), whose locks and renames can't be relied on"
+    )]
     NetworkFolder {
         /// The folder.
         path: PathBuf,
@@ -94,7 +96,9 @@ impl StateError {
         match self {
             Self::Io { .. } => "check the folder's permissions and the free space of its disk",
             Self::Locked { .. } => "wait for it, stop it, or give another folder with --state",
-            Self::Schema { found, known, .. } if found > known => "use the version of cupola that wrote it, or a later one",
+            Self::Schema { found, known, .. } if found > known => {
+                "use the version of cupola that wrote it, or a later one"
+            }
             Self::Schema { .. } => "open it for writing once: `cupola doctor` does",
             Self::Poisoned { .. } => "look after the disk; the same command goes on from what is there",
             Self::NetworkFolder { .. } => {

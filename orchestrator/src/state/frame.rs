@@ -72,7 +72,9 @@ pub(super) fn unpack(payload: &[u8]) -> Result<std::borrow::Cow<'_, [u8]>, Strin
         return Ok(payload.into());
     }
     let size = zstd::bulk::Decompressor::upper_bound(payload).unwrap_or(MAX_RECORD).min(MAX_RECORD);
-    zstd::bulk::decompress(payload, size).map(Into::into).map_err(|error| format!("it can't be unpacked: {error}"))
+    zstd::bulk::decompress(payload, size)
+        .map(Into::into)
+        .map_err(|error| format!("it can't be unpacked: {error}"))
 }
 
 /// The record of a payload.

@@ -195,9 +195,8 @@ pub(super) fn is_position_of(path: &Path, position: &Position) -> bool {
         let mut bytes = vec![0; (position.end - position.start) as usize];
         file.seek(SeekFrom::Start(position.start))?;
         file.read_exact(&mut bytes)?;
-        Ok(frame(&bytes).is_some_and(|(head, payload)| {
-            head == position.head && HEADER + payload.len() == bytes.len()
-        }))
+        Ok(frame(&bytes)
+            .is_some_and(|(head, payload)| head == position.head && HEADER + payload.len() == bytes.len()))
     };
     read().unwrap_or(false)
 }

@@ -61,9 +61,11 @@ fn from_first(records: Vec<Map<String, Value>>, root: &Path) -> Vec<Value> {
     for record in records {
         let at = record.get("at_millis").and_then(Value::as_i64).unwrap_or(0);
         let Some(Value::Object(mut fact)) = record.get("fact").cloned() else { continue };
-        let name = fact.shift_remove("fact").and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default();
+        let name =
+            fact.shift_remove("fact").and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default();
         if name == "step_planned" {
-            let run = fact.shift_remove("run").and_then(|run| run.as_str().map(str::to_owned)).unwrap_or_default();
+            let run =
+                fact.shift_remove("run").and_then(|run| run.as_str().map(str::to_owned)).unwrap_or_default();
             match &mut plan {
                 Some((_, of, steps)) if *of == run && steps.len() < PLAN_CHUNK => steps.push(fact.into()),
                 _ => {

@@ -9,8 +9,8 @@ use super::migrate::migrate;
 use super::projector::Projector;
 use super::snapshot::{read_snapshot, write_snapshot};
 use super::{
-    AttemptOutcome, Fact, FolderId, Journal, JournalContents, MetricSeries, Position, Projection, Record, StateDir, StateError,
-    StateLock, host_name, read_journal, read_journal_after,
+    AttemptOutcome, Fact, FolderId, Journal, JournalContents, MetricSeries, Position, Projection, Record,
+    StateDir, StateError, StateLock, host_name, read_journal, read_journal_after,
 };
 
 /// A journal that is longer than this behind its snapshot gets a new one on closing.
@@ -108,16 +108,18 @@ impl State {
         for run in self.projection.runs() {
             for step in &run.steps {
                 let open = self.projection.attempts(&step.fingerprint).iter();
-                facts.extend(open.filter(|attempt| attempt.ended_millis.is_none() && step.state.is_live()).map(
-                    |attempt| Fact::AttemptEnded {
-                        run: run.id.clone(),
-                        step: step.name.clone(),
-                        token: attempt.token.clone(),
-                        outcome: AttemptOutcome::Lost { reason: COPIED.to_owned() },
-                        peak_rss_bytes: 0,
-                        cpu_millis: 0,
-                    },
-                ));
+                facts.extend(
+                    open.filter(|attempt| attempt.ended_millis.is_none() && step.state.is_live()).map(
+                        |attempt| Fact::AttemptEnded {
+                            run: run.id.clone(),
+                            step: step.name.clone(),
+                            token: attempt.token.clone(),
+                            outcome: AttemptOutcome::Lost { reason: COPIED.to_owned() },
+                            peak_rss_bytes: 0,
+                            cpu_millis: 0,
+                        },
+                    ),
+                );
             }
         }
         facts
@@ -131,7 +133,9 @@ impl State {
         }
         let at = now_millis();
         let records = match self.journal.append(facts.clone(), at) {
-            Err(StateError::Io { source, .. }) if is_disk_full(&source) && drop_ballast(&self.dir.ballast()) => {
+            Err(StateError::Io { source, .. })
+                if is_disk_full(&source) && drop_ballast(&self.dir.ballast()) =>
+            {
                 self.journal.append(facts, at)?
             }
             other => other?,
@@ -343,7 +347,8 @@ pub(super) fn set_aside(dir: &StateDir) -> Result<(), StateError> {
         let to = dir.root().join(format!("db.set-aside-{number}"));
         (!to.exists()).then_some(to)
     };
-    let to = (1..u32::MAX).find_map(|number| free(&number)).unwrap_or_else(|| dir.root().join("db.set-aside"));
+    let to =
+        (1..u32::MAX).find_map(|number| free(&number)).unwrap_or_else(|| dir.root().join("db.set-aside"));
     std::fs::rename(&from, &to).map_err(StateError::io(&from))
 }
 
@@ -405,7 +410,11 @@ mod tests {
             std::fs::write(dir.journal(), &bytes[..bytes.len() - cut]).unwrap();
             let state = State::open(&dir, "test").unwrap();
             for value in 0..40 {
-                assert_eq!(state.projection().note("t", &format!("k{value}")), Some(&value.into()), "cut {cut}");
+                assert_eq!(
+                    state.projection().note("t", &format!("k{value}")),
+                    Some(&value.into()),
+                    "cut {cut}"
+                );
             }
             assert!(state.epoch() > before.epoch());
         }
@@ -430,7 +439,8 @@ mod tests {
         let mut state = State::open(&dir, "test").unwrap();
         for value in 0..3_000u64 {
             let blake = blake3::hash(&value.to_le_bytes()).to_hex().repeat(14);
-            let fact = Fact::Noted { topic: "t".into(), key: format!("k{}", value % 100), value: blake.into() };
+            let fact =
+                Fact::Noted { topic: "t".into(), key: format!("k{}", value % 100), value: blake.into() };
             state.record(vec![fact]).unwrap();
         }
         let before = state.projection().clone();

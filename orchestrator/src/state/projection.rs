@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::journal::read_record_at;
 use super::{
-    ArtifactView, AttemptOutcome, AttemptView, CommittedArtifact, Fact, FolderId, PlannedStep, Record, RunRow,
-    RunState, StateDir, StateError, StepMove, StepRow, StepState,
+    ArtifactView, AttemptOutcome, AttemptView, CommittedArtifact, Fact, FolderId, PlannedStep, Record,
+    RunRow, RunState, StateDir, StateError, StepMove, StepRow, StepState,
 };
 
 /// What is true now.

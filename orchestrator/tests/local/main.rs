@@ -44,7 +44,8 @@ impl House {
             decide(plan, None, state.projection(), &|kind, fingerprint| store.contains(kind, fingerprint))
                 .unwrap();
         let slots = Slots { cores: 2, devices: 0 };
-        apply(&mut state, plan, &decisions, (self.executor(), SystemClock), (signals, slots, show)).unwrap()
+        apply(&mut state, plan, &decisions, (self.executor(), SystemClock::default()), (signals, slots, show))
+            .unwrap()
     }
 
     fn apply_quietly(&self, plan: &Plan) -> Applied {

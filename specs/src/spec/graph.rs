@@ -99,7 +99,8 @@ fn report(jobs: &[WrittenJob], circle: &[&Edge], is_whole: bool, session: &mut S
     let needs = |edge: &Edge| format!("`{}` needs `{}`", name(edge.from), name(edge.to));
     if !is_whole {
         let (count, start) = (circle.len(), session.origin(first.spot));
-        let message = format!("jobs need each other: {} → … → {} ({count} jobs)", name(first.from), name(last.to));
+        let message =
+            format!("jobs need each other: {} → … → {} ({count} jobs)", name(first.from), name(last.to));
         session
             .error(Code::Cycle, last.spot, message)
             .expecting("an order in which the jobs can run")

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use super::codes::Code;
 use super::decode::{At, Decode};
 use super::document::{DefaultsWritten, JobCommon};
+use super::lineage::Lineage;
 use super::reference::{Ref, Rows, Target};
 use super::resolved::{ArtifactRef, JobKind, Reference, RowsInput, SourceGlob};
 use super::session::Session;
 use super::tree::{Key, Node, Spot, Value};
 use super::unsupported;
-use super::lineage::Lineage;
 use super::wanted::{CORPUS_PARTS, Wanted, makes, part_of, split_part, stage_of};
 use super::words::{listed, one_of};
 use crate::job::written::{DataJob, EvalJob, PretrainJob, RlhfJob, ScalingJob, SftJob, TokenizerJob};
@@ -337,7 +337,9 @@ impl<'r> Resolver<'r, '_> {
         } else {
             self.session
                 .error(Code::TooLarge, spot, "the jobs of this spec need each other too often")
-                .expecting(format!("at most {MAX_EDGES} references and entries of `after`, matrices in full"));
+                .expecting(format!(
+                    "at most {MAX_EDGES} references and entries of `after`, matrices in full"
+                ));
         }
     }
 

@@ -58,9 +58,9 @@ impl Origins {
     /// The place of a job or of a field in it. A matrix job's name may hold dots.
     fn of_job(&self, path: &str) -> Option<Spot> {
         let jobs = self.root.get("jobs")?.entries();
-        let index = self.jobs.get_or_init(|| {
-            jobs.iter().enumerate().map(|(at, (key, _))| (key.name.clone(), at)).collect()
-        });
+        let index = self
+            .jobs
+            .get_or_init(|| jobs.iter().enumerate().map(|(at, (key, _))| (key.name.clone(), at)).collect());
         heads(path).find_map(|(name, rest)| {
             let (key, job) = &jobs[*index.get(name)?];
             if rest.is_empty() { Some(key.spot) } else { of_path(job, rest) }

@@ -9,7 +9,9 @@ use super::graph::check_cycles;
 use super::jobs::{JobNames, Resolver, WrittenBody, WrittenJob, check_name};
 use super::lineage::Lineage;
 use super::origin::Origins;
-use super::resolved::{Budget, JobIndex, Judge, ResolvedJob, ResolvedJobBody, ResolvedSpec, Resources, Serve};
+use super::resolved::{
+    Budget, JobIndex, Judge, ResolvedJob, ResolvedJobBody, ResolvedSpec, Resources, Serve,
+};
 use super::schedule::resolve_schedules;
 use super::session::Session;
 use super::tree::{Node, Value};
@@ -22,11 +24,7 @@ use crate::job::resolve as kinds;
 pub(crate) const HEAD: &[&str] = &["cupola", "name", "vars", "jobs"];
 
 /// Resolves a whole tree; none after an error.
-pub(crate) fn resolve(
-    path: &Path,
-    root: &Node,
-    session: &mut Session<'_>,
-) -> Option<ResolvedSpec> {
+pub(crate) fn resolve(path: &Path, root: &Node, session: &mut Session<'_>) -> Option<ResolvedSpec> {
     check_keys(root, &[HEAD, &["include"], Top::FIELDS], session)?;
     let origins = Origins::new(root.clone(), session.text_names());
     let name = head(root, session);

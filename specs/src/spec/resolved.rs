@@ -45,9 +45,10 @@ pub struct ResolvedSpec {
 impl ResolvedSpec {
     /// The job of this name.
     pub fn job(&self, name: &str) -> Option<&ResolvedJob> {
-        let index = self.index.0.get_or_init(|| {
-            self.jobs.iter().enumerate().map(|(at, job)| (job.name.clone(), at)).collect()
-        });
+        let index = self
+            .index
+            .0
+            .get_or_init(|| self.jobs.iter().enumerate().map(|(at, job)| (job.name.clone(), at)).collect());
         match index.get(name).and_then(|at| self.jobs.get(*at)).filter(|job| job.name == name) {
             Some(job) => Some(job),
             // The list is public: it may have changed since.

@@ -177,7 +177,11 @@ impl<'s> Scope<'s> {
         }
         if self.open.len() >= MAX_CHAIN {
             session
-                .error(Code::TooLarge, place_of(&inner, token, session), "too many variables stand for each other")
+                .error(
+                    Code::TooLarge,
+                    place_of(&inner, token, session),
+                    "too many variables stand for each other",
+                )
                 .expecting(format!("at most {MAX_CHAIN} in a row"));
             return None;
         }

@@ -37,7 +37,8 @@ pub(crate) fn nearest<S: AsRef<str>>(written: &str, known: impl IntoIterator<Ite
             continue;
         }
         let distance = strsim::damerau_levenshtein(&written, &lower);
-        let is_better = best.as_ref().is_none_or(|(least, first)| (distance, word) < (*least, first.as_str()));
+        let is_better =
+            best.as_ref().is_none_or(|(least, first)| (distance, word) < (*least, first.as_str()));
         if distance <= limit && is_better {
             best = Some((distance, word.to_owned()));
         }
@@ -66,7 +67,8 @@ mod tests {
     /// The filter by letters throws away no word that the distance would keep.
     #[test]
     fn the_filter_by_letters_loses_nothing() {
-        let words: Vec<String> = (0..3000_u32).map(|i| format!("{:x}", i.wrapping_mul(2_654_435_761))).collect();
+        let words: Vec<String> =
+            (0..3000_u32).map(|i| format!("{:x}", i.wrapping_mul(2_654_435_761))).collect();
         for written in words.iter().step_by(97) {
             let limit = ((written.chars().count() + 1) / 3).max(1);
             let all = words.iter().filter(|word| *word != written);
