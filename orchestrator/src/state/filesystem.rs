@@ -25,7 +25,7 @@ const FORCE: &str = "CUPOLA_ALLOW_NETWORK_STATE";
 
 /// Refuses a folder on a network file system.
 pub(super) fn refuse_network(folder: &Path) -> Result<(), StateError> {
-    let kind = statfs(folder).map(|stat| stat.f_type as u64 & 0xFFFF_FFFF).unwrap_or(0);
+    let kind = statfs(folder).map_or(0, |stat| stat.f_type as u64 & 0xFFFF_FFFF);
     let name = NETWORK.iter().find(|(magic, _)| *magic == kind).map(|(_, name)| *name);
     match name {
         Some(kind) if std::env::var_os(FORCE).is_none_or(|value| value != "1") => {

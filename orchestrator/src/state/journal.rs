@@ -217,19 +217,19 @@ pub(super) fn read_record_at(path: &Path, offset: u64) -> Result<Record, StateEr
         file.read_exact(&mut bytes[HEADER..])
     };
     read().map_err(StateError::io(path))?;
-    let problem = |problem: String| Problem { seq: 0, offset, problem }.at(path);
+    let problem = |problem: String| Damage { seq: 0, offset, problem }.at(path);
     let (_, payload) = frame(&bytes).ok_or_else(|| problem("its checksum does not match".to_owned()))?;
     decode(payload, offset).map_err(problem)
 }
 
 /// What is wrong with a record.
-struct Problem {
+struct Damage {
     seq: u64,
     offset: u64,
     problem: String,
 }
 
-impl Problem {
+impl Damage {
     fn at(self, path: &Path) -> StateError {
         let Self { seq, offset, problem } = self;
         StateError::Journal { path: path.to_path_buf(), seq, offset, problem }
@@ -243,12 +243,12 @@ fn check_magic(magic: [u8; 8], path: &Path) -> Result<(), StateError> {
     } else if magic[..7] == MAGIC[..7] && magic[7].is_ascii_alphanumeric() {
         Err(StateError::Schema { path: path.to_path_buf(), found: schema(&magic), known: schema(MAGIC) })
     } else {
-        Err(Problem { seq: 1, offset: 0, problem: "this is not a journal".to_owned() }.at(path))
+        Err(Damage { seq: 1, offset: 0, problem: "this is not a journal".to_owned() }.at(path))
     }
 }
 
 /// Parses the records in `bytes`, which stand behind `from`.
-fn parse(bytes: &[u8], from: &Position) -> Result<JournalContents, Problem> {
+fn parse(bytes: &[u8], from: &Position) -> Result<JournalContents, Damage> {
     let mut contents = JournalContents { records: Vec::new(), position: from.clone(), torn_bytes: 0 };
     let mut at = 0;
     while at < bytes.len() {
@@ -260,7 +260,7 @@ fn parse(bytes: &[u8], from: &Position) -> Result<JournalContents, Problem> {
                 contents.position = position;
             }
             Err(problem) if whole_record_follows(&bytes[at..]) => {
-                return Err(Problem { seq: contents.position.seq + 1, offset: start, problem });
+                return Err(Damage { seq: contents.position.seq + 1, offset: start, problem });
             }
             Err(_) => break,
         }

@@ -108,10 +108,10 @@ impl Projection {
             return Ok(None);
         };
         let mut known = self.plan_record.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if known.as_ref().is_none_or(|(of, _)| *of != offset) {
-            if let Fact::StepsPlanned { steps, .. } = read_record_at(&self.dir.journal(), offset)?.fact {
-                *known = Some((offset, steps));
-            }
+        if known.as_ref().is_none_or(|(of, _)| *of != offset)
+            && let Fact::StepsPlanned { steps, .. } = read_record_at(&self.dir.journal(), offset)?.fact
+        {
+            *known = Some((offset, steps));
         }
         let steps = known.as_ref().filter(|(of, _)| *of == offset).map(|(_, steps)| steps);
         Ok(steps.and_then(|steps| steps.get(at - first as usize)).cloned())

@@ -76,12 +76,12 @@ impl Origins {
 /// The place of a field path in a tree: that of the key, or of an item of a list.
 fn of_path(node: &Node, path: &str) -> Option<Spot> {
     heads(path).find_map(|(name, rest)| {
-        let (spot, child) = match node.entries().iter().find(|(key, _)| key.name == name) {
-            Some((key, child)) => (key.spot, child),
-            None => {
-                let item = name.parse::<usize>().ok().and_then(|index| node.items().get(index))?;
-                (item.spot, item)
-            }
+        let entry = node.entries().iter().find(|(key, _)| key.name == name);
+        let (spot, child) = if let Some((key, child)) = entry {
+            (key.spot, child)
+        } else {
+            let item = name.parse::<usize>().ok().and_then(|index| node.items().get(index))?;
+            (item.spot, item)
         };
         if rest.is_empty() { Some(spot) } else { of_path(child, rest) }
     })
