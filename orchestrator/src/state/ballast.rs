@@ -9,13 +9,13 @@ const MOST: u64 = 4 << 20;
 const LEAST: u64 = 64 << 10;
 
 /// Bytes that a user may still write to the file system of `path`.
-pub fn free_bytes(path: &Path) -> Option<u64> {
+fn free_bytes(path: &Path) -> Option<u64> {
     let stat = statvfs(path).ok()?;
     (!stat.f_flag.contains(StatVfsMountFlags::RDONLY)).then(|| stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 /// How large the ballast is: 4 MiB, and less on a small file system.
-pub(super) fn ballast_bytes(path: &Path) -> u64 {
+fn ballast_bytes(path: &Path) -> u64 {
     let total = statvfs(path).map_or(u64::MAX, |stat| stat.f_blocks.saturating_mul(stat.f_frsize));
     (total / 16).clamp(LEAST, MOST)
 }
@@ -44,6 +44,6 @@ pub(super) fn drop_ballast(path: &Path) -> bool {
 }
 
 /// Whether an error says that the disk is full.
-pub fn is_disk_full(error: &std::io::Error) -> bool {
+pub(super) fn is_disk_full(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::database::Database;
 use super::migrate::migrate;
-use super::open::{open_database, replay, set_aside};
+use super::open::replay;
+use super::recover::{open_database, set_aside};
 use super::{
     Journal, Position, Projection, StateDir, StateError, StateLock, now_millis, read_journal, read_state,
 };

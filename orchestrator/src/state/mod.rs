@@ -34,8 +34,8 @@ mod lock;
 mod check;
 mod events;
 mod open;
+mod recover;
 
-pub use ballast::{free_bytes, is_disk_full};
 pub use check::{Finding, check_state, export_state};
 pub use error::StateError;
 pub use events::{EventFold, EventTail, events_file, fill_step, load_run};
