@@ -10,6 +10,7 @@ mod clock;
 mod error;
 mod signals;
 
+mod board;
 mod control;
 mod message;
 mod scheduler;

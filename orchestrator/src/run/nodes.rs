@@ -1,5 +1,6 @@
 //! From a plan to the scheduler's nodes, and what is said of a run's end.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use cupola_specs::contract::ErrorClass;
@@ -10,12 +11,18 @@ use crate::state::{RunRow, RunState, RunView, StepState};
 
 /// The steps of a plan as the scheduler sees them.
 pub(super) fn nodes_of(plan: &Plan, run: Option<&RunRow>) -> Vec<Node> {
-    let index = |name: &String| plan.steps.iter().position(|planned| planned.step.name == *name);
+    let mut by_name: HashMap<&str, usize> = HashMap::with_capacity(plan.steps.len());
+    let mut by_identity: HashMap<&str, usize> = HashMap::with_capacity(plan.steps.len());
+    for (at, planned) in plan.steps.iter().enumerate() {
+        by_name.entry(&planned.step.name).or_insert(at);
+        by_identity.entry(&planned.fingerprint).or_insert(at);
+    }
+    let index = |name: &String| by_name.get(name.as_str()).copied();
     let node = |(at, planned): (usize, &PlannedStep)| {
         let settings = planned.step.settings;
         let mut needs: Vec<usize> = planned.step.needs().iter().filter_map(index).collect();
         // Of steps with the same identity the first one works and the others find its artifact.
-        needs.extend(plan.steps[..at].iter().position(|other| other.fingerprint == planned.fingerprint));
+        needs.extend(by_identity.get(planned.fingerprint.as_str()).filter(|first| **first < at));
         Node {
             name: planned.step.name.clone(),
             fingerprint: planned.fingerprint.clone(),

@@ -2,50 +2,25 @@
 //!
 //! It promises: a step starts only after all that it needs is done; no slot is used twice; an attempt is followed by another only after
 //! it ended or is proven dead (`Unknown` keeps its slots); what a stale attempt says changes nothing; every run comes to an end.
+//!
+//! Whatever happens costs what it changes, not what there is: see [`super::board`].
 
-use std::cmp::Reverse;
+use std::ops::Bound;
 
 use cupola_specs::contract::{ErrorClass, Failure};
 
 use super::backoff::delay_millis;
+use super::board::{Board, Group, Phase, Stopping};
 use super::{Command, End, Happening, Node, Request, Slots};
 use crate::state::{RunState, StepMove};
 
 /// How long a worker may take to write a checkpoint and stop before it is ended.
 const GRACE_MILLIS: i64 = 60_000;
 
-#[derive(Debug, Clone, PartialEq)]
-enum Phase {
-    Waiting,
-    Starting,
-    Live { token: String, since: i64, visible: bool },
-    Backoff { until: i64 },
-    Committing,
-    Done,
-    Failed,
-    Blocked,
-    Cancelled,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stopping {
-    Pause,
-    Cancel,
-    Timeout,
-}
-
-#[derive(Debug, Clone)]
-struct Progress {
-    phase: Phase,
-    failures: u32,
-    stopping: Option<(Stopping, i64, bool)>,
-}
-
 /// The state machine of one run.
 #[derive(Debug, Clone)]
 pub struct Scheduler {
-    nodes: Vec<Node>,
-    progress: Vec<Progress>,
+    board: Board,
     slots: Slots,
     mode: RunState,
     ended: bool,
@@ -58,15 +33,7 @@ impl Scheduler {
             node.cores = node.cores.clamp(1, slots.cores.max(1));
             node.devices = node.devices.min(slots.devices);
         }
-        let progress = nodes
-            .iter()
-            .map(|node| Progress {
-                phase: if node.done { Phase::Done } else { Phase::Waiting },
-                failures: 0,
-                stopping: None,
-            })
-            .collect();
-        Self { nodes, progress, slots, mode: RunState::Running, ended: false }
+        Self { board: Board::new(nodes), slots, mode: RunState::Running, ended: false }
     }
 
     /// How the run stands.
@@ -81,19 +48,12 @@ impl Scheduler {
 
     /// Cores and devices in use.
     pub fn used(&self) -> Slots {
-        let mut used = Slots { cores: 0, devices: 0 };
-        for (node, progress) in self.nodes.iter().zip(&self.progress) {
-            if matches!(progress.phase, Phase::Starting | Phase::Live { .. } | Phase::Committing) {
-                used.cores += node.cores;
-                used.devices += node.devices;
-            }
-        }
-        used
+        self.board.used
     }
 
     /// The token of the step's live attempt.
     pub fn live_token(&self, step: usize) -> Option<&str> {
-        match &self.progress.get(step)?.phase {
+        match &self.board.progress.get(step)?.phase {
             Phase::Live { token, .. } => Some(token),
             _ => None,
         }
@@ -105,18 +65,18 @@ impl Scheduler {
         match happening {
             Happening::Tick => self.tick(now, &mut commands),
             Happening::Adopted { step, token } => {
-                if matches!(self.progress[step].phase, Phase::Waiting | Phase::Backoff { .. }) {
-                    self.progress[step].phase = Phase::Live { token, since: now, visible: true };
+                if self.board.progress[step].phase.group() == Group::Open {
+                    self.board.set_phase(step, Phase::Live { token, since: now, visible: true });
                 }
             }
             Happening::Submitted { step, token } => {
-                if self.progress[step].phase == Phase::Starting {
-                    self.progress[step].phase = Phase::Live { token, since: now, visible: true };
+                if self.board.progress[step].phase == Phase::Starting {
+                    self.board.set_phase(step, Phase::Live { token, since: now, visible: true });
                     self.stop_if_unwanted(step, now, &mut commands);
                 }
             }
             Happening::Seen { step, token, visible } => {
-                if let Phase::Live { token: live, visible: seen, .. } = &mut self.progress[step].phase
+                if let Phase::Live { token: live, visible: seen, .. } = &mut self.board.progress[step].phase
                     && *live == token
                 {
                     *seen = visible;
@@ -124,12 +84,12 @@ impl Scheduler {
             }
             Happening::Ended { step, token, end } => self.end(step, &token, end, now, &mut commands),
             Happening::Committed { step } => {
-                if matches!(self.progress[step].phase, Phase::Committing | Phase::Starting) {
-                    self.progress[step].phase = Phase::Done;
+                if matches!(self.board.progress[step].phase, Phase::Committing | Phase::Starting) {
+                    self.board.set_phase(step, Phase::Done);
                 }
             }
             Happening::CommitFailed { step, failure } => {
-                if self.progress[step].phase == Phase::Committing {
+                if self.board.progress[step].phase == Phase::Committing {
                     self.fail(step, failure, (false, None), now, &mut commands);
                 }
             }
@@ -141,14 +101,9 @@ impl Scheduler {
     }
 
     fn tick(&mut self, now: i64, commands: &mut Vec<Command>) {
-        for step in 0..self.nodes.len() {
-            let timeout = self.nodes[step].timeout_millis;
-            let progress = &mut self.progress[step];
-            if let Phase::Backoff { until } = progress.phase
-                && now >= until
-            {
-                progress.phase = Phase::Waiting;
-            }
+        for step in self.board.live.iter().copied() {
+            let timeout = self.board.nodes[step].timeout_millis;
+            let progress = &mut self.board.progress[step];
             let Phase::Live { since, .. } = progress.phase else { continue };
             match &mut progress.stopping {
                 Some((_, asked, forced)) if !*forced && now - *asked > GRACE_MILLIS => {
@@ -169,10 +124,10 @@ impl Scheduler {
         if self.live_token(step) != Some(token) {
             return;
         }
-        let stopping = self.progress[step].stopping.take().map(|(why, _, _)| why);
+        let stopping = self.board.progress[step].stopping.take().map(|(why, _, _)| why);
         match end {
             End::Finished => {
-                self.progress[step].phase = Phase::Committing;
+                self.board.set_phase(step, Phase::Committing);
                 commands.push(Command::Commit(step));
             }
             End::Failed { failure, advanced } => {
@@ -201,10 +156,10 @@ impl Scheduler {
             Some(Stopping::Timeout) | None => {}
         }
         let failure = if stopping == Some(Stopping::Timeout) { self.timed_out(step) } else { failure };
-        let progress = &mut self.progress[step];
+        let progress = &mut self.board.progress[step];
         progress.failures = if advanced { 1 } else { progress.failures + 1 };
-        if failure.class == ErrorClass::Transient && progress.failures <= self.nodes[step].retries {
-            let until = now + delay_millis(&self.nodes[step].fingerprint, progress.failures);
+        if failure.class == ErrorClass::Transient && progress.failures <= self.board.nodes[step].retries {
+            let until = now + delay_millis(&self.board.nodes[step].fingerprint, progress.failures);
             self.move_step(
                 step,
                 Phase::Backoff { until },
@@ -220,13 +175,16 @@ impl Scheduler {
         Failure {
             class: ErrorClass::Transient,
             code: "timeout".to_owned(),
-            message: format!("the attempt took longer than {} s", self.nodes[step].timeout_millis / 1000),
+            message: format!(
+                "the attempt took longer than {} s",
+                self.board.nodes[step].timeout_millis / 1000
+            ),
             hint: "raise the job's `timeout`".to_owned(),
         }
     }
 
     fn move_step(&mut self, step: usize, phase: Phase, to: StepMove, commands: &mut Vec<Command>) {
-        self.progress[step].phase = phase;
+        self.board.set_phase(step, phase);
         commands.push(Command::Move { step, to });
     }
 
@@ -241,13 +199,15 @@ impl Scheduler {
                 self.mode = RunState::Running;
                 commands.push(Command::MoveRun(RunState::Running));
             }
-            Request::CancelStep(step) => match self.progress.get(step).map(|progress| &progress.phase) {
-                Some(Phase::Live { .. }) => self.stop(step, Stopping::Cancel, now, commands),
-                Some(Phase::Waiting | Phase::Backoff { .. }) => {
-                    self.move_step(step, Phase::Cancelled, StepMove::Cancelled, commands);
+            Request::CancelStep(step) => {
+                match self.board.progress.get(step).map(|progress| &progress.phase) {
+                    Some(Phase::Live { .. }) => self.stop(step, Stopping::Cancel, now, commands),
+                    Some(Phase::Waiting | Phase::Backoff { .. }) => {
+                        self.move_step(step, Phase::Cancelled, StepMove::Cancelled, commands);
+                    }
+                    _ => {}
                 }
-                _ => {}
-            },
+            }
             Request::Retry(which) => self.retry(which, commands),
             Request::Pause | Request::Resume => {}
         }
@@ -262,8 +222,8 @@ impl Scheduler {
             commands.push(Command::MoveRun(mode));
         }
         let why = if mode == RunState::Cancelled { Stopping::Cancel } else { Stopping::Pause };
-        for step in 0..self.nodes.len() {
-            match self.progress[step].phase {
+        for step in 0..self.board.nodes.len() {
+            match self.board.progress[step].phase {
                 Phase::Live { .. } => self.stop(step, why, now, commands),
                 Phase::Waiting | Phase::Backoff { .. } if mode == RunState::Cancelled => {
                     self.move_step(step, Phase::Cancelled, StepMove::Cancelled, commands);
@@ -274,9 +234,9 @@ impl Scheduler {
     }
 
     fn stop(&mut self, step: usize, why: Stopping, now: i64, commands: &mut Vec<Command>) {
-        let forced = self.progress[step].stopping.is_some_and(|(_, _, forced)| forced);
-        let asked = self.progress[step].stopping.map_or(now, |(_, asked, _)| asked);
-        self.progress[step].stopping = Some((why, asked, forced));
+        let forced = self.board.progress[step].stopping.is_some_and(|(_, _, forced)| forced);
+        let asked = self.board.progress[step].stopping.map_or(now, |(_, asked, _)| asked);
+        self.board.progress[step].stopping = Some((why, asked, forced));
         commands.push(Command::Stop { step, force: false });
     }
 
@@ -290,64 +250,54 @@ impl Scheduler {
     }
 
     fn retry(&mut self, which: Option<usize>, commands: &mut Vec<Command>) {
-        for step in 0..self.nodes.len() {
+        for step in 0..self.board.nodes.len() {
             let wanted = which.is_none_or(|wanted| wanted == step);
-            if wanted && matches!(self.progress[step].phase, Phase::Failed | Phase::Cancelled) {
-                self.progress[step].failures = 0;
+            if wanted && matches!(self.board.progress[step].phase, Phase::Failed | Phase::Cancelled) {
+                self.board.progress[step].failures = 0;
                 self.move_step(step, Phase::Waiting, StepMove::Waiting, commands);
             }
         }
-        for step in 0..self.nodes.len() {
-            let blocker = self.blocker(step);
-            if self.progress[step].phase == Phase::Blocked && blocker.is_none() {
+        // In the order of the plan: what one sets free may set the next one free.
+        while let Some(step) = self.board.touched.pop_first() {
+            if self.board.progress[step].phase == Phase::Blocked && self.board.missing[step].1 == 0 {
                 self.move_step(step, Phase::Waiting, StepMove::Waiting, commands);
             }
         }
-    }
-
-    /// A step that this one needs and that will not be done.
-    fn blocker(&self, step: usize) -> Option<usize> {
-        let lost = |need: &usize| {
-            matches!(self.progress[*need].phase, Phase::Failed | Phase::Blocked | Phase::Cancelled)
-        };
-        self.nodes[step].needs.iter().copied().find(lost)
     }
 
     fn start_ready(&mut self, now: i64, commands: &mut Vec<Command>) {
-        for step in 0..self.nodes.len() {
-            let waits = matches!(self.progress[step].phase, Phase::Waiting | Phase::Backoff { .. });
-            if let (true, Some(by)) = (waits, self.blocker(step)) {
-                self.move_step(
-                    step,
-                    Phase::Blocked,
-                    StepMove::Blocked { by: self.nodes[by].name.clone() },
-                    commands,
-                );
+        while let Some(step) = self.board.touched.pop_first() {
+            let is_open = self.board.progress[step].phase.group() == Group::Open;
+            if let (true, Some(by)) = (is_open, self.board.blocker(step)) {
+                let by = self.board.nodes[by].name.clone();
+                self.move_step(step, Phase::Blocked, StepMove::Blocked { by }, commands);
             }
+        }
+        while let Some((until, step)) = self.board.backoffs.first().copied()
+            && now >= until
+        {
+            self.board.set_phase(step, Phase::Waiting);
         }
         if self.mode != RunState::Running {
             return;
         }
-        let mut order: Vec<usize> = (0..self.nodes.len()).collect();
-        order.sort_by_key(|step| {
-            let node = &self.nodes[*step];
-            (Reverse(node.priority), Reverse(node.work), *step)
-        });
-        let mut used = self.used();
-        for step in order {
-            let node = &self.nodes[step];
-            let ready = match self.progress[step].phase {
-                Phase::Waiting => true,
-                Phase::Backoff { until } => now >= until,
-                _ => false,
+        let mut after = None;
+        // Each step takes a core at least: without one nothing fits.
+        while self.board.used.cores < self.slots.cores.max(1) {
+            let next = match after {
+                None => self.board.ready.first().copied(),
+                Some(rank) => {
+                    self.board.ready.range((Bound::Excluded(rank), Bound::Unbounded)).next().copied()
+                }
             };
-            let fits = used.cores + node.cores <= self.slots.cores.max(1)
-                && used.devices + node.devices <= self.slots.devices;
-            if ready && fits && node.needs.iter().all(|need| self.progress[*need].phase == Phase::Done) {
-                used.cores += node.cores;
-                used.devices += node.devices;
-                self.progress[step].phase = Phase::Starting;
-                self.progress[step].stopping = None;
+            let Some(rank) = next else { break };
+            after = Some(rank);
+            let (step, node) = (rank.2, &self.board.nodes[rank.2]);
+            let fits = self.board.used.cores + node.cores <= self.slots.cores.max(1)
+                && self.board.used.devices + node.devices <= self.slots.devices;
+            if fits {
+                self.board.set_phase(step, Phase::Starting);
+                self.board.progress[step].stopping = None;
                 commands.push(Command::Start(step));
             }
         }
@@ -355,15 +305,12 @@ impl Scheduler {
 
     /// Says that the run ended, once, when nothing is left to wait for.
     fn settle(&mut self, commands: &mut Vec<Command>) {
-        let busy = self.progress.iter().any(|progress| {
-            matches!(progress.phase, Phase::Starting | Phase::Live { .. } | Phase::Committing)
-        });
-        let open = self.progress.iter().any(|p| matches!(p.phase, Phase::Waiting | Phase::Backoff { .. }));
+        let open = self.board.num_open > 0;
         let stopped = matches!(self.mode, RunState::Interrupted | RunState::Cancelled);
-        if self.ended || busy || (open && !stopped) {
+        if self.ended || self.board.num_busy > 0 || (open && !stopped) {
             return;
         }
-        let any = |phase: &Phase| self.progress.iter().any(|progress| progress.phase == *phase);
+        let any = |phase: &Phase| self.board.progress.iter().any(|progress| progress.phase == *phase);
         self.mode = match self.mode {
             RunState::Interrupted if open => RunState::Interrupted,
             _ if any(&Phase::Failed) => RunState::Failed,
