@@ -35,7 +35,8 @@ lint: libtorch ## Formatting, clippy and the shell scripts' syntax.
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
 	bash -n deploy/*.sh .ci/run
 
-bench: build ## Criterion benchmarks: tokenizer, training step, decoding.
+bench: build ## Benchmarks: loading large specs, tokenizer, training step, decoding.
+	cargo bench --locked -p cupola-specs --bench load
 	cargo bench --locked -p cupola-runtime
 
 parity: build $(PYTHON_TOOLS) ## Compares an exported model with transformers (fetches PyTorch with its CUDA libraries, about 3 GB).
