@@ -13,31 +13,9 @@ const LONG_LIST: usize = 1000;
 /// The errors for which a longer one is searched.
 const SEARCHES_OF_LONG_LISTS: usize = 200;
 
-/// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// The spec is refused.
-    Error,
-    /// The spec is carried out, and the user should know.
-    Warning,
-}
-
-impl Severity {
-    /// `error` or `warning`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warning => "warning",
-        }
-    }
-}
-
-/// One error or warning of a spec.
+/// One error of a spec.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
-    /// How bad it is.
-    pub severity: Severity,
     /// Its code; `cupola explain E0201` says more.
     pub code: Code,
     /// What is wrong, in one line.
@@ -100,7 +78,7 @@ pub struct Note {
     pub message: String,
 }
 
-/// All errors and warnings of a spec, by file, line and column. Never empty.
+/// All errors of a spec, by file, line and column. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Diagnostics(pub Vec<Diagnostic>);
@@ -116,7 +94,7 @@ impl Diagnostics {
         super::render::text(self)
     }
 
-    /// The same for machines: `{"errors": [{severity, code, message, file, line, column, …}]}`.
+    /// The same for machines: `{"errors": [{code, message, file, line, column, …}]}`.
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::json!({ "errors": self.0 })
     }

@@ -2,7 +2,8 @@
 
 use super::decode::{At, Named};
 use super::reference::Ref;
-use super::resolved::{CatchUp, JobKind, Overlap};
+use super::resolved::JobKind;
+use super::schedule::{CatchUp, Overlap};
 use super::secret::Secret;
 use super::units::{Bytes, Duration};
 use super::written::written;

@@ -39,14 +39,15 @@ pub(crate) mod written;
 mod yaml;
 
 pub use codes::Code;
-pub use diagnostic::{Diagnostic, Diagnostics, Note, Severity};
+pub use diagnostic::{Diagnostic, Diagnostics, Note};
 pub use environment::{Environment, ProcessEnvironment};
 pub use explain::{Explanation, explain, explained_paths};
 pub use load::{load, parse};
 pub use origin::{Origin, Origins};
 pub use resolved::{
-    ArtifactRef, Budget, CatchUp, DataBody, EvalBody, JobKind, Judge, Overlap, PretrainBody, Reference,
-    ResolvedJob, ResolvedJobBody, ResolvedSpec, Resources, RlhfBody, RowsInput, ScalingBody, Schedule,
-    SecretRef, Serve, SftBody, SourceGlob, SweepBody, TokenizerBody,
+    ArtifactRef, Budget, DataBody, EvalBody, JobKind, Judge, PretrainBody, Reference, ResolvedJob,
+    ResolvedJobBody, ResolvedSpec, Resources, RlhfBody, RowsInput, ScalingBody, SecretRef, Serve, SftBody,
+    SourceGlob, SweepBody, TokenizerBody,
 };
+pub use schedule::{CatchUp, Overlap, Schedule};
 pub use schema::schema;

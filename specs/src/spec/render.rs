@@ -2,21 +2,27 @@
 
 use std::fmt::Write as _;
 
+use unicode_width::UnicodeWidthChar;
+
 use super::diagnostic::{Diagnostic, Diagnostics};
 
 /// Longest stretch of a source line that is shown, characters.
 const LINE_WINDOW: usize = 160;
+/// Most errors that a terminal shows; the rest are counted.
+const MAX_SHOWN: usize = 100;
 
 /// Every error as a block, then a count.
 pub(super) fn text(diagnostics: &Diagnostics) -> String {
     let mut out = String::new();
-    for diagnostic in diagnostics.iter() {
+    for diagnostic in diagnostics.iter().take(MAX_SHOWN) {
         block(&mut out, diagnostic);
         out.push('\n');
     }
     let count = diagnostics.0.len();
     let plural = if count == 1 { "error" } else { "errors" };
-    let _ = writeln!(out, "{count} {plural}");
+    let more = count.saturating_sub(MAX_SHOWN);
+    let rest = if more == 0 { String::new() } else { format!("; {more} more than these: --json lists all") };
+    let _ = writeln!(out, "{count} {plural}{rest}");
     out
 }
 
@@ -27,7 +33,8 @@ fn block(out: &mut String, d: &Diagnostic) {
     let gutter = " ".repeat(number.len());
     let _ = writeln!(out, "{gutter}--> {}", d.origin);
     if !d.source.is_empty() {
-        let (line, caret) = window(&d.source, d.origin.column as usize, d.length as usize);
+        let column = (d.origin.column + 1).saturating_sub(d.source_column);
+        let (line, caret) = window(&d.source, column as usize, d.length as usize);
         let _ = writeln!(out, "{gutter} |\n{number} | {line}\n{gutter} | {caret}");
     }
     if !d.expected.is_empty() {
@@ -42,13 +49,72 @@ fn block(out: &mut String, d: &Diagnostic) {
 }
 
 /// The source line and its caret line, cut to [`LINE_WINDOW`] around the token. Tabs and control characters become one space
-/// each, so that the caret stands under its token.
+/// each, and characters as wide as two are counted so: the caret stands under its token.
 fn window(source: &str, column: usize, length: usize) -> (String, String) {
     let chars: Vec<char> = source.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let at = column.saturating_sub(1).min(chars.len());
     let start = if at > LINE_WINDOW * 3 / 4 { at - LINE_WINDOW / 2 } else { 0 };
     let end = (start + LINE_WINDOW).min(chars.len());
+    let width = |part: &[char]| part.iter().map(|c| c.width().unwrap_or(0)).sum::<usize>();
+    let token_end = (at + length.max(1)).min(end);
     let line: String = chars[start..end].iter().collect();
-    let width = length.max(1).min((end - at).max(1));
-    (line.trim_end().to_owned(), format!("{}{}", " ".repeat(at - start), "^".repeat(width)))
+    let caret = format!(
+        "{}{}",
+        " ".repeat(width(&chars[start..at])),
+        "^".repeat(width(&chars[at..token_end]).max(1))
+    );
+    (line.trim_end().to_owned(), caret)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::spec::{ProcessEnvironment, parse};
+
+    /// What stands above the carets of the error about `suitess`.
+    fn above_the_caret(text: &str) -> String {
+        let errors =
+            parse(Path::new("a.yaml"), text.as_bytes(), &[], &ProcessEnvironment).unwrap_err().to_text();
+        let block = errors.split("\n\n").find(|block| block.contains("no key `suitess`")).unwrap();
+        let lines: Vec<&str> = block.lines().collect();
+        let caret = lines.iter().position(|line| line.trim_end().ends_with('^')).unwrap();
+        let (from, to) = (lines[caret].find('^').unwrap(), lines[caret].len());
+        let mut column = 0;
+        let mut under = |c: char| {
+            let place = column;
+            column += unicode_width::UnicodeWidthChar::width(c).unwrap_or(0);
+            place
+        };
+        lines[caret - 1].chars().filter(|c| (from..to).contains(&under(*c))).collect()
+    }
+
+    #[test]
+    fn the_caret_stands_under_its_token_on_long_lines_and_behind_wide_characters() {
+        let spec = |description: &str| {
+            format!(
+                "cupola: v1\nname: x\njobs:\n  a: {{ kind: eval, models: [{{ path: m }}], description: \"{description}\", suitess: [] }}\n"
+            )
+        };
+        for description in ["short", &"y".repeat(300), &"y".repeat(5_000), "日本語", &"語".repeat(400)] {
+            assert_eq!(above_the_caret(&spec(description)), "suitess", "{} bytes", description.len());
+        }
+    }
+
+    #[test]
+    fn of_very_many_errors_the_first_are_shown_and_all_are_counted() {
+        use std::fmt::Write as _;
+        let mut text = String::from("cupola: v1\nname: x\njobs:\n");
+        for job in 0..500 {
+            let _ = writeln!(text, "  j{job}: {{ kind: evall }}");
+        }
+        let errors = parse(Path::new("a.yaml"), text.as_bytes(), &[], &ProcessEnvironment).unwrap_err();
+        let shown = errors.to_text();
+        assert_eq!(shown.matches("error[").count(), 100);
+        assert!(shown.ends_with(&format!(
+            "{} errors; {} more than these: --json lists all\n",
+            errors.0.len(),
+            errors.0.len() - 100
+        )));
+    }
 }

@@ -77,7 +77,6 @@ pub(crate) fn resolve(path: &Path, root: &Node, session: &mut Session<'_>) -> Op
         schedules,
         judges: judges(&top.judges.0),
         origins,
-        warnings: Vec::new(),
         index: JobIndex::default(),
     })
 }

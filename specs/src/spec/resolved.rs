@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use super::diagnostic::Diagnostic;
 use super::origin::{Origin, Origins};
+use super::schedule::Schedule;
 use crate::job::{
     DataParams, Device, EvalParams, FitParams, OptimizeParams, Precision, PreferencesParams, PretrainParams,
     RewardModelParams, SftParams, SweepParams, TokenizerParams,
@@ -35,8 +35,6 @@ pub struct ResolvedSpec {
     pub judges: Vec<Judge>,
     /// Where each written value is from: `jobs.base.tokens` → file, line, column. A path without an entry is a default.
     pub origins: Origins,
-    /// What the user should know although the spec is carried out.
-    pub warnings: Vec<Diagnostic>,
     /// Jobs by name.
     #[serde(skip)]
     pub(crate) index: JobIndex,
@@ -353,49 +351,6 @@ pub struct Serve {
     pub model: ArtifactRef,
     /// Where the server listens. Default: 127.0.0.1:8080.
     pub listen: SocketAddr,
-}
-
-/// One schedule.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Schedule {
-    /// Its name.
-    pub name: String,
-    /// Five fields: minute, hour, day of month, month, day of week.
-    pub cron: String,
-    /// IANA zone. Default: UTC.
-    pub timezone: String,
-    /// Jobs that a firing runs again, with what they need.
-    pub jobs: Vec<String>,
-    /// What happens while the last firing still runs. Default: skip.
-    pub overlap: Overlap,
-    /// What happens with firings that were missed. Default: once.
-    pub catch_up: CatchUp,
-    /// Where it is written.
-    pub origin: Origin,
-}
-
-/// What happens while the last firing still runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Overlap {
-    /// The new firing is skipped and recorded.
-    Skip,
-    /// It waits for the running one.
-    Queue,
-    /// It cancels the running one.
-    Replace,
-}
-
-/// What happens with firings that were missed while no daemon ran.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum CatchUp {
-    /// They are skipped.
-    Skip,
-    /// One firing stands for all of them.
-    Once,
-    /// Each fires.
-    All,
 }
 
 /// A judge model behind an OpenAI-compatible API.

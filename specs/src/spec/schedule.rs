@@ -3,12 +3,56 @@
 use std::str::FromStr;
 
 use croner::parser::CronParser;
+use serde::{Deserialize, Serialize};
 
 use super::codes::Code;
 use super::decode::Named;
 use super::document::ScheduleWritten;
 use super::jobs::{Resolver, check_name};
-use super::resolved::Schedule;
+use super::origin::Origin;
+
+/// One schedule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// Its name.
+    pub name: String,
+    /// Five fields: minute, hour, day of month, month, day of week.
+    pub cron: String,
+    /// IANA zone. Default: UTC.
+    pub timezone: String,
+    /// Jobs that a firing runs again, with what they need.
+    pub jobs: Vec<String>,
+    /// What happens while the last firing still runs. Default: skip.
+    pub overlap: Overlap,
+    /// What happens with firings that were missed. Default: once.
+    pub catch_up: CatchUp,
+    /// Where it is written.
+    pub origin: Origin,
+}
+
+/// What happens while the last firing still runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Overlap {
+    /// The new firing is skipped and recorded.
+    Skip,
+    /// It waits for the running one.
+    Queue,
+    /// It cancels the running one.
+    Replace,
+}
+
+/// What happens with firings that were missed while no daemon ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CatchUp {
+    /// They are skipped.
+    Skip,
+    /// One firing stands for all of them.
+    Once,
+    /// Each fires.
+    All,
+}
 
 /// Checks and resolves every schedule.
 pub(crate) fn resolve_schedules(

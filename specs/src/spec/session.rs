@@ -1,10 +1,10 @@
-//! What one load carries along: the world, the texts read so far, and the errors and warnings found so far.
+//! What one load carries along: the world, the texts read so far, and the errors found so far.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use super::codes::Code;
-use super::diagnostic::{Diagnostic, Diagnostics, Severity};
+use super::diagnostic::{Diagnostic, Diagnostics};
 use super::environment::Environment;
 use super::origin::Origin;
 use super::resolved::ResolvedSpec;
@@ -86,17 +86,8 @@ impl<'a> Session<'a> {
 
     /// Records an error; the result takes what was expected, a suggestion and notes.
     pub(crate) fn error(&mut self, code: Code, spot: Spot, message: impl Into<String>) -> &mut Diagnostic {
+        let message = message.into();
         self.errors += 1;
-        self.record(Severity::Error, code, spot, message.into())
-    }
-
-    /// Records a warning: the spec is carried out all the same.
-    #[allow(dead_code, reason = "the schedules are the first to warn")]
-    pub(crate) fn warn(&mut self, code: Code, spot: Spot, message: impl Into<String>) -> &mut Diagnostic {
-        self.record(Severity::Warning, code, spot, message.into())
-    }
-
-    fn record(&mut self, severity: Severity, code: Code, spot: Spot, message: String) -> &mut Diagnostic {
         let is_full = self.found.len() >= MAX_KEPT;
         let is_kept = !is_full && self.seen.insert((code, spot, message.clone()));
         self.left_out += usize::from(is_full);
@@ -105,7 +96,6 @@ impl<'a> Session<'a> {
             _ => (String::new(), 1),
         };
         let diagnostic = Diagnostic {
-            severity,
             code,
             message,
             origin: self.origin(spot),
@@ -131,7 +121,7 @@ impl<'a> Session<'a> {
         self.errors
     }
 
-    /// The spec with its warnings, or every error and warning by place.
+    /// The spec, or every error by place.
     pub(crate) fn finish(mut self, spec: Option<ResolvedSpec>) -> Result<ResolvedSpec, Diagnostics> {
         let ranks: HashMap<&str, usize> =
             self.texts.iter().enumerate().rev().map(|(rank, text)| (text.name.as_str(), rank)).collect();
@@ -145,10 +135,7 @@ impl<'a> Session<'a> {
             self.found.push(last);
         }
         match spec {
-            Some(mut spec) if self.errors == 0 => {
-                spec.warnings = self.found;
-                Ok(spec)
-            }
+            Some(spec) if self.errors == 0 => Ok(spec),
             _ => Err(Diagnostics(self.found)),
         }
     }
