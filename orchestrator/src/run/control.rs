@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::Request;
+use crate::plan::{Plan, PlannedStep};
 use crate::state::{StateDir, StateError, now_millis};
 
 /// What another process asks for.
@@ -68,4 +70,25 @@ pub(super) fn take_requests(folder: &Path) -> Vec<ControlRequest> {
         requests.extend(serde_json::from_slice::<ControlRequest>(&bytes).ok());
     }
     requests
+}
+
+/// What a request asks of the scheduler of this run; nothing where it is of another run.
+pub(super) fn requests_of(request: &ControlRequest, run: &str, plan: &Plan) -> Vec<Request> {
+    if request.run.as_ref().is_some_and(|wanted| wanted != run) {
+        return Vec::new();
+    }
+    let steps: Option<Vec<usize>> = request.step.as_ref().map(|wanted| {
+        let of_name = |planned: &PlannedStep| planned.step.name == *wanted || planned.step.job == *wanted;
+        plan.steps.iter().enumerate().filter(|(_, planned)| of_name(planned)).map(|(at, _)| at).collect()
+    });
+    match (request.verb, steps) {
+        (ControlVerb::Cancel, None) => vec![Request::Cancel],
+        (ControlVerb::Cancel, Some(steps)) => steps.into_iter().map(Request::CancelStep).collect(),
+        (ControlVerb::Retry, None) => vec![Request::Retry(None)],
+        (ControlVerb::Retry, Some(steps)) => {
+            steps.into_iter().map(|step| Request::Retry(Some(step))).collect()
+        }
+        (ControlVerb::Pause, _) => vec![Request::Pause],
+        (ControlVerb::Resume, _) => vec![Request::Resume],
+    }
 }

@@ -3,11 +3,9 @@
 use cupola_specs::contract::ShimResult;
 
 use super::attempt::{AttemptIdentity, failure_of, prepare, staging_path};
-use super::control::take_requests;
+use super::control::{requests_of, take_requests};
 use super::nodes::{empty_view, nodes_of};
-use super::{
-    Clock, Command, ControlRequest, ControlVerb, End, Happening, Request, RunError, Scheduler, Signals, Slots,
-};
+use super::{Clock, Command, End, Happening, Request, RunError, Scheduler, Signals, Slots};
 use crate::executor::{AttemptRef, Executor, Observation};
 use crate::plan::Plan;
 use crate::state::{
@@ -370,40 +368,17 @@ impl<'a, E: Executor, C: Clock> Driver<'a, E, C> {
             live.saved_millis = now;
             let curves: Vec<_> =
                 fold.metrics.iter().map(|(name, series)| (name.clone(), series.clone())).collect();
-            self.state.save_events(&live.attempt.token, live.tail.offset(), &curves)?;
+            self.state.save_events(&live.attempt.dir, live.tail.offset(), &curves)?;
         }
         Ok(())
     }
 
     fn take_control(&mut self) -> Result<(), RunError> {
         for request in take_requests(&self.state.dir().control()) {
-            for asked in self.requests_of(&request) {
+            for asked in requests_of(&request, &self.run, self.plan) {
                 self.happen(Happening::Asked(asked))?;
             }
         }
         Ok(())
-    }
-
-    fn requests_of(&self, request: &ControlRequest) -> Vec<Request> {
-        if request.run.as_ref().is_some_and(|run| *run != self.run) {
-            return Vec::new();
-        }
-        let steps: Option<Vec<usize>> = request.step.as_ref().map(|wanted| {
-            let matches = |i: &usize| {
-                let step = &self.plan.steps[*i].step;
-                step.name == *wanted || step.job == *wanted
-            };
-            (0..self.plan.steps.len()).filter(matches).collect()
-        });
-        match (request.verb, steps) {
-            (ControlVerb::Cancel, None) => vec![Request::Cancel],
-            (ControlVerb::Cancel, Some(steps)) => steps.into_iter().map(Request::CancelStep).collect(),
-            (ControlVerb::Retry, None) => vec![Request::Retry(None)],
-            (ControlVerb::Retry, Some(steps)) => {
-                steps.into_iter().map(|step| Request::Retry(Some(step))).collect()
-            }
-            (ControlVerb::Pause, _) => vec![Request::Pause],
-            (ControlVerb::Resume, _) => vec![Request::Resume],
-        }
     }
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 use rustix::fs::{StatVfsMountFlags, statvfs};
 
 const MOST: u64 = 4 << 20;
-const LEAST: u64 = 64 << 10;
+const LEAST: u64 = BLOCK;
+const BLOCK: u64 = 64 << 10;
 
 /// Bytes that a user may still write to the file system of `path`.
 fn free_bytes(path: &Path) -> Option<u64> {
@@ -14,10 +15,10 @@ fn free_bytes(path: &Path) -> Option<u64> {
     (!stat.f_flag.contains(StatVfsMountFlags::RDONLY)).then(|| stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-/// How large the ballast is: 4 MiB, and less on a small file system.
+/// How large the ballast is, in whole blocks: 4 MiB, and less on a small file system.
 fn ballast_bytes(path: &Path) -> u64 {
     let total = statvfs(path).map_or(u64::MAX, |stat| stat.f_blocks.saturating_mul(stat.f_frsize));
-    (total / 16).clamp(LEAST, MOST)
+    (total / 16 / BLOCK * BLOCK).clamp(LEAST, MOST)
 }
 
 /// Makes the ballast where it is missing and there is room for it and as much again.
@@ -30,8 +31,8 @@ pub(super) fn fill_ballast(path: &Path) {
     }
     // Written, not only sized: a hole takes no room. One that can't be made is missed only when the disk is full.
     let filled = std::fs::File::create(path).and_then(|mut file| {
-        let block = vec![0xC5; 64 << 10];
-        (0..wanted / block.len() as u64).try_for_each(|_| file.write_all(&block))
+        let block = vec![0xC5; BLOCK as usize];
+        (0..wanted / BLOCK).try_for_each(|_| file.write_all(&block))
     });
     if filled.is_err() {
         let _ = std::fs::remove_file(path);

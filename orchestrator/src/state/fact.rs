@@ -178,12 +178,25 @@ pub enum Fact {
 }
 
 /// A folder that can't be mistaken for a copy of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct FolderId {
+    /// Where it was.
+    #[serde(default)]
+    pub path: PathBuf,
     /// The device of its file system.
     pub device: u64,
     /// Its inode.
     pub inode: u64,
+}
+
+impl FolderId {
+    /// Whether `now` is a copy of this folder. One that was moved keeps its inode; one that was mounted anew, or put back from a copy,
+    /// keeps its path, and with it the files that its attempts write.
+    pub fn is_copied_to(&self, now: &Self) -> bool {
+        *self != Self::default()
+            && self.path != now.path
+            && (self.device, self.inode) != (now.device, now.inode)
+    }
 }
 
 /// A step as it was planned.

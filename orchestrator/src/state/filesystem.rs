@@ -38,5 +38,10 @@ pub(super) fn refuse_network(folder: &Path) -> Result<(), StateError> {
 /// What tells a folder from a copy of it.
 pub(super) fn folder_id(folder: &Path) -> FolderId {
     let meta = std::fs::metadata(folder);
-    meta.map_or_else(|_| FolderId::default(), |meta| FolderId { device: meta.dev(), inode: meta.ino() })
+    let id = |meta: std::fs::Metadata| FolderId {
+        path: folder.to_path_buf(),
+        device: meta.dev(),
+        inode: meta.ino(),
+    };
+    meta.map_or_else(|_| FolderId::default(), id)
 }

@@ -5,13 +5,12 @@
 //! takes nothing more until it is opened and read again.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::frame::{FIRST_HEAD, HEADER, chain, decode, encode, frame, push_frame, whole_record_follows};
-use super::medium::{Medium, MemoryDisk, sync_folder};
 use super::{Fact, Record, StateError};
 
 /// The first bytes of a journal; the last digit is the version of its schema.
@@ -50,7 +49,7 @@ pub struct JournalContents {
 /// A journal open for appending.
 #[derive(Debug)]
 pub struct Journal {
-    medium: Medium,
+    file: File,
     path: PathBuf,
     position: Position,
     poisoned: bool,
@@ -60,7 +59,7 @@ impl Journal {
     /// Opens or makes the journal at `path`, drops a torn tail and gives what it holds after `from`.
     pub fn open(path: &Path, from: &Position) -> Result<(Self, JournalContents), StateError> {
         let contents = read_journal_after(path, from)?;
-        let file = OpenOptions::new()
+        let mut file = OpenOptions::new()
             .create(true)
             .truncate(false)
             .read(true)
@@ -68,43 +67,29 @@ impl Journal {
             .open(path)
             .map_err(StateError::io(path))?;
         let is_new = file.metadata().map_err(StateError::io(path))?.len() < MAGIC.len() as u64;
-        let mut medium = Medium::File(file);
         let mut prepare = || -> std::io::Result<()> {
             if is_new {
-                medium.cut(0)?;
-                medium.write(MAGIC)?;
+                cut(&mut file, 0)?;
+                file.write_all(MAGIC)?;
             } else {
-                medium.cut(contents.position.end)?;
+                cut(&mut file, contents.position.end)?;
             }
-            medium.sync()
+            file.sync_all()
         };
         prepare().map_err(StateError::io(path))?;
         if let Some(folder) = path.parent() {
             sync_folder(folder).map_err(StateError::io(folder))?;
         }
         let position = contents.position.clone();
-        Ok((Self { medium, path: path.to_path_buf(), position, poisoned: false }, contents))
+        Ok((Self { file, path: path.to_path_buf(), position, poisoned: false }, contents))
     }
 
-    /// Opens a journal in memory.
-    pub fn open_memory(disk: &MemoryDisk) -> Result<(Self, JournalContents), StateError> {
-        let path = PathBuf::from("memory");
-        let bytes = disk.bytes();
-        let body = bytes.get(MAGIC.len()..).unwrap_or_default();
-        let contents = parse(body, &Position::FIRST).map_err(|problem| problem.at(&path))?;
-        let mut medium = Medium::Memory(disk.clone());
-        let prepared = if bytes.len() < MAGIC.len() {
-            medium.cut(0).and_then(|()| medium.write(MAGIC))
-        } else {
-            medium.cut(contents.position.end)
-        };
-        prepared.and_then(|()| medium.sync()).map_err(StateError::io(&path))?;
-        let position = contents.position.clone();
-        Ok((Self { medium, path, position, poisoned: false }, contents))
-    }
-
-    /// Appends facts as one group: they are durable when this returns.
-    pub fn append(&mut self, facts: Vec<Fact>, at_millis: i64) -> Result<Vec<Record>, StateError> {
+    /// Facts as the records that follow on the last one, and as [`Journal::append`] takes them.
+    pub(super) fn encode(
+        &self,
+        facts: Vec<Fact>,
+        at_millis: i64,
+    ) -> Result<(Vec<Record>, Vec<Vec<u8>>), StateError> {
         let mut payloads = Vec::with_capacity(facts.len());
         let mut records = Vec::with_capacity(facts.len());
         let mut offset = self.position.end;
@@ -116,12 +101,11 @@ impl Journal {
             payloads.push(payload);
             records.push(record);
         }
-        self.append_payloads(&payloads)?;
-        Ok(records)
+        Ok((records, payloads))
     }
 
-    /// Appends encoded records, which follow on the last one.
-    pub(super) fn append_payloads(&mut self, payloads: &[Vec<u8>]) -> Result<(), StateError> {
+    /// Appends encoded records as one group: they are durable when this returns.
+    pub(super) fn append(&mut self, payloads: &[Vec<u8>]) -> Result<(), StateError> {
         if self.poisoned {
             return Err(StateError::Poisoned { path: self.path.clone() });
         }
@@ -134,13 +118,13 @@ impl Journal {
         }
         position.end = self.position.end + bytes.len() as u64;
         // Nothing of a group that failed is acknowledged: cut back, so that a later one stands right behind the last that was.
-        if let Err(source) = self.medium.write(&bytes) {
-            self.poisoned = self.medium.cut(self.position.end).is_err();
+        if let Err(source) = self.file.write_all(&bytes) {
+            self.poisoned = cut(&mut self.file, self.position.end).is_err();
             return Err(StateError::Io { path: self.path.clone(), source });
         }
-        if let Err(source) = self.medium.sync() {
+        if let Err(source) = self.file.sync_data() {
             self.poisoned = true;
-            let _ = self.medium.cut(self.position.end);
+            let _ = cut(&mut self.file, self.position.end);
             return Err(StateError::Io { path: self.path.clone(), source });
         }
         self.position = position;
@@ -151,6 +135,17 @@ impl Journal {
     pub fn position(&self) -> &Position {
         &self.position
     }
+}
+
+/// Cuts a file to `end` and goes on from there.
+fn cut(file: &mut File, end: u64) -> std::io::Result<()> {
+    file.set_len(end)?;
+    file.seek(SeekFrom::Start(end)).map(|_| ())
+}
+
+/// Makes a folder's entries durable.
+pub(super) fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    File::open(folder).and_then(|folder| folder.sync_all())
 }
 
 /// Reads a whole journal without opening it for writing; a missing one is empty.
@@ -295,12 +290,17 @@ mod tests {
         Journal::open(path, &Position::FIRST).unwrap()
     }
 
+    fn append(journal: &mut Journal, fact: Fact) {
+        let (_, payloads) = journal.encode(vec![fact], 7).unwrap();
+        journal.append(&payloads).unwrap();
+    }
+
     fn written() -> (tempfile::TempDir, PathBuf, Vec<u8>) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
         let (mut journal, _) = open(&path);
         for value in 0..5 {
-            journal.append(vec![note(value)], 7).unwrap();
+            append(&mut journal, note(value));
         }
         let bytes = std::fs::read(&path).unwrap();
         (folder, path, bytes)
@@ -314,7 +314,7 @@ mod tests {
             let (mut journal, contents) = open(&path);
             let kept = contents.records.len();
             assert!(kept < 5);
-            journal.append(vec![note(99)], 8).unwrap();
+            append(&mut journal, note(99));
             let again = read_journal(&path).unwrap();
             assert_eq!(again.records.len(), kept + 1);
             assert_eq!(again.torn_bytes, 0);
@@ -373,7 +373,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
         let fact = Fact::Noted { topic: "t".into(), key: "k".into(), value: "x".repeat(100_000).into() };
-        open(&path).0.append(vec![fact.clone()], 1).unwrap();
+        append(&mut open(&path).0, fact.clone());
         assert!(std::fs::metadata(&path).unwrap().len() < 2_000);
         assert_eq!(read_journal(&path).unwrap().records[0].fact, fact);
     }

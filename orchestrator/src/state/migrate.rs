@@ -5,8 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::frame::{FIRST_HEAD, frame, push_frame, unpack};
-use super::journal::MAGIC;
-use super::medium::sync_folder;
+use super::journal::{MAGIC, sync_folder};
 use super::{StateDir, StateError};
 
 /// Steps of a plan in one record.

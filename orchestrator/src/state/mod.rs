@@ -7,6 +7,7 @@
 //! * An acknowledged fact is never lost: a torn tail of the journal is what nobody was told about, and a cut one comes back from the
 //!   database. A full disk finds the ballast given up.
 
+mod curve;
 mod error;
 mod fact;
 mod paths;
@@ -16,8 +17,6 @@ mod view;
 mod json_text;
 
 mod frame;
-mod medium;
-
 mod journal;
 mod migrate;
 
@@ -37,16 +36,14 @@ mod open;
 mod recover;
 
 pub use check::{Finding, check_state, export_state};
+pub use curve::MetricSeries;
 pub use error::StateError;
 pub use events::{EventFold, EventTail, events_file, fill_step, load_run};
 pub use fact::{AttemptOutcome, CommittedArtifact, Fact, FolderId, PlannedStep, Record, StepMove};
 pub use journal::{Journal, JournalContents, Position, read_journal, read_journal_after};
 pub use lock::{Holder, StateLock, boot_id, holder, host_name};
-pub use medium::MemoryDisk;
 pub use open::{State, now_millis, read_state, read_state_at};
 pub use paths::StateDir;
 pub use projection::Projection;
 pub use rows::{RunRow, StepRow};
-pub use view::{
-    ArtifactView, AttemptView, MetricSeries, ProgressView, RunState, RunView, SampleView, StepState, StepView,
-};
+pub use view::{ArtifactView, AttemptView, ProgressView, RunState, RunView, SampleView, StepState, StepView};

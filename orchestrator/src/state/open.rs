@@ -1,16 +1,17 @@
 //! Opening state for writing: lock, journal, projection, database, in this order.
 
+use std::path::Path;
+
 use super::ballast::{drop_ballast, fill_ballast, is_disk_full};
 use super::database::{rows_of_events, rows_of_records};
 use super::filesystem::{folder_id, refuse_network};
-use super::medium::MemoryDisk;
 use super::migrate::migrate;
 use super::projector::Projector;
 use super::recover::open_database;
 use super::snapshot::{read_snapshot, write_snapshot};
 use super::{
-    AttemptOutcome, Fact, FolderId, Journal, MetricSeries, Position, Projection, Record, StateDir,
-    StateError, StateLock, host_name, read_journal, read_journal_after,
+    AttemptOutcome, Fact, Journal, MetricSeries, Position, Projection, Record, StateDir, StateError,
+    StateLock, host_name, read_journal, read_journal_after,
 };
 
 /// A journal that is longer than this behind its snapshot gets a new one on closing.
@@ -27,7 +28,7 @@ pub struct State {
     projector: Option<Projector>,
     snapshot_end: u64,
     snapshot_bytes: u64,
-    lock: Option<StateLock>,
+    lock: StateLock,
 }
 
 impl State {
@@ -53,34 +54,16 @@ impl State {
             projector,
             snapshot_end: from.end,
             snapshot_bytes: 0,
-            lock: Some(lock),
-        };
-        state.begin_epoch()?;
-        Ok(state)
-    }
-
-    /// A state whose journal is in memory and that has neither lock nor database: for simulations.
-    pub fn open_memory(dir: &StateDir, disk: &MemoryDisk) -> Result<Self, StateError> {
-        let (journal, contents) = Journal::open_memory(disk)?;
-        let mut projection = Projection::new(dir);
-        replay(&mut projection, &contents.records);
-        let mut state = Self {
-            dir: dir.clone(),
-            journal,
-            projection,
-            projector: None,
-            snapshot_end: u64::MAX,
-            snapshot_bytes: 0,
-            lock: None,
+            lock,
         };
         state.begin_epoch()?;
         Ok(state)
     }
 
     fn begin_epoch(&mut self) -> Result<(), StateError> {
-        let known = self.lock.as_ref().map_or(0, StateLock::last_epoch);
-        let epoch = self.projection.epoch().max(known) + 1;
-        let folder = if self.lock.is_some() { folder_id(self.dir.root()) } else { FolderId::default() };
+        let epoch = self.projection.epoch().max(self.lock.last_epoch()) + 1;
+        let folder = folder_id(self.dir.root());
+        let is_copy = self.projection.folder().is_copied_to(&folder);
         let opened = Fact::Opened {
             epoch,
             pid: std::process::id(),
@@ -88,11 +71,7 @@ impl State {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             folder,
         };
-        if let Some(lock) = &mut self.lock {
-            lock.note_epoch(epoch)?;
-        }
-        let before = self.projection.folder();
-        let is_copy = before != FolderId::default() && before != folder;
+        self.lock.note_epoch(epoch)?;
         let mut facts = vec![opened];
         if is_copy {
             facts.extend(self.foreign_attempts());
@@ -129,15 +108,15 @@ impl State {
         if facts.is_empty() {
             return Ok(());
         }
-        let at = now_millis();
-        let records = match self.journal.append(facts.clone(), at) {
+        let (records, payloads) = self.journal.encode(facts, now_millis())?;
+        match self.journal.append(&payloads) {
             Err(StateError::Io { source, .. })
                 if is_disk_full(&source) && drop_ballast(&self.dir.ballast()) =>
             {
-                self.journal.append(facts, at)?
+                self.journal.append(&payloads)?;
             }
             other => other?,
-        };
+        }
         replay(&mut self.projection, &records);
         if let Some(projector) = &self.projector {
             projector.write(rows_of_records(&records, &self.projection, self.journal.position().head)?);
@@ -164,15 +143,16 @@ impl State {
         self.projection.epoch()
     }
 
-    /// Saves how far the events of an attempt are read, and its curves.
+    /// Saves how far the events of an attempt are read, and its curves. Its folder names it: tokens are of one step.
     pub fn save_events(
         &self,
-        token: &str,
+        attempt: &Path,
         offset: u64,
         curves: &[(String, MetricSeries)],
     ) -> Result<(), StateError> {
         if let Some(projector) = &self.projector {
-            projector.write(rows_of_events(token, offset, curves)?);
+            let name = self.dir.below(attempt);
+            projector.write(rows_of_events(&name.to_string_lossy(), offset, curves)?);
         }
         Ok(())
     }
@@ -392,5 +372,12 @@ mod tests {
         };
         assert_eq!(outcome(&copy), "lost");
         assert_eq!(outcome(&dir), "");
+        let moved = StateDir::new(&folder.path().join("c"));
+        std::fs::rename(dir.root(), moved.root()).unwrap();
+        assert_eq!(outcome(&moved), "", "a moved folder keeps its attempts");
+        std::process::Command::new("cp").arg("-a").arg(moved.root()).arg(dir.root()).status().unwrap();
+        std::fs::remove_dir_all(moved.root()).unwrap();
+        std::fs::rename(dir.root(), moved.root()).unwrap();
+        assert_eq!(outcome(&moved), "", "one that was put back at its path keeps them");
     }
 }

@@ -80,8 +80,8 @@ impl Projection {
     }
 
     /// The folder that the newest orchestrator opened.
-    pub fn folder(&self) -> FolderId {
-        self.facts.folder
+    pub fn folder(&self) -> &FolderId {
+        &self.facts.folder
     }
 
     /// Runs, oldest first. Everything else about their steps gives [`super::load_run`].
@@ -171,7 +171,7 @@ impl Facts {
         match &record.fact {
             Fact::Opened { epoch, folder, .. } => {
                 self.epoch = *epoch;
-                self.folder = *folder;
+                self.folder = folder.clone();
             }
             Fact::RunCreated { run, spec_name, spec_path, plan_hash } => {
                 self.runs.push(RunRow::new(run, spec_name, spec_path.clone(), plan_hash, at));

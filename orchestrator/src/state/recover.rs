@@ -47,7 +47,7 @@ fn bring_up(
                 offset += (HEADER + payload.len()) as u64;
                 restored.push(record);
             }
-            journal.append_payloads(&payloads)?;
+            journal.append(&payloads)?;
             replay(projection, &restored);
             tracing::warn!("{} records that the journal had lost were restored", restored.len());
             contents.records.extend(restored);

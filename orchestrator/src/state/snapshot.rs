@@ -64,9 +64,9 @@ mod tests {
         let value = serde_json::json!({ "a": [1, 2.5, "x"] });
         let note = Fact::Noted { topic: "t".into(), key: "k".into(), value };
         let mut projection = Projection::new(&dir);
-        for record in journal.append(vec![note], 1).unwrap() {
-            projection.apply(&record);
-        }
+        let (records, payloads) = journal.encode(vec![note], 1).unwrap();
+        journal.append(&payloads).unwrap();
+        projection.apply(&records[0]);
         (folder, dir, projection, journal.position().clone())
     }
 

@@ -1,0 +1,182 @@
+use std::path::Path;
+
+use cupola_specs::spec::{CatchUp, Origin, Overlap, Schedule};
+
+use super::*;
+use crate::schedule::Timetable;
+
+#[derive(Default)]
+struct FakeLauncher {
+    started: Vec<Vec<String>>,
+    ended: BTreeMap<Ticket, i32>,
+    stopped: Vec<Ticket>,
+}
+
+impl Launcher for FakeLauncher {
+    fn start(&mut self, arguments: &[String], _log: &Path) -> std::io::Result<Ticket> {
+        self.started.push(arguments[2..].to_vec());
+        Ok(self.started.len() as Ticket)
+    }
+    fn ended(&mut self, ticket: Ticket) -> std::io::Result<Option<i32>> {
+        Ok(self.ended.get(&ticket).copied())
+    }
+    fn stop(&mut self, ticket: Ticket) {
+        self.stopped.push(ticket);
+    }
+}
+
+fn utc(text: &str) -> i64 {
+    text.parse::<jiff::Timestamp>().unwrap().as_millisecond()
+}
+
+fn nightly(overlap: Overlap, catch_up: CatchUp) -> WatchedSpecs {
+    let schedule = Schedule {
+        name: "nightly".into(),
+        cron: "0 2 * * *".into(),
+        timezone: "Europe/Berlin".into(),
+        jobs: vec!["report".into()],
+        overlap,
+        catch_up,
+        origin: Origin { file: String::new(), line: 1, column: 1 },
+    };
+    let table = Timetable::new(&schedule).unwrap();
+    WatchedSpecs::of(vec![WatchedSchedule {
+        id: "quickstart.nightly".into(),
+        spec_name: "quickstart".into(),
+        spec: "quickstart.yaml".into(),
+        schedule,
+        table,
+    }])
+}
+
+fn engine(dir: &StateDir, overlap: Overlap, catch_up: CatchUp) -> Engine<FakeLauncher> {
+    Engine::new(dir, nightly(overlap, catch_up), FakeLauncher::default())
+}
+
+fn states(dir: &StateDir) -> Vec<(String, FiringState)> {
+    let book = ScheduleBook::of(&read_state(dir).unwrap());
+    book.firings.iter().map(|(key, firing)| (key.clone(), firing.state)).collect()
+}
+
+fn tick_from_to(engine: &mut Engine<FakeLauncher>, from: &str, to: &str, minutes: i64) {
+    let mut now = utc(from);
+    while now <= utc(to) {
+        engine.tick(now).unwrap();
+        now += minutes * 60_000;
+    }
+}
+
+#[test]
+fn the_nightly_eval_fires_once_at_two_in_berlin_and_again_the_next_night() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = StateDir::new(folder.path());
+    let mut engine = engine(&dir, Overlap::Skip, CatchUp::Once);
+    tick_from_to(&mut engine, "2026-01-10T23:00:00Z", "2026-01-11T00:59:00Z", 1);
+    assert!(engine.launcher.started.is_empty());
+    tick_from_to(&mut engine, "2026-01-11T01:00:00Z", "2026-01-11T01:10:00Z", 1);
+    assert_eq!(engine.launcher.started, [["apply", "quickstart.yaml", "--only", "report"]]);
+    engine.launcher.ended.insert(1, 0);
+    tick_from_to(&mut engine, "2026-01-11T02:00:00Z", "2026-01-12T00:58:00Z", 2);
+    assert_eq!(engine.launcher.started.len(), 1);
+    assert_eq!(
+        states(&dir),
+        [("quickstart.nightly@2026-01-11T01:00:00Z".to_owned(), FiringState::Succeeded)]
+    );
+    tick_from_to(&mut engine, "2026-01-12T01:00:00Z", "2026-01-12T01:05:00Z", 1);
+    assert_eq!(engine.launcher.started.len(), 2);
+}
+
+#[test]
+fn a_daemon_that_was_down_for_three_nights_catches_up_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = StateDir::new(folder.path());
+    engine(&dir, Overlap::Skip, CatchUp::Once).tick(utc("2026-01-10T12:00:00Z")).unwrap();
+    let mut engine = engine(&dir, Overlap::Skip, CatchUp::Once);
+    tick_from_to(&mut engine, "2026-01-13T12:00:00Z", "2026-01-13T12:05:00Z", 1);
+    assert_eq!(engine.launcher.started.len(), 1);
+    let book = ScheduleBook::of(&read_state(&dir).unwrap());
+    assert_eq!(book.firings["quickstart.nightly@2026-01-13T01:00:00Z"].note, "stands for 3 missed slots");
+}
+
+#[test]
+fn a_slot_that_a_dead_daemon_recorded_is_started_again_and_not_doubled() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = StateDir::new(folder.path());
+    let mut first = engine(&dir, Overlap::Skip, CatchUp::Once);
+    tick_from_to(&mut first, "2026-01-11T00:59:00Z", "2026-01-11T01:00:00Z", 1);
+    assert_eq!(first.launcher.started.len(), 1);
+    drop(first);
+    let mut second = engine(&dir, Overlap::Skip, CatchUp::Once);
+    tick_from_to(&mut second, "2026-01-11T01:01:00Z", "2026-01-11T01:05:00Z", 1);
+    assert_eq!(second.launcher.started.len(), 1);
+    assert_eq!(states(&dir).len(), 1);
+}
+
+#[test]
+fn an_overlapping_slot_is_skipped_or_queued_as_the_spec_says() {
+    for (overlap, expected) in [(Overlap::Skip, FiringState::Skipped), (Overlap::Queue, FiringState::Queued)]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = StateDir::new(folder.path());
+        let mut engine = engine(&dir, overlap, CatchUp::Once);
+        tick_from_to(&mut engine, "2026-01-11T00:59:00Z", "2026-01-12T01:01:00Z", 1);
+        assert_eq!(engine.launcher.started.len(), 1);
+        assert_eq!(states(&dir)[1].1, expected);
+        engine.launcher.ended.insert(1, 0);
+        tick_from_to(&mut engine, "2026-01-12T01:02:00Z", "2026-01-12T01:04:00Z", 1);
+        assert_eq!(engine.launcher.started.len(), if overlap == Overlap::Queue { 2 } else { 1 });
+    }
+}
+
+#[test]
+fn replace_stops_what_runs_and_then_fires() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = StateDir::new(folder.path());
+    let mut engine = engine(&dir, Overlap::Replace, CatchUp::Once);
+    tick_from_to(&mut engine, "2026-01-11T00:59:00Z", "2026-01-12T01:01:00Z", 1);
+    assert_eq!((engine.launcher.started.len(), engine.launcher.stopped.clone()), (1, vec![1]));
+    engine.launcher.ended.insert(1, 3);
+    tick_from_to(&mut engine, "2026-01-12T01:02:00Z", "2026-01-12T01:04:00Z", 1);
+    assert_eq!(engine.launcher.started.len(), 2);
+}
+
+#[test]
+fn a_paused_schedule_does_not_fire_and_does_not_catch_up_when_it_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = StateDir::new(folder.path());
+    let mut engine = engine(&dir, Overlap::Skip, CatchUp::Once);
+    engine.tick(utc("2026-01-10T12:00:00Z")).unwrap();
+    assert!(engine.set_paused("quickstart.nightly", true, utc("2026-01-10T12:01:00Z")).unwrap());
+    tick_from_to(&mut engine, "2026-01-11T00:50:00Z", "2026-01-11T01:10:00Z", 1);
+    assert!(engine.set_paused("quickstart.nightly", false, utc("2026-01-11T12:00:00Z")).unwrap());
+    tick_from_to(&mut engine, "2026-01-11T12:00:00Z", "2026-01-11T12:05:00Z", 1);
+    assert!(engine.launcher.started.is_empty());
+    tick_from_to(&mut engine, "2026-01-12T01:00:00Z", "2026-01-12T01:01:00Z", 1);
+    assert_eq!(engine.launcher.started.len(), 1);
+}
+
+#[test]
+fn nothing_starts_while_another_process_holds_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = StateDir::new(folder.path());
+    let mut engine = engine(&dir, Overlap::Skip, CatchUp::Once);
+    engine.tick(utc("2026-01-10T12:00:00Z")).unwrap();
+    let held = State::open(&dir, "apply").unwrap();
+    tick_from_to(&mut engine, "2026-01-11T01:00:00Z", "2026-01-11T01:05:00Z", 1);
+    assert!(engine.launcher.started.is_empty() && states(&dir).is_empty());
+    drop(held);
+    engine.tick(utc("2026-01-11T01:06:00Z")).unwrap();
+    assert_eq!(engine.launcher.started.len(), 1);
+}
+
+#[test]
+fn a_firing_by_hand_runs_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = StateDir::new(folder.path());
+    let mut engine = engine(&dir, Overlap::Skip, CatchUp::Once);
+    engine.tick(utc("2026-01-10T12:00:00Z")).unwrap();
+    assert!(engine.fire("quickstart.nightly", utc("2026-01-10T12:00:01Z")).unwrap());
+    engine.tick(utc("2026-01-10T12:00:02Z")).unwrap();
+    assert_eq!(engine.launcher.started.len(), 1);
+    assert_eq!(states(&dir)[0].0, "quickstart.nightly@2026-01-10T12:00:01Z-manual");
+}
