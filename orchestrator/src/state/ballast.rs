@@ -21,13 +21,17 @@ fn ballast_bytes(path: &Path) -> u64 {
     (total / 16 / BLOCK * BLOCK).clamp(LEAST, MOST)
 }
 
-/// Makes the ballast where it is missing and there is room for it and as much again.
-pub(super) fn fill_ballast(path: &Path) {
+/// Makes the ballast where it is missing and there is room for it and as much again. Says whether it is there: where it is not, the
+/// disk is as good as full, and what is left belongs to the journal.
+pub(super) fn fill_ballast(path: &Path) -> bool {
     let folder = path.parent().unwrap_or(Path::new("."));
     let wanted = ballast_bytes(folder);
     let there = std::fs::metadata(path).map_or(0, |meta| meta.len());
-    if there >= wanted || free_bytes(folder).is_none_or(|free| free < 2 * wanted) {
-        return;
+    if there >= wanted {
+        return true;
+    }
+    if free_bytes(folder).is_none_or(|free| free < 2 * wanted) {
+        return false;
     }
     // Written, not only sized: a hole takes no room. One that can't be made is missed only when the disk is full.
     let filled = std::fs::File::create(path).and_then(|mut file| {
@@ -37,6 +41,7 @@ pub(super) fn fill_ballast(path: &Path) {
     if filled.is_err() {
         let _ = std::fs::remove_file(path);
     }
+    filled.is_ok()
 }
 
 /// Gives the ballast up; says whether there was one.

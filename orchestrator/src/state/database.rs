@@ -276,6 +276,7 @@ fn bare_run(run: &RunRow) -> serde_json::Value {
 fn guarded<T>(path: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, StateError> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
+        Ok(Err(sled::Error::Io(source))) => Err(StateError::Io { path: path.to_path_buf(), source }),
         Ok(Err(error)) => Err(failed(path, &error.to_string())),
         Err(_) => Err(failed(path, "it panicked")),
     }

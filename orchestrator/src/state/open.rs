@@ -39,14 +39,21 @@ impl State {
         refuse_network(dir.root())?;
         let lock = StateLock::take(dir, command, now_millis())?;
         make_folders(dir)?;
-        fill_ballast(&dir.ballast());
+        let has_room = fill_ballast(&dir.ballast());
         migrate(dir)?;
         let (mut projection, from) = start_of(dir);
         let (mut journal, mut contents) = Journal::open(&dir.journal(), &from)?;
         replay(&mut projection, &contents.records);
-        let database = open_database(dir, (&mut journal, &mut contents), &mut projection)?;
-        // Without a thread for it the database stays behind, and is brought up another time.
-        let projector = Projector::start(database).ok();
+        // A database that can't be written now stays behind, and is brought up another time: the journal is what counts.
+        let mut database = || open_database(dir, (&mut journal, &mut contents), &mut projection);
+        let projector = match has_room.then(&mut database) {
+            None => None,
+            Some(Ok(database)) => Projector::start(database).ok(),
+            Some(Err(error)) => {
+                tracing::warn!("{error}; going on with the journal alone");
+                None
+            }
+        };
         let mut state = Self {
             dir: dir.clone(),
             journal,
@@ -113,6 +120,8 @@ impl State {
             Err(StateError::Io { source, .. })
                 if is_disk_full(&source) && drop_ballast(&self.dir.ballast()) =>
             {
+                // The room that this makes is the journal's.
+                self.projector = None;
                 self.journal.append(&payloads)?;
             }
             other => other?,
