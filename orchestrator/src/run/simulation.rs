@@ -100,6 +100,15 @@ impl World {
         next
     }
 
+    /// The slots of live attempts as the world sees them; a step that wants more than there is takes all.
+    fn occupied(&self) -> Slots {
+        let live = self.nodes.iter().zip(&self.live).filter(|(_, token)| token.is_some());
+        live.fold(Slots { cores: 0, devices: 0 }, |sum, (node, _)| Slots {
+            cores: sum.cores + node.cores.clamp(1, SLOTS.cores),
+            devices: sum.devices + node.devices.min(SLOTS.devices),
+        })
+    }
+
     fn failed(&mut self, code: &str) -> End {
         let class = match self.rng.random_range(0..8) {
             0 => ErrorClass::User,
@@ -152,9 +161,13 @@ fn simulate(seed: u64) -> RunState {
         let mut queue = vec![happening];
         while !queue.is_empty() {
             let commands = scheduler.handle(world.now, queue.remove(0));
-            let used = scheduler.used();
-            assert!(used.cores <= SLOTS.cores && used.devices <= SLOTS.devices, "slots over-used: {used:?}");
             queue.extend(world.carry_out(commands));
+            let (seen, said) = (world.occupied(), scheduler.used());
+            assert!(seen.cores <= SLOTS.cores && seen.devices <= SLOTS.devices, "slots over-used: {seen:?}");
+            assert!(
+                seen.cores <= said.cores && seen.devices <= said.devices,
+                "{seen:?} live, {said:?} accounted for"
+            );
         }
         if scheduler.is_ended() {
             let state = world.done.expect("an ended run says how");
