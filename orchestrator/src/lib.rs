@@ -15,4 +15,5 @@ pub mod daemon;
 pub mod report;
 pub mod watch;
 
+pub mod chaos;
 pub mod cli;

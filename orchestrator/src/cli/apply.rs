@@ -13,8 +13,11 @@ use super::{CliError, Global, Outcome};
 use crate::executor::LocalExecutor;
 use crate::plan::{PlanCounts, result_step};
 use crate::report::{ReportOptions, write_run_report};
-use crate::run::{Applied, DriveEnd, Signals, Slots, SystemClock, apply, is_users_fault, save_spec};
+use crate::run::{
+    Applied, Console, DriveEnd, Signals, Slots, SystemClock, World, apply, is_users_fault, save_spec, take_requests,
+};
 use crate::state::{RunState, RunView, State, now_millis};
+use crate::store::{Committer, Store};
 use crate::watch::{Display, DisplayMode};
 
 /// Arguments of `cupola apply`.
@@ -71,7 +74,7 @@ pub(super) fn carry_out(
     let counts = PlanCounts::of(&decisions);
     let slots = Slots { cores: prepared.machine.cores, devices: prepared.machine.devices };
     let executor = if counts.cached == decisions.len() {
-        LocalExecutor::new("cupola".into(), "cupola-worker".into())
+        LocalExecutor::of_nothing_new()?
     } else {
         LocalExecutor::of_this_program()?
     };
@@ -87,13 +90,12 @@ pub(super) fn carry_out(
         }
         display.update(run, now);
     };
-    let applied = apply(
-        &mut state,
-        &prepared.plan,
-        &decisions,
-        (executor, SystemClock::default()),
-        (&signals, slots, &mut show),
-    )?;
+    let artifacts = Committer::new(Store::new(&dir), &executor.waker())?;
+    let world = World { executor, clock: SystemClock::default(), artifacts };
+    let control = dir.control();
+    let mut console =
+        Console { signals: &signals, requests: &mut || take_requests(&control), show: &mut show };
+    let applied = apply(&mut state, &prepared.plan, &decisions, world, (slots, &mut console))?;
     display.finish(&applied.run, now_millis());
     if applied.end.is_some() {
         save_spec(&state, &applied.run.id, &prepared.spec)?;

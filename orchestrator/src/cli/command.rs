@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::{
     CliError, apply, cancel, chat, completions, daemon, describe, diff, doctor, explain, export, gc, get,
-    import, logs, pause, plan, report, resume, retry, run_job, schedule, schema, serve, shim, status,
+    import, logs, pause, plan, report, resume, retry, run_job, schedule, schema, serve, status,
     validate, watch, why,
 };
 use crate::state::StateDir;
@@ -99,9 +99,6 @@ pub enum Command {
     Import(import::ImportArgs),
     /// Prints a shell's completions.
     Completions(completions::CompletionsArgs),
-    #[command(hide = true)]
-    /// Runs one attempt.
-    Shim(shim::ShimArgs),
 }
 
 /// How a command that was carried out ended.
@@ -179,6 +176,5 @@ fn carry_out(command: &Command, global: &Global) -> Result<Outcome, CliError> {
         Command::Export(args) => export::run(args, global),
         Command::Import(args) => import::run(args, global),
         Command::Completions(args) => completions::run(args, global),
-        Command::Shim(args) => shim::run(args, global),
     }
 }

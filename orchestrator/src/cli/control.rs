@@ -67,7 +67,7 @@ fn act_alone(verb: ControlVerb, args: &ControlArgs, global: &Global) -> Result<O
                 return Err(CliError::input(format!("run {} has ended: {}", run.id, run.state.as_str()), ""));
             }
             let mut state = State::open(&global.state_dir(), "cancel")?;
-            let mut executor = LocalExecutor::new("cupola".into(), "cupola-worker".into());
+            let mut executor = LocalExecutor::of_nothing_new()?;
             cancel_idle(&mut state, &run.id, &mut executor, &mut SystemClock::default())?;
             say(global, verb, &run.id, "cancelled");
             Ok(Outcome::Done)

@@ -120,7 +120,8 @@ from_room!(
 impl From<crate::executor::ExecutorError> for CliError {
     fn from(error: crate::executor::ExecutorError) -> Self {
         let class = match error {
-            crate::executor::ExecutorError::NoWorker { .. } => ErrorClass::User,
+            crate::executor::ExecutorError::NoWorker { .. }
+            | crate::executor::ExecutorError::NoShim { .. } => ErrorClass::User,
             _ => ErrorClass::Transient,
         };
         Self::Other { message: error.to_string(), hint: error.hint().to_owned(), class }

@@ -32,7 +32,6 @@ mod schedule;
 mod schema;
 mod select;
 mod serve;
-mod shim;
 mod status;
 mod tables;
 mod validate;

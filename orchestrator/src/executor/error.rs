@@ -41,8 +41,14 @@ pub enum ExecutorError {
         /// Where it was looked for.
         path: PathBuf,
     },
-    /// A file of the contract could not be encoded.
-    #[error("could not encode {path}: {problem}")]
+    /// There is no shim binary.
+    #[error("there is no shim at {path}")]
+    NoShim {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// A file of the contract could not be read or encoded.
+    #[error("{path}: {problem}")]
     Encode {
         /// The file.
         path: PathBuf,
@@ -63,6 +69,7 @@ impl ExecutorError {
             Self::NoWorker { .. } => {
                 "build it with `cargo build --release -p cupola-runtime`, or set CUPOLA_WORKER"
             }
+            Self::NoShim { .. } => "it is built with `cupola` and belongs beside it",
             Self::Io { .. } => "check the folder's permissions and the free space of its disk",
             _ => "",
         }

@@ -5,14 +5,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use cupola_specs::contract::{ShimResult, Started};
-use rustix::process::{Pid, Signal, kill_process};
-use serde::de::DeserializeOwned;
+use cupola_specs::contract::{Event, ShimResult, Started};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
+use super::folder::{devices_of, prepare, read_json};
 use super::shim::{CLAIM_FILE, HEARTBEAT_FILE, JOB_FILE, RESULT_FILE, STARTED_FILE, create_exclusively};
-use super::{AttemptRef, Executor, ExecutorError, Observation, ProcessId, find_by_argument, is_alive};
+use super::{
+    AttemptRef, Executor, ExecutorError, Observation, ProcessId, Waker, WorkOrder, find_by_argument, is_alive,
+};
+use crate::state::{EventTail, events_file};
 
-/// A worker that lives and whose shim has not been heard of for this long can't be judged.
+/// A worker that lives and whose shim has not been heard of for this long can't be judged, unless `CUPOLA_SILENCE_SECS` says otherwise.
 const SILENCE: Duration = Duration::from_secs(20);
 
 /// Runs attempts as processes of this machine.
@@ -20,53 +25,89 @@ const SILENCE: Duration = Duration::from_secs(20);
 pub struct LocalExecutor {
     shim: PathBuf,
     worker: PathBuf,
-    children: BTreeMap<String, Child>,
-    beats: BTreeMap<PathBuf, Beat>,
+    silence: Duration,
+    waker: Waker,
+    attempts: BTreeMap<String, Followed>,
 }
 
-/// The newest heartbeat of an attempt, and when it was first seen by a clock that nobody can set.
-#[derive(Debug)]
-struct Beat {
-    modified: SystemTime,
-    seen: Instant,
+/// What is remembered of an attempt between two looks.
+#[derive(Debug, Default)]
+struct Followed {
+    /// The shim, where it is our own child.
+    child: Option<Child>,
+    /// Readable when the shim, or the worker that outlived it, ended.
+    ended: Option<OwnedFd>,
+    /// The newest heartbeat, and when it was first seen by a clock that nobody can set.
+    beat: Option<(SystemTime, Instant)>,
 }
 
 impl LocalExecutor {
-    /// An executor that starts `shim shim ATTEMPT --worker WORKER`, where `shim` is this program.
-    pub fn new(shim: PathBuf, worker: PathBuf) -> Self {
-        Self { shim, worker, children: BTreeMap::new(), beats: BTreeMap::new() }
+    /// An executor that starts `shim ATTEMPT WORKER TOKEN THREADS`.
+    pub fn new(shim: PathBuf, worker: PathBuf) -> Result<Self, ExecutorError> {
+        let waker = Waker::new().map_err(ExecutorError::io(Path::new("eventfd")))?;
+        let secs = std::env::var("CUPOLA_SILENCE_SECS").ok().and_then(|secs| secs.parse().ok());
+        let silence = secs.map_or(SILENCE, Duration::from_secs);
+        Ok(Self { shim, worker, silence, waker, attempts: BTreeMap::new() })
     }
 
-    /// The executor of this program: the worker is `CUPOLA_WORKER`, or `cupola-worker` beside this program.
+    /// The executor of this program: `cupola-shim` lies beside it, the worker is `CUPOLA_WORKER`, or `cupola-worker` beside it.
     pub fn of_this_program() -> Result<Self, ExecutorError> {
-        let shim = std::env::current_exe().map_err(ExecutorError::io(Path::new("/proc/self/exe")))?;
-        let beside = shim.parent().map(|folder| folder.join("cupola-worker")).unwrap_or_default();
-        let worker = std::env::var_os("CUPOLA_WORKER").map_or(beside, PathBuf::from);
+        let own = std::env::current_exe().map_err(ExecutorError::io(Path::new("/proc/self/exe")))?;
+        let shim = own.with_file_name("cupola-shim");
+        let worker = std::env::var_os("CUPOLA_WORKER").map_or(own.with_file_name("cupola-worker"), PathBuf::from);
         if !worker.is_file() {
             return Err(ExecutorError::NoWorker { path: worker });
         }
-        Ok(Self::new(shim, worker))
+        if !shim.is_file() {
+            return Err(ExecutorError::NoShim { path: shim });
+        }
+        Self::new(shim, worker)
+    }
+
+    /// An executor that looks at attempts and ends them, and can start none.
+    pub fn of_nothing_new() -> Result<Self, ExecutorError> {
+        Self::new(PathBuf::from("cupola-shim"), PathBuf::from("cupola-worker"))
+    }
+
+    /// Wakes this executor's wait.
+    pub fn waker(&self) -> Waker {
+        self.waker.clone()
     }
 
     /// Collects the exit status of our own shims, so that none stays a zombie; says whether this one is still there.
     fn own_shim_lives(&mut self, token: &str) -> Option<bool> {
-        let child = self.children.get_mut(token)?;
-        if matches!(child.try_wait(), Ok(None)) {
+        let followed = self.attempts.get_mut(token)?;
+        if matches!(followed.child.as_mut()?.try_wait(), Ok(None)) {
             return Some(true);
         }
-        self.children.remove(token);
+        followed.child = None;
+        followed.ended = None;
         Some(false)
     }
 
-    /// How long no new heartbeat was seen: counted from what we saw, so that a clock that is set or a machine that slept says nothing.
-    fn silence(&mut self, attempt: &Path) -> Option<Duration> {
-        let modified = std::fs::metadata(attempt.join(HEARTBEAT_FILE)).ok()?.modified().ok()?;
-        let now = Instant::now();
-        let beat = self.beats.entry(attempt.to_path_buf()).or_insert(Beat { modified, seen: now });
-        if beat.modified != modified {
-            *beat = Beat { modified, seen: now };
+    /// Makes [`Executor::wait`] end when this process does.
+    fn watch(&mut self, token: &str, process: &ProcessId) {
+        let followed = self.attempts.entry(token.to_owned()).or_default();
+        if followed.ended.is_none()
+            && let Some(pid) = Pid::from_raw(process.pid.cast_signed())
+            && let Ok(ended) = pidfd_open(pid, PidfdFlags::empty())
+            && is_alive(process)
+        {
+            followed.ended = Some(ended);
         }
-        Some(now.duration_since(beat.seen))
+    }
+
+    /// How long no new heartbeat was seen: counted from what we saw, so that a clock that is set or a machine that slept says nothing.
+    fn silence(&mut self, attempt: &AttemptRef) -> Option<Duration> {
+        let modified = |name: &str| std::fs::metadata(attempt.dir.join(name)).ok()?.modified().ok();
+        let modified = modified(HEARTBEAT_FILE).or_else(|| modified(STARTED_FILE))?;
+        let now = Instant::now();
+        let followed = self.attempts.entry(attempt.token.clone()).or_default();
+        let beat = followed.beat.get_or_insert((modified, now));
+        if beat.0 != modified {
+            *beat = (modified, now);
+        }
+        Some(now.duration_since(beat.1))
     }
 
     /// An attempt without a claim: either its shim is about to make one, or none ever will.
@@ -75,11 +116,13 @@ impl LocalExecutor {
             return Ok(Observation::Starting);
         }
         let Some(me) = ProcessId::current() else { return Ok(Observation::Starting) };
+        std::fs::create_dir_all(&attempt.dir).map_err(ExecutorError::io(&attempt.dir))?;
         // We take the claim ourselves: a shim that comes late finds it taken and starts no worker.
         match create_exclusively(&attempt.dir.join(CLAIM_FILE), &me) {
-            Ok(()) => {
-                Ok(Observation::Dead { reason: "its shim ended before it started a worker".to_owned() })
-            }
+            Ok(()) => Ok(Observation::Dead {
+                reason: "its shim ended before it started a worker".to_owned(),
+                ran: false,
+            }),
             Err(ExecutorError::Taken { .. }) => Ok(Observation::Starting),
             Err(error) => Err(error),
         }
@@ -93,14 +136,21 @@ impl LocalExecutor {
             return Observation::Starting;
         }
         match find_by_argument(&attempt.dir.join(JOB_FILE), std::process::id()) {
-            Some(worker) => Observation::Running(Started {
-                shim_pid: claim.pid,
-                worker_pid: worker.pid,
-                start_ticks: worker.start_ticks,
-                boot_id: worker.boot_id,
-                token: attempt.token.clone(),
-            }),
-            None => Observation::Dead { reason: "its shim died before it started a worker".to_owned() },
+            Some(worker) => {
+                self.watch(&attempt.token, &worker);
+                Observation::Running(Started {
+                    shim_pid: claim.pid,
+                    worker_pid: worker.pid,
+                    start_ticks: worker.start_ticks,
+                    boot_id: worker.boot_id,
+                    token: attempt.token.clone(),
+                })
+            }
+            // A worker that came and went in between has said something.
+            None => Observation::Dead {
+                reason: "its shim died before it noted a worker".to_owned(),
+                ran: events_file(&attempt.dir).exists(),
+            },
         }
     }
 
@@ -111,17 +161,21 @@ impl LocalExecutor {
     ) -> Result<Observation, ExecutorError> {
         self.own_shim_lives(&attempt.token);
         let worker = worker_of(&started);
+        let shim: Option<ProcessId> = read_torn(&attempt.dir.join(CLAIM_FILE))?;
+        let live_shim = shim.filter(is_alive);
+        if let Some(shim) = &live_shim {
+            self.watch(&attempt.token, shim);
+        }
         if is_alive(&worker) {
-            let quiet = self.silence(&attempt.dir);
-            let shim: Option<ProcessId> = read_json(&attempt.dir.join(CLAIM_FILE))?;
-            if quiet.is_some_and(|quiet| quiet > SILENCE) && shim.is_some_and(|shim| is_alive(&shim)) {
-                let reason = format!("no heartbeat for {} s", quiet.unwrap_or_default().as_secs());
+            if live_shim.is_none() {
+                self.watch(&attempt.token, &worker);
+            } else if let Some(quiet) = self.silence(attempt).filter(|quiet| *quiet > self.silence) {
+                let reason = format!("no heartbeat for {} s", quiet.as_secs());
                 return Ok(Observation::Unknown { reason });
             }
             return Ok(Observation::Running(started));
         }
-        let shim: Option<ProcessId> = read_json(&attempt.dir.join(CLAIM_FILE))?;
-        if shim.is_some_and(|shim| is_alive(&shim)) {
+        if live_shim.is_some() {
             return Ok(Observation::Running(started));
         }
         // The shim may have written its last word between our two looks.
@@ -129,38 +183,39 @@ impl LocalExecutor {
             return Ok(Observation::Exited(result));
         }
         let reason = format!("worker {} and its shim are gone and left no result", started.worker_pid);
-        Ok(Observation::Dead { reason })
+        Ok(Observation::Dead { reason, ran: true })
     }
 }
 
 impl Executor for LocalExecutor {
-    fn submit(&mut self, attempt: &AttemptRef) -> Result<(), ExecutorError> {
+    fn submit(&mut self, attempt: &AttemptRef, order: &WorkOrder<'_>) -> Result<(), ExecutorError> {
         if attempt.dir.join(CLAIM_FILE).exists() {
             return Ok(());
         }
-        let child = Command::new(&self.shim)
-            .arg("shim")
-            .arg(&attempt.dir)
-            .arg("--worker")
-            .arg(&self.worker)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|source| ExecutorError::Spawn { program: self.shim.clone(), source })?;
-        self.children.insert(attempt.token.clone(), child);
+        prepare(attempt, order)?;
+        let mut command = Command::new(&self.shim);
+        command.arg(&attempt.dir).arg(&self.worker).arg(&attempt.token).arg(order.job.threads.to_string());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let numbers: Vec<String> = order.devices.iter().map(ToString::to_string).collect();
+        // A step that was given no device sees none.
+        command.env("CUDA_VISIBLE_DEVICES", numbers.join(","));
+        let child =
+            command.spawn().map_err(|source| ExecutorError::Spawn { program: self.shim.clone(), source })?;
+        let pid = Pid::from_child(&child);
+        let ended = pidfd_open(pid, PidfdFlags::empty()).ok();
+        self.attempts.insert(attempt.token.clone(), Followed { child: Some(child), ended, beat: None });
         Ok(())
     }
 
     fn observe(&mut self, attempt: &AttemptRef) -> Result<Observation, ExecutorError> {
         if let Some(result) = read_json::<ShimResult>(&attempt.dir.join(RESULT_FILE))? {
-            self.own_shim_lives(&attempt.token);
+            self.attempts.remove(&attempt.token).and_then(|followed| followed.child).map(|mut child| child.wait());
             return Ok(Observation::Exited(result));
         }
-        if let Some(started) = read_json::<Started>(&attempt.dir.join(STARTED_FILE))? {
+        if let Some(started) = read_torn::<Started>(&attempt.dir.join(STARTED_FILE))? {
             return self.observe_started(attempt, started);
         }
-        match read_json::<ProcessId>(&attempt.dir.join(CLAIM_FILE))? {
+        match read_torn::<ProcessId>(&attempt.dir.join(CLAIM_FILE))? {
             Some(claim) => {
                 let seen = self.observe_claimed(attempt, &claim);
                 // Between our looks the shim may have gone on and ended.
@@ -171,6 +226,17 @@ impl Executor for LocalExecutor {
             }
             None => self.observe_unclaimed(attempt),
         }
+    }
+
+    fn events(&mut self, attempt: &AttemptRef, offset: u64) -> Result<(Vec<Event>, u64), ExecutorError> {
+        let path = events_file(&attempt.dir);
+        let mut tail = EventTail::new(path.clone(), offset);
+        let events = tail.read().map_err(|error| ExecutorError::Encode { path, problem: error.to_string() })?;
+        Ok((events, tail.offset()))
+    }
+
+    fn devices(&mut self, attempt: &AttemptRef) -> Vec<u32> {
+        devices_of(attempt)
     }
 
     fn cancel(&mut self, attempt: &AttemptRef, force: bool) -> Result<(), ExecutorError> {
@@ -191,19 +257,55 @@ impl Executor for LocalExecutor {
             Err(error) => Err(ExecutorError::Signal { pid: worker.pid, problem: error.to_string() }),
         }
     }
+
+    fn wait(&mut self, millis: u64) -> Vec<String> {
+        let watched: Vec<(&String, &OwnedFd)> =
+            self.attempts.iter().filter_map(|(token, followed)| Some((token, followed.ended.as_ref()?))).collect();
+        let mut fds: Vec<PollFd<'_>> =
+            watched.iter().map(|(_, ended)| PollFd::new(*ended, PollFlags::IN)).collect();
+        fds.push(PollFd::from_borrowed_fd(self.waker.fd(), PollFlags::IN));
+        let limit = Timespec { tv_sec: (millis / 1000) as i64, tv_nsec: (millis % 1000 * 1_000_000) as i64 };
+        if !matches!(poll(&mut fds, Some(&limit)), Ok(1..)) {
+            return Vec::new();
+        }
+        let ready = watched.iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
+        let ready: Vec<String> = ready.map(|((token, _), _)| (*token).clone()).collect();
+        self.waker.clear();
+        for token in &ready {
+            // It stays readable; what follows it, if anything, is found by the next look.
+            if let Some(followed) = self.attempts.get_mut(token) {
+                followed.ended = None;
+            }
+        }
+        ready
+    }
 }
 
 fn worker_of(started: &Started) -> ProcessId {
     ProcessId { pid: started.worker_pid, start_ticks: started.start_ticks, boot_id: started.boot_id.clone() }
 }
 
-/// Reads a file of the contract; none where it is not there.
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ExecutorError> {
-    match std::fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|error| ExecutorError::Encode { path: path.to_path_buf(), problem: error.to_string() }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(ExecutorError::Io { path: path.to_path_buf(), source }),
+/// Reads a file that was not synced. One that is torn is of a boot before this one, and so is whatever process it spoke of.
+fn read_torn<T: serde::de::DeserializeOwned + Gone>(path: &Path) -> Result<Option<T>, ExecutorError> {
+    match read_json(path) {
+        Err(ExecutorError::Encode { .. }) => Ok(Some(T::gone())),
+        other => other,
+    }
+}
+
+/// What stands for a process that is gone for certain.
+trait Gone {
+    fn gone() -> Self;
+}
+
+impl Gone for ProcessId {
+    fn gone() -> Self {
+        Self { pid: 0, start_ticks: 0, boot_id: String::new() }
+    }
+}
+
+impl Gone for Started {
+    fn gone() -> Self {
+        Self { shim_pid: 0, worker_pid: 0, start_ticks: 0, boot_id: String::new(), token: String::new() }
     }
 }

@@ -1,16 +1,21 @@
-//! Executors: where attempts run. One trait, four verbs.
+//! Executors: where attempts run, behind one small trait.
 //!
 //! An attempt is known by its token and its folder. Everything that an executor says comes from files in that folder and from the
 //! process table, so that an orchestrator which was restarted sees what its predecessor saw.
 
 mod error;
-mod local;
+mod types;
+mod waker;
+
 mod process;
 mod shim;
-mod types;
+
+mod folder;
+mod local;
 
 pub use error::ExecutorError;
 pub use local::LocalExecutor;
 pub use process::{ProcessId, find_by_argument, is_alive};
-pub use shim::run_shim;
-pub use types::{AttemptRef, Executor, Observation};
+pub use shim::{ShimOrder, run_shim};
+pub use types::{AttemptRef, Executor, Observation, WorkOrder};
+pub use waker::Waker;

@@ -48,24 +48,9 @@ pub fn find_by_argument(path: &Path, except: u32) -> Option<ProcessId> {
     })
 }
 
-/// Peak resident memory of a live process, bytes; 0 where it can't be read.
-pub(super) fn peak_rss_bytes(pid: u32) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
-}
-
-/// User and system time of this process's children that were waited for, milliseconds.
-pub(super) fn children_cpu_millis() -> u64 {
-    // The kernel shows user space 100 ticks a second on every architecture.
-    stat(std::process::id()).map_or(0, |stat| stat.children_ticks * 10)
-}
-
 struct Stat {
     state: char,
     start_ticks: u64,
-    children_ticks: u64,
 }
 
 fn stat(pid: u32) -> Option<Stat> {
@@ -76,7 +61,6 @@ fn stat(pid: u32) -> Option<Stat> {
     Some(Stat {
         state: fields.first()?.chars().next()?,
         start_ticks: number(19)?,
-        children_ticks: number(13)? + number(14)?,
     })
 }
 

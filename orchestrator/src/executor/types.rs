@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cupola_specs::contract::{ShimResult, Started};
+use cupola_specs::contract::{Event, JobFile, ShimResult, SourceFile, Started};
 
 use super::ExecutorError;
 
@@ -13,6 +13,17 @@ pub struct AttemptRef {
     pub token: String,
     /// The attempt's folder, which holds `job.json`.
     pub dir: PathBuf,
+}
+
+/// What an attempt is to do.
+#[derive(Debug, Clone)]
+pub struct WorkOrder<'a> {
+    /// All that the worker needs.
+    pub job: JobFile,
+    /// The local files that it reads.
+    pub sources: &'a [SourceFile],
+    /// The devices that it may use, by number.
+    pub devices: Vec<u32>,
 }
 
 /// What an executor sees of an attempt.
@@ -33,31 +44,29 @@ pub enum Observation {
     Dead {
         /// The proof.
         reason: String,
+        /// Whether a worker ran: one that never did has not failed.
+        ran: bool,
     },
 }
 
 /// Runs attempts.
 pub trait Executor {
-    /// Starts the attempt whose folder is prepared. Starting the same token twice starts one worker.
-    fn submit(&mut self, attempt: &AttemptRef) -> Result<(), ExecutorError>;
+    /// Writes the attempt's folder and starts it. Starting the same token twice starts one worker.
+    fn submit(&mut self, attempt: &AttemptRef, order: &WorkOrder<'_>) -> Result<(), ExecutorError>;
 
     /// Looks at an attempt.
     fn observe(&mut self, attempt: &AttemptRef) -> Result<Observation, ExecutorError>;
 
+    /// The whole events of an attempt from byte `offset` on, and where the next one starts.
+    fn events(&mut self, attempt: &AttemptRef, offset: u64) -> Result<(Vec<Event>, u64), ExecutorError>;
+
+    /// The devices that an attempt was given.
+    fn devices(&mut self, attempt: &AttemptRef) -> Vec<u32>;
+
     /// Asks the worker to write a checkpoint and stop; with `force` ends it at once.
     fn cancel(&mut self, attempt: &AttemptRef, force: bool) -> Result<(), ExecutorError>;
 
-    /// Those of the given attempts (all of one key) that may have a live worker.
-    fn list_by_key(&mut self, attempts: &[AttemptRef]) -> Result<Vec<AttemptRef>, ExecutorError> {
-        let mut live = Vec::new();
-        for attempt in attempts {
-            match self.observe(attempt)? {
-                Observation::Starting | Observation::Running(_) | Observation::Unknown { .. } => {
-                    live.push(attempt.clone());
-                }
-                Observation::Exited(_) | Observation::Dead { .. } => {}
-            }
-        }
-        Ok(live)
-    }
+    /// Lets time go by until an attempt ended, somebody [wakes](super::Waker::wake) this executor, or `millis` are over. Gives the
+    /// tokens of attempts that are worth a look now.
+    fn wait(&mut self, millis: u64) -> Vec<String>;
 }

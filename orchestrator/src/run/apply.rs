@@ -2,14 +2,14 @@
 
 use cupola_specs::spec::ResolvedSpec;
 
-use super::{Clock, DriveEnd, Driver, RunError, Signals, Slots};
+use super::{Clock, Console, DriveEnd, Driver, RunError, Slots, World};
 use crate::executor::{AttemptRef, Executor, Observation};
 use crate::plan::{Action, Decision, Plan, absolute, hashed_params};
 use crate::state::{
     AttemptOutcome, CommittedArtifact, Fact, PlannedStep, RunState, RunView, State, StateError, StepMove,
     StepState, load_run,
 };
-use crate::store::Store;
+use crate::store::ArtifactStore;
 
 /// How long workers that nobody needs may take to stop before they are ended.
 const GRACE_MILLIS: i64 = 60_000;
@@ -26,21 +26,16 @@ pub struct Applied {
     pub end: Option<DriveEnd>,
 }
 
-/// Called with the run as it stands, and the time, a few times a second.
-pub type Show<'a> = &'a mut dyn FnMut(&RunView, i64);
-
 /// Makes a run of the plan, or goes on with the newest one of the same plan that has not ended, and drives it. `decisions` are of this
 /// plan. Nothing is recorded where every step is cached and a run of the plan succeeded before.
-pub fn apply<E: Executor, C: Clock>(
+pub fn apply<E: Executor, C: Clock, A: ArtifactStore>(
     state: &mut State,
     plan: &Plan,
     decisions: &[Decision],
-    (mut executor, mut clock): (E, C),
-    control: (&Signals, Slots, Show<'_>),
+    mut world: World<E, C, A>,
+    (slots, console): (Slots, &mut Console<'_>),
 ) -> Result<Applied, RunError> {
-    let (signals, slots, show) = control;
     let hash = plan.hash();
-    adopt_stored(state, plan)?;
     let all_cached = decisions.iter().all(|decision| decision.action == Action::Cached);
     let latest = state.projection().latest_run(Some(&plan.spec_name));
     if let Some(done) =
@@ -51,15 +46,27 @@ pub fn apply<E: Executor, C: Clock>(
             return Ok(Applied { run, end: None });
         }
     }
-    let run = open_run(state, plan, decisions, &hash)?;
-    stop_orphans(state, plan, &mut executor, &mut clock)?;
-    let end = Driver::new(state, plan, &run, slots, (executor, clock))?.drive(signals, show)?;
+    let run = begin(state, plan, decisions, &mut world)?;
+    let end = Driver::new(state, plan, &run, slots, world)?.drive(console)?;
     let view = load_run(state.projection(), Some(&run))?;
     let run = view.ok_or_else(|| StateError::Database {
         path: state.dir().database(),
         problem: format!("run {run} is not in the projection"),
     })?;
     Ok(Applied { run, end: Some(end) })
+}
+
+/// Makes the run that is to be driven, or finds it, with what an earlier orchestrator left undone.
+pub(super) fn begin<E: Executor, C: Clock, A: ArtifactStore>(
+    state: &mut State,
+    plan: &Plan,
+    decisions: &[Decision],
+    world: &mut World<E, C, A>,
+) -> Result<String, RunError> {
+    adopt_stored(state, plan, &world.artifacts)?;
+    let run = open_run(state, plan, decisions, &plan.hash())?;
+    stop_orphans(state, plan, &mut world.executor, &mut world.clock)?;
+    Ok(run)
 }
 
 /// Saves the spec's resolved form beside the run, for `diff`, `describe` and people.
@@ -71,8 +78,7 @@ pub fn save_spec(state: &State, run: &str, spec: &ResolvedSpec) -> Result<(), St
 }
 
 /// Records artifacts of the plan that are in the store and not in the journal: a commit whose outcome a crash cut off.
-fn adopt_stored(state: &mut State, plan: &Plan) -> Result<(), RunError> {
-    let store = Store::new(state.dir());
+fn adopt_stored(state: &mut State, plan: &Plan, store: &impl ArtifactStore) -> Result<(), RunError> {
     let mut facts = Vec::new();
     for planned in &plan.steps {
         let kind = planned.step.kind().artifact_kind();
@@ -211,7 +217,6 @@ fn stop_attempts<E: Executor, C: Clock>(
     clock: &mut C,
 ) -> Result<(), RunError> {
     for (run, step, attempt) in open_attempts(state, unwanted) {
-        std::fs::create_dir_all(&attempt.dir).map_err(StateError::io(&attempt.dir))?;
         let asked = clock.steady_millis();
         executor.cancel(&attempt, false)?;
         let mut forced = false;
@@ -220,7 +225,7 @@ fn stop_attempts<E: Executor, C: Clock>(
                 executor.cancel(&attempt, true)?;
                 forced = true;
             }
-            clock.sleep(50);
+            executor.wait(50);
         }
         let outcome = AttemptOutcome::Cancelled;
         let token = attempt.token.clone();

@@ -1,64 +1,45 @@
-//! Preparing an attempt, and judging how it ended.
+//! What an attempt is to do, and judging how it ended.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use cupola_specs::contract::{ErrorClass, Failure, InputArtifact, JobFile, ShimResult};
 use cupola_specs::job::{Device, StepKind};
 
-use super::RunError;
+use crate::executor::{AttemptRef, WorkOrder};
 use crate::plan::{Input, Plan, PlannedStep, absolute, external_kind};
-use crate::state::{EventFold, StateDir, StateError};
+use crate::state::{EventFold, StateDir, events_file};
 use crate::store::Store;
-
-/// Everything that names an attempt.
-#[derive(Debug, Clone)]
-pub(super) struct AttemptIdentity {
-    /// The run.
-    pub(super) run: String,
-    /// `epoch.attempt`.
-    pub(super) token: String,
-    /// Its folder.
-    pub(super) dir: PathBuf,
-}
 
 /// Where the output of an attempt is filled.
 pub(super) fn staging_path(dir: &StateDir, fingerprint: &str, token: &str) -> PathBuf {
     dir.staging().join(format!("{fingerprint}.{token}"))
 }
 
-/// Writes the attempt's folder: source list, staging and checkpoint folders, and the job file last.
-pub(super) fn prepare(
+/// What an attempt of a planned step is to do.
+pub(super) fn work_order<'a>(
     dir: &StateDir,
-    store: &Store,
     plan: &Plan,
-    planned: &PlannedStep,
-    identity: &AttemptIdentity,
-) -> Result<(), RunError> {
-    let staging = staging_path(dir, &planned.fingerprint, &identity.token);
-    let checkpoints = dir.checkpoints(&planned.fingerprint);
-    if staging.exists() {
-        std::fs::remove_dir_all(&staging).map_err(StateError::io(&staging))?;
-    }
-    for folder in [&identity.dir, &staging, &checkpoints] {
-        std::fs::create_dir_all(folder).map_err(StateError::io(folder))?;
-    }
-    let sources = identity.dir.join("sources.jsonl");
-    write_sources(&sources, planned)?;
+    planned: &'a PlannedStep,
+    (run, attempt): (&str, &AttemptRef),
+    devices: Vec<u32>,
+) -> WorkOrder<'a> {
     let job = JobFile {
         version: 1,
-        run: identity.run.clone(),
+        run: run.to_owned(),
         step: planned.step.name.clone(),
-        token: identity.token.clone(),
+        token: attempt.token.clone(),
         fingerprint: planned.fingerprint.clone(),
         params: planned.step.params.clone(),
-        inputs: inputs_of(store, plan, planned),
-        sources,
-        staging,
-        checkpoints,
-        events: identity.dir.join("events.jsonl"),
+        inputs: inputs_of(&Store::new(dir), plan, planned),
+        sources: if planned.files.is_empty() {
+            PathBuf::from("/dev/null")
+        } else {
+            attempt.dir.join("sources.jsonl")
+        },
+        staging: staging_path(dir, &planned.fingerprint, &attempt.token),
+        checkpoints: dir.checkpoints(&planned.fingerprint),
+        events: events_file(&attempt.dir),
         seed: planned.step.seed,
         device: match planned.step.settings.device {
             Device::Cuda => Device::Cuda,
@@ -66,21 +47,7 @@ pub(super) fn prepare(
         },
         threads: planned.step.settings.cores,
     };
-    let path = identity.dir.join("job.json");
-    let text = serde_json::to_vec_pretty(&job).map_err(StateError::Encode)?;
-    std::fs::write(&path, text).map_err(StateError::io(&path))?;
-    Ok(())
-}
-
-fn write_sources(path: &Path, planned: &PlannedStep) -> Result<(), RunError> {
-    let file = File::create(path).map_err(StateError::io(path))?;
-    let mut writer = BufWriter::new(file);
-    for source in &planned.files {
-        serde_json::to_writer(&mut writer, source).map_err(StateError::Encode)?;
-        writer.write_all(b"\n").map_err(StateError::io(path))?;
-    }
-    writer.flush().map_err(StateError::io(path))?;
-    Ok(())
+    WorkOrder { job, sources: &planned.files, devices }
 }
 
 fn inputs_of(store: &Store, plan: &Plan, planned: &PlannedStep) -> BTreeMap<String, InputArtifact> {

@@ -40,7 +40,7 @@ pub(super) struct Progress {
 pub(super) enum Group {
     /// It may still start.
     Open,
-    /// It holds its slots.
+    /// Its attempt lives, or its output is on the way into the store.
     Busy,
     /// Its artifact is there.
     Done,
@@ -56,6 +56,11 @@ impl Phase {
             Self::Done => Group::Done,
             Self::Failed | Self::Blocked | Self::Cancelled => Group::Lost,
         }
+    }
+
+    /// Whether it takes slots: a commit is the disk's work, and the next step may start beside it.
+    fn holds_slots(&self) -> bool {
+        matches!(self, Self::Starting | Self::Live { .. })
     }
 }
 
@@ -83,9 +88,9 @@ pub(super) struct Board {
     pub(super) touched: BTreeSet<usize>,
     /// Steps that may still start.
     pub(super) num_open: usize,
-    /// Steps that hold slots.
+    /// Steps with a live attempt or a commit that goes on.
     pub(super) num_busy: usize,
-    /// The slots that they hold.
+    /// The slots that are taken.
     pub(super) used: Slots,
 }
 
@@ -136,26 +141,26 @@ impl Board {
             self.live.remove(&step);
         }
         self.queue(step);
+        let (held, holds) = (old.holds_slots(), self.progress[step].phase.holds_slots());
+        let node = &self.nodes[step];
+        if holds && !held {
+            self.used.cores += node.cores;
+            self.used.devices += node.devices;
+        } else if held && !holds {
+            self.used.cores -= node.cores;
+            self.used.devices -= node.devices;
+        }
         if before == now {
             return;
         }
-        let (cores, devices) = (self.nodes[step].cores, self.nodes[step].devices);
         match before {
             Group::Open => self.num_open -= 1,
-            Group::Busy => {
-                self.num_busy -= 1;
-                self.used.cores -= cores;
-                self.used.devices -= devices;
-            }
+            Group::Busy => self.num_busy -= 1,
             Group::Done | Group::Lost => {}
         }
         match now {
             Group::Open => self.num_open += 1,
-            Group::Busy => {
-                self.num_busy += 1;
-                self.used.cores += cores;
-                self.used.devices += devices;
-            }
+            Group::Busy => self.num_busy += 1,
             Group::Done | Group::Lost => {}
         }
         for at in 0..self.dependents[step].len() {

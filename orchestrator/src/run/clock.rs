@@ -1,6 +1,6 @@
 //! Time as the driver sees it.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::state::now_millis;
 
@@ -11,9 +11,6 @@ pub trait Clock {
 
     /// Milliseconds that only ever go forwards: what waits, back-off and time-outs are measured by.
     fn steady_millis(&mut self) -> i64;
-
-    /// Lets time go by.
-    fn sleep(&mut self, millis: u64);
 }
 
 /// The system's clocks.
@@ -35,9 +32,5 @@ impl Clock for SystemClock {
 
     fn steady_millis(&mut self) -> i64 {
         self.start.elapsed().as_millis() as i64
-    }
-
-    fn sleep(&mut self, millis: u64) {
-        std::thread::sleep(Duration::from_millis(millis));
     }
 }

@@ -7,17 +7,17 @@ use cupola_specs::artifact::Manifest;
 use cupola_specs::contract::{ErrorClass, Failure};
 
 use super::attempt::staging_path;
+use super::driver::Act;
 use super::{Clock, Driver, Happening, RunError};
 use crate::executor::Executor;
 use crate::state::{CommittedArtifact, Fact};
+use crate::store::{ArtifactStore, StoreError, StoredArtifact};
 
-impl<E: Executor, C: Clock> Driver<'_, E, C> {
-    /// Moves a finished attempt's output into the store, if the attempt is still the one that may.
-    pub(super) fn commit(&mut self, step: usize) -> Result<Happening, RunError> {
-        let planned = &self.plan.steps[step];
-        let fingerprint = planned.fingerprint.clone();
-        let token = self.ended[step].clone();
-        let name = planned.step.name.clone();
+impl<E: Executor, C: Clock, A: ArtifactStore> Driver<'_, E, C, A> {
+    /// Intends to commit a finished attempt's output, if the attempt is still the one that may.
+    pub(super) fn intend_commit(&mut self, step: usize) {
+        let fingerprint = self.plan.steps[step].fingerprint.clone();
+        let token = self.ended.get(&step).cloned().unwrap_or_default();
         if self.state.projection().newest_token(&fingerprint) != Some(token.as_str()) {
             let failure = Failure {
                 class: ErrorClass::Transient,
@@ -25,43 +25,52 @@ impl<E: Executor, C: Clock> Driver<'_, E, C> {
                 message: format!("attempt {token} is not the newest one of its step and may not commit"),
                 hint: String::new(),
             };
-            return Ok(Happening::CommitFailed { step, failure });
+            self.queue.push_back(Happening::CommitFailed { step, failure });
+            return;
         }
-        self.state.record(vec![Fact::CommitIntended {
-            run: self.run.clone(),
-            step: name.clone(),
-            token: token.clone(),
-            fingerprint: fingerprint.clone(),
-        }])?;
-        let staging = staging_path(self.state.dir(), &fingerprint, &token);
+        let (run, step_name) = (self.run.clone(), self.name(step));
+        self.facts.push(Fact::CommitIntended { run, step: step_name, token, fingerprint });
+        self.acts.push(Act::Commit { step });
+    }
+
+    /// Begins the commit whose intent is flushed.
+    pub(super) fn begin_commit(&mut self, step: usize) -> Result<(), RunError> {
+        let token = self.ended.get(&step).cloned().unwrap_or_default();
+        let staging = staging_path(self.state.dir(), &self.plan.steps[step].fingerprint, &token);
         let manifest = self.manifest(step);
-        let stored = match self.store.commit(&staging, manifest) {
-            Ok(stored) => stored,
-            Err(error) => {
-                let failure = Failure {
-                    class: error.class(),
-                    code: error.code().to_owned(),
-                    message: error.to_string(),
-                    hint: error.hint().to_owned(),
-                };
-                return Ok(Happening::CommitFailed { step, failure });
+        Ok(self.world.artifacts.begin_commit(step, staging, manifest)?)
+    }
+
+    /// Takes in what came of commits.
+    pub(super) fn take_commits(&mut self) {
+        for (step, result) in self.world.artifacts.take_commits() {
+            match result {
+                Ok(stored) => self.note_committed(step, stored),
+                Err(error) => {
+                    let failure = failure_of(&error);
+                    self.queue.push_back(Happening::CommitFailed { step, failure });
+                }
             }
-        };
-        let path =
-            stored.path.strip_prefix(self.state.dir().root()).map_or(stored.path.clone(), PathBuf::from);
-        self.state.record(vec![Fact::ArtifactCommitted(Box::new(CommittedArtifact {
+        }
+    }
+
+    fn note_committed(&mut self, step: usize, stored: StoredArtifact) {
+        let fingerprint = self.plan.steps[step].fingerprint.clone();
+        let root = self.state.dir().root();
+        let path = stored.path.strip_prefix(root).map_or(stored.path.clone(), PathBuf::from);
+        // Checkpoints have done their work.
+        self.acts.push(Act::Discard(self.state.dir().step(&fingerprint)));
+        self.facts.push(Fact::ArtifactCommitted(Box::new(CommittedArtifact {
             run: self.run.clone(),
-            step: name,
-            token,
-            fingerprint: fingerprint.clone(),
+            step: self.name(step),
+            token: self.ended.remove(&step).unwrap_or_default(),
+            fingerprint,
             kind: stored.manifest.kind.clone(),
             path,
             size_bytes: stored.size_bytes(),
             summary: stored.manifest.summary,
-        }))])?;
-        // Checkpoints have done their work; `cupola gc` finds them if this fails.
-        let _ = std::fs::remove_dir_all(self.state.dir().step(&fingerprint));
-        Ok(Happening::Committed { step })
+        })));
+        self.queue.push_back(Happening::Committed { step });
     }
 
     fn manifest(&mut self, step: usize) -> Manifest {
@@ -81,7 +90,16 @@ impl<E: Executor, C: Clock> Driver<'_, E, C> {
             sources_hash: planned.sources_hash(),
             files: BTreeMap::new(),
             summary: self.folds[step].finished.clone().unwrap_or_default(),
-            created_millis: self.clock.now_millis(),
+            created_millis: self.world.clock.now_millis(),
         }
+    }
+}
+
+fn failure_of(error: &StoreError) -> Failure {
+    Failure {
+        class: error.class(),
+        code: error.code().to_owned(),
+        message: error.to_string(),
+        hint: error.hint().to_owned(),
     }
 }

@@ -58,7 +58,7 @@ pub fn leave_request(dir: &StateDir, request: &ControlRequest) -> Result<PathBuf
 }
 
 /// Takes the requests that were left, oldest first; one that can't be read is dropped.
-pub(super) fn take_requests(folder: &Path) -> Vec<ControlRequest> {
+pub fn take_requests(folder: &Path) -> Vec<ControlRequest> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));

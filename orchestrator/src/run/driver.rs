@@ -1,21 +1,27 @@
-//! The driver: carries the scheduler's commands out, with every transition flushed before the next one rests on it.
+//! The driver: stands between the scheduler and the world.
+//!
+//! It goes in turns. What happened since the last one is gathered, the scheduler says what follows from it, all the facts of the turn are
+//! flushed to the journal as one group, and only then what they intend is done. So however many attempts end at a time, a turn costs one
+//! flush, and nothing is done that the journal does not know of.
 
-use cupola_specs::contract::ShimResult;
+use std::collections::{BTreeMap, VecDeque};
 
-use super::attempt::{AttemptIdentity, failure_of, prepare, staging_path};
-use super::control::{requests_of, take_requests};
+use super::follow::Live;
 use super::nodes::{empty_view, nodes_of};
-use super::{Clock, Command, End, Happening, Request, RunError, Scheduler, Signals, Slots};
-use crate::executor::{AttemptRef, Executor, Observation};
+use super::{Clock, Command, ControlRequest, Happening, Request, RunError, Scheduler, Signals, Slots};
+use crate::executor::{AttemptRef, Executor};
 use crate::plan::Plan;
-use crate::state::{
-    AttemptOutcome, EventFold, EventTail, Fact, RunState, RunView, State, StepMove, events_file,
-};
-use crate::store::Store;
+use crate::state::{EventFold, Fact, RunState, RunView, State, StepMove};
+use crate::store::ArtifactStore;
 
-const POLL_MILLIS: u64 = 40;
+/// The longest wait of a turn: time-outs, back-off, requests and what workers say are seen this often.
+const TURN_MILLIS: u64 = 100;
+/// The longest wait while an attempt has not shown itself yet.
+const START_MILLIS: u64 = 20;
+const CONTROL_MILLIS: i64 = 50;
 const SHOW_MILLIS: i64 = 250;
-const SAVE_MILLIS: i64 = 2_000;
+/// Showing takes no more than this share of the time.
+const SHOW_SHARE: i64 = 20;
 
 /// How driving a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,97 +32,207 @@ pub enum DriveEnd {
     Detached,
 }
 
-/// An attempt that is followed.
+/// The world that a run is driven in.
 #[derive(Debug)]
-struct Live {
-    attempt: AttemptRef,
-    tail: EventTail,
-    seen: Option<bool>,
-    asked_to_stop: bool,
-    checkpoint_before: Option<u64>,
-    saved_millis: i64,
+pub struct World<E, C, A> {
+    /// Where attempts run.
+    pub executor: E,
+    /// What time it is.
+    pub clock: C,
+    /// Where their outputs go.
+    pub artifacts: A,
+}
+
+/// What a driver is told while it drives, and what it tells.
+pub struct Console<'a> {
+    /// Signals of the terminal and the system.
+    pub signals: &'a Signals,
+    /// Takes the requests of other processes.
+    pub requests: &'a mut dyn FnMut() -> Vec<ControlRequest>,
+    /// Called with the run as it stands, and the time, a few times a second.
+    pub show: &'a mut dyn FnMut(&RunView, i64),
+}
+
+/// What is done once the facts of a turn are flushed.
+#[derive(Debug)]
+pub(super) enum Act {
+    /// Hand a new attempt to the executor.
+    Submit { step: usize, attempt: AttemptRef },
+    /// Stop the step's attempt.
+    Stop { step: usize, force: bool },
+    /// Move the step's output into the store.
+    Commit { step: usize },
+    /// Delete a folder.
+    Discard(std::path::PathBuf),
 }
 
 /// Drives one run to its end.
-pub struct Driver<'a, E, C> {
+pub struct Driver<'a, E, C, A> {
     pub(super) state: &'a mut State,
-    pub(super) store: Store,
     pub(super) plan: &'a Plan,
     pub(super) run: String,
-    pub(super) executor: E,
-    pub(super) clock: C,
+    pub(super) world: World<E, C, A>,
     pub(super) scheduler: Scheduler,
-    lives: Vec<Option<Live>>,
-    pub(super) ended: Vec<String>,
+    pub(super) lives: BTreeMap<usize, Live>,
+    pub(super) free_devices: Vec<u32>,
+    pub(super) ended: BTreeMap<usize, String>,
     pub(super) folds: Vec<EventFold>,
-    pub(super) shown_millis: i64,
-    pub(super) signals: u32,
+    pub(super) queue: VecDeque<Happening>,
+    pub(super) facts: Vec<Fact>,
+    pub(super) acts: Vec<Act>,
+    shown_millis: i64,
+    control_millis: i64,
+    signals: u32,
 }
 
-impl<'a, E: Executor, C: Clock> Driver<'a, E, C> {
+impl<'a, E: Executor, C: Clock, A: ArtifactStore> Driver<'a, E, C, A> {
     /// A driver of a run whose steps are recorded. Attempts that were alive before are taken over.
     pub fn new(
         state: &'a mut State,
         plan: &'a Plan,
         run: &str,
         slots: Slots,
-        (executor, clock): (E, C),
+        world: World<E, C, A>,
     ) -> Result<Self, RunError> {
-        let store = Store::new(state.dir());
         let nodes = nodes_of(plan, state.projection().run(run));
         let mut driver = Self {
-            store,
             plan,
             run: run.to_owned(),
-            executor,
-            clock,
+            world,
             scheduler: Scheduler::new(nodes, slots),
-            lives: plan.steps.iter().map(|_| None).collect(),
-            ended: vec![String::new(); plan.steps.len()],
+            lives: BTreeMap::new(),
+            free_devices: (0..slots.devices).rev().collect(),
+            ended: BTreeMap::new(),
             folds: plan.steps.iter().map(|_| EventFold::default()).collect(),
-            shown_millis: 0,
+            queue: VecDeque::new(),
+            facts: Vec::new(),
+            acts: Vec::new(),
+            shown_millis: i64::MIN,
+            control_millis: i64::MIN,
             signals: 0,
             state,
         };
-        driver.take_over()?;
+        driver.take_over();
+        driver.settle()?;
         Ok(driver)
     }
 
-    /// Drives the run to its end; `show` is called a few times a second.
-    pub fn drive(
-        &mut self,
-        signals: &Signals,
-        show: &mut dyn FnMut(&RunView, i64),
-    ) -> Result<DriveEnd, RunError> {
-        self.signals = signals.count();
-        self.happen(Happening::Tick)?;
-        while !self.scheduler.is_ended() {
-            self.observe_all()?;
-            self.take_control()?;
-            if signals.count() > self.signals {
-                self.signals += 1;
-                if self.scheduler.mode() == RunState::Interrupted {
-                    self.state.record(vec![Fact::RunMoved {
-                        run: self.run.clone(),
-                        state: RunState::Interrupted,
-                    }])?;
-                    return Ok(DriveEnd::Detached);
-                }
-                self.happen(Happening::Asked(Request::Interrupt))?;
+    /// Drives the run to its end.
+    pub fn drive(&mut self, console: &mut Console<'_>) -> Result<DriveEnd, RunError> {
+        self.signals = console.signals.count();
+        let mut worth_a_look = Vec::new();
+        loop {
+            if self.turn(&worth_a_look, console)? {
+                return Ok(DriveEnd::Detached);
             }
-            self.happen(Happening::Tick)?;
-            let now = self.clock.now_millis();
-            if now - self.shown_millis >= SHOW_MILLIS {
-                self.shown_millis = now;
-                show(&self.view(), now);
+            self.show(console);
+            if self.scheduler.is_ended() {
+                return Ok(DriveEnd::Ended(self.scheduler.mode()));
             }
-            if !self.scheduler.is_ended() {
-                self.clock.sleep(POLL_MILLIS);
+            let starting = self.lives.values().any(|live| live.seen.is_none());
+            worth_a_look = self.world.executor.wait(if starting { START_MILLIS } else { TURN_MILLIS });
+        }
+    }
+
+    /// One turn; says whether the driver lets go of live workers.
+    fn turn(&mut self, worth_a_look: &[String], console: &mut Console<'_>) -> Result<bool, RunError> {
+        self.look(worth_a_look)?;
+        self.take_commits();
+        let now = self.world.clock.steady_millis();
+        if now.saturating_sub(self.control_millis) >= CONTROL_MILLIS {
+            self.control_millis = now;
+            for request in (console.requests)() {
+                self.queue.extend(
+                    super::control::requests_of(&request, &self.run, self.plan).into_iter().map(Happening::Asked),
+                );
             }
         }
-        let now = self.clock.now_millis();
-        show(&self.view(), now);
-        Ok(DriveEnd::Ended(self.scheduler.mode()))
+        if console.signals.count() > self.signals {
+            self.signals += 1;
+            if self.scheduler.mode() == RunState::Interrupted {
+                self.facts.push(Fact::RunMoved { run: self.run.clone(), state: RunState::Interrupted });
+                self.settle()?;
+                return Ok(true);
+            }
+            self.queue.push_back(Happening::Asked(Request::Interrupt));
+        }
+        self.queue.push_back(Happening::Tick);
+        self.settle()?;
+        Ok(false)
+    }
+
+    /// Feeds the scheduler, flushes what follows and does it, until nothing more follows.
+    fn settle(&mut self) -> Result<(), RunError> {
+        while !self.queue.is_empty() || !self.facts.is_empty() || !self.acts.is_empty() {
+            while let Some(happening) = self.queue.pop_front() {
+                let now = self.world.clock.steady_millis();
+                for command in self.scheduler.handle(now, happening) {
+                    self.intend(command);
+                }
+            }
+            let facts = std::mem::take(&mut self.facts);
+            self.state.record(facts)?;
+            for act in std::mem::take(&mut self.acts) {
+                self.act(act)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Turns a command into the facts and acts of this turn.
+    fn intend(&mut self, command: Command) {
+        match command {
+            Command::Start(step) => self.intend_start(step),
+            Command::Stop { step, force } => self.acts.push(Act::Stop { step, force }),
+            Command::Commit(step) => self.intend_commit(step),
+            Command::Move { step, to } => {
+                let to = self.in_calendar_time(to);
+                self.facts.push(Fact::StepMoved { run: self.run.clone(), step: self.name(step), to });
+            }
+            Command::MoveRun(state) => self.facts.push(Fact::RunMoved { run: self.run.clone(), state }),
+        }
+    }
+
+    fn act(&mut self, act: Act) -> Result<(), RunError> {
+        match act {
+            Act::Submit { step, attempt } => self.submit(step, attempt)?,
+            Act::Stop { step, force } => {
+                if let Some(live) = self.lives.get_mut(&step) {
+                    live.asked_to_stop = true;
+                    self.world.executor.cancel(&live.attempt, force)?;
+                }
+            }
+            Act::Commit { step } => self.begin_commit(step)?,
+            Act::Discard(folder) => self.world.artifacts.discard(folder),
+        }
+        Ok(())
+    }
+
+    /// A wait as people read it: the scheduler counts by the clock that can't be set.
+    fn in_calendar_time(&mut self, to: StepMove) -> StepMove {
+        match to {
+            StepMove::Backoff { until_millis } => {
+                let left = until_millis - self.world.clock.steady_millis();
+                StepMove::Backoff { until_millis: self.world.clock.now_millis() + left }
+            }
+            other => other,
+        }
+    }
+
+    pub(super) fn name(&self, step: usize) -> String {
+        self.plan.steps[step].step.name.clone()
+    }
+
+    /// Shows the run a few times a second, and less often where making the picture takes long.
+    fn show(&mut self, console: &mut Console<'_>) {
+        let begin = self.world.clock.steady_millis();
+        if !self.scheduler.is_ended() && begin < self.shown_millis {
+            return;
+        }
+        let now = self.world.clock.now_millis();
+        (console.show)(&self.view(), now);
+        let end = self.world.clock.steady_millis();
+        self.shown_millis = end + SHOW_MILLIS.max((end - begin) * SHOW_SHARE);
     }
 
     /// The run as it stands, with what its workers have said.
@@ -125,10 +241,8 @@ impl<'a, E: Executor, C: Clock> Driver<'a, E, C> {
         let Some(row) = projection.run(&self.run) else { return empty_view(&self.run) };
         let mut run = RunView::of(row);
         for (index, planned) in self.plan.steps.iter().enumerate() {
-            let Some(step) = run.steps.iter_mut().find(|step| step.name == planned.step.name) else {
-                continue;
-            };
-            let fold = &self.folds[index];
+            let Some(at) = row.position(&planned.step.name) else { continue };
+            let (step, fold) = (&mut run.steps[at], &self.folds[index]);
             step.attempts = projection.attempts(&step.fingerprint).to_vec();
             step.peak_rss_bytes =
                 step.attempts.iter().map(|attempt| attempt.peak_rss_bytes).max().unwrap_or(0);
@@ -142,243 +256,5 @@ impl<'a, E: Executor, C: Clock> Driver<'a, E, C> {
                 projection.artifacts().get(&step.fingerprint).map(|artifact| artifact.path.clone());
         }
         run
-    }
-
-    fn name(&self, step: usize) -> String {
-        self.plan.steps[step].step.name.clone()
-    }
-
-    /// Commits what is in the store without a record, and follows attempts that may live or have ended unseen.
-    fn take_over(&mut self) -> Result<(), RunError> {
-        for step in 0..self.plan.steps.len() {
-            let planned = &self.plan.steps[step];
-            let fingerprint = planned.fingerprint.clone();
-            let view = self.state.projection().run(&self.run).and_then(|run| run.step(&planned.step.name));
-            if view.is_some_and(|view| view.state.is_done()) {
-                continue;
-            }
-            let Some(last) = self.state.projection().attempts(&fingerprint).last().cloned() else { continue };
-            let whole = staging_path(self.state.dir(), &fingerprint, &last.token).exists();
-            if !(last.outcome.is_empty() || (last.outcome == "succeeded" && whole)) {
-                continue;
-            }
-            std::fs::create_dir_all(&last.dir).map_err(crate::state::StateError::io(&last.dir))?;
-            let fact = Fact::AttemptAdopted {
-                run: self.run.clone(),
-                step: self.name(step),
-                token: last.token.clone(),
-                number: last.number,
-                dir: self.state.dir().below(&last.dir),
-            };
-            self.state.record(vec![fact])?;
-            let token = last.token.clone();
-            self.follow(step, AttemptRef { token: last.token, dir: last.dir });
-            self.happen(Happening::Adopted { step, token })?;
-        }
-        Ok(())
-    }
-
-    fn follow(&mut self, step: usize, attempt: AttemptRef) {
-        let checkpoint = self.state.projection().checkpoint(&self.plan.steps[step].fingerprint);
-        self.lives[step] = Some(Live {
-            tail: EventTail::new(events_file(&attempt.dir), 0),
-            attempt,
-            seen: None,
-            asked_to_stop: false,
-            checkpoint_before: checkpoint.map(|record| record.step),
-            saved_millis: 0,
-        });
-    }
-
-    /// Feeds the scheduler and carries out what it asks for, until it asks for nothing more.
-    fn happen(&mut self, happening: Happening) -> Result<(), RunError> {
-        let mut queue = vec![happening];
-        while !queue.is_empty() {
-            let happening = queue.remove(0);
-            let now = self.clock.steady_millis();
-            for command in self.scheduler.handle(now, happening) {
-                queue.extend(self.carry_out(command)?);
-            }
-        }
-        Ok(())
-    }
-
-    fn carry_out(&mut self, command: Command) -> Result<Option<Happening>, RunError> {
-        match command {
-            Command::Start(step) => self.start(step).map(Some),
-            Command::Stop { step, force } => {
-                if let Some(live) = &mut self.lives[step] {
-                    live.asked_to_stop = true;
-                    self.executor.cancel(&live.attempt, force)?;
-                }
-                Ok(None)
-            }
-            Command::Commit(step) => self.commit(step).map(Some),
-            Command::Move { step, to } => {
-                let to = self.in_calendar_time(to);
-                self.state.record(vec![Fact::StepMoved {
-                    run: self.run.clone(),
-                    step: self.name(step),
-                    to,
-                }])?;
-                Ok(None)
-            }
-            Command::MoveRun(state) => {
-                self.state.record(vec![Fact::RunMoved { run: self.run.clone(), state }])?;
-                Ok(None)
-            }
-        }
-    }
-
-    /// A wait as people read it: the scheduler counts by the clock that can't be set.
-    fn in_calendar_time(&mut self, to: StepMove) -> StepMove {
-        match to {
-            StepMove::Backoff { until_millis } => {
-                let left = until_millis - self.clock.steady_millis();
-                StepMove::Backoff { until_millis: self.clock.now_millis() + left }
-            }
-            other => other,
-        }
-    }
-
-    fn start(&mut self, step: usize) -> Result<Happening, RunError> {
-        let planned = &self.plan.steps[step];
-        let fingerprint = &planned.fingerprint;
-        if self.store.contains(planned.step.kind().artifact_kind(), fingerprint) {
-            // A step of the same identity has made it since the plan was.
-            let to = StepMove::Cached;
-            self.state.record(vec![Fact::StepMoved {
-                run: self.run.clone(),
-                step: planned.step.name.clone(),
-                to,
-            }])?;
-            return Ok(Happening::Committed { step });
-        }
-        let number =
-            self.state.projection().attempts(fingerprint).iter().map(|a| a.number).max().unwrap_or(0) + 1;
-        let token = format!("{}.{number}", self.state.epoch());
-        let dir = self.state.dir().attempt(&self.run, &planned.step.name, fingerprint, number);
-        let intent = Fact::AttemptIntended {
-            run: self.run.clone(),
-            step: planned.step.name.clone(),
-            number,
-            token: token.clone(),
-            dir: self.state.dir().below(&dir),
-        };
-        self.state.record(vec![intent])?;
-        let identity = AttemptIdentity { run: self.run.clone(), token: token.clone(), dir: dir.clone() };
-        prepare(self.state.dir(), &self.store, self.plan, planned, &identity)?;
-        let attempt = AttemptRef { token: token.clone(), dir };
-        self.executor.submit(&attempt)?;
-        self.follow(step, attempt);
-        Ok(Happening::Submitted { step, token })
-    }
-
-    fn observe_all(&mut self) -> Result<(), RunError> {
-        for step in 0..self.lives.len() {
-            let Some(live) = &mut self.lives[step] else { continue };
-            let attempt = live.attempt.clone();
-            let seen = self.executor.observe(&attempt)?;
-            // Events are read after the look: what a worker wrote before it ended is seen with its end.
-            self.read_events(step)?;
-            match seen {
-                Observation::Starting => {}
-                Observation::Running(started) => self.note_visible(step, true, started.worker_pid, "")?,
-                Observation::Unknown { reason } => self.note_visible(step, false, 0, &reason)?,
-                Observation::Exited(result) => self.note_end(step, Some(&result), "")?,
-                Observation::Dead { reason } => self.note_end(step, None, &reason)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn note_visible(
-        &mut self,
-        step: usize,
-        visible: bool,
-        worker_pid: u32,
-        reason: &str,
-    ) -> Result<(), RunError> {
-        let Some(live) = &mut self.lives[step] else { return Ok(()) };
-        if live.seen == Some(visible) {
-            return Ok(());
-        }
-        live.seen = Some(visible);
-        let (run, token) = (self.run.clone(), live.attempt.token.clone());
-        let step_name = self.plan.steps[step].step.name.clone();
-        let fact = if visible {
-            Fact::AttemptStarted { run, step: step_name, token: token.clone(), worker_pid }
-        } else {
-            Fact::AttemptUnknown { run, step: step_name, token: token.clone(), reason: reason.to_owned() }
-        };
-        self.state.record(vec![fact])?;
-        self.happen(Happening::Seen { step, token, visible })
-    }
-
-    fn note_end(&mut self, step: usize, result: Option<&ShimResult>, lost: &str) -> Result<(), RunError> {
-        let Some(live) = self.lives[step].take() else { return Ok(()) };
-        let fingerprint = self.plan.steps[step].fingerprint.clone();
-        let fold = &self.folds[step];
-        let checkpoint = fold.checkpoint.as_ref().map(|record| record.step);
-        let advanced = checkpoint > live.checkpoint_before;
-        let (outcome, end) = if fold.finished.is_some() {
-            (AttemptOutcome::Succeeded, End::Finished)
-        } else {
-            let failure = failure_of(fold, result, lost);
-            let outcome = match (live.asked_to_stop, result) {
-                (true, _) => AttemptOutcome::Cancelled,
-                (false, None) => AttemptOutcome::Lost { reason: failure.message.clone() },
-                (false, Some(_)) => AttemptOutcome::Failed { failure: failure.clone() },
-            };
-            (outcome, End::Failed { failure, advanced })
-        };
-        let token = live.attempt.token.clone();
-        self.ended[step].clone_from(&token);
-        self.state.record(vec![Fact::AttemptEnded {
-            run: self.run.clone(),
-            step: self.name(step),
-            token: token.clone(),
-            outcome: outcome.clone(),
-            peak_rss_bytes: result.map_or(0, |result| result.peak_rss_bytes),
-            cpu_millis: result.map_or(0, |result| result.cpu_millis),
-        }])?;
-        if outcome != AttemptOutcome::Succeeded {
-            let staging = staging_path(self.state.dir(), &fingerprint, &token);
-            // What a failed attempt left is of no use; `cupola gc` finds it if this fails.
-            let _ = std::fs::remove_dir_all(staging);
-        }
-        self.happen(Happening::Ended { step, token, end })
-    }
-
-    fn read_events(&mut self, step: usize) -> Result<(), RunError> {
-        let now = self.clock.now_millis();
-        let Some(live) = &mut self.lives[step] else { return Ok(()) };
-        let fold = &mut self.folds[step];
-        let before = fold.checkpoint.clone();
-        let events = live.tail.read()?;
-        let news = !events.is_empty();
-        for event in events {
-            fold.push(event);
-        }
-        let fingerprint = &self.plan.steps[step].fingerprint;
-        if let Some(record) = fold.checkpoint.clone().filter(|record| Some(record) != before.as_ref()) {
-            self.state.record(vec![Fact::CheckpointSaved { fingerprint: fingerprint.clone(), record }])?;
-        }
-        if news && now - live.saved_millis > SAVE_MILLIS {
-            live.saved_millis = now;
-            let curves: Vec<_> =
-                fold.metrics.iter().map(|(name, series)| (name.clone(), series.clone())).collect();
-            self.state.save_events(&live.attempt.dir, live.tail.offset(), &curves)?;
-        }
-        Ok(())
-    }
-
-    fn take_control(&mut self) -> Result<(), RunError> {
-        for request in take_requests(&self.state.dir().control()) {
-            for asked in requests_of(&request, &self.run, self.plan) {
-                self.happen(Happening::Asked(asked))?;
-            }
-        }
-        Ok(())
     }
 }

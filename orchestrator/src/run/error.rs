@@ -30,7 +30,7 @@ impl RunError {
         match self {
             Self::State(error) => error.class(),
             Self::Store(error) => error.class(),
-            Self::Executor(ExecutorError::NoWorker { .. }) => ErrorClass::User,
+            Self::Executor(ExecutorError::NoWorker { .. } | ExecutorError::NoShim { .. }) => ErrorClass::User,
             Self::Executor(_) => ErrorClass::Transient,
             Self::Plan(error) => error.class(),
         }

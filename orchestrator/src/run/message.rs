@@ -89,6 +89,8 @@ pub enum Happening {
     },
     /// A person or a signal wants something.
     Asked(Request),
+    /// There are more slots now, or fewer: who holds slots keeps them, nobody starts until they fit.
+    SlotsChanged(Slots),
 }
 
 /// How an attempt ended.
@@ -103,6 +105,8 @@ pub enum End {
         /// Whether it saved a newer checkpoint than the attempt before: then it does not count as a retry.
         advanced: bool,
     },
+    /// It never began: the orchestrator that meant to start it died in between. It is no failure of the step.
+    NeverStarted,
 }
 
 /// What a person or a signal wants.

@@ -16,19 +16,21 @@ mod message;
 mod scheduler;
 
 mod attempt;
+mod nodes;
+
 mod commit;
 mod driver;
-mod nodes;
+mod follow;
 
 mod apply;
 
 #[cfg(test)]
 mod simulation;
 
-pub use apply::{Applied, Show, apply, cancel_idle, save_spec};
+pub use apply::{Applied, apply, cancel_idle, save_spec};
 pub use clock::{Clock, SystemClock};
-pub use control::{ControlRequest, ControlVerb, leave_request};
-pub use driver::{DriveEnd, Driver};
+pub use control::{ControlRequest, ControlVerb, leave_request, take_requests};
+pub use driver::{Console, DriveEnd, Driver, World};
 pub use error::RunError;
 pub use message::{Command, End, Happening, Node, Request, Slots};
 pub use nodes::is_users_fault;

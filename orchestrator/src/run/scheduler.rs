@@ -94,6 +94,7 @@ impl Scheduler {
                 }
             }
             Happening::Asked(request) => self.ask(request, now, &mut commands),
+            Happening::SlotsChanged(slots) => self.slots = slots,
         }
         self.start_ready(now, &mut commands);
         self.settle(&mut commands);
@@ -133,6 +134,10 @@ impl Scheduler {
             End::Failed { failure, advanced } => {
                 self.fail(step, failure, (advanced, stopping), now, commands);
             }
+            End::NeverStarted if stopping == Some(Stopping::Cancel) => {
+                self.move_step(step, Phase::Cancelled, StepMove::Cancelled, commands);
+            }
+            End::NeverStarted => self.move_step(step, Phase::Waiting, StepMove::Waiting, commands),
         }
     }
 

@@ -7,11 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use super::database::{Database, Row};
 
 /// Groups that may wait before the one who hands them over does.
 const WAITING: usize = 256;
+/// How long rows are gathered for one transaction: nobody waits for them, and each one costs a flush.
+const GATHER: Duration = Duration::from_millis(50);
 /// Most rows of one transaction.
 const MOST_ROWS: usize = 2048;
 
@@ -55,8 +58,9 @@ impl Drop for Projector {
 
 fn write_all(database: &Database, receiver: &Receiver<Vec<Row>>, broken: &AtomicBool) {
     while let Ok(mut rows) = receiver.recv() {
+        let since = Instant::now();
         while rows.len() < MOST_ROWS
-            && let Ok(more) = receiver.try_recv()
+            && let Ok(more) = receiver.recv_timeout(GATHER.saturating_sub(since.elapsed()))
         {
             rows.extend(more);
         }

@@ -12,6 +12,9 @@ use walkdir::WalkDir;
 use super::StoreError;
 use crate::state::StateDir;
 
+/// Artifacts below this size are hashed on one core.
+const SMALL_BYTES: u64 = 1 << 20;
+
 /// The artifact store of a state folder.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -77,13 +80,15 @@ impl Store {
         }
         write_manifest(staging, &manifest)?;
         let parent = self.root.join(&manifest.kind);
-        std::fs::create_dir_all(&parent).map_err(StoreError::io(&parent))?;
+        if !parent.is_dir() {
+            std::fs::create_dir_all(&parent).map_err(StoreError::io(&parent))?;
+            sync_folder(&self.root)?;
+        }
         if target.exists() {
             std::fs::remove_dir_all(&target).map_err(StoreError::io(&target))?;
         }
         std::fs::rename(staging, &target).map_err(StoreError::io(&target))?;
         sync_folder(&parent)?;
-        sync_folder(&self.root)?;
         Ok(StoredArtifact { path: target, manifest })
     }
 
@@ -138,26 +143,34 @@ impl Store {
 /// Hash and length of every file below a folder but its manifest, by path with `/`.
 fn hash_files(folder: &Path) -> Result<BTreeMap<String, BlobRecord>, StoreError> {
     let mut paths = Vec::new();
+    let mut size_bytes = 0;
     for entry in WalkDir::new(folder).follow_links(true) {
         let entry = entry.map_err(|error| walk_error(folder, error))?;
         if entry.file_type().is_file() {
+            size_bytes += entry.metadata().map_err(|error| walk_error(folder, error))?.len();
             paths.push(entry.into_path());
+        } else if entry.depth() > 0 {
+            sync_folder(entry.path())?;
         }
     }
-    let hashed: Vec<(String, BlobRecord)> = paths
-        .par_iter()
-        .map(|path| {
-            let name = path.strip_prefix(folder).unwrap_or(path).to_string_lossy().into_owned();
-            let mut hasher = blake3::Hasher::new();
-            let file = File::open(path).map_err(StoreError::io(path))?;
-            file.sync_data().map_err(StoreError::io(path))?;
-            hasher.update_reader(&file).map_err(StoreError::io(path))?;
-            let record =
-                BlobRecord { size_bytes: hasher.count(), blake3: hasher.finalize().to_hex().to_string() };
-            Ok((name, record))
-        })
-        .collect::<Result<_, StoreError>>()?;
+    let hash = |path: &PathBuf| hash_file(folder, path);
+    // Waking the other cores costs more than a small artifact.
+    let hashed: Vec<(String, BlobRecord)> = if size_bytes < SMALL_BYTES {
+        paths.iter().map(hash).collect::<Result<_, StoreError>>()?
+    } else {
+        paths.par_iter().map(hash).collect::<Result<_, StoreError>>()?
+    };
     Ok(hashed.into_iter().filter(|(name, _)| name != MANIFEST_FILE).collect())
+}
+
+/// Hash and length of one file, which is durable then.
+fn hash_file(folder: &Path, path: &Path) -> Result<(String, BlobRecord), StoreError> {
+    let name = path.strip_prefix(folder).unwrap_or(path).to_string_lossy().into_owned();
+    let mut hasher = blake3::Hasher::new();
+    let file = File::open(path).map_err(StoreError::io(path))?;
+    file.sync_data().map_err(StoreError::io(path))?;
+    hasher.update_reader(&file).map_err(StoreError::io(path))?;
+    Ok((name, BlobRecord { size_bytes: hasher.count(), blake3: hasher.finalize().to_hex().to_string() }))
 }
 
 fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<(), StoreError> {

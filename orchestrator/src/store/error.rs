@@ -29,6 +29,9 @@ pub enum StoreError {
         /// Why.
         problem: String,
     },
+    /// The threads that move artifacts have ended.
+    #[error("the threads that move artifacts into the store have ended")]
+    Stopped,
 }
 
 impl StoreError {
@@ -41,7 +44,7 @@ impl StoreError {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Io { .. } => ErrorClass::Transient,
-            Self::Empty { .. } | Self::Manifest { .. } => ErrorClass::Bug,
+            Self::Empty { .. } | Self::Manifest { .. } | Self::Stopped => ErrorClass::Bug,
         }
     }
 
@@ -51,6 +54,7 @@ impl StoreError {
             Self::Io { .. } => "store_io",
             Self::Empty { .. } => "empty_output",
             Self::Manifest { .. } => "bad_manifest",
+            Self::Stopped => "store_stopped",
         }
     }
 
@@ -60,6 +64,7 @@ impl StoreError {
             Self::Io { .. } => "check the folder's permissions and the free space of its disk",
             Self::Empty { .. } => "see the step's stderr.log with `cupola logs`",
             Self::Manifest { .. } => "`cupola doctor` says which artifacts are damaged",
+            Self::Stopped => "`cupola apply` again goes on with the run",
         }
     }
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use cupola::executor::LocalExecutor;
 use cupola::plan::{FileHashes, Input, Plan, Step, StepSettings, decide};
-use cupola::run::{Applied, DriveEnd, Signals, Slots, SystemClock, apply};
+use cupola::run::{Applied, Console, DriveEnd, Signals, Slots, SystemClock, World, apply, take_requests};
 use cupola::state::{RunState, RunView, State, StateDir, StateError, StepState, read_state};
-use cupola::store::Store;
+use cupola::store::{Committer, Store};
 use cupola_specs::job::{Device, FitMethod, FitParams, FitTarget, StepParams};
 
 struct House {
@@ -33,7 +33,7 @@ impl House {
     }
 
     fn executor(&self) -> LocalExecutor {
-        LocalExecutor::new(PathBuf::from(env!("CARGO_BIN_EXE_cupola")), self.worker.clone())
+        LocalExecutor::new(PathBuf::from(env!("CARGO_BIN_EXE_cupola-shim")), self.worker.clone()).unwrap()
     }
 
     fn apply(&self, plan: &Plan, signals: &Signals, show: &mut dyn FnMut(&RunView, i64)) -> Applied {
@@ -44,8 +44,12 @@ impl House {
             decide(plan, None, state.projection(), &|kind, fingerprint| store.contains(kind, fingerprint))
                 .unwrap();
         let slots = Slots { cores: 2, devices: 0 };
-        apply(&mut state, plan, &decisions, (self.executor(), SystemClock::default()), (signals, slots, show))
-            .unwrap()
+        let executor = self.executor();
+        let artifacts = Committer::new(store, &executor.waker()).unwrap();
+        let world = World { executor, clock: SystemClock::default(), artifacts };
+        let control = dir.control();
+        let mut console = Console { signals, requests: &mut || take_requests(&control), show };
+        apply(&mut state, plan, &decisions, world, (slots, &mut console)).unwrap()
     }
 
     fn apply_quietly(&self, plan: &Plan) -> Applied {

@@ -9,6 +9,7 @@ say() { printf '{"at_millis":1,"event":%s}\n' "$1" >> "$events"; }
 say "\"started\",\"token\":\"$(field token)\",\"pid\":$$,\"version\":\"0\""
 stop() { say '"failed","class":"transient","code":"cancelled","message":"asked to stop","hint":""'; exit 1; }
 trap stop TERM
+mkdir -p "$checkpoints"
 case $step in
   *slow*)
     beat=$(cat "$checkpoints/beat" 2>/dev/null || echo 0)

@@ -25,11 +25,11 @@ pub struct JobFile {
     pub params: StepParams,
     /// Input artifacts by role; the roles are named at [`StepParams`].
     pub inputs: BTreeMap<String, InputArtifact>,
-    /// The list of local files that the step reads, one [`SourceFile`] a line; empty where it reads none.
+    /// The list of local files that the step reads, one [`SourceFile`] a line; `/dev/null` where it reads none.
     pub sources: PathBuf,
     /// The empty folder that the step fills.
     pub staging: PathBuf,
-    /// The step's checkpoint folder: the worker writes states there and resumes from the newest whole one.
+    /// The step's checkpoint folder: the worker makes it, writes states there and resumes from the newest whole one.
     pub checkpoints: PathBuf,
     /// The event stream to append to.
     pub events: PathBuf,
