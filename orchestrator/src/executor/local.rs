@@ -27,7 +27,8 @@ pub struct LocalExecutor {
     worker: PathBuf,
     silence: Duration,
     waker: Waker,
-    attempts: BTreeMap<String, Followed>,
+    /// By the attempt's folder: a token is only one of its step.
+    attempts: BTreeMap<PathBuf, Followed>,
 }
 
 /// What is remembered of an attempt between two looks.
@@ -75,8 +76,8 @@ impl LocalExecutor {
     }
 
     /// Collects the exit status of our own shims, so that none stays a zombie; says whether this one is still there.
-    fn own_shim_lives(&mut self, token: &str) -> Option<bool> {
-        let followed = self.attempts.get_mut(token)?;
+    fn own_shim_lives(&mut self, attempt: &AttemptRef) -> Option<bool> {
+        let followed = self.attempts.get_mut(&attempt.dir)?;
         if matches!(followed.child.as_mut()?.try_wait(), Ok(None)) {
             return Some(true);
         }
@@ -86,8 +87,8 @@ impl LocalExecutor {
     }
 
     /// Makes [`Executor::wait`] end when this process does.
-    fn watch(&mut self, token: &str, process: &ProcessId) {
-        let followed = self.attempts.entry(token.to_owned()).or_default();
+    fn watch(&mut self, attempt: &AttemptRef, process: &ProcessId) {
+        let followed = self.attempts.entry(attempt.dir.clone()).or_default();
         if followed.ended.is_none()
             && let Some(pid) = Pid::from_raw(process.pid.cast_signed())
             && let Ok(ended) = pidfd_open(pid, PidfdFlags::empty())
@@ -102,7 +103,7 @@ impl LocalExecutor {
         let modified = |name: &str| std::fs::metadata(attempt.dir.join(name)).ok()?.modified().ok();
         let modified = modified(HEARTBEAT_FILE).or_else(|| modified(STARTED_FILE))?;
         let now = Instant::now();
-        let followed = self.attempts.entry(attempt.token.clone()).or_default();
+        let followed = self.attempts.entry(attempt.dir.clone()).or_default();
         let beat = followed.beat.get_or_insert((modified, now));
         if beat.0 != modified {
             *beat = (modified, now);
@@ -112,7 +113,7 @@ impl LocalExecutor {
 
     /// An attempt without a claim: either its shim is about to make one, or none ever will.
     fn observe_unclaimed(&mut self, attempt: &AttemptRef) -> Result<Observation, ExecutorError> {
-        if self.own_shim_lives(&attempt.token) == Some(true) {
+        if self.own_shim_lives(attempt) == Some(true) {
             return Ok(Observation::Starting);
         }
         let Some(me) = ProcessId::current() else { return Ok(Observation::Starting) };
@@ -130,14 +131,14 @@ impl LocalExecutor {
 
     /// An attempt with a claim and without a `started.json`.
     fn observe_claimed(&mut self, attempt: &AttemptRef, claim: &ProcessId) -> Observation {
-        self.own_shim_lives(&attempt.token);
+        self.own_shim_lives(attempt);
         let ours = claim.pid == std::process::id() && ProcessId::current().as_ref() == Some(claim);
         if is_alive(claim) && !ours {
             return Observation::Starting;
         }
         match find_by_argument(&attempt.dir.join(JOB_FILE), std::process::id()) {
             Some(worker) => {
-                self.watch(&attempt.token, &worker);
+                self.watch(attempt, &worker);
                 Observation::Running(Started {
                     shim_pid: claim.pid,
                     worker_pid: worker.pid,
@@ -159,16 +160,16 @@ impl LocalExecutor {
         attempt: &AttemptRef,
         started: Started,
     ) -> Result<Observation, ExecutorError> {
-        self.own_shim_lives(&attempt.token);
+        self.own_shim_lives(attempt);
         let worker = worker_of(&started);
         let shim: Option<ProcessId> = read_torn(&attempt.dir.join(CLAIM_FILE))?;
         let live_shim = shim.filter(is_alive);
         if let Some(shim) = &live_shim {
-            self.watch(&attempt.token, shim);
+            self.watch(attempt, shim);
         }
         if is_alive(&worker) {
             if live_shim.is_none() {
-                self.watch(&attempt.token, &worker);
+                self.watch(attempt, &worker);
             } else if let Some(quiet) = self.silence(attempt).filter(|quiet| *quiet > self.silence) {
                 let reason = format!("no heartbeat for {} s", quiet.as_secs());
                 return Ok(Observation::Unknown { reason });
@@ -203,13 +204,13 @@ impl Executor for LocalExecutor {
             command.spawn().map_err(|source| ExecutorError::Spawn { program: self.shim.clone(), source })?;
         let pid = Pid::from_child(&child);
         let ended = pidfd_open(pid, PidfdFlags::empty()).ok();
-        self.attempts.insert(attempt.token.clone(), Followed { child: Some(child), ended, beat: None });
+        self.attempts.insert(attempt.dir.clone(), Followed { child: Some(child), ended, beat: None });
         Ok(())
     }
 
     fn observe(&mut self, attempt: &AttemptRef) -> Result<Observation, ExecutorError> {
         if let Some(result) = read_json::<ShimResult>(&attempt.dir.join(RESULT_FILE))? {
-            self.attempts.remove(&attempt.token).and_then(|followed| followed.child).map(|mut child| child.wait());
+            self.attempts.remove(&attempt.dir).and_then(|followed| followed.child).map(|mut child| child.wait());
             return Ok(Observation::Exited(result));
         }
         if let Some(started) = read_torn::<Started>(&attempt.dir.join(STARTED_FILE))? {
@@ -258,9 +259,9 @@ impl Executor for LocalExecutor {
         }
     }
 
-    fn wait(&mut self, millis: u64) -> Vec<String> {
-        let watched: Vec<(&String, &OwnedFd)> =
-            self.attempts.iter().filter_map(|(token, followed)| Some((token, followed.ended.as_ref()?))).collect();
+    fn wait(&mut self, millis: u64) -> Vec<PathBuf> {
+        let watched: Vec<(&PathBuf, &OwnedFd)> =
+            self.attempts.iter().filter_map(|(dir, followed)| Some((dir, followed.ended.as_ref()?))).collect();
         let mut fds: Vec<PollFd<'_>> =
             watched.iter().map(|(_, ended)| PollFd::new(*ended, PollFlags::IN)).collect();
         fds.push(PollFd::from_borrowed_fd(self.waker.fd(), PollFlags::IN));
@@ -269,11 +270,11 @@ impl Executor for LocalExecutor {
             return Vec::new();
         }
         let ready = watched.iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
-        let ready: Vec<String> = ready.map(|((token, _), _)| (*token).clone()).collect();
+        let ready: Vec<PathBuf> = ready.map(|((dir, _), _)| (*dir).clone()).collect();
         self.waker.clear();
-        for token in &ready {
+        for dir in &ready {
             // It stays readable; what follows it, if anything, is found by the next look.
-            if let Some(followed) = self.attempts.get_mut(token) {
+            if let Some(followed) = self.attempts.get_mut(dir) {
                 followed.ended = None;
             }
         }

@@ -9,9 +9,9 @@ use super::ExecutorError;
 /// Names an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttemptRef {
-    /// `epoch.attempt`.
+    /// `epoch.attempt`: one of its step's identity, not of the run.
     pub token: String,
-    /// The attempt's folder, which holds `job.json`.
+    /// The attempt's folder, which holds `job.json` and is no other attempt's.
     pub dir: PathBuf,
 }
 
@@ -67,6 +67,6 @@ pub trait Executor {
     fn cancel(&mut self, attempt: &AttemptRef, force: bool) -> Result<(), ExecutorError>;
 
     /// Lets time go by until an attempt ended, somebody [wakes](super::Waker::wake) this executor, or `millis` are over. Gives the
-    /// tokens of attempts that are worth a look now.
-    fn wait(&mut self, millis: u64) -> Vec<String>;
+    /// folders of attempts that are worth a look now.
+    fn wait(&mut self, millis: u64) -> Vec<PathBuf>;
 }

@@ -5,6 +5,7 @@
 //! flush, and nothing is done that the journal does not know of.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 
 use super::follow::Live;
 use super::nodes::{empty_view, nodes_of};
@@ -63,7 +64,7 @@ pub(super) enum Act {
     /// Move the step's output into the store.
     Commit { step: usize },
     /// Delete a folder.
-    Discard(std::path::PathBuf),
+    Discard(PathBuf),
 }
 
 /// Drives one run to its end.
@@ -135,7 +136,7 @@ impl<'a, E: Executor, C: Clock, A: ArtifactStore> Driver<'a, E, C, A> {
     }
 
     /// One turn; says whether the driver lets go of live workers.
-    fn turn(&mut self, worth_a_look: &[String], console: &mut Console<'_>) -> Result<bool, RunError> {
+    pub(super) fn turn(&mut self, worth_a_look: &[PathBuf], console: &mut Console<'_>) -> Result<bool, RunError> {
         self.look(worth_a_look)?;
         self.take_commits();
         let now = self.world.clock.steady_millis();

@@ -1,5 +1,7 @@
 //! Following attempts: those of this driver, and those that an earlier one left.
 
+use std::path::PathBuf;
+
 use cupola_specs::contract::ShimResult;
 
 use super::attempt::{failure_of, staging_path, work_order};
@@ -120,7 +122,7 @@ impl<E: Executor, C: Clock, A: ArtifactStore> Driver<'_, E, C, A> {
     }
 
     /// Looks at the live attempts that have a sign of news or were not looked at for a while.
-    pub(super) fn look(&mut self, worth_a_look: &[String]) -> Result<(), RunError> {
+    pub(super) fn look(&mut self, worth_a_look: &[PathBuf]) -> Result<(), RunError> {
         let now = self.world.clock.steady_millis();
         let due: Vec<usize> = self
             .lives
@@ -128,7 +130,7 @@ impl<E: Executor, C: Clock, A: ArtifactStore> Driver<'_, E, C, A> {
             .filter(|(_, live)| {
                 let period = if live.seen.is_none() { START_MILLIS } else { LOOK_MILLIS };
                 now.saturating_sub(live.looked_millis) >= period
-                    || worth_a_look.contains(&live.attempt.token)
+                    || worth_a_look.contains(&live.attempt.dir)
             })
             .map(|(step, _)| *step)
             .collect();

@@ -5,11 +5,12 @@
 //! takes nothing more until it is opened and read again.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::medium::{Medium, MemoryFile};
 use super::frame::{FIRST_HEAD, HEADER, chain, decode, encode, frame, push_frame, whole_record_follows};
 use super::{Fact, Record, StateError};
 
@@ -49,7 +50,7 @@ pub struct JournalContents {
 /// A journal open for appending.
 #[derive(Debug)]
 pub struct Journal {
-    file: File,
+    medium: Box<dyn Medium>,
     path: PathBuf,
     position: Position,
     poisoned: bool,
@@ -69,10 +70,10 @@ impl Journal {
         let is_new = file.metadata().map_err(StateError::io(path))?.len() < MAGIC.len() as u64;
         let mut prepare = || -> std::io::Result<()> {
             if is_new {
-                cut(&mut file, 0)?;
-                file.write_all(MAGIC)?;
+                file.cut(0)?;
+                file.append(MAGIC)?;
             } else {
-                cut(&mut file, contents.position.end)?;
+                file.cut(contents.position.end)?;
             }
             file.sync_all()
         };
@@ -81,7 +82,23 @@ impl Journal {
             sync_folder(folder).map_err(StateError::io(folder))?;
         }
         let position = contents.position.clone();
-        Ok((Self { file, path: path.to_path_buf(), position, poisoned: false }, contents))
+        Ok((Self { medium: Box::new(file), path: path.to_path_buf(), position, poisoned: false }, contents))
+    }
+
+    /// Opens or makes a journal in memory; `path` stands for it in errors.
+    pub(super) fn open_memory(mut file: MemoryFile, path: &Path) -> Result<(Self, JournalContents), StateError> {
+        let contents = parse_memory(&file, path)?;
+        let mut prepare = || {
+            if file.read().is_empty() {
+                file.append(MAGIC)?;
+            } else {
+                file.cut(contents.position.end)?;
+            }
+            file.sync()
+        };
+        prepare().map_err(StateError::io(path))?;
+        let position = contents.position.clone();
+        Ok((Self { medium: Box::new(file), path: path.to_path_buf(), position, poisoned: false }, contents))
     }
 
     /// Facts as the records that follow on the last one, and as [`Journal::append`] takes them.
@@ -118,13 +135,13 @@ impl Journal {
         }
         position.end = self.position.end + bytes.len() as u64;
         // Nothing of a group that failed is acknowledged: cut back, so that a later one stands right behind the last that was.
-        if let Err(source) = self.file.write_all(&bytes) {
-            self.poisoned = cut(&mut self.file, self.position.end).is_err();
+        if let Err(source) = self.medium.append(&bytes) {
+            self.poisoned = self.medium.cut(self.position.end).is_err();
             return Err(StateError::Io { path: self.path.clone(), source });
         }
-        if let Err(source) = self.file.sync_data() {
+        if let Err(source) = self.medium.sync() {
             self.poisoned = true;
-            let _ = cut(&mut self.file, self.position.end);
+            let _ = self.medium.cut(self.position.end);
             return Err(StateError::Io { path: self.path.clone(), source });
         }
         self.position = position;
@@ -137,12 +154,6 @@ impl Journal {
     }
 }
 
-/// Cuts a file to `end` and goes on from there.
-fn cut(file: &mut File, end: u64) -> std::io::Result<()> {
-    file.set_len(end)?;
-    file.seek(SeekFrom::Start(end)).map(|_| ())
-}
-
 /// Makes a folder's entries durable.
 pub(super) fn sync_folder(folder: &Path) -> std::io::Result<()> {
     File::open(folder).and_then(|folder| folder.sync_all())
@@ -151,6 +162,13 @@ pub(super) fn sync_folder(folder: &Path) -> std::io::Result<()> {
 /// Reads a whole journal without opening it for writing; a missing one is empty.
 pub fn read_journal(path: &Path) -> Result<JournalContents, StateError> {
     read_journal_after(path, &Position::FIRST)
+}
+
+/// Reads a whole journal in memory; an empty one holds nothing.
+pub(super) fn parse_memory(file: &MemoryFile, path: &Path) -> Result<JournalContents, StateError> {
+    let bytes = file.read();
+    let records = bytes.get(MAGIC.len()..).unwrap_or_default();
+    parse(records, &Position::FIRST).map_err(|problem| problem.at(path))
 }
 
 /// Reads what a journal holds after a position that [`is_position_of`] holds for.

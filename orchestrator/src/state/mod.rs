@@ -17,6 +17,8 @@ mod view;
 mod json_text;
 
 mod frame;
+mod medium;
+
 mod journal;
 mod migrate;
 
@@ -41,8 +43,9 @@ pub use error::StateError;
 pub use events::{EventFold, EventTail, events_file, fill_step, load_run};
 pub use fact::{AttemptOutcome, CommittedArtifact, Fact, FolderId, PlannedStep, Record, StepMove};
 pub use journal::{Journal, JournalContents, Position, read_journal, read_journal_after};
+pub use medium::MemoryFile;
 pub use lock::{Holder, StateLock, boot_id, holder, host_name};
-pub use open::{State, now_millis, read_state, read_state_at};
+pub use open::{State, now_millis, read_memory_at, read_state, read_state_at};
 pub use paths::StateDir;
 pub use projection::Projection;
 pub use rows::{RunRow, StepRow};

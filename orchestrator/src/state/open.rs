@@ -5,12 +5,13 @@ use std::path::Path;
 use super::ballast::{drop_ballast, fill_ballast, is_disk_full};
 use super::database::{rows_of_events, rows_of_records};
 use super::filesystem::{folder_id, refuse_network};
+use super::journal::parse_memory;
 use super::migrate::migrate;
 use super::projector::Projector;
 use super::recover::open_database;
 use super::snapshot::{read_snapshot, write_snapshot};
 use super::{
-    AttemptOutcome, Fact, Journal, MetricSeries, Position, Projection, Record, StateDir, StateError,
+    AttemptOutcome, Fact, Journal, MemoryFile, MetricSeries, Position, Projection, Record, StateDir, StateError,
     StateLock, host_name, read_journal, read_journal_after,
 };
 
@@ -28,7 +29,7 @@ pub struct State {
     projector: Option<Projector>,
     snapshot_end: u64,
     snapshot_bytes: u64,
-    lock: StateLock,
+    lock: Option<StateLock>,
 }
 
 impl State {
@@ -61,14 +62,34 @@ impl State {
             projector,
             snapshot_end: from.end,
             snapshot_bytes: 0,
-            lock,
+            lock: Some(lock),
+        };
+        state.begin_epoch()?;
+        Ok(state)
+    }
+
+    /// State whose journal lies in memory, without a lock and a database: what the simulation runs on. `dir` only gives names.
+    pub fn open_memory(dir: &StateDir, file: MemoryFile) -> Result<Self, StateError> {
+        let (journal, contents) = Journal::open_memory(file, &dir.journal())?;
+        let mut projection = Projection::new(dir);
+        replay(&mut projection, &contents.records);
+        let snapshot_end = u64::MAX;
+        let mut state = Self {
+            dir: dir.clone(),
+            journal,
+            projection,
+            projector: None,
+            snapshot_end,
+            snapshot_bytes: 0,
+            lock: None,
         };
         state.begin_epoch()?;
         Ok(state)
     }
 
     fn begin_epoch(&mut self) -> Result<(), StateError> {
-        let epoch = self.projection.epoch().max(self.lock.last_epoch()) + 1;
+        let locked = self.lock.as_ref().map_or(0, StateLock::last_epoch);
+        let epoch = self.projection.epoch().max(locked) + 1;
         let folder = folder_id(self.dir.root());
         let is_copy = self.projection.folder().is_copied_to(&folder);
         let opened = Fact::Opened {
@@ -78,7 +99,9 @@ impl State {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             folder,
         };
-        self.lock.note_epoch(epoch)?;
+        if let Some(lock) = &mut self.lock {
+            lock.note_epoch(epoch)?;
+        }
         let mut facts = vec![opened];
         if is_copy {
             facts.extend(self.foreign_attempts());
@@ -204,6 +227,15 @@ pub fn read_state(dir: &StateDir) -> Result<Projection, StateError> {
 /// What was true right after the record of this number.
 pub fn read_state_at(dir: &StateDir, seq: u64) -> Result<Projection, StateError> {
     let contents = read_journal(&dir.journal())?;
+    let mut projection = Projection::new(dir);
+    let until = contents.records.partition_point(|record| record.seq <= seq);
+    replay(&mut projection, &contents.records[..until]);
+    Ok(projection)
+}
+
+/// The same of a journal in memory, whatever was torn at its end left out.
+pub fn read_memory_at(dir: &StateDir, file: &MemoryFile, seq: u64) -> Result<Projection, StateError> {
+    let contents = parse_memory(file, &dir.journal())?;
     let mut projection = Projection::new(dir);
     let until = contents.records.partition_point(|record| record.seq <= seq);
     replay(&mut projection, &contents.records[..until]);
