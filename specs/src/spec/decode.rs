@@ -21,6 +21,11 @@ pub(crate) trait Decode: Sized {
     fn absent() -> Option<Self> {
         None
     }
+
+    /// What stands for a value with an error, or one that is missing, while the references beside it are checked.
+    fn stand_in(_spot: Spot) -> Option<Self> {
+        None
+    }
 }
 
 /// A value with its place, for checks that come later.
@@ -35,6 +40,10 @@ pub(crate) struct At<T> {
 impl<T: Decode> Decode for At<T> {
     fn decode(node: &Node, session: &mut Session<'_>) -> Option<Self> {
         Some(Self { value: T::decode(node, session)?, spot: node.spot })
+    }
+
+    fn stand_in(spot: Spot) -> Option<Self> {
+        Some(Self { value: T::stand_in(spot)?, spot })
     }
 }
 
@@ -62,7 +71,14 @@ impl<T: Decode> Decode for Vec<T> {
                 T::decode(item, session)
             })
             .collect();
+        if session.is_rough {
+            return Some(decoded.into_iter().flatten().collect());
+        }
         decoded.into_iter().collect()
+    }
+
+    fn stand_in(_spot: Spot) -> Option<Self> {
+        Some(Vec::new())
     }
 }
 
@@ -84,6 +100,9 @@ impl<T: Decode> Decode for Named<T> {
                 Some((key.clone(), T::decode(node, session)?))
             })
             .collect();
+        if session.is_rough {
+            return Some(Self(decoded.into_iter().flatten().collect()));
+        }
         decoded.into_iter().collect::<Option<_>>().map(Self)
     }
 
@@ -128,6 +147,10 @@ impl Decode for String {
             None
         }
     }
+
+    fn stand_in(_spot: Spot) -> Option<Self> {
+        Some(Self::new())
+    }
 }
 
 impl Decode for bool {
@@ -140,6 +163,10 @@ impl Decode for bool {
                 None
             }
         }
+    }
+
+    fn stand_in(_spot: Spot) -> Option<Self> {
+        Some(false)
     }
 }
 
@@ -159,6 +186,10 @@ impl Decode for f64 {
             _ => wrong_type(node, "a number", session),
         }
         None
+    }
+
+    fn stand_in(_spot: Spot) -> Option<Self> {
+        Some(1.0)
     }
 }
 
@@ -184,6 +215,10 @@ impl Decode for u64 {
         }
         None
     }
+
+    fn stand_in(_spot: Spot) -> Option<Self> {
+        Some(1)
+    }
 }
 
 impl Decode for i64 {
@@ -192,8 +227,12 @@ impl Decode for i64 {
         if number.fract() == 0.0 && number.abs() < 1e15 {
             return Some(number as i64);
         }
-        session.error(Code::OutOfRange, node.spot, "this is not a whole number");
+        session.error(Code::OutOfRange, node.spot, "this is not a whole number").expecting("a whole number");
         None
+    }
+
+    fn stand_in(_spot: Spot) -> Option<Self> {
+        Some(1)
     }
 }
 
@@ -244,6 +283,10 @@ pub(crate) fn wrong_type(node: &Node, expected: &str, session: &mut Session<'_>)
     if node.value == Value::Broken {
         return;
     }
+    if node.value == Value::Null {
+        session.error(Code::WrongType, node.spot, "there is no value here").expecting(expected);
+        return;
+    }
     let message = match (node.text(), node.shape()) {
         (Some(text), shape) if text.chars().count() <= 40 => format!("`{text}` is {shape}"),
         (_, shape) => format!("this is {shape}"),
@@ -267,6 +310,12 @@ pub(crate) fn decode_word<T: DeserializeOwned>(node: &Node, session: &mut Sessio
         .expecting(format!("one of {}", words.join(", ")))
         .suggesting(text, words);
     None
+}
+
+/// The first word of a closed enum.
+pub(crate) fn first_word<T: DeserializeOwned>() -> Option<T> {
+    let word = words_of::<T>().first()?;
+    T::deserialize(StrDeserializer::<serde::de::value::Error>::new(word)).ok()
 }
 
 /// The serde names of an enum's variants.
@@ -308,6 +357,10 @@ macro_rules! words {
                 session: &mut $crate::spec::session::Session<'_>,
             ) -> Option<Self> {
                 $crate::spec::decode::decode_word(node, session)
+            }
+
+            fn stand_in(_spot: $crate::spec::tree::Spot) -> Option<Self> {
+                $crate::spec::decode::first_word()
             }
         })+
     };

@@ -91,7 +91,7 @@ impl Diagnostics {
 
     /// The text that a terminal shows: the place, the source line with a caret, what was expected.
     pub fn to_text(&self) -> String {
-        super::render::text(self)
+        super::render::text(&self.0)
     }
 
     /// The same for machines: `{"errors": [{code, message, file, line, column, …}]}`.

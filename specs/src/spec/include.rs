@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
 
 use super::codes::Code;
 use super::session::Session;
@@ -130,23 +129,25 @@ fn clean(path: &Path) -> PathBuf {
 pub(crate) fn merge(base: &mut Node, over: Node) {
     match (&mut base.value, over) {
         (Value::Map(entries), Node { value: Value::Map(new), .. }) => {
-            merge_entries(Arc::make_mut(entries), Arc::unwrap_or_clone(new));
+            let mut merged = entries.to_vec();
+            merge_entries(&mut merged, &new);
+            *entries = merged.into();
         }
         (_, over) => *base = over,
     }
 }
 
 /// Puts entries on top of those that are there.
-fn merge_entries(entries: &mut Vec<(Key, Node)>, new: Vec<(Key, Node)>) {
+fn merge_entries(entries: &mut Vec<(Key, Node)>, new: &[(Key, Node)]) {
     let places: HashMap<String, usize> =
         entries.iter().enumerate().map(|(at, (key, _))| (key.name.clone(), at)).collect();
     for (key, node) in new {
         match places.get(&key.name).map(|at| &mut entries[*at]) {
             Some((known, value)) => {
                 known.spot = key.spot;
-                merge(value, node);
+                merge(value, node.clone());
             }
-            None => entries.push((key, node)),
+            None => entries.push((key.clone(), node.clone())),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::session::Session;
 use super::tree::{Key, Node, Spot, Value};
 use super::unsupported;
 use super::wanted::{CORPUS_PARTS, Wanted, makes, part_of, split_part, stage_of};
-use super::words::{listed, one_of};
+use super::words::{listed, nearest, one_of};
 use crate::job::written::{DataJob, EvalJob, PretrainJob, RlhfJob, ScalingJob, SftJob, TokenizerJob};
 
 /// A job as written.
@@ -27,20 +27,22 @@ pub(crate) struct WrittenJob {
     pub(crate) common: Option<JobCommon>,
     /// What it does; none after an error.
     pub(crate) body: Option<WrittenBody>,
+    /// After an error: both with stand-ins for what is wrong, so that references are checked all the same.
+    pub(crate) rough: Option<Box<(Option<JobCommon>, Option<WrittenBody>)>>,
 }
 
 /// What a job does, as written.
 pub(crate) enum WrittenBody {
     /// Curation.
-    Data(DataJob),
+    Data(Box<DataJob>),
     /// Tokenizer.
     Tokenizer(TokenizerJob),
     /// Scaling.
-    Scaling(ScalingJob),
+    Scaling(Box<ScalingJob>),
     /// Base model.
     Pretrain(Box<PretrainJob>),
     /// Fine-tuning.
-    Sft(SftJob),
+    Sft(Box<SftJob>),
     /// Alignment.
     Rlhf(Box<RlhfJob>),
     /// Evaluation.
@@ -50,16 +52,19 @@ pub(crate) enum WrittenBody {
 impl WrittenJob {
     /// Decodes an entry of `jobs`.
     pub(crate) fn decode(key: &Key, node: &Node, session: &mut Session<'_>) -> Self {
-        let mut job = Self { name: key.name.clone(), spot: key.spot, kind: None, common: None, body: None };
+        let (name, spot) = (key.name.clone(), key.spot);
+        let mut job = Self { name, spot, kind: None, common: None, body: None, rough: None };
         check_name(key, session);
         let Value::Map(_) = node.value else {
             super::decode::wrong_type(node, "a mapping with `kind`", session);
             return job;
         };
-        let Some(kind) = node.get("kind") else {
+        let Some(kind) = node.get("kind").or_else(|| misspelt_kind(node)) else {
+            let name = key.name.split('[').next().unwrap_or_default();
             session
-                .error(Code::MissingField, key.spot, format!("the job `{}` has no `kind`", key.name))
-                .expecting("kind: data, tokenizer, scaling, pretrain, sft, rlhf or eval");
+                .error(Code::MissingField, key.spot, format!("the job `{name}` has no `kind`"))
+                .expecting("kind: data, tokenizer, scaling, pretrain, sft, rlhf or eval")
+                .suggestion = kind_by_fields(node).map(|kind| format!("kind: {}", kind.as_str()));
             return job;
         };
         job.kind = JobKind::decode(kind, session);
@@ -67,7 +72,45 @@ impl WrittenJob {
         unsupported::refuse(kind.as_str(), node, session);
         job.common = JobCommon::decode_fields(node, session);
         job.body = WrittenBody::decode(kind, node, session);
+        if job.common.is_none() || job.body.is_none() {
+            job.rough = Some(Box::new(session.roughly(|session| {
+                let common = JobCommon::decode_fields(node, session);
+                (common, WrittenBody::decode(kind, node, session))
+            })));
+            job.body = None;
+        }
         job
+    }
+}
+
+/// The value of a key that must mean `kind`; the key itself is reported with the other unknown ones.
+fn misspelt_kind(node: &Node) -> Option<&Node> {
+    let mut near = node.entries().iter().filter(|(key, _)| nearest(&key.name, ["kind"]).is_some());
+    let (_, value) = near.next()?;
+    near.next().is_none().then_some(value)
+}
+
+/// The only kind that has all keys of a job.
+fn kind_by_fields(node: &Node) -> Option<JobKind> {
+    let is_common = |name: &str| JobCommon::FIELDS.contains(&name) || name == "matrix";
+    let names: Vec<&str> =
+        node.entries().iter().map(|(key, _)| key.name.as_str()).filter(|name| !is_common(name)).collect();
+    let has_all = |kind: &JobKind| names.iter().all(|name| fields_of(*kind).contains(name));
+    let mut kinds = JobKind::ALL.into_iter().filter(|kind| !names.is_empty() && has_all(kind));
+    let first = kinds.next()?;
+    kinds.next().is_none().then_some(first)
+}
+
+/// The fields of a kind.
+fn fields_of(kind: JobKind) -> &'static [&'static str] {
+    match kind {
+        JobKind::Data => DataJob::FIELDS,
+        JobKind::Tokenizer => TokenizerJob::FIELDS,
+        JobKind::Scaling => ScalingJob::FIELDS,
+        JobKind::Pretrain => PretrainJob::FIELDS,
+        JobKind::Sft => SftJob::FIELDS,
+        JobKind::Rlhf => RlhfJob::FIELDS,
+        JobKind::Eval => EvalJob::FIELDS,
     }
 }
 
@@ -76,11 +119,11 @@ impl WrittenBody {
     fn decode(kind: JobKind, node: &Node, session: &mut Session<'_>) -> Option<Self> {
         let common: &[&[&str]] = &[JobCommon::FIELDS, &["matrix"]];
         Some(match kind {
-            JobKind::Data => Self::Data(DataJob::decode_beside(node, common, session)?),
+            JobKind::Data => Self::Data(Box::new(DataJob::decode_beside(node, common, session)?)),
             JobKind::Tokenizer => Self::Tokenizer(TokenizerJob::decode_beside(node, common, session)?),
-            JobKind::Scaling => Self::Scaling(ScalingJob::decode_beside(node, common, session)?),
+            JobKind::Scaling => Self::Scaling(Box::new(ScalingJob::decode_beside(node, common, session)?)),
             JobKind::Pretrain => Self::Pretrain(Box::new(PretrainJob::decode_beside(node, common, session)?)),
-            JobKind::Sft => Self::Sft(SftJob::decode_beside(node, common, session)?),
+            JobKind::Sft => Self::Sft(Box::new(SftJob::decode_beside(node, common, session)?)),
             JobKind::Rlhf => Self::Rlhf(Box::new(RlhfJob::decode_beside(node, common, session)?)),
             JobKind::Eval => Self::Eval(EvalJob::decode_beside(node, common, session)?),
         })
@@ -154,8 +197,8 @@ pub(crate) struct Resolver<'r, 's> {
     pub(crate) defaults: &'r DefaultsWritten,
     /// Device-seconds of the budget; 0 without one.
     pub(crate) device_secs: f64,
-    /// Names of judges.
-    pub(crate) judges: Vec<String>,
+    /// Names of judges; none where they can't be told.
+    pub(crate) judges: Option<Vec<String>>,
     /// The jobs by name.
     pub(crate) names: JobNames<'r>,
     /// Edges so far.
@@ -205,6 +248,9 @@ impl<'r> Resolver<'r, '_> {
     }
 
     fn unknown_job(&mut self, name: &str, spot: Spot) {
+        if self.session.cut_names.contains(name) {
+            return;
+        }
         let known = self.jobs.iter().map(|job| job.name.as_str());
         self.session
             .error(Code::UnknownJob, spot, format!("there is no job `{name}`"))
@@ -216,7 +262,7 @@ impl<'r> Resolver<'r, '_> {
     pub(crate) fn artifact(&mut self, reference: &Ref, wanted: Wanted) -> Option<ArtifactRef> {
         let text = match &reference.target {
             Target::Path(path) => return Some(ArtifactRef::Path(path.clone())),
-            Target::Huggingface => return None,
+            Target::Huggingface | Target::Broken => return None,
             Target::Job(text) => text,
         };
         let (name, part) = split_part(text);
@@ -229,7 +275,11 @@ impl<'r> Resolver<'r, '_> {
                 Some(ArtifactRef::Job(Reference { job: job.name.clone(), part: part_of(wanted, kind) }))
             }
             (Ok(_), _) => {
-                self.wrong_kind(&job.name, kind, reference.spot, wanted.describe());
+                let fits = |job: &WrittenJob| {
+                    let made = job.kind.map(|kind| makes(kind, stage_of(job), None));
+                    made.is_some_and(|made| made.is_ok_and(|made| made.contains(&wanted)))
+                };
+                self.wrong_kind(at, kind, reference.spot, wanted.describe(), &fits);
                 None
             }
             (Err(parts), Some(part)) => {
@@ -278,7 +328,8 @@ impl<'r> Resolver<'r, '_> {
         let job = &self.jobs[at];
         let kind = job.kind?;
         if kind != JobKind::Data {
-            self.wrong_kind(&job.name, kind, reference.spot, "a part of a data job");
+            let fits = |job: &WrittenJob| job.kind == Some(JobKind::Data);
+            self.wrong_kind(at, kind, reference.spot, "a part of a data job", &fits);
             return None;
         }
         let known = CORPUS_PARTS;
@@ -307,6 +358,24 @@ impl<'r> Resolver<'r, '_> {
         }
         let reference = Reference { job: job.name.clone(), part: Some(part.to_owned()) };
         Some((ArtifactRef::Job(reference), part.to_owned()))
+    }
+
+    /// A judge by name; `others` are words that may stand instead of one.
+    pub(crate) fn check_judge(&mut self, judge: &At<String>, others: &[&str]) -> bool {
+        let Some(judges) = &self.judges else { return true };
+        let known: Vec<&str> = judges.iter().map(String::as_str).chain(others.iter().copied()).collect();
+        let is_known = known.contains(&judge.value.as_str());
+        if !is_known {
+            let expected = match known[..] {
+                [] => "the name of an entry of `judges`, of which this spec has none".to_owned(),
+                _ => one_of(&known),
+            };
+            self.session
+                .error(Code::UnknownJudge, judge.spot, format!("there is no judge `{}`", judge.value))
+                .expecting(expected)
+                .suggesting(&judge.value, known);
+        }
+        is_known
     }
 
     /// File patterns under a label; each must be a glob.
@@ -361,11 +430,28 @@ impl<'r> Resolver<'r, '_> {
         }
     }
 
-    fn wrong_kind(&mut self, job: &str, kind: JobKind, spot: Spot, expected: &str) {
-        let known = listed(self.jobs.iter().map(|job| job.name.as_str()));
-        let message = format!("`{job}` is a {} job", kind.as_str());
-        let error = self.session.error(Code::WrongKind, spot, message);
-        error.expecting(format!("{expected} (jobs: {known})"));
+    /// Says that a job is of another kind, and which jobs would fit.
+    fn wrong_kind(
+        &mut self,
+        job: usize,
+        kind: JobKind,
+        spot: Spot,
+        expected: &str,
+        fits: &dyn Fn(&WrittenJob) -> bool,
+    ) {
+        let article = if kind == JobKind::Eval { "an" } else { "a" };
+        let message = format!("`{}` is {article} {} job", self.jobs[job].name, kind.as_str());
+        let others: Vec<&str> = self
+            .jobs
+            .iter()
+            .enumerate()
+            .filter(|(at, job)| Some(*at) != self.current && fits(job))
+            .map(|(_, job)| job.name.as_str())
+            .collect();
+        let others = if others.is_empty() { "none".to_owned() } else { listed(others) };
+        self.session
+            .error(Code::WrongKind, spot, message)
+            .expecting(format!("{expected}; this spec has {others}"));
     }
 
     fn unknown_part(&mut self, job: &str, kind: JobKind, part: &str, spot: Spot, parts: &[&str]) {

@@ -1,7 +1,6 @@
 //! `matrix`: a job for each combination of values, named `job[key=value,…]`. A key is a field path in the job: `seed`, `model.depth`.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use super::codes::Code;
 use super::decode::wrong_type;
@@ -13,24 +12,25 @@ const MAX_JOBS: usize = 200_000;
 
 /// Replaces every job that has a matrix by its combinations.
 pub(crate) fn expand(jobs: &mut Node, session: &mut Session<'_>) {
-    let Value::Map(entries) = &mut jobs.value else { return };
+    let entries = jobs.entries();
     if entries.iter().all(|(_, job)| job.get("matrix").is_none()) {
         return;
     }
     let mut out = Vec::with_capacity(entries.len());
-    for (key, mut job) in std::mem::take(Arc::make_mut(entries)) {
+    for (key, job) in entries {
+        let mut job = job.clone();
         match job.remove("matrix") {
             Some((_, matrix)) if matrix.value != Value::Null => {
                 let Some((axes, count)) = axes(&matrix, session) else {
                     // A job that others may name: it is there, and what is wrong with it was said.
-                    out.push((key, Node { value: Value::Broken, spot: job.spot }));
+                    out.push((key.clone(), Node { value: Value::Broken, spot: job.spot }));
                     continue;
                 };
                 if let Some(job) = with_fields(&job, &axes, session) {
-                    out.extend((0..count).map(|index| one(&key, &job, &axes, index)));
+                    out.extend((0..count).map(|index| one(key, &job, &axes, index)));
                 }
             }
-            _ => out.push((key, job)),
+            _ => out.push((key.clone(), job)),
         }
     }
     jobs.value = Value::map(out);
@@ -152,16 +152,13 @@ fn put(at: &mut Node, segments: &[&str], path: &Key, value: &Node, session: &mut
     if let Some(child) = at.get_mut(segment) {
         return put(child, rest, path, value, session);
     }
-    match &mut at.value {
-        Value::Map(entries) => {
-            let mut child = Node::empty_map(path.spot);
-            put(&mut child, rest, path, value, session);
-            Arc::make_mut(entries).push((Key { name: (*segment).to_owned(), spot: path.spot }, child));
-        }
-        _ => {
-            session
-                .error(Code::UnknownKey, path.spot, format!("`{}` is not a field of this job", path.name))
-                .expecting("a field path such as seed or model.depth");
-        }
+    if let Value::Map(_) = at.value {
+        let mut child = Node::empty_map(path.spot);
+        put(&mut child, rest, path, value, session);
+        at.push(Key { name: (*segment).to_owned(), spot: path.spot }, child);
+    } else {
+        session
+            .error(Code::UnknownKey, path.spot, format!("`{}` is not a field of this job", path.name))
+            .expecting("a field path such as seed or model.depth");
     }
 }

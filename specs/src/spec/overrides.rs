@@ -36,8 +36,8 @@ fn put(at: &mut Node, segments: &[&str], node: Node, spot: Spot, session: &mut S
     }
     match &mut at.value {
         Value::Map(entries) => {
-            let entries = Arc::make_mut(entries);
-            if let Some((key, value)) = entries.iter_mut().find(|(key, _)| key.name == *segment) {
+            if let Some(found) = entries.iter().position(|(key, _)| key.name == *segment) {
+                let (key, value) = &mut Arc::make_mut(entries)[found];
                 if rest.is_empty() {
                     key.spot = spot;
                 }
@@ -45,7 +45,7 @@ fn put(at: &mut Node, segments: &[&str], node: Node, spot: Spot, session: &mut S
             }
             let mut value = Node::empty_map(spot);
             put(&mut value, rest, node, spot, session);
-            entries.push((Key { name: (*segment).to_owned(), spot }, value));
+            at.push(Key { name: (*segment).to_owned(), spot }, value);
         }
         Value::List(items) => {
             let count = items.len();
@@ -59,7 +59,8 @@ fn put(at: &mut Node, segments: &[&str], node: Node, spot: Spot, session: &mut S
                 }
             }
         }
-        Value::Scalar { .. } | Value::Null | Value::Broken => {
+        Value::Broken => {}
+        Value::Scalar { .. } | Value::Null => {
             session
                 .error(
                     Code::BadOverride,

@@ -27,6 +27,8 @@ pub(crate) enum Target {
     Path(PathBuf),
     /// `{huggingface: org/name}`.
     Huggingface,
+    /// One with an error that is reported.
+    Broken,
 }
 
 written! {
@@ -58,6 +60,10 @@ impl Decode for Ref {
         };
         Some(Self { target, spot: node.spot })
     }
+
+    fn stand_in(spot: Spot) -> Option<Self> {
+        Some(Self { target: Target::Broken, spot })
+    }
 }
 
 impl JsonSchema for Ref {
@@ -86,6 +92,10 @@ impl Decode for FilePath {
             return None;
         }
         Some(Self(expand(&text, session.folder(node.spot), session.env.home())))
+    }
+
+    fn stand_in(_spot: Spot) -> Option<Self> {
+        Some(Self(PathBuf::new()))
     }
 }
 
@@ -146,6 +156,10 @@ impl Decode for Rows {
             Value::List(_) => Vec::<At<FilePath>>::decode(node, session).map(Self::Files),
             _ => Ref::decode(node, session).map(Self::Part),
         }
+    }
+
+    fn stand_in(spot: Spot) -> Option<Self> {
+        Ref::stand_in(spot).map(Self::Part)
     }
 }
 

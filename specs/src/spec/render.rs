@@ -33,8 +33,7 @@ fn block(out: &mut String, d: &Diagnostic) {
     let gutter = " ".repeat(number.len());
     let _ = writeln!(out, "{gutter}--> {}", d.origin);
     if !d.source.is_empty() {
-        let column = (d.origin.column + 1).saturating_sub(d.source_column);
-        let (line, caret) = window(&d.source, column as usize, d.length as usize);
+        let (line, caret) = window(d);
         let _ = writeln!(out, "{gutter} |\n{number} | {line}\n{gutter} | {caret}");
     }
     if !d.expected.is_empty() {
@@ -48,22 +47,33 @@ fn block(out: &mut String, d: &Diagnostic) {
     }
 }
 
-/// The source line and its caret line, cut to [`LINE_WINDOW`] around the token. Tabs and control characters become one space
-/// each, and characters as wide as two are counted so: the caret stands under its token.
-fn window(source: &str, column: usize, length: usize) -> (String, String) {
-    let chars: Vec<char> = source.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let at = column.saturating_sub(1).min(chars.len());
+/// The source line and its caret line, cut to [`LINE_WINDOW`] around the token, with `…` where something is cut off.
+/// Characters as wide as two are counted so: the caret stands under its token.
+fn window(d: &Diagnostic) -> (String, String) {
+    let chars: Vec<char> = d.source.chars().map(shown).collect();
+    let at = (d.origin.column.saturating_sub(d.source_column) as usize).min(chars.len());
     let start = if at > LINE_WINDOW * 3 / 4 { at - LINE_WINDOW / 2 } else { 0 };
     let end = (start + LINE_WINDOW).min(chars.len());
+    let before = if start > 0 || d.source_column > 1 { "…" } else { "" };
+    let after = if end < chars.len() { "…" } else { "" };
     let width = |part: &[char]| part.iter().map(|c| c.width().unwrap_or(0)).sum::<usize>();
-    let token_end = (at + length.max(1)).min(end);
+    let token_end = (at + d.length.max(1) as usize).min(end);
     let line: String = chars[start..end].iter().collect();
     let caret = format!(
         "{}{}",
-        " ".repeat(width(&chars[start..at])),
+        " ".repeat(width(&chars[start..at]) + before.chars().count()),
         "^".repeat(width(&chars[at..token_end]).max(1))
     );
-    (line.trim_end().to_owned(), caret)
+    (format!("{before}{line}{after}").trim_end().to_owned(), caret)
+}
+
+/// A character as it is shown: a tab or control character as one space, one that turns the direction of the text as a sign.
+fn shown(c: char) -> char {
+    match c {
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+        c if c.is_control() => ' ',
+        c => c,
+    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::session::Session;
 use super::tree::{Node, Value};
 use super::unsupported;
 use super::wanted::Wanted;
-use super::written::check_keys;
+use super::written::{check_keys, missing};
 use crate::job::resolve as kinds;
 
 /// Keys of the top that are not in [`Top`].
@@ -25,23 +25,30 @@ pub(crate) const HEAD: &[&str] = &["cupola", "name", "vars", "jobs"];
 
 /// Resolves a whole tree; none after an error.
 pub(crate) fn resolve(path: &Path, root: &Node, session: &mut Session<'_>) -> Option<ResolvedSpec> {
+    if root.value == Value::Null && !session.is_cut {
+        session
+            .error(Code::MissingField, root.spot, "there is nothing in this file")
+            .expecting("cupola: v1, a name and jobs; `cupola init` writes a spec to start from");
+        return None;
+    }
     check_keys(root, &[HEAD, &["include"], Top::FIELDS], session)?;
     let origins = Origins::new(root.clone(), session.text_names());
     let name = head(root, session);
-    let top = top(root, session);
+    let (top, is_whole) = top(root, session)?;
     let jobs: Vec<WrittenJob> = written_jobs(root, session);
-    let top = top?;
     let budget = Budget {
         hours: top.budget.hours.unwrap_or(0.0),
         devices: top.budget.devices,
         usd_per_device_hour: top.budget.usd_per_device_hour,
     };
+    // Where the budget itself is wrong, no law lacks one.
+    let device_secs = if is_whole { budget.device_secs() } else { budget.device_secs().max(1.0) };
     let mut resolver = Resolver {
         session,
         jobs: &jobs,
         defaults: &top.defaults,
-        device_secs: budget.device_secs(),
-        judges: top.judges.0.iter().map(|(key, _)| key.name.clone()).collect(),
+        device_secs,
+        judges: judge_names(root),
         names: JobNames::new(&jobs),
         edges: Vec::new(),
         current: None,
@@ -67,6 +74,9 @@ pub(crate) fn resolve(path: &Path, root: &Node, session: &mut Session<'_>) -> Op
         Some(serve) => Some(serve?),
         None => None,
     };
+    if !is_whole {
+        return None;
+    }
     Some(ResolvedSpec {
         file: path.to_owned(),
         name: name?,
@@ -84,18 +94,14 @@ pub(crate) fn resolve(path: &Path, root: &Node, session: &mut Session<'_>) -> Op
 /// Checks version, name and variables; gives the name.
 fn head(root: &Node, session: &mut Session<'_>) -> Option<String> {
     match root.get("cupola") {
-        Some(node) if node.text() == Some("v1") => {}
+        Some(node) if node.text() == Some("v1") || node.value == Value::Broken => {}
         Some(node) => {
             let written = node.text().unwrap_or("this").to_owned();
             session
                 .error(Code::UnknownWord, node.spot, format!("`{written}` is not a version of the language"))
                 .expecting("v1");
         }
-        None => {
-            session
-                .error(Code::MissingField, root.spot, "the field `cupola` is missing")
-                .expecting("cupola: v1, the version of the language");
-        }
+        None => lacks(root, "cupola", "cupola: v1, the version of the language", session),
     }
     if let Some(vars) = root.get("vars") {
         match &vars.value {
@@ -112,9 +118,7 @@ fn head(root: &Node, session: &mut Session<'_>) -> Option<String> {
         }
     }
     let Some(node) = root.get("name") else {
-        session
-            .error(Code::MissingField, root.spot, "the field `name` is missing")
-            .expecting("name: the spec's name");
+        lacks(root, "name", "name: the spec's name", session);
         return None;
     };
     let name = String::decode(node, session)?;
@@ -122,14 +126,35 @@ fn head(root: &Node, session: &mut Session<'_>) -> Option<String> {
     Some(name)
 }
 
-/// What stands beside the jobs.
-fn top(root: &Node, session: &mut Session<'_>) -> Option<Top> {
+/// Says that a field of the top is missing, unless it may be among what is not YAML.
+fn lacks(root: &Node, name: &str, expected: &str, session: &mut Session<'_>) {
+    if !session.is_cut {
+        missing(root, name, expected, session);
+    }
+}
+
+/// What stands beside the jobs, and whether all of it is right: after an error with stand-ins, so that the jobs are checked too.
+fn top(root: &Node, session: &mut Session<'_>) -> Option<(Top, bool)> {
     for (key, node) in root.entries() {
         if Top::FIELDS.contains(&key.name.as_str()) {
             unsupported::refuse(&key.name, node, session);
         }
     }
-    Top::decode_fields(root, session)
+    match Top::decode_fields(root, session) {
+        Some(top) => Some((top, true)),
+        None => session.roughly(|session| Top::decode_fields(root, session)).map(|top| (top, false)),
+    }
+}
+
+/// The names of the judges, those with errors too; none where nobody can tell.
+fn judge_names(root: &Node) -> Option<Vec<String>> {
+    match root.get("judges") {
+        None => Some(Vec::new()),
+        Some(Node { value: Value::Map(entries), .. }) => {
+            Some(entries.iter().map(|(key, _)| key.name.clone()).collect())
+        }
+        Some(_) => None,
+    }
 }
 
 /// Every entry of `jobs`.
@@ -149,19 +174,34 @@ fn written_jobs(root: &Node, session: &mut Session<'_>) -> Vec<WrittenJob> {
             }
         }
     } else {
-        session
-            .error(Code::MissingField, root.spot, "the field `jobs` is missing")
-            .expecting("at least one job");
+        lacks(root, "jobs", "at least one job", session);
         Vec::new()
     }
 }
+
+/// What is said of a job with stand-ins: only what does not hang on them.
+const REFERENCES: &[Code] = &[
+    Code::UnknownJob,
+    Code::UnknownPart,
+    Code::WrongKind,
+    Code::AmbiguousMatrix,
+    Code::UnknownJudge,
+    Code::BadPattern,
+    Code::TooLarge,
+];
 
 /// Resolves one job.
 fn resolve_job(at: usize, resolver: &mut Resolver<'_, '_>) -> Option<ResolvedJob> {
     resolver.current = Some(at);
     let job = &resolver.jobs[at];
-    let after = after(job, resolver);
-    let (common, written) = (job.common.as_ref(), job.body.as_ref());
+    let (common, written) = match job.rough.as_deref() {
+        None => (job.common.as_ref(), job.body.as_ref()),
+        Some((common, body)) => {
+            resolver.session.only = Some(REFERENCES);
+            (common.as_ref(), body.as_ref())
+        }
+    };
+    let after = common.and_then(|common| after(common, resolver));
     let precision = common.and_then(|common| common.precision).unwrap_or(resolver.defaults.precision);
     let body = written.and_then(|written| match written {
         WrittenBody::Data(w) => kinds::data(w, resolver).map(ResolvedJobBody::Data),
@@ -172,6 +212,10 @@ fn resolve_job(at: usize, resolver: &mut Resolver<'_, '_>) -> Option<ResolvedJob
         WrittenBody::Rlhf(w) => kinds::rlhf(w, precision, resolver).map(ResolvedJobBody::Rlhf),
         WrittenBody::Eval(w) => kinds::eval(w, precision, resolver).map(ResolvedJobBody::Eval),
     });
+    resolver.session.only = None;
+    if job.rough.is_some() {
+        return None;
+    }
     let defaults: &DefaultsWritten = resolver.defaults;
     let common: &JobCommon = common?;
     let timeout = common.timeout.or(defaults.timeout);
@@ -193,10 +237,10 @@ fn resolve_job(at: usize, resolver: &mut Resolver<'_, '_>) -> Option<ResolvedJob
 }
 
 /// The jobs of `after`, matrices in full.
-fn after(job: &WrittenJob, resolver: &mut Resolver<'_, '_>) -> Option<Vec<String>> {
+fn after(common: &JobCommon, resolver: &mut Resolver<'_, '_>) -> Option<Vec<String>> {
     let mut names = Vec::new();
     let mut is_right = true;
-    for name in &job.common.as_ref()?.after {
+    for name in &common.after {
         let found = resolver.indices(&name.value, name.spot);
         is_right &= !found.is_empty();
         for at in found {

@@ -24,6 +24,16 @@ pub(crate) struct Session<'a> {
     pub(crate) defaults: HashMap<&'static str, Node>,
     /// Jobs that matrices made so far.
     pub(crate) matrix_jobs: usize,
+    /// Whether entries were cut out because they are not YAML: what seems to be missing may be among them.
+    pub(crate) is_cut: bool,
+    /// Names that stand in entries that were cut out.
+    pub(crate) cut_names: HashSet<String>,
+    /// Whether fields with errors get stand-ins, so that the references beside them can be checked.
+    pub(crate) is_rough: bool,
+    /// The only codes that are recorded, while something with stand-ins is looked at; none records every code.
+    pub(crate) only: Option<&'static [Code]>,
+    /// Fields that a misspelt key of a mapping means: they are not missing.
+    pub(crate) misspelt: HashSet<(Spot, String)>,
     texts: Vec<Text>,
     found: Vec<Diagnostic>,
     /// What was found, so that the jobs of a matrix say the same thing once.
@@ -43,6 +53,11 @@ impl<'a> Session<'a> {
             range: None,
             defaults: HashMap::new(),
             matrix_jobs: 0,
+            is_cut: false,
+            cut_names: HashSet::new(),
+            is_rough: false,
+            only: None,
+            misspelt: HashSet::new(),
             texts: Vec::new(),
             found: Vec::new(),
             seen: HashSet::new(),
@@ -89,8 +104,9 @@ impl<'a> Session<'a> {
         let message = message.into();
         self.errors += 1;
         let is_full = self.found.len() >= MAX_KEPT;
-        let is_kept = !is_full && self.seen.insert((code, spot, message.clone()));
-        self.left_out += usize::from(is_full);
+        let is_wanted = self.only.is_none_or(|only| only.contains(&code));
+        let is_kept = is_wanted && !is_full && self.seen.insert((code, spot, message.clone()));
+        self.left_out += usize::from(is_wanted && is_full);
         let (source, source_column) = match self.text(spot.text) {
             Some(text) if is_kept => text.excerpt(spot),
             _ => (String::new(), 1),
@@ -114,6 +130,16 @@ impl<'a> Session<'a> {
         } else {
             self.spare.insert(diagnostic)
         }
+    }
+
+    /// Decodes something with stand-ins for what is wrong with it, which was reported before.
+    pub(crate) fn roughly<T>(&mut self, decode: impl FnOnce(&mut Self) -> T) -> T {
+        let only = self.only.replace(&[]);
+        self.is_rough = true;
+        let value = decode(self);
+        self.is_rough = false;
+        self.only = only;
+        value
     }
 
     /// How many errors there are.

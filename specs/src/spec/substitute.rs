@@ -69,7 +69,9 @@ impl<'s> Scope<'s> {
                 }
                 Value::map(changed?)
             }
-            Value::Scalar { text, .. } if text.contains("${") => self.scalar(text, node, session),
+            Value::Scalar { text, .. } if text.contains('$') && text.contains("${") => {
+                self.scalar(text, node, session)
+            }
             Value::Scalar { .. } | Value::Null | Value::Broken => return None,
         };
         Some(Node { value, spot: node.spot })

@@ -49,6 +49,11 @@ impl Text {
         self.content[start..end].trim_end_matches(['\r', '\n'])
     }
 
+    /// How many lines there are.
+    pub(crate) fn line_count(&self) -> u32 {
+        self.lines().starts.len() as u32
+    }
+
     /// The place of a text at or after a token's start, on its line.
     pub(crate) fn find(&self, spot: Spot, needle: &str) -> Option<Spot> {
         let line = self.line(spot.line);

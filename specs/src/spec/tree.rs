@@ -36,20 +36,20 @@ pub(crate) enum Value {
     /// A scalar. `plain` ones may be numbers and booleans, quoted ones are text.
     Scalar { text: String, plain: bool },
     /// A sequence.
-    List(Arc<Vec<Node>>),
+    List(Arc<[Node]>),
     /// A mapping in the order of the text, keys once.
-    Map(Arc<Vec<(Key, Node)>>),
+    Map(Arc<[(Key, Node)]>),
 }
 
 impl Value {
     /// A sequence.
     pub(crate) fn list(items: Vec<Node>) -> Self {
-        Self::List(Arc::new(items))
+        Self::List(items.into())
     }
 
     /// A mapping; its keys are different.
     pub(crate) fn map(entries: Vec<(Key, Node)>) -> Self {
-        Self::Map(Arc::new(entries))
+        Self::Map(entries.into())
     }
 }
 
@@ -98,9 +98,19 @@ impl Node {
         match &mut self.value {
             Value::Map(entries) => {
                 let at = entries.iter().position(|(k, _)| k.name == key)?;
-                Some(Arc::make_mut(entries).remove(at))
+                let mut rest = entries.to_vec();
+                let taken = rest.remove(at);
+                *entries = rest.into();
+                Some(taken)
             }
             _ => None,
+        }
+    }
+
+    /// Adds a key that a mapping does not have.
+    pub(crate) fn push(&mut self, key: Key, node: Node) {
+        if let Value::Map(entries) = &mut self.value {
+            *entries = entries.iter().cloned().chain([(key, node)]).collect();
         }
     }
 

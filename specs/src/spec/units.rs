@@ -6,7 +6,7 @@ use serde_json::json;
 use super::codes::Code;
 use super::decode::{Decode, check_range, wrong_type};
 use super::session::Session;
-use super::tree::{Node, Value};
+use super::tree::{Node, Spot, Value};
 use super::written::{name, scalar_schema};
 use crate::job::AutoOr;
 
@@ -147,6 +147,10 @@ macro_rules! quantities {
         impl Decode for $name {
             fn decode(node: &Node, session: &mut Session<'_>) -> Option<Self> {
                 read(node, &$quantity, session).map(|value| Self(value as $number))
+            }
+
+            fn stand_in(_spot: Spot) -> Option<Self> {
+                Some(Self(1 as $number))
             }
         }
 
@@ -300,7 +304,6 @@ mod tests {
 
     use super::*;
     use crate::spec::Environment;
-    use crate::spec::tree::Spot;
 
     struct Nowhere;
 

@@ -1,5 +1,6 @@
 //! What the language has and this version does not carry out: refused, never ignored. Remove an entry as its feature works.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::codes::Code;
@@ -63,11 +64,11 @@ static PATTERNS: LazyLock<Vec<Vec<&str>>> =
 
 /// Refuses what stands in a tree under a prefix: the kind of a job, or a key of the top.
 pub(crate) fn refuse(prefix: &str, node: &Node, session: &mut Session<'_>) {
-    let mut walk = Walk { session, active: Vec::new(), path: Vec::new() };
-    let all: Vec<(usize, usize)> = (0..UNSUPPORTED.len()).map(|entry| (entry, 0)).collect();
-    walk.enter(&all, Some(prefix));
-    walk.path.push(prefix);
-    walk.children(node, 0);
+    let active: Vec<(usize, usize)> = (0..UNSUPPORTED.len()).map(|entry| (entry, 0)).collect();
+    let all = active.len();
+    let mut walk = Walk { session, active, path: vec![prefix] };
+    walk.enter(0..all, Some(prefix));
+    walk.children(node, all);
 }
 
 /// A walk down a tree with the entries that the path so far fits.
@@ -82,25 +83,24 @@ struct Walk<'w, 'n, 's> {
 impl<'n> Walk<'_, 'n, '_> {
     /// Everything below a node whose own entries start at `from`.
     fn children(&mut self, node: &'n Node, from: usize) {
-        let outer: Vec<(usize, usize)> = self.active[from..].to_vec();
-        if outer.is_empty() {
+        let here = self.active.len();
+        if from == here {
             return;
         }
-        let here = self.active.len();
         for (key, child) in node.entries() {
             self.path.push(&key.name);
-            self.visit(&outer, Some(&key.name), child, key.spot);
+            self.visit(from..here, Some(&key.name), child, key.spot);
             self.path.pop();
             self.active.truncate(here);
         }
         for item in node.items() {
-            self.visit(&outer, None, item, item.spot);
+            self.visit(from..here, None, item, item.spot);
             self.active.truncate(here);
         }
     }
 
     /// One node by its key, or none as an item of a list.
-    fn visit(&mut self, outer: &[(usize, usize)], key: Option<&str>, node: &'n Node, spot: Spot) {
+    fn visit(&mut self, outer: Range<usize>, key: Option<&str>, node: &'n Node, spot: Spot) {
         let from = self.active.len();
         self.enter(outer, key);
         let whole = self.active[from..].iter().find(|(entry, at)| *at == PATTERNS[*entry].len());
@@ -113,9 +113,9 @@ impl<'n> Walk<'_, 'n, '_> {
     }
 
     /// Keeps the entries that go on with this segment.
-    fn enter(&mut self, outer: &[(usize, usize)], key: Option<&str>) {
-        for &(entry, at) in outer {
-            let mut at = at;
+    fn enter(&mut self, outer: Range<usize>, key: Option<&str>) {
+        for outer in outer {
+            let (entry, mut at) = self.active[outer];
             let pattern = &PATTERNS[entry];
             if pattern.get(at) == Some(&"**") {
                 self.active.push((entry, at));

@@ -73,6 +73,14 @@ macro_rules! written {
             ) -> Option<Self> {
                 Self::decode_beside(node, &[], session)
             }
+
+            #[allow(unused_variables, reason = "a mapping may have no field")]
+            fn stand_in(spot: $crate::spec::tree::Spot) -> Option<Self> {
+                Some(Self {
+                    $($field: <$ty as $crate::spec::decode::Decode>::absent()
+                        .or_else(|| <$ty as $crate::spec::decode::Decode>::stand_in(spot))?,)*
+                })
+            }
         }
 
         impl schemars::JsonSchema for $name {
@@ -113,10 +121,14 @@ pub(crate) fn check_keys(node: &Node, known: &[&[&str]], session: &mut Session<'
         for (key, _) in entries.iter() {
             let mut fields = known.iter().flat_map(|fields| fields.iter());
             if !fields.any(|field| *field == key.name) {
-                session
-                    .error(Code::UnknownKey, key.spot, format!("there is no key `{}` here", key.name))
+                let message = format!("there is no key `{}` here", key.name);
+                let error = session.error(Code::UnknownKey, key.spot, message);
+                error
                     .expecting(format!("one of {}", known.concat().join(", ")))
                     .suggesting(&key.name, known.concat());
+                if let Some(meant) = error.suggestion.clone() {
+                    session.misspelt.insert((node.spot, meant));
+                }
             }
         }
         Some(())
@@ -145,16 +157,26 @@ pub(crate) fn field<T: Decode>(
             T::decode(value, session)
         };
         session.range = None;
-        return decoded;
+        if decoded.is_some() || !session.is_rough {
+            return decoded;
+        }
     }
-    match default {
+    let value = match default {
         Some(text) => T::decode(&default_node(text, node.spot, session)?, session),
         None => T::absent().or_else(|| {
-            session
-                .error(Code::MissingField, node.spot, format!("the field `{name}` is missing"))
-                .expecting(format!("`{name}`, which has no default"));
+            missing(node, name, &format!("`{name}`, which has no default"), session);
             None
         }),
+    };
+    if value.is_none() && session.is_rough { T::stand_in(node.spot) } else { value }
+}
+
+/// Says that a field is missing, unless a misspelt key that means it is reported.
+pub(crate) fn missing(node: &Node, name: &str, expected: &str, session: &mut Session<'_>) {
+    if !session.misspelt.contains(&(node.spot, name.to_owned())) {
+        session
+            .error(Code::MissingField, node.spot, format!("the field `{name}` is missing"))
+            .expecting(expected);
     }
 }
 

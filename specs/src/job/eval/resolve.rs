@@ -66,7 +66,7 @@ fn models(w: &EvalJob, resolver: &mut Resolver<'_, '_>) -> Vec<Option<(String, A
                 let name = entry.name.clone().unwrap_or(folder);
                 found.push(Some((name, ArtifactRef::Path(path.clone()))));
             }
-            Target::Huggingface => found.push(None),
+            Target::Huggingface | Target::Broken => found.push(None),
         }
         for model in &found {
             let Some((name, _)) = model else { continue };
@@ -167,16 +167,7 @@ fn judge(
             .error(Code::Conflict, w.baseline.spot, "a model is compared with itself")
             .expecting("another model");
     }
-    if w.judge.value != "reference" && !resolver.judges.contains(&w.judge.value) {
-        is_right = false;
-        let mut known = resolver.judges.clone();
-        known.push("reference".to_owned());
-        resolver
-            .session
-            .error(Code::UnknownJudge, w.judge.spot, format!("there is no judge `{}`", w.judge.value))
-            .expecting(one_of(&known))
-            .suggesting(&w.judge.value, known);
-    }
+    is_right &= resolver.check_judge(&w.judge, &["reference"]);
     let (rows, part) = resolver.rows(&w.prompts, label, CHATS)?;
     is_right.then(|| {
         let params = JudgeParams {

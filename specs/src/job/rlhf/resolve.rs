@@ -124,15 +124,8 @@ fn check_labeler(labeler: &LabelerWritten, resolver: &mut Resolver<'_, '_>) {
             .error(Code::Conflict, judge.spot, "this labeler asks no judge")
             .expecting("kind: judge, or no `judge`");
     }
-    if let Some(judge) = labeler.judge.as_ref().filter(|_| labeler.kind == Labeler::Judge)
-        && !resolver.judges.contains(&judge.value)
-    {
-        let known = resolver.judges.clone();
-        resolver
-            .session
-            .error(Code::UnknownJudge, judge.spot, format!("there is no judge `{}`", judge.value))
-            .expecting(format!("one of {}", known.join(", ")))
-            .suggesting(&judge.value, known);
+    if let Some(judge) = labeler.judge.as_ref().filter(|_| labeler.kind == Labeler::Judge) {
+        resolver.check_judge(judge, &[]);
     }
 }
 
