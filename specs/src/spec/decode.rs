@@ -9,6 +9,7 @@ use serde::de::{DeserializeOwned, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::codes::Code;
+use super::diagnostic::Diagnostic;
 use super::session::Session;
 use super::tree::{Key, Node, Spot, Value};
 
@@ -61,7 +62,7 @@ impl<T: Decode> Decode for Vec<T> {
     fn decode(node: &Node, session: &mut Session<'_>) -> Option<Self> {
         let range = session.range.take();
         let Value::List(items) = &node.value else {
-            wrong_type(node, "a list", session);
+            wrong_type(node, "a list such as [a, b]", session);
             return None;
         };
         let decoded: Vec<Option<T>> = items
@@ -159,7 +160,14 @@ impl Decode for bool {
             Value::Scalar { text, plain: true } if text == "true" => Some(true),
             Value::Scalar { text, plain: true } if text == "false" => Some(false),
             _ => {
-                wrong_type(node, "true or false", session);
+                let meant = node.text().map(str::to_lowercase).and_then(|text| match text.as_str() {
+                    "true" | "yes" | "on" | "1" => Some("true"),
+                    "false" | "no" | "off" | "0" => Some("false"),
+                    _ => None,
+                });
+                if let Some(error) = wrong_type(node, "true or false", session) {
+                    error.suggestion = meant.map(str::to_owned);
+                }
                 None
             }
         }
@@ -183,7 +191,7 @@ impl Decode for f64 {
                 }
                 reject_number(text, node, session);
             }
-            _ => wrong_type(node, "a number", session),
+            _ => wrong_number(node, "a number", session),
         }
         None
     }
@@ -203,15 +211,17 @@ impl Decode for u64 {
                 if let Ok(number) = text.replace('_', "").parse::<u64>() {
                     return check_range(number as f64, range, node, session).map(|_| number);
                 }
-                if text.parse::<f64>().is_ok() {
+                if let Ok(number) = text.parse::<f64>() {
+                    let is_whole = number >= 0.0 && number.fract() == 0.0 && number < 1e15;
                     session
                         .error(Code::OutOfRange, node.spot, format!("`{text}` is not a whole number from 0"))
-                        .expecting(range.map_or("a whole number".to_owned(), describe_range));
+                        .expecting(range.map_or("a whole number from 0".to_owned(), describe_range))
+                        .suggestion = is_whole.then(|| (number as u64).to_string());
                 } else {
                     reject_number(text, node, session);
                 }
             }
-            _ => wrong_type(node, "a whole number", session),
+            _ => wrong_number(node, "a whole number", session),
         }
         None
     }
@@ -236,6 +246,18 @@ impl Decode for i64 {
     }
 }
 
+/// Something else than a number, or one in quotes.
+fn wrong_number(node: &Node, expected: &str, session: &mut Session<'_>) {
+    let quoted = match &node.value {
+        Value::Scalar { text, plain: false } if text.parse::<f64>().is_ok() => Some(text.clone()),
+        _ => None,
+    };
+    let expected = if quoted.is_some() { format!("{expected} without quotes") } else { expected.to_owned() };
+    if let Some(error) = wrong_type(node, &expected, session) {
+        error.suggestion = quoted;
+    }
+}
+
 /// A number with something behind it, where the field is a plain number.
 fn reject_number(text: &str, node: &Node, session: &mut Session<'_>) {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || "%/".contains(c));
@@ -247,10 +269,24 @@ fn reject_number(text: &str, node: &Node, session: &mut Session<'_>) {
                 node.spot,
                 format!("this field is a plain number and has no unit `{unit}`"),
             )
-            .expecting("a number without a unit");
+            .expecting("a number without a unit")
+            .suggestion = without_unit(digits, unit);
     } else {
         session.error(Code::WrongType, node.spot, format!("`{text}` is not a number")).expecting("a number");
     }
+}
+
+/// `4K` as a plain number.
+fn without_unit(digits: &str, unit: &str) -> Option<String> {
+    let factor = match unit {
+        "k" | "K" => 1e3,
+        "M" => 1e6,
+        "B" | "G" => 1e9,
+        "%" => 1e-2,
+        _ => return None,
+    };
+    let number = digits.parse::<f64>().ok()? * factor;
+    Some(((number * 1e9).round() / 1e9).to_string())
 }
 
 /// The number, if it is in the range.
@@ -277,21 +313,26 @@ pub(crate) fn describe_range((low, high): (f64, f64)) -> String {
     if high >= 1e15 { format!("at least {low}") } else { format!("{low} to {high}") }
 }
 
-/// Says that a node has another type than its field.
-pub(crate) fn wrong_type(node: &Node, expected: &str, session: &mut Session<'_>) {
+/// Says that a node has another type than its field. None where the node's error is reported already.
+pub(crate) fn wrong_type<'s>(
+    node: &Node,
+    expected: &str,
+    session: &'s mut Session<'_>,
+) -> Option<&'s mut Diagnostic> {
     session.range = None;
     if node.value == Value::Broken {
-        return;
-    }
-    if node.value == Value::Null {
-        session.error(Code::WrongType, node.spot, "there is no value here").expecting(expected);
-        return;
+        return None;
     }
     let message = match (node.text(), node.shape()) {
-        (Some(text), shape) if text.chars().count() <= 40 => format!("`{text}` is {shape}"),
+        _ if node.value == Value::Null => "there is no value here".to_owned(),
+        (Some(text), shape) if text.chars().count() <= 40 && !text.contains('\n') => {
+            format!("`{text}` is {shape}")
+        }
         (_, shape) => format!("this is {shape}"),
     };
-    session.error(Code::WrongType, node.spot, message).expecting(expected);
+    let error = session.error(Code::WrongType, node.spot, message);
+    error.expecting(expected);
+    Some(error)
 }
 
 /// A word of a closed enum, by its serde names.

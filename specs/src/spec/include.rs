@@ -88,11 +88,9 @@ fn read_one(item: Node, session: &mut Session<'_>, trail: &mut Trail) -> Option<
         let mut circle: Vec<String> =
             trail.open[at..].iter().map(|open| open.display().to_string()).collect();
         circle.push(clean(&path).display().to_string());
-        session.error(
-            Code::IncludeCycle,
-            item.spot,
-            format!("files include each other: {}", circle.join(" → ")),
-        );
+        session
+            .error(Code::IncludeCycle, item.spot, format!("files include each other: {}", circle.join(" → ")))
+            .expecting("files that don't lead back to themselves");
         return None;
     }
     trail.files += 1;
@@ -103,8 +101,14 @@ fn read_one(item: Node, session: &mut Session<'_>, trail: &mut Trail) -> Option<
     match session.env.read(&path) {
         Ok(bytes) => parse_file(&path, &bytes, session, trail),
         Err(error) => {
-            let message = format!("the included file {} can't be read: {}", path.display(), error.kind());
-            session.error(Code::Unreadable, item.spot, message);
+            let reason = match error.kind() {
+                std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+                other => other.to_string(),
+            };
+            let message = format!("the included file {} can't be read: {reason}", path.display());
+            session
+                .error(Code::Unreadable, item.spot, message)
+                .expecting("a file; its path starts beside the file that includes it");
             None
         }
     }

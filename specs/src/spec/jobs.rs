@@ -59,19 +59,11 @@ impl WrittenJob {
             super::decode::wrong_type(node, "a mapping with `kind`", session);
             return job;
         };
-        let Some(kind) = node.get("kind").or_else(|| misspelt_kind(node)) else {
-            let name = key.name.split('[').next().unwrap_or_default();
-            session
-                .error(Code::MissingField, key.spot, format!("the job `{name}` has no `kind`"))
-                .expecting("kind: data, tokenizer, scaling, pretrain, sft, rlhf or eval")
-                .suggestion = kind_by_fields(node).map(|kind| format!("kind: {}", kind.as_str()));
-            return job;
-        };
-        job.kind = JobKind::decode(kind, session);
+        job.kind = kind_of(key, node, session);
         let Some(kind) = job.kind else { return job };
         unsupported::refuse(kind.as_str(), node, session);
-        job.common = JobCommon::decode_fields(node, session);
         job.body = WrittenBody::decode(kind, node, session);
+        job.common = JobCommon::decode_fields(node, session);
         if job.common.is_none() || job.body.is_none() {
             job.rough = Some(Box::new(session.roughly(|session| {
                 let common = JobCommon::decode_fields(node, session);
@@ -81,6 +73,25 @@ impl WrittenJob {
         }
         job
     }
+}
+
+/// The kind of a job. Where it is missing or wrong, the one that is meant, so that the job's other errors are told too.
+fn kind_of(key: &Key, node: &Node, session: &mut Session<'_>) -> Option<JobKind> {
+    let Some(kind) = node.get("kind").or_else(|| misspelt_kind(node)) else {
+        let name = key.name.split('[').next().unwrap_or_default();
+        let meant = kind_by_fields(node);
+        session
+            .error(Code::MissingField, key.spot, format!("the job `{name}` has no `kind`"))
+            .expecting("kind: data, tokenizer, scaling, pretrain, sft, rlhf or eval")
+            .suggestion = meant.map(|kind| format!("kind: {}", kind.as_str()));
+        session.misspelt.insert((node.spot, "kind".to_owned()));
+        return meant;
+    };
+    JobKind::decode(kind, session).or_else(|| {
+        let near = kind.text().and_then(|text| nearest(text, JobKind::ALL.map(JobKind::as_str)));
+        let near = near.and_then(|near| JobKind::ALL.into_iter().find(|kind| kind.as_str() == near));
+        near.or_else(|| kind_by_fields(node))
+    })
 }
 
 /// The value of a key that must mean `kind`; the key itself is reported with the other unknown ones.
@@ -161,6 +172,8 @@ const MAX_EDGES: usize = 4_000_000;
 #[derive(Debug, Default)]
 pub(crate) struct JobNames<'r> {
     exact: HashMap<&'r str, usize>,
+    /// Every name in spec order, each matrix once.
+    listed: Vec<&'r str>,
     /// The jobs of each matrix, by the name before its `[`.
     matrices: HashMap<&'r str, Vec<usize>>,
 }
@@ -171,8 +184,12 @@ impl<'r> JobNames<'r> {
         let mut names = Self::default();
         for (at, job) in jobs.iter().enumerate() {
             names.exact.entry(&job.name).or_insert(at);
-            if let Some((base, _)) = job.name.split_once('[') {
+            let base = job.name.split_once('[').map_or(job.name.as_str(), |(base, _)| base);
+            if base.len() < job.name.len() {
                 names.matrices.entry(base).or_default().push(at);
+            }
+            if names.listed.last() != Some(&base) {
+                names.listed.push(base);
             }
         }
         names
@@ -251,11 +268,14 @@ impl<'r> Resolver<'r, '_> {
         if self.session.cut_names.contains(name) {
             return;
         }
-        let known = self.jobs.iter().map(|job| job.name.as_str());
-        self.session
-            .error(Code::UnknownJob, spot, format!("there is no job `{name}`"))
-            .expecting(one_of(known.clone()))
-            .suggesting(name, known);
+        let message = format!("there is no job `{name}`");
+        let error = self.session.error(Code::UnknownJob, spot, message);
+        error.expecting(one_of(&self.names.listed));
+        if name.contains('[') {
+            error.suggesting(name, self.jobs.iter().map(|job| job.name.as_str()));
+        } else {
+            error.suggesting(name, &self.names.listed);
+        }
     }
 
     /// Checks a reference and notes its edge.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::codes::Code;
 use super::decode::wrong_type;
 use super::session::Session;
-use super::tree::{Key, Node, Value};
+use super::tree::{Key, Node, Spot, Value};
 
 /// Most jobs that the matrices of one spec may make.
 const MAX_JOBS: usize = 200_000;
@@ -21,13 +21,15 @@ pub(crate) fn expand(jobs: &mut Node, session: &mut Session<'_>) {
         let mut job = job.clone();
         match job.remove("matrix") {
             Some((_, matrix)) if matrix.value != Value::Null => {
-                let Some((axes, count)) = axes(&matrix, session) else {
-                    // A job that others may name: it is there, and what is wrong with it was said.
-                    out.push((key.clone(), Node { value: Value::Broken, spot: job.spot }));
-                    continue;
-                };
-                if let Some(job) = with_fields(&job, &axes, session) {
+                let before = session.error_count();
+                let (axes, count) = axes(&matrix, job.spot, session);
+                put_first(&mut job, &axes, session);
+                if session.error_count() == before {
+                    session.matrix_jobs += count;
                     out.extend((0..count).map(|index| one(key, &job, &axes, index)));
+                } else {
+                    // One job for all: others may name it, and it may have errors of its own.
+                    out.push((key.clone(), job));
                 }
             }
             _ => out.push((key.clone(), job)),
@@ -43,41 +45,47 @@ struct Axis<'m> {
     values: &'m [Node],
 }
 
-/// The axes of a matrix, and how many combinations they make.
-fn axes<'m>(matrix: &'m Node, session: &mut Session<'_>) -> Option<(Vec<Axis<'m>>, usize)> {
-    let Value::Map(entries) = &matrix.value else {
+/// The axes of a matrix that are right, and how many combinations they make. A field that a wrong one would set is not missing in the
+/// job at `job`.
+fn axes<'m>(matrix: &'m Node, job: Spot, session: &mut Session<'_>) -> (Vec<Axis<'m>>, usize) {
+    if matrix.entries().is_empty() {
         wrong_type(matrix, "a mapping from field paths to lists of values", session);
-        return None;
-    };
-    let before = session.error_count();
+    }
     let (mut axes, mut count) = (Vec::new(), 1_usize);
-    for (key, values) in entries.iter() {
+    for (key, values) in matrix.entries() {
         let segments: Vec<&str> = key.name.split('.').take(33).collect();
+        let field = segments.first().copied().unwrap_or_default().to_owned();
+        session.misspelt.insert((job, field));
         if segments.len() > 32 || segments.iter().any(|segment| segment.is_empty()) {
             session
                 .error(Code::UnknownKey, key.spot, "this is not a field path")
                 .expecting("a field path such as seed or model.depth");
             continue;
         }
-        if values.items().is_empty() {
-            wrong_type(values, "a list with at least one value", session);
-            continue;
+        match &values.value {
+            Value::List(items) if !items.is_empty() => {}
+            Value::List(_) => {
+                session
+                    .error(Code::WrongType, values.spot, "this list is empty")
+                    .expecting("at least one value");
+                continue;
+            }
+            _ => {
+                wrong_type(values, "a list with at least one value", session);
+                continue;
+            }
         }
         count = count.saturating_mul(values.items().len());
         if session.matrix_jobs.saturating_add(count) > MAX_JOBS {
             session
                 .error(Code::TooLarge, key.spot, "this matrix makes too many jobs")
                 .expecting(format!("at most {MAX_JOBS} jobs by all matrices of a spec"));
-            return None;
+            break;
         }
         check_values(values, session);
         axes.push(Axis { key, segments, values: values.items() });
     }
-    if session.error_count() > before {
-        return None;
-    }
-    session.matrix_jobs += count;
-    Some((axes, count))
+    (axes, count)
 }
 
 /// Values of one axis are different: two equal ones would make one job twice.
@@ -96,14 +104,13 @@ fn check_values(values: &Node, session: &mut Session<'_>) {
     }
 }
 
-/// The job with every field of the axes in it, so that a combination only changes values.
-fn with_fields(job: &Node, axes: &[Axis<'_>], session: &mut Session<'_>) -> Option<Node> {
-    let before = session.error_count();
-    let mut job = job.clone();
+/// Puts every field of the axes into the job, so that a combination only changes values.
+fn put_first(job: &mut Node, axes: &[Axis<'_>], session: &mut Session<'_>) {
     for axis in axes {
-        put(&mut job, &axis.segments, axis.key, axis.values.first()?, session);
+        if let Some(value) = axis.values.first() {
+            put(job, &axis.segments, axis.key, value, session);
+        }
     }
-    (session.error_count() == before).then_some(job)
 }
 
 /// The job of one combination, the last axis fastest.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::codes::Code;
 use super::decode::{Decode, wrong_type};
-use super::document::{DefaultsWritten, JobCommon, ResourcesWritten, Top};
+use super::document::{DefaultsWritten, JobCommon, ResourcesWritten, ServeWritten, Top};
 use super::graph::check_cycles;
 use super::jobs::{JobNames, Resolver, WrittenBody, WrittenJob, check_name};
 use super::lineage::Lineage;
@@ -58,17 +58,7 @@ pub(crate) fn resolve(path: &Path, root: &Node, session: &mut Session<'_>) -> Op
         (0..jobs.len()).map(|at| resolve_job(at, &mut resolver)).collect();
     resolver.current = None;
     check_cycles(&jobs, &resolver.edges, resolver.session);
-    let serve = top.serve.as_ref().map(|serve| {
-        let listen = serve.listen.value.parse().ok();
-        if listen.is_none() {
-            let message = format!("`{}` is not an address", serve.listen.value);
-            resolver
-                .session
-                .error(Code::BadAddress, serve.listen.spot, message)
-                .expecting("HOST:PORT such as 127.0.0.1:8080");
-        }
-        Some(Serve { model: resolver.artifact(&serve.model, Wanted::Model)?, listen: listen? })
-    });
+    let serve = top.serve.as_ref().map(|serve| resolve_serve(serve, &mut resolver));
     let schedules = resolve_schedules(&top.schedules, &mut resolver);
     let serve = match serve {
         Some(serve) => Some(serve?),
@@ -89,6 +79,19 @@ pub(crate) fn resolve(path: &Path, root: &Node, session: &mut Session<'_>) -> Op
         origins,
         index: JobIndex::default(),
     })
+}
+
+/// What is served.
+fn resolve_serve(serve: &ServeWritten, resolver: &mut Resolver<'_, '_>) -> Option<Serve> {
+    let listen = serve.listen.value.parse().ok();
+    if listen.is_none() {
+        let message = format!("`{}` is not an address", serve.listen.value);
+        resolver
+            .session
+            .error(Code::BadAddress, serve.listen.spot, message)
+            .expecting("HOST:PORT such as 127.0.0.1:8080");
+    }
+    Some(Serve { model: resolver.artifact(&serve.model, Wanted::Model)?, listen: listen? })
 }
 
 /// Checks version, name and variables; gives the name.
@@ -114,7 +117,9 @@ fn head(root: &Node, session: &mut Session<'_>) -> Option<String> {
                 }
             }
             Value::Null | Value::Broken => {}
-            _ => wrong_type(vars, "a mapping from names to values", session),
+            _ => {
+                wrong_type(vars, "a mapping from names to values", session);
+            }
         }
     }
     let Some(node) = root.get("name") else {
@@ -181,6 +186,7 @@ fn written_jobs(root: &Node, session: &mut Session<'_>) -> Vec<WrittenJob> {
 
 /// What is said of a job with stand-ins: only what does not hang on them.
 const REFERENCES: &[Code] = &[
+    Code::UnknownWord,
     Code::UnknownJob,
     Code::UnknownPart,
     Code::WrongKind,

@@ -99,6 +99,11 @@ impl<'a> Session<'a> {
         self.text(spot.text).and_then(|text| text.find(spot, needle)).unwrap_or(spot)
     }
 
+    /// The same in a token of several lines, which holds the text.
+    pub(crate) fn find_below(&self, spot: Spot, needle: &str) -> Spot {
+        self.text(spot.text).and_then(|text| text.find_below(spot, needle)).unwrap_or(spot)
+    }
+
     /// Records an error; the result takes what was expected, a suggestion and notes.
     pub(crate) fn error(&mut self, code: Code, spot: Spot, message: impl Into<String>) -> &mut Diagnostic {
         let message = message.into();

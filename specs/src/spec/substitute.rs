@@ -96,8 +96,11 @@ impl<'s> Scope<'s> {
             }
             out.push_str(&rest[..at]);
             let Some(end) = rest[at..].find('}') else {
-                let spot = session.find(node.spot, &rest[at..]);
-                session.error(Code::UnknownPlaceholder, spot, "this `${` has no `}`");
+                let written = rest[at..].lines().next().unwrap_or_default();
+                let spot = session.find_below(node.spot, written);
+                session
+                    .error(Code::UnknownPlaceholder, spot, "this `${` has no `}`")
+                    .expecting("${vars.NAME}, ${env.NAME} or ${secret.NAME}; `$${` for a plain `${`");
                 return Value::Broken;
             };
             match self.lookup(&rest[at + 2..at + end], node.spot, session) {
@@ -223,7 +226,7 @@ impl<'s> Scope<'s> {
 
 /// The place of a placeholder within its token.
 fn place_of(inner: &str, token: Spot, session: &Session<'_>) -> Spot {
-    session.find(token, &format!("${{{inner}}}"))
+    session.find_below(token, &format!("${{{inner}}}"))
 }
 
 /// A variable of the environment, or its default.

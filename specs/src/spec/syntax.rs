@@ -48,6 +48,7 @@ pub(crate) fn explain(problem: &Syntax, session: &mut Session<'_>) -> Spot {
 }
 
 impl Words {
+    #[allow(clippy::unnecessary_wraps, reason = "every caller may also find nothing")]
     fn at(spot: Spot, message: impl Into<String>, expected: impl Into<String>) -> Option<Self> {
         Some(Self { spot, message: message.into(), expected: expected.into() })
     }

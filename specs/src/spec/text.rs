@@ -7,6 +7,8 @@ use super::tree::Spot;
 
 /// Longest line that a diagnostic holds whole, characters; of a longer one it holds this many around the token.
 const MAX_EXCERPT: usize = 1000;
+/// Most lines of one token that are searched.
+const MAX_LINES: u32 = 1000;
 
 /// A text that nodes point into.
 pub(crate) struct Text {
@@ -61,6 +63,13 @@ impl Text {
         let at = line[start..].find(needle)?;
         let column = spot.column + line[start..start + at].chars().count() as u32;
         Some(Spot { column, length: needle.chars().count() as u32, ..spot })
+    }
+
+    /// The same in a token of several lines.
+    pub(crate) fn find_below(&self, spot: Spot, needle: &str) -> Option<Spot> {
+        let last = self.line_count().min(spot.line.saturating_add(MAX_LINES));
+        let below = (spot.line + 1..=last).map(|line| Spot { line, column: 1, ..spot });
+        std::iter::once(spot).chain(below).find_map(|spot| self.find(spot, needle))
     }
 
     /// The line of a token, or what is around the token in a very long line, with the column that it starts at.

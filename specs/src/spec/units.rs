@@ -99,7 +99,9 @@ fn read(node: &Node, quantity: &Quantity, session: &mut Session<'_>) -> Option<f
         return None;
     };
     if number < 0.0 || number.is_sign_negative() && number != 0.0 {
-        session.error(Code::OutOfRange, node.spot, format!("`{text}` is below zero")).expecting(expected);
+        session
+            .error(Code::OutOfRange, node.spot, format!("`{text}` is below zero"))
+            .expecting(format!("{expected}, not below zero"));
         return None;
     }
     check_range(number * factor, range, node, session)
@@ -219,6 +221,16 @@ impl Decode for Every {
                 session
                     .error(Code::MissingUnit, node.spot, format!("`{digits}` has no unit"))
                     .expecting("a duration such as 5m (units: ms, s, m, h, d), or steps such as 500 steps");
+                None
+            }
+            Some((digits, unit))
+                if unit.eq_ignore_ascii_case("steps") || unit.eq_ignore_ascii_case("step") =>
+            {
+                session.range = None;
+                session
+                    .error(Code::WrongUnit, node.spot, format!("`{unit}` is not a unit here"))
+                    .expecting("a duration such as 5m (units: ms, s, m, h, d), or steps such as 500 steps")
+                    .suggestion = Some(format!("{digits} steps"));
                 None
             }
             _ => read(node, &SECONDS, session).map(Self::Secs),

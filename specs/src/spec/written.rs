@@ -118,9 +118,20 @@ pub(crate) use written;
 pub(crate) fn check_keys(node: &Node, known: &[&[&str]], session: &mut Session<'_>) -> Option<()> {
     session.range = None;
     if let Value::Map(entries) = &node.value {
-        for (key, _) in entries.iter() {
+        for (key, value) in entries.iter() {
+            // What was cut out because it is not YAML is reported.
+            if value.value == Value::Broken && session.is_cut {
+                continue;
+            }
             let mut fields = known.iter().flat_map(|fields| fields.iter());
             if !fields.any(|field| *field == key.name) {
+                if key.name.starts_with(|c: char| c.is_ascii_digit()) && value.value == Value::Null {
+                    let message = format!("the comma ends the value before `{}`", key.name);
+                    session
+                        .error(Code::UnknownKey, key.spot, message)
+                        .expecting("numbers without commas: 1000, or 1_000");
+                    continue;
+                }
                 let message = format!("there is no key `{}` here", key.name);
                 let error = session.error(Code::UnknownKey, key.spot, message);
                 error

@@ -5,6 +5,7 @@ use super::{Activation, Family, ModelParams, ModelShape};
 use crate::spec::Code;
 use crate::spec::decode::At;
 use crate::spec::jobs::Resolver;
+use crate::spec::words::one_of;
 
 /// Width of a head, and the step of every derived width.
 const HEAD_DIM: u64 = 64;
@@ -143,6 +144,11 @@ fn refuse(
     None
 }
 
+/// Counts that would be right.
+fn one_of_counts(counts: impl Iterator<Item = u64>) -> String {
+    one_of(counts.map(|count| count.to_string()).collect::<Vec<_>>())
+}
+
 /// Heads divide the width, key heads divide query heads, rows fit the stated context.
 fn check(
     w: &At<ModelWritten>,
@@ -156,20 +162,24 @@ fn check(
         || !(shape.hidden_size / heads).is_multiple_of(2)
     {
         let message = format!("{heads} heads do not divide a width of {} into even parts", shape.hidden_size);
-        Some((spot_of(w.value.num_attention_heads.as_ref()), message))
+        let right = (1..=shape.hidden_size / 2).filter(|heads| {
+            shape.hidden_size.is_multiple_of(*heads) && (shape.hidden_size / heads).is_multiple_of(2)
+        });
+        Some((spot_of(w.value.num_attention_heads.as_ref()), message, one_of_counts(right)))
     } else if !heads.is_multiple_of(shape.num_key_value_heads) {
         let message =
             format!("{} key and value heads do not divide {heads} heads", shape.num_key_value_heads);
-        Some((spot_of(w.value.num_key_value_heads.as_ref()), message))
+        let right = (1..=heads).filter(|other| heads.is_multiple_of(*other));
+        Some((spot_of(w.value.num_key_value_heads.as_ref()), message, one_of_counts(right)))
     } else if shape.max_position_embeddings < context_length {
         let message = format!("max_position_embeddings is below the row length of {context_length}");
-        Some((w.spot, message))
+        Some((w.spot, message, format!("at least {context_length}")))
     } else {
         None
     };
     match problem {
-        Some((spot, message)) if shape.family == Family::Transformer => {
-            resolver.session.error(Code::Conflict, spot, message);
+        Some((spot, message, expected)) if shape.family == Family::Transformer => {
+            resolver.session.error(Code::Conflict, spot, message).expecting(expected);
             None
         }
         _ => Some(()),
