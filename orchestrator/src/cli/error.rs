@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use cupola_specs::contract::ErrorClass;
+use cupola_specs::spec::{Diagnostics, Format};
+use serde_json::{Value, json};
 
 /// What ends a command.
 #[derive(Debug, thiserror::Error)]
@@ -11,9 +13,14 @@ pub enum CliError {
     /// The subcommand has no code yet.
     #[error("`cupola {0}` is not supported yet")]
     NotYet(&'static str),
-    /// Diagnostics of a spec, already rendered: printed as they are.
-    #[error("{0}")]
-    Diagnostics(String),
+    /// What is wrong with a spec, in the format that the user asked for.
+    #[error("{}", diagnostics.to_format(*format).trim_end())]
+    Diagnostics {
+        /// Every error.
+        diagnostics: Diagnostics,
+        /// How they are printed.
+        format: Format,
+    },
     /// The user's input is wrong.
     #[error("{message}")]
     Input {
@@ -51,7 +58,7 @@ impl CliError {
     /// What to do about it.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::NotYet(_) | Self::Diagnostics(_) | Self::Input { .. } => ErrorClass::User,
+            Self::NotYet(_) | Self::Diagnostics { .. } | Self::Input { .. } => ErrorClass::User,
             Self::Io { .. } => ErrorClass::Transient,
             Self::Other { class, .. } => *class,
         }
@@ -73,19 +80,31 @@ impl CliError {
         }
     }
 
-    /// Prints the error on standard error: text, or one JSON object.
+    /// Prints the error on standard error: text, or one JSON object. What other programs collect goes to standard output.
     pub fn print(&self, json: bool) {
-        if json {
-            let object =
-                serde_json::json!({ "error": self.to_string(), "class": self.class(), "hint": self.hint() });
-            eprintln!("{object}");
-        } else if let Self::Diagnostics(text) = self {
-            eprintln!("{}", text.trim_end());
-        } else {
-            eprintln!("error: {self}");
-            if !self.hint().is_empty() {
-                eprintln!("hint: {}", self.hint());
+        let json = json || matches!(self, Self::Diagnostics { format: Format::Json, .. });
+        match self {
+            Self::Diagnostics { format: Format::Sarif | Format::Github, .. } => println!("{self}"),
+            _ if json => eprintln!("{}", self.to_json()),
+            Self::Diagnostics { .. } => eprintln!("{self}"),
+            _ => {
+                eprintln!("error: {self}");
+                if !self.hint().is_empty() {
+                    eprintln!("hint: {}", self.hint());
+                }
             }
         }
+    }
+
+    /// `{"error": …, "class": …, "hint": …}`; of a spec also each of its errors, under `errors`.
+    fn to_json(&self) -> Value {
+        let Self::Diagnostics { diagnostics, .. } = self else {
+            return json!({ "error": self.to_string(), "class": self.class(), "hint": self.hint() });
+        };
+        let mut object = diagnostics.to_json();
+        object["error"] = diagnostics.count().into();
+        object["class"] = json!(self.class());
+        object["hint"] = "`cupola explain CODE` says more about a code".into();
+        object
     }
 }

@@ -53,7 +53,8 @@ impl Invocation {
 
     /// The arguments that ask for it.
     pub(super) fn arguments(&self) -> (SpecArgs, SelectArgs) {
-        let spec = SpecArgs { spec: self.spec.clone(), overrides: self.overrides.clone() };
+        let overrides = self.overrides.clone();
+        let spec = SpecArgs { spec: self.spec.clone(), overrides, ..SpecArgs::default() };
         (spec, SelectArgs { only: self.only.clone(), from: self.from.clone() })
     }
 }

@@ -2,23 +2,57 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use cupola_specs::contract::ErrorClass;
-use cupola_specs::spec::{Diagnostics, ProcessEnvironment, ResolvedSpec};
+use cupola_specs::spec::{Diagnostics, Format, ProcessEnvironment, ResolvedSpec};
 
 use super::{CliError, Global};
 use crate::plan::{Decision, FileHashes, Machine, Plan, PlanError, decide, lower};
 use crate::state::{Projection, read_state};
 use crate::store::Store;
 
+/// How diagnostics are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FormatArg {
+    /// Source lines with carets.
+    Text,
+    /// One JSON object, as with --json.
+    Json,
+    /// SARIF 2.1.0, for editors and code scanning.
+    Sarif,
+    /// Annotations of GitHub Actions.
+    Github,
+}
+
 /// Which spec, and what of it is overridden.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct SpecArgs {
     /// The spec file.
     pub spec: PathBuf,
     /// Overrides a value: `--set vars.depth=6`, `--set jobs.base.tokens=2M`.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     pub overrides: Vec<(String, String)>,
+    /// Format of the spec's errors. Default: text, or json with --json.
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub format: Option<FormatArg>,
+}
+
+impl SpecArgs {
+    /// How diagnostics are printed.
+    pub(super) fn format(&self, global: &Global) -> Format {
+        match self.format {
+            Some(FormatArg::Text) => Format::Text,
+            Some(FormatArg::Json) => Format::Json,
+            Some(FormatArg::Sarif) => Format::Sarif,
+            Some(FormatArg::Github) => Format::Github,
+            None => format_of(global.json),
+        }
+    }
+}
+
+/// The format of a command that has no choice but --json.
+fn format_of(json: bool) -> Format {
+    if json { Format::Json } else { Format::Text }
 }
 
 /// Which jobs of a spec.
@@ -46,18 +80,27 @@ pub(super) fn load_spec(
     overrides: &[(String, String)],
     json: bool,
 ) -> Result<ResolvedSpec, CliError> {
+    load_in(path, overrides, format_of(json))
+}
+
+/// The same, with errors in a format of the user's choice.
+pub(super) fn load_in(
+    path: &Path,
+    overrides: &[(String, String)],
+    format: Format,
+) -> Result<ResolvedSpec, CliError> {
     cupola_specs::spec::load(path, overrides, &ProcessEnvironment)
-        .map_err(|errors| diagnostics(&errors, json))
+        .map_err(|diagnostics| CliError::Diagnostics { diagnostics, format })
 }
 
 /// Diagnostics as the command's error.
 pub(super) fn diagnostics(errors: &Diagnostics, json: bool) -> CliError {
-    CliError::Diagnostics(if json { errors.to_json().to_string() } else { errors.to_text() })
+    CliError::Diagnostics { diagnostics: errors.clone(), format: format_of(json) }
 }
 
 /// Lowers a spec and decides what is to be done, against state that may be read while an orchestrator runs.
 pub(super) fn prepare(global: &Global, args: &SpecArgs, select: &SelectArgs) -> Result<Prepared, CliError> {
-    let spec = load_spec(&args.spec, &args.overrides, global.json)?;
+    let spec = load_in(&args.spec, &args.overrides, args.format(global))?;
     let dir = global.state_dir();
     let projection = read_state(&dir)?;
     let machine = Machine::detect();

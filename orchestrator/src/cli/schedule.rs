@@ -143,7 +143,7 @@ fn fire(one: &OneSchedule, global: &Global) -> Result<Outcome, CliError> {
 
 fn apply_args(found: &WatchedSchedule) -> ApplyArgs {
     ApplyArgs {
-        spec: SpecArgs { spec: found.spec.clone(), overrides: Vec::new() },
+        spec: SpecArgs { spec: found.spec.clone(), ..SpecArgs::default() },
         select: SelectArgs { only: found.schedule.jobs.clone(), from: Vec::new() },
         on: "local".to_owned(),
         detach: false,

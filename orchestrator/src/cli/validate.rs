@@ -1,8 +1,10 @@
 //! `cupola validate`.
 
 use clap::Args;
+use cupola_specs::spec::{Diagnostics, Format, ResolvedSpec};
+use serde_json::json;
 
-use super::load::{SpecArgs, load_spec};
+use super::load::{SpecArgs, load_in};
 use super::{CliError, Global, Outcome};
 
 /// Arguments of `cupola validate`.
@@ -15,11 +17,48 @@ pub struct ValidateArgs {
 
 /// Checks a spec and prints every error in it.
 pub(super) fn run(args: &ValidateArgs, global: &Global) -> Result<Outcome, CliError> {
-    let spec = load_spec(&args.spec.spec, &args.spec.overrides, global.json)?;
-    if global.json {
-        println!("{}", serde_json::json!({ "ok": true, "name": spec.name, "jobs": spec.jobs.len() }));
-    } else {
-        println!("{}: ok, {} jobs", spec.file.display(), spec.jobs.len());
-    }
+    let format = args.spec.format(global);
+    let spec = load_in(&args.spec.spec, &args.spec.overrides, format)?;
+    print!("{}", report(&spec, format));
     Ok(Outcome::Done)
+}
+
+/// What is said of a spec without errors.
+fn report(spec: &ResolvedSpec, format: Format) -> String {
+    let jobs = spec.jobs.len();
+    match format {
+        Format::Text => {
+            let plural = if jobs == 1 { "job" } else { "jobs" };
+            format!("{}: ok, {jobs} {plural}\n", spec.file.display())
+        }
+        Format::Json => format!("{}\n", json!({ "ok": true, "name": spec.name, "jobs": jobs })),
+        Format::Sarif | Format::Github => Diagnostics(Vec::new()).to_format(format),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use cupola_specs::spec::{Code, ProcessEnvironment, parse};
+
+    use super::*;
+
+    const SPEC: &str = "cupola: v1
+name: small
+jobs:
+  corpus: { kind: data, sources: [{ name: code, format: rust, paths: [a.rs] }] }
+";
+
+    #[test]
+    fn a_right_spec_is_an_empty_log_in_each_format() {
+        let spec = parse(Path::new("spec.yaml"), SPEC.as_bytes(), &[], &ProcessEnvironment).unwrap();
+        assert_eq!(report(&spec, Format::Text), "spec.yaml: ok, 1 job\n");
+        assert_eq!(report(&spec, Format::Json), "{\"jobs\":1,\"name\":\"small\",\"ok\":true}\n");
+        assert_eq!(report(&spec, Format::Github), "");
+        let sarif: serde_json::Value = serde_json::from_str(&report(&spec, Format::Sarif)).unwrap();
+        assert_eq!(sarif["runs"][0]["results"], json!([]));
+        let rules = sarif["runs"][0]["tool"]["driver"]["rules"].as_array().map(Vec::len);
+        assert_eq!(rules, Some(Code::ALL.len()));
+    }
 }

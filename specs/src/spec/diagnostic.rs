@@ -1,6 +1,6 @@
 //! What is wrong with a spec: every error at once, each with a code, a place and what was expected.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
@@ -12,6 +12,20 @@ use super::words::nearest;
 const LONG_LIST: usize = 1000;
 /// The errors for which a longer one is searched.
 const SEARCHES_OF_LONG_LISTS: usize = 200;
+
+/// How diagnostics are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// For people: source lines with carets.
+    #[default]
+    Text,
+    /// One JSON object on one line.
+    Json,
+    /// SARIF 2.1.0, for editors and code scanning.
+    Sarif,
+    /// Workflow commands of GitHub Actions, which become annotations.
+    Github,
+}
 
 /// One error of a spec.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -61,6 +75,19 @@ impl Diagnostic {
         self
     }
 
+    /// What is wrong, what was expected and what may have been meant, a line each.
+    pub fn summary(&self) -> String {
+        let mut out = self.message.clone();
+        if !self.expected.is_empty() {
+            out.push_str("\nexpected: ");
+            out.push_str(&self.expected);
+        }
+        if let Some(suggestion) = &self.suggestion {
+            let _ = write!(out, "\ndid you mean `{suggestion}`?");
+        }
+        out
+    }
+
     /// Adds another place.
     pub(crate) fn noting(&mut self, origin: Origin, message: impl Into<String>) -> &mut Self {
         self.notes.push(Note { origin, message: message.into() });
@@ -78,7 +105,7 @@ pub struct Note {
     pub message: String,
 }
 
-/// All errors of a spec, by file, line and column. Never empty.
+/// All errors of a spec, by file, line and column; a spec that does not load has at least one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Diagnostics(pub Vec<Diagnostic>);
@@ -89,14 +116,29 @@ impl Diagnostics {
         self.0.iter()
     }
 
+    /// `1 error`, `2 errors`.
+    pub fn count(&self) -> String {
+        super::render::count(self.0.len())
+    }
+
     /// The text that a terminal shows: the place, the source line with a caret, what was expected.
     pub fn to_text(&self) -> String {
-        super::render::text(&self.0)
+        super::render::text(self)
     }
 
     /// The same for machines: `{"errors": [{code, message, file, line, column, …}]}`.
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::json!({ "errors": self.0 })
+    }
+
+    /// The same in a format; with a line break at its end, unless it is empty.
+    pub fn to_format(&self, format: Format) -> String {
+        match format {
+            Format::Text => self.to_text(),
+            Format::Json => format!("{}\n", self.to_json()),
+            Format::Sarif => format!("{:#}\n", super::sarif::sarif(self)),
+            Format::Github => super::github::github(self),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::codes::Code;
+use super::examples::example;
 use super::resolved::JobKind;
 use super::schema::schema;
 
@@ -31,6 +32,57 @@ pub struct Explanation {
     pub example: Option<String>,
     /// The fields of a mapping with their doc lines.
     pub fields: Vec<(String, String)>,
+    /// Of a code: a spec that gives it.
+    pub bad: Option<String>,
+    /// Of a code: the same spec, mended.
+    pub good: Option<String>,
+}
+
+/// Everything that can be explained, each with its first words.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Overview {
+    /// The keys at the top of a spec.
+    pub keys: Vec<(String, String)>,
+    /// The kinds of jobs.
+    pub kinds: Vec<(String, String)>,
+    /// The codes of diagnostics.
+    pub codes: Vec<(String, String)>,
+}
+
+/// The keys of the top, the kinds of jobs and the codes of diagnostics.
+pub fn overview() -> Overview {
+    let root = schema();
+    let doc = |schema: &Value| schema["description"].as_str().unwrap_or_default().to_owned();
+    let keys = root["properties"].as_object().into_iter().flatten();
+    let kinds = root["properties"]["jobs"]["additionalProperties"]["oneOf"].as_array();
+    Overview {
+        keys: keys.map(|(key, schema)| (key.clone(), doc(deref(&root, schema)))).collect(),
+        kinds: JobKind::ALL
+            .iter()
+            .zip(kinds.into_iter().flatten())
+            .map(|(kind, schema)| (kind.as_str().to_owned(), doc(schema)))
+            .collect(),
+        codes: Code::ALL.iter().map(|code| (code.as_str().to_owned(), code.meaning().to_owned())).collect(),
+    }
+}
+
+impl fmt::Display for Overview {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sections = [
+            ("Keys at the top of a spec", &self.keys),
+            ("Kinds of jobs", &self.kinds),
+            ("Codes of diagnostics", &self.codes),
+        ];
+        for (title, entries) in sections {
+            writeln!(f, "{title}:")?;
+            let width = entries.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+            for (name, doc) in entries {
+                writeln!(f, "  {name:width$}  {doc}")?;
+            }
+            writeln!(f)?;
+        }
+        writeln!(f, "`cupola explain PATH` explains one of them, or a field such as pretrain.optimizer.lr.")
+    }
 }
 
 /// Explains a code (`E0301`), a kind (`pretrain`), or a field: `pretrain.tokens`, `jobs.pretrain.optimizer.lr`, `budget.hours`.
@@ -78,6 +130,8 @@ fn of_code(code: Code) -> Explanation {
         is_required: false,
         example: None,
         fields: Vec::new(),
+        bad: example(code).map(|example| example.bad.to_owned()),
+        good: example(code).map(|example| example.good.to_owned()),
     }
 }
 
@@ -145,6 +199,8 @@ fn of_schema(root: &Value, schema: &Value, path: &str, is_required: bool) -> Exp
         is_required,
         example: note("examples").and_then(|examples| examples.get(0).map(yaml_word)),
         fields,
+        bad: None,
+        good: None,
     }
 }
 
@@ -217,6 +273,13 @@ impl fmt::Display for Explanation {
         let width = self.fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         for (name, doc) in &self.fields {
             writeln!(f, "    {name:width$}  {doc}")?;
+        }
+        for (title, snippet) in [("wrong", &self.bad), ("right", &self.good)] {
+            let Some(snippet) = snippet else { continue };
+            writeln!(f, "\n  {title}:")?;
+            for line in snippet.lines() {
+                writeln!(f, "    {line}")?;
+            }
         }
         Ok(())
     }

@@ -8,8 +8,8 @@ use super::diagnostic::{Diagnostic, Diagnostics};
 
 /// Longest stretch of a source line that is shown, characters.
 const LINE_WINDOW: usize = 160;
-/// Most errors that a terminal shows; the rest are counted.
-const MAX_SHOWN: usize = 100;
+/// Most errors that are shown to people; the rest are counted, and machines get all.
+pub(super) const MAX_SHOWN: usize = 100;
 
 /// Every error as a block, then a count.
 pub(super) fn text(diagnostics: &Diagnostics) -> String {
@@ -18,12 +18,20 @@ pub(super) fn text(diagnostics: &Diagnostics) -> String {
         block(&mut out, diagnostic);
         out.push('\n');
     }
-    let count = diagnostics.0.len();
-    let plural = if count == 1 { "error" } else { "errors" };
-    let more = count.saturating_sub(MAX_SHOWN);
-    let rest = if more == 0 { String::new() } else { format!("; {more} more than these: --json lists all") };
-    let _ = writeln!(out, "{count} {plural}{rest}");
+    let rest = more(diagnostics).map_or_else(String::new, |more| format!("; {more}"));
+    let _ = writeln!(out, "{}{rest}", diagnostics.count());
     out
+}
+
+/// `1 error`, `2 errors`.
+pub(super) fn count(errors: usize) -> String {
+    format!("{errors} {}", if errors == 1 { "error" } else { "errors" })
+}
+
+/// How many more there are than are shown, and how to see them.
+pub(super) fn more(diagnostics: &Diagnostics) -> Option<String> {
+    let more = diagnostics.0.len().checked_sub(MAX_SHOWN).filter(|more| *more > 0)?;
+    Some(format!("{more} more than these: --json lists all"))
 }
 
 /// One error: head line, place, source line with a caret, hints.
