@@ -280,3 +280,25 @@ fn json_says_what_text_says() {
     assert_eq!(json["errors"][0]["line"], 3);
     assert_eq!(json["errors"][0]["column"], 7);
 }
+
+/// An error is told once: what hangs on it is not told as an error of its own.
+#[test]
+fn what_follows_from_an_error_is_no_error() {
+    let report = "  report:\n    kind: eval\n    models: [assistant]\n    suites: [{ contamination: { on: corpus.validation_pairs } }]\n";
+    for (key, value) in [
+        ("jobs.base.tokens", "2m"),
+        ("jobs.base.context", "{ length: long }"),
+        ("jobs.base.corpus", "corpsu"),
+        ("jobs.base.kind", "pretrian"),
+        ("jobs.assistant.epochs", "many"),
+        ("jobs.law.target", "{ budgt: true }"),
+        ("jobs.corpus.pairs", "{ from: commits }"),
+        ("budget", "{ hours: some }"),
+        ("judges", "[strict]"),
+    ] {
+        let text = format!("{SMALL}{report}");
+        let errors = resolve(&text, &[(key, value)], &World::default()).unwrap_err();
+        assert_eq!(errors.0.len(), 1, "{key}={value}\n{errors}");
+        assert!(errors.0[0].origin.file.starts_with("--set "), "{errors}");
+    }
+}

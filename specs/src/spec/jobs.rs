@@ -73,6 +73,11 @@ impl WrittenJob {
         }
         job
     }
+
+    /// What it does; after an error what of it can be told.
+    pub(crate) fn any_body(&self) -> Option<&WrittenBody> {
+        self.body.as_ref().or(self.rough.as_deref().and_then(|(_, body)| body.as_ref()))
+    }
 }
 
 /// The kind of a job. Where it is missing or wrong, the one that is meant, so that the job's other errors are told too.

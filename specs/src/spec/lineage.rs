@@ -11,40 +11,82 @@ use crate::job::written::PretrainJob;
 /// Answers so far.
 #[derive(Debug, Default)]
 pub(crate) struct Lineage {
-    /// The pretrain job behind each job that makes a model, where there is one.
-    bases: HashMap<usize, Option<usize>>,
+    /// What is behind each job that makes a model.
+    bases: HashMap<usize, Found>,
     /// The first pretrain job that refers to each law, found when the first one is asked for.
     users: Option<HashMap<String, usize>>,
 }
 
+/// What is behind a model, by index.
+#[derive(Debug, Clone, Copy)]
+enum Found {
+    /// A pretrain job.
+    Job(usize),
+    /// Something with errors of its own.
+    Broken,
+    /// Nothing of this spec.
+    Outside,
+}
+
+/// What a model descends from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Base<'r> {
+    /// A pretrain job.
+    Job {
+        /// Its name.
+        name: &'r str,
+        /// What it does.
+        pretrain: &'r PretrainJob,
+        /// Whether it is free of errors: else only its references are what the user wrote.
+        is_whole: bool,
+    },
+    /// Something with errors of its own: nothing more is to be said.
+    Broken,
+    /// A folder, or nothing that makes a model.
+    Outside,
+}
+
 impl<'r> Resolver<'r, '_> {
-    /// The pretrain job that a model descends from, with its name; none where the chain ends outside the spec or goes in a circle.
-    pub(crate) fn base_of(&mut self, model: &Ref) -> Option<(&'r str, &'r PretrainJob)> {
+    /// What a model descends from.
+    pub(crate) fn base_of(&mut self, model: &Ref) -> Base<'r> {
         let mut way = Vec::new();
         let mut target = &model.target;
-        let base = loop {
-            let Target::Job(text) = target else { break None };
-            let Some(at) = self.first(split_part(text).0) else { break None };
+        let found = loop {
+            let text = match target {
+                Target::Job(text) => text,
+                Target::Broken => break Found::Broken,
+                Target::Path(_) | Target::Huggingface => break Found::Outside,
+            };
+            let Some(at) = self.first(split_part(text).0) else { break Found::Broken };
             if let Some(known) = self.lineage.bases.get(&at) {
                 break *known;
             }
             way.push(at);
-            // A circle of references is an error of its own: whoever comes here again finds nothing.
-            self.lineage.bases.insert(at, None);
-            target = match &self.jobs[at].body {
-                Some(WrittenBody::Pretrain(_)) => break Some(at),
+            // A circle of references is an error of its own: whoever comes here again finds that.
+            self.lineage.bases.insert(at, Found::Broken);
+            target = match self.jobs[at].any_body() {
+                Some(WrittenBody::Pretrain(_)) => break Found::Job(at),
                 Some(WrittenBody::Sft(sft)) => &sft.model.target,
                 Some(WrittenBody::Rlhf(rlhf)) => &rlhf.policy.target,
-                _ => break None,
+                Some(_) => break Found::Outside,
+                None => break Found::Broken,
             };
         };
         for at in way {
-            self.lineage.bases.insert(at, base);
+            self.lineage.bases.insert(at, found);
         }
-        let job = &self.jobs[base?];
-        match &job.body {
-            Some(WrittenBody::Pretrain(pretrain)) => Some((&job.name, pretrain)),
-            _ => None,
+        match found {
+            Found::Outside => Base::Outside,
+            Found::Broken => Base::Broken,
+            Found::Job(at) => {
+                let job = &self.jobs[at];
+                match job.any_body() {
+                    Some(WrittenBody::Pretrain(pretrain)) => {
+                        Base::Job { name: &job.name, pretrain, is_whole: job.body.is_some() }
+                    }
+                    _ => Base::Broken,
+                }
+            }
         }
     }
 

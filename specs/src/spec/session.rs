@@ -34,6 +34,8 @@ pub(crate) struct Session<'a> {
     pub(crate) only: Option<&'static [Code]>,
     /// Fields that a misspelt key of a mapping means: they are not missing.
     pub(crate) misspelt: HashSet<(Spot, String)>,
+    /// Mappings with a misspelt key: their fields contradict each other only for that.
+    pub(crate) misspelt_in: HashSet<Spot>,
     texts: Vec<Text>,
     found: Vec<Diagnostic>,
     /// What was found, so that the jobs of a matrix say the same thing once.
@@ -58,6 +60,7 @@ impl<'a> Session<'a> {
             is_rough: false,
             only: None,
             misspelt: HashSet::new(),
+            misspelt_in: HashSet::new(),
             texts: Vec::new(),
             found: Vec::new(),
             seen: HashSet::new(),
@@ -109,7 +112,8 @@ impl<'a> Session<'a> {
         let message = message.into();
         self.errors += 1;
         let is_full = self.found.len() >= MAX_KEPT;
-        let is_wanted = self.only.is_none_or(|only| only.contains(&code));
+        let is_wanted = self.only.is_none_or(|only| only.contains(&code))
+            && !(code == Code::Conflict && self.misspelt_in.contains(&spot));
         let is_kept = is_wanted && !is_full && self.seen.insert((code, spot, message.clone()));
         self.left_out += usize::from(is_wanted && is_full);
         let (source, source_column) = match self.text(spot.text) {

@@ -139,6 +139,7 @@ pub(crate) fn check_keys(node: &Node, known: &[&[&str]], session: &mut Session<'
                     .suggesting(&key.name, known.concat());
                 if let Some(meant) = error.suggestion.clone() {
                     session.misspelt.insert((node.spot, meant));
+                    session.misspelt_in.insert(node.spot);
                 }
             }
         }

@@ -7,6 +7,7 @@ use super::{EvalParams, JudgeParams, MultipleChoiceParams, SuiteParams};
 use crate::job::Precision;
 use crate::spec::decode::At;
 use crate::spec::jobs::Resolver;
+use crate::spec::lineage::Base;
 use crate::spec::reference::{FilePath, Ref, Rows, Target};
 use crate::spec::tree::Key;
 use crate::spec::wanted::{CORPUS_PARTS, Wanted};
@@ -225,14 +226,21 @@ fn train(w: &EvalJob, resolver: &mut Resolver<'_, '_>) -> Option<Option<Artifact
         return resolver.artifact(train, Wanted::Corpus).map(Some);
     }
     let Some(key) = suite else { return Some(None) };
-    let behind = w.models.iter().find_map(|entry| resolver.base_of(&entry.model));
-    if let Some((_, base)) = behind {
-        resolver.artifact(&base.corpus, Wanted::Corpus).map(Some)
-    } else {
+    let mut is_broken = false;
+    for entry in &w.models {
+        match resolver.base_of(&entry.model) {
+            Base::Job { pretrain, .. } => {
+                return resolver.artifact(&pretrain.corpus, Wanted::Corpus).map(Some);
+            }
+            Base::Broken => is_broken = true,
+            Base::Outside => {}
+        }
+    }
+    if !is_broken {
         resolver
             .session
             .error(Code::MissingField, key.spot, "no model of this job leads back to a corpus of this spec")
             .expecting("`train` in the eval job: the corpus that trained the models");
-        None
     }
+    None
 }

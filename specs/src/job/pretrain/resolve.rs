@@ -15,6 +15,7 @@ use crate::job::resolve::check_sum;
 use crate::job::{AutoOr, Precision};
 use crate::spec::decode::At;
 use crate::spec::jobs::Resolver;
+use crate::spec::lineage::Base;
 use crate::spec::reference::Ref;
 use crate::spec::units::Every;
 use crate::spec::wanted::Wanted;
@@ -268,10 +269,13 @@ pub(crate) fn row_length(
     model: &Ref,
     resolver: &mut Resolver<'_, '_>,
 ) -> Option<u64> {
-    let origin = resolver.base_of(model).map(|(name, base)| {
-        let positions = base.model.value.max_position_embeddings;
-        (name, positions.unwrap_or(base.context.length))
-    });
+    let origin = match resolver.base_of(model) {
+        Base::Job { name, pretrain, is_whole: true } => {
+            let positions = pretrain.model.value.max_position_embeddings;
+            Some((name, positions.unwrap_or(pretrain.context.length)))
+        }
+        _ => None,
+    };
     match (written, origin) {
         (Some(context), Some((name, positions))) if context.value.length > positions => {
             let length = context.value.length;
