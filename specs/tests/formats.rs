@@ -1,4 +1,5 @@
 //! Diagnostics in formats that other programs read.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod sarif_check;
 
@@ -33,7 +34,7 @@ fn all() -> Vec<(String, Diagnostics)> {
     let mut names: Vec<String> = std::fs::read_dir(folder())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".yaml"))
+        .filter(|name| Path::new(name).extension().is_some_and(|extension| extension == "yaml"))
         .collect();
     names.sort();
     names
@@ -62,8 +63,7 @@ fn each_sarif_log_is_what_the_standard_demands() {
 #[test]
 fn the_check_finds_what_is_wrong_with_a_log() {
     let log: serde_json::Value = serde_json::from_str(&cycle().to_format(Format::Sarif)).unwrap();
-    type Change = fn(&mut serde_json::Value);
-    let changes: [Change; 8] = [
+    let changes: [fn(&mut serde_json::Value); 8] = [
         |log| log["version"] = "2.0.0".into(),
         |log| log["runs"][0]["tool"]["driver"]["name"] = serde_json::Value::Null,
         |log| log["runs"][0]["results"][0]["message"] = serde_json::json!({}),
@@ -72,11 +72,11 @@ fn the_check_finds_what_is_wrong_with_a_log() {
         |log| log["runs"][0]["results"][0]["level"] = "fatal".into(),
         |log| {
             log["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["region"]["startColumn"] =
-                0.into()
+                0.into();
         },
         |log| {
             log["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] =
-                "a b".into()
+                "a b".into();
         },
     ];
     assert!(sarif_check::check(&log).is_empty());

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::{
     CliError, apply, cancel, chat, completions, daemon, describe, diff, doctor, explain, export, gc, get,
-    import, logs, pause, plan, report, resume, retry, run_job, schedule, schema, serve, status,
+    import, init, logs, pause, plan, report, resume, retry, run_job, schedule, schema, serve, status,
     validate, watch, why,
 };
 use crate::state::StateDir;
@@ -45,6 +45,8 @@ impl Global {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Writes a spec to start from.
+    Init(init::InitArgs),
     /// Checks a spec and prints every error in it.
     Validate(validate::ValidateArgs),
     /// Prints the JSON Schema of the spec language.
@@ -149,6 +151,7 @@ fn end_quietly_on_closed_pipes() {
 
 fn carry_out(command: &Command, global: &Global) -> Result<Outcome, CliError> {
     match command {
+        Command::Init(args) => init::run(args, global),
         Command::Validate(args) => validate::run(args, global),
         Command::Schema(args) => Ok(schema::run(args)),
         Command::Explain(args) => explain::run(args, global),

@@ -18,6 +18,7 @@ mod export;
 mod gc;
 mod get;
 mod import;
+mod init;
 mod invocation;
 mod load;
 mod logs;

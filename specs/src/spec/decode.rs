@@ -1,13 +1,11 @@
-//! Nodes to typed values. Unlike serde's way this one goes on after an error, so that a user sees all of them at once; words of
-//! closed enums still go through serde's data model.
+//! Nodes to typed values. Unlike serde's way this one goes on after an error, so that a user sees all of them at once; words
+//! of closed enums still go through serde's data model, in `closed`.
 
 use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::StrDeserializer;
-use serde::de::{DeserializeOwned, Deserializer, Visitor};
-use serde::forward_to_deserialize_any;
 
+pub(crate) use super::closed::{decode_word, words};
 use super::codes::Code;
 use super::diagnostic::Diagnostic;
 use super::session::Session;
@@ -334,97 +332,3 @@ pub(crate) fn wrong_type<'s>(
     error.expecting(expected);
     Some(error)
 }
-
-/// A word of a closed enum, by its serde names.
-pub(crate) fn decode_word<T: DeserializeOwned>(node: &Node, session: &mut Session<'_>) -> Option<T> {
-    session.range = None;
-    let Some(text) = node.text() else {
-        wrong_type(node, &format!("one of {}", words_of::<T>().join(", ")), session);
-        return None;
-    };
-    if let Ok(word) = T::deserialize(StrDeserializer::<serde::de::value::Error>::new(text)) {
-        return Some(word);
-    }
-    let words = words_of::<T>();
-    session
-        .error(Code::UnknownWord, node.spot, format!("`{text}` is not known here"))
-        .expecting(format!("one of {}", words.join(", ")))
-        .suggesting(text, words);
-    None
-}
-
-/// The first word of a closed enum.
-pub(crate) fn first_word<T: DeserializeOwned>() -> Option<T> {
-    let word = words_of::<T>().first()?;
-    T::deserialize(StrDeserializer::<serde::de::value::Error>::new(word)).ok()
-}
-
-/// The serde names of an enum's variants.
-pub(crate) fn words_of<T: DeserializeOwned>() -> &'static [&'static str] {
-    struct Probe<'a>(&'a mut &'static [&'static str]);
-    impl<'de> Deserializer<'de> for Probe<'_> {
-        type Error = serde::de::value::Error;
-
-        fn deserialize_enum<V: Visitor<'de>>(
-            self,
-            _name: &'static str,
-            variants: &'static [&'static str],
-            _visitor: V,
-        ) -> Result<V::Value, Self::Error> {
-            *self.0 = variants;
-            Err(serde::de::Error::custom("only asked for the names"))
-        }
-
-        fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Self::Error> {
-            Err(serde::de::Error::custom("not an enum"))
-        }
-
-        forward_to_deserialize_any! {
-            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
-            newtype_struct seq tuple tuple_struct map struct identifier ignored_any
-        }
-    }
-    let mut words: &'static [&'static str] = &[];
-    let _ = T::deserialize(Probe(&mut words));
-    words
-}
-
-/// Makes closed enums decodable by their serde names.
-macro_rules! words {
-    ($($word:ty),+ $(,)?) => {
-        $(impl $crate::spec::decode::Decode for $word {
-            fn decode(
-                node: &$crate::spec::tree::Node,
-                session: &mut $crate::spec::session::Session<'_>,
-            ) -> Option<Self> {
-                $crate::spec::decode::decode_word(node, session)
-            }
-
-            fn stand_in(_spot: $crate::spec::tree::Spot) -> Option<Self> {
-                $crate::spec::decode::first_word()
-            }
-        })+
-    };
-}
-pub(crate) use words;
-
-words!(
-    crate::job::SourceFormat,
-    crate::job::PiiAction,
-    crate::job::SplitUnit,
-    crate::job::Digits,
-    crate::job::Family,
-    crate::job::Activation,
-    crate::job::MatrixOptimizer,
-    crate::job::LrShape,
-    crate::job::FitMethod,
-    crate::job::TrainOn,
-    crate::job::Labeler,
-    crate::job::Method,
-    crate::job::Scoring,
-    crate::job::Device,
-    crate::job::Precision,
-    crate::spec::JobKind,
-    crate::spec::Overlap,
-    crate::spec::CatchUp,
-);

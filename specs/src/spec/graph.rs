@@ -1,7 +1,8 @@
 //! Edges between jobs: no circle.
 
 use super::codes::Code;
-use super::jobs::{Edge, WrittenJob};
+use super::jobs::WrittenJob;
+use super::resolver::Edge;
 use super::session::Session;
 
 /// Most edges that the notes of all circles list; a circle beyond them is told by the edge that closes it.

@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 
-use super::jobs::{Resolver, WrittenBody};
+use super::jobs::WrittenBody;
 use super::reference::{Ref, Target};
+use super::resolver::Resolver;
 use super::wanted::split_part;
 use crate::job::written::PretrainJob;
 

@@ -6,6 +6,7 @@
 //! Each node of the tree knows its file, line and column, so an error at any stage points at its token. All of it is pure: the world
 //! comes in through [`Environment`].
 
+pub(crate) mod closed;
 mod codes;
 pub(crate) mod decode;
 mod diagnostic;
@@ -27,6 +28,7 @@ pub(crate) mod reference;
 mod render;
 mod resolve;
 mod resolved;
+mod resolver;
 mod sarif;
 mod schedule;
 mod schema;
@@ -34,6 +36,7 @@ mod secret;
 pub(crate) mod session;
 mod substitute;
 mod syntax;
+mod template;
 mod text;
 pub(crate) mod tree;
 pub(crate) mod units;
@@ -57,3 +60,4 @@ pub use resolved::{
 };
 pub use schedule::{CatchUp, Overlap, Schedule};
 pub use schema::schema;
+pub use template::Template;

@@ -6,12 +6,13 @@ use super::codes::Code;
 use super::decode::{Decode, wrong_type};
 use super::document::{DefaultsWritten, JobCommon, ResourcesWritten, ServeWritten, Top};
 use super::graph::check_cycles;
-use super::jobs::{JobNames, Resolver, WrittenBody, WrittenJob, check_name};
+use super::jobs::{WrittenBody, WrittenJob, check_name};
 use super::lineage::Lineage;
 use super::origin::Origins;
 use super::resolved::{
     Budget, JobIndex, Judge, ResolvedJob, ResolvedJobBody, ResolvedSpec, Resources, Serve,
 };
+use super::resolver::{JobNames, Resolver};
 use super::schedule::resolve_schedules;
 use super::session::Session;
 use super::tree::{Node, Value};
