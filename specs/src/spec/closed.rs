@@ -8,12 +8,13 @@ use super::codes::Code;
 use super::decode::wrong_type;
 use super::session::Session;
 use super::tree::Node;
+use super::words::one_of;
 
 /// A word of a closed enum, by its serde names.
 pub(crate) fn decode_word<T: DeserializeOwned>(node: &Node, session: &mut Session<'_>) -> Option<T> {
     session.range = None;
     let Some(text) = node.text() else {
-        wrong_type(node, &format!("one of {}", words_of::<T>().join(", ")), session);
+        wrong_type(node, &one_of(words_of::<T>()), session);
         return None;
     };
     if let Ok(word) = T::deserialize(StrDeserializer::<serde::de::value::Error>::new(text)) {
@@ -22,7 +23,7 @@ pub(crate) fn decode_word<T: DeserializeOwned>(node: &Node, session: &mut Sessio
     let words = words_of::<T>();
     session
         .error(Code::UnknownWord, node.spot, format!("`{text}` is not known here"))
-        .expecting(format!("one of {}", words.join(", ")))
+        .expecting(one_of(words))
         .suggesting(text, words);
     None
 }

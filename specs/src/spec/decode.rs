@@ -56,31 +56,6 @@ impl<T: Decode> Decode for Option<T> {
     }
 }
 
-impl<T: Decode> Decode for Vec<T> {
-    fn decode(node: &Node, session: &mut Session<'_>) -> Option<Self> {
-        let range = session.range.take();
-        let Value::List(items) = &node.value else {
-            wrong_type(node, "a list such as [a, b]", session);
-            return None;
-        };
-        let decoded: Vec<Option<T>> = items
-            .iter()
-            .map(|item| {
-                session.range = range;
-                T::decode(item, session)
-            })
-            .collect();
-        if session.is_rough {
-            return Some(decoded.into_iter().flatten().collect());
-        }
-        decoded.into_iter().collect()
-    }
-
-    fn stand_in(_spot: Spot) -> Option<Self> {
-        Some(Vec::new())
-    }
-}
-
 /// A mapping whose keys the user chooses, in the order of the text.
 #[derive(Debug, Clone)]
 pub(crate) struct Named<T>(pub(crate) Vec<(Key, T)>);
@@ -89,7 +64,7 @@ impl<T: Decode> Decode for Named<T> {
     fn decode(node: &Node, session: &mut Session<'_>) -> Option<Self> {
         let range = session.range.take();
         let Value::Map(entries) = &node.value else {
-            wrong_type(node, "a mapping", session);
+            wrong_type(node, "a mapping from names to values", session);
             return None;
         };
         let decoded: Vec<Option<(Key, T)>> = entries
@@ -209,7 +184,11 @@ impl Decode for u64 {
                 if let Ok(number) = text.replace('_', "").parse::<u64>() {
                     return check_range(number as f64, range, node, session).map(|_| number);
                 }
-                if let Ok(number) = text.parse::<f64>() {
+                if text.bytes().all(|byte| byte.is_ascii_digit()) {
+                    session
+                        .error(Code::OutOfRange, node.spot, format!("`{text}` is out of range"))
+                        .expecting(range.map_or(format!("at most {}", u64::MAX), describe_range));
+                } else if let Ok(number) = text.parse::<f64>() {
                     let is_whole = number >= 0.0 && number.fract() == 0.0 && number < 1e15;
                     session
                         .error(Code::OutOfRange, node.spot, format!("`{text}` is not a whole number from 0"))
@@ -246,13 +225,16 @@ impl Decode for i64 {
 
 /// Something else than a number, or one in quotes.
 fn wrong_number(node: &Node, expected: &str, session: &mut Session<'_>) {
-    let quoted = match &node.value {
-        Value::Scalar { text, plain: false } if text.parse::<f64>().is_ok() => Some(text.clone()),
-        _ => None,
+    let number = |text: &str| text.parse::<f64>().is_ok().then(|| text.to_owned());
+    let (expected, meant) = match &node.value {
+        Value::Scalar { text, plain: false } if number(text).is_some() => {
+            (format!("{expected} without quotes"), number(text))
+        }
+        Value::Scalar { text, .. } => (expected.to_owned(), text.strip_prefix('$').and_then(number)),
+        _ => (expected.to_owned(), None),
     };
-    let expected = if quoted.is_some() { format!("{expected} without quotes") } else { expected.to_owned() };
     if let Some(error) = wrong_type(node, &expected, session) {
-        error.suggestion = quoted;
+        error.suggestion = meant;
     }
 }
 
@@ -274,13 +256,14 @@ fn reject_number(text: &str, node: &Node, session: &mut Session<'_>) {
     }
 }
 
-/// `4K` as a plain number.
+/// `4K` and `2h` as plain numbers.
 fn without_unit(digits: &str, unit: &str) -> Option<String> {
     let factor = match unit {
         "k" | "K" => 1e3,
         "M" => 1e6,
         "B" | "G" => 1e9,
         "%" => 1e-2,
+        "s" | "m" | "h" | "d" | "x" => 1.0,
         _ => return None,
     };
     let number = digits.parse::<f64>().ok()? * factor;
@@ -323,6 +306,7 @@ pub(crate) fn wrong_type<'s>(
     }
     let message = match (node.text(), node.shape()) {
         _ if node.value == Value::Null => "there is no value here".to_owned(),
+        (Some(""), _) => "this text is empty".to_owned(),
         (Some(text), shape) if text.chars().count() <= 40 && !text.contains('\n') => {
             format!("`{text}` is {shape}")
         }

@@ -117,7 +117,7 @@ written! {
     /// A judge model behind an OpenAI-compatible API.
     pub(crate) struct JudgeWritten {
         /// URL up to and with /v1.
-        base_url: String,
+        base_url: At<String>,
         /// Model name.
         model: String,
         /// Key, as ${secret.NAME}; without it none is sent.

@@ -1,9 +1,12 @@
 //! Files to one tree: `include` merges other files under the one that names them.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
 use super::codes::Code;
+use super::resolve::check_version;
 use super::session::Session;
 use super::substitute::substitute_environment;
 use super::tree::{Key, Node, Spot, Value};
@@ -28,18 +31,11 @@ pub(crate) fn parse_file(
 ) -> Option<Node> {
     let name = path.display().to_string();
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-    let content = match std::str::from_utf8(bytes) {
-        Ok(content) if bytes.len() <= MAX_BYTES => content.strip_prefix('\u{feff}').unwrap_or(content),
-        outcome => {
-            let text = session.add_text(&name, &folder, "");
-            let spot = Spot { text, line: 1, column: 1, length: 1 };
-            let message = if outcome.is_ok() { "the file is too large" } else { "the file is not UTF-8" };
-            session.error(Code::BadText, spot, message).expecting("UTF-8 text of at most 64 MiB");
-            return None;
-        }
-    };
-    let text = session.add_text(&name, &folder, content);
-    let mut node = parse_text(content, text, session)?;
+    let (text, content) = read_text(&name, &folder, bytes, session)?;
+    let mut node = parse_text(&content, text, session)?;
+    if !trail.open.is_empty() {
+        check_version(&node, session);
+    }
     let Some((_, includes)) = node.remove("include") else {
         return Some(node);
     };
@@ -48,11 +44,40 @@ pub(crate) fn parse_file(
     trail.open.pop();
     match base {
         Some(mut base) => {
+            check_shapes(&base, &node, session);
             merge(&mut base, node);
             Some(base)
         }
         None => Some(node),
     }
+}
+
+/// Adds the bytes of a file as a text. What is not UTF-8 is reported and stands as `\u{fffd}`, so that the rest is checked too.
+fn read_text<'b>(
+    name: &str,
+    folder: &Path,
+    bytes: &'b [u8],
+    session: &mut Session<'_>,
+) -> Option<(u32, Cow<'b, str>)> {
+    let is_wide = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
+    if is_wide || bytes.len() > MAX_BYTES {
+        let text = session.add_text(name, folder, "");
+        let spot = Spot { text, line: 1, column: 1, length: 1 };
+        let message = if is_wide { "the file is UTF-16" } else { "the file is too large" };
+        session.error(Code::BadText, spot, message).expecting("UTF-8 text of at most 64 MiB");
+        return None;
+    }
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let content = String::from_utf8_lossy(bytes);
+    let text = session.add_text(name, folder, &content);
+    if let Err(error) = std::str::from_utf8(bytes) {
+        let spot = session.text(text)?.place_of(error.valid_up_to(), text);
+        let byte = bytes.get(error.valid_up_to()).copied().unwrap_or_default();
+        session
+            .error(Code::BadText, spot, format!("the byte 0x{byte:02X} is not UTF-8"))
+            .expecting("a file that is saved as UTF-8");
+    }
+    Some((text, content))
 }
 
 /// Reads the files of an `include` list, later ones over earlier ones.
@@ -69,7 +94,10 @@ fn read_all(includes: &Node, session: &mut Session<'_>, trail: &mut Trail) -> Op
     for item in items {
         let Some(node) = read_one(item, session, trail) else { continue };
         match &mut base {
-            Some(base) => merge(base, node),
+            Some(base) => {
+                check_shapes(base, &node, session);
+                merge(base, node);
+            }
             None => base = Some(node),
         }
     }
@@ -101,16 +129,22 @@ fn read_one(item: Node, session: &mut Session<'_>, trail: &mut Trail) -> Option<
     match session.env.read(&path) {
         Ok(bytes) => parse_file(&path, &bytes, session, trail),
         Err(error) => {
-            let reason = match error.kind() {
-                std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
-                other => other.to_string(),
-            };
-            let message = format!("the included file {} can't be read: {reason}", path.display());
+            let message = format!("the included file {} can't be read: {}", path.display(), reason(&error));
             session
                 .error(Code::Unreadable, item.spot, message)
                 .expecting("a file; its path starts beside the file that includes it");
             None
         }
+    }
+}
+
+/// Why a file can't be read.
+pub(super) fn reason(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => "there is no such file".to_owned(),
+        ErrorKind::IsADirectory => "it is a folder".to_owned(),
+        ErrorKind::PermissionDenied => "its permissions don't allow it".to_owned(),
+        _ => error.to_string(),
     }
 }
 
@@ -127,6 +161,16 @@ fn clean(path: &Path) -> PathBuf {
         }
     }
     out
+}
+
+/// Reports what a file over this one would hide: an entry that should be a mapping, and is none.
+fn check_shapes(base: &Node, over: &Node, session: &mut Session<'_>) {
+    for (key, value) in base.entries() {
+        let is_mapping = matches!(over.get(&key.name), Some(Node { value: Value::Map(_), .. }));
+        if is_mapping && !matches!(value.value, Value::Map(_) | Value::Null) {
+            super::decode::wrong_type(value, "a mapping, as in the file that includes this one", session);
+        }
+    }
 }
 
 /// Puts `over` on top of `base`: mappings key by key, everything else whole.

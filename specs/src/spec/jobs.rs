@@ -148,7 +148,8 @@ pub(crate) fn check_name(key: &Key, session: &mut Session<'_>) {
     let is_right = base.starts_with(|c: char| c.is_ascii_alphabetic())
         && base.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
         && base.len() <= 64;
-    if !is_right {
+    // What is not UTF-8 is reported.
+    if !is_right && !key.name.contains('\u{fffd}') {
         session
             .error(Code::BadName, key.spot, format!("`{}` can't be a name", key.name))
             .expecting("a letter, then letters, digits, `_` and `-`, at most 64");

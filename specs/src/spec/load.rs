@@ -5,7 +5,7 @@ use std::path::Path;
 use super::codes::Code;
 use super::diagnostic::Diagnostics;
 use super::environment::Environment;
-use super::include::{Trail, parse_file};
+use super::include::{Trail, parse_file, reason};
 use super::resolve;
 use super::resolved::ResolvedSpec;
 use super::session::Session;
@@ -25,7 +25,9 @@ pub fn load(
             let mut session = Session::new(env);
             let text = session.add_text(&path.display().to_string(), Path::new(""), "");
             let spot = Spot { text, line: 1, column: 1, length: 1 };
-            session.error(Code::Unreadable, spot, format!("the spec can't be read: {error}"));
+            session
+                .error(Code::Unreadable, spot, format!("the spec can't be read: {}", reason(&error)))
+                .expecting("a file; `cupola init` writes a spec to start from");
             session.finish(None)
         }
     }

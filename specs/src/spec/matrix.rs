@@ -6,6 +6,7 @@ use super::codes::Code;
 use super::decode::wrong_type;
 use super::session::Session;
 use super::tree::{Key, Node, Spot, Value};
+use super::written::ANY_FIELD;
 
 /// Most jobs that the matrices of one spec may make.
 const MAX_JOBS: usize = 200_000;
@@ -48,8 +49,16 @@ struct Axis<'m> {
 /// The axes of a matrix that are right, and how many combinations they make. A field that a wrong one would set is not missing in the
 /// job at `job`.
 fn axes<'m>(matrix: &'m Node, job: Spot, session: &mut Session<'_>) -> (Vec<Axis<'m>>, usize) {
-    if matrix.entries().is_empty() {
-        wrong_type(matrix, "a mapping from field paths to lists of values", session);
+    let expected = "a mapping from field paths to lists of values: {seed: [1, 2]}";
+    match &matrix.value {
+        Value::Map(entries) if entries.is_empty() => {
+            session.error(Code::WrongType, matrix.spot, "this mapping is empty").expecting(expected);
+        }
+        Value::Map(_) => {}
+        _ => {
+            wrong_type(matrix, expected, session);
+            session.misspelt.insert((job, ANY_FIELD.to_owned()));
+        }
     }
     let (mut axes, mut count) = (Vec::new(), 1_usize);
     for (key, values) in matrix.entries() {

@@ -1,13 +1,13 @@
-//! What comes after text that is not YAML: the job or top-level entry that holds it is cut out by its indentation, and the rest is
-//! parsed again with its lines where they were. What was cut out stands as a broken value, about which nothing more is said.
+//! What comes after text that is not YAML: the entry that holds it is cut out by its indentation, and the rest is parsed again with
+//! its lines where they were. A field of a job goes first; where that does not help the job, then the entry of the top. What was cut
+//! out stands as a broken value, about which nothing more is said.
 
 use super::session::Session;
 use super::syntax::{Syntax, explain};
 use super::text::Text;
-use super::tree::Spot;
 
 /// Most pieces that are cut out of one file.
-const MAX_CUTS: usize = 20;
+const MAX_CUTS: usize = 100;
 /// Most bytes that are parsed again.
 const MAX_BYTES: usize = 64 << 20;
 
@@ -18,8 +18,6 @@ pub(crate) struct Recovery {
     heads: Vec<u32>,
     /// The lines that are parsed now, where they differ from the text.
     changed: Vec<(u32, String)>,
-    /// Where the last piece was cut out.
-    last: Option<Spot>,
     cuts: usize,
     bytes: usize,
 }
@@ -27,7 +25,7 @@ pub(crate) struct Recovery {
 impl Recovery {
     /// Nothing is cut out yet.
     pub(crate) fn new(text: u32) -> Self {
-        Self { text, heads: Vec::new(), changed: Vec::new(), last: None, cuts: 0, bytes: 0 }
+        Self { text, heads: Vec::new(), changed: Vec::new(), cuts: 0, bytes: 0 }
     }
 
     /// Lines whose values were cut out.
@@ -37,20 +35,23 @@ impl Recovery {
 
     /// Reports a problem and gives the text without the entry that holds it; none where that can't be told.
     pub(crate) fn report_and_cut(&mut self, problem: &Syntax, session: &mut Session<'_>) -> Option<String> {
-        let spot = explain(problem, session);
+        let is_cut = |number: u32| self.changed.iter().any(|(known, _)| *known == number);
+        let spot = explain(problem, &is_cut, session);
         session.is_cut = true;
         let text = session.text(self.text)?;
         self.cuts += 1;
         self.bytes += text.content.len();
-        if self.cuts > MAX_CUTS || self.bytes > MAX_BYTES || self.last == Some(spot) {
+        if self.cuts > MAX_CUTS || self.bytes > MAX_BYTES {
             return None;
         }
-        self.last = Some(spot);
-        let piece = Piece::around(text, spot.line)?;
-        let names: Vec<String> = (piece.from..piece.to)
+        let around = Piece::around(text, spot.line);
+        let at = around.iter().position(|piece| !is_cut(piece.from))?;
+        let names: Vec<String> = (around[at].from..around[at].to)
             .filter_map(|number| name_of(text.line(number)))
             .map(str::to_owned)
             .collect();
+        let holder = around.get(at + 1).map(|holder| holder.from);
+        let piece = around.into_iter().nth(at)?;
         self.changed.retain(|(number, _)| !(piece.from..piece.to).contains(number));
         self.changed.extend((piece.from + 1..piece.to).map(|number| (number, String::new())));
         if piece.head.is_some() {
@@ -59,6 +60,8 @@ impl Recovery {
         self.changed.push((piece.from, piece.head.unwrap_or_default()));
         self.changed.sort();
         let content = self.content(text);
+        let of_holder = |name: &String| Some((self.text, holder?, name.clone()));
+        session.cut_fields.extend(names.iter().filter_map(of_holder));
         session.cut_names.extend(names);
         Some(content)
     }
@@ -88,27 +91,53 @@ struct Piece {
 }
 
 impl Piece {
-    /// The job around a line, or the entry of the top.
-    fn around(text: &Text, line: u32) -> Option<Self> {
-        let top = last_line(text, line, 0)?;
-        let is_jobs = name_of(text.line(top)) == Some("jobs");
-        let job_indent = (top + 1..=text.line_count()).find_map(|number| indent_of(text.line(number)));
-        let (from, indent) = match job_indent.filter(|indent| is_jobs && *indent > 0) {
-            Some(indent) => (last_line(text, line, indent)?, indent),
-            None => (top, 0),
+    /// The entries that hold a line, the smallest first: the field of a job, the job, the entry of the top.
+    fn around(text: &Text, line: u32) -> Vec<Self> {
+        let mut pieces = Vec::new();
+        let Some(mut from) = last_line(text, line, 0) else { return pieces };
+        pieces.push(Self::from(text, from, 0));
+        let depth = if name_of(text.line(from)) == Some("jobs") { 2 } else { 1 };
+        for _ in 0..depth {
+            let holder = indent_of(text.line(from)).unwrap_or(0);
+            let inside = (from + 1..=text.line_count()).find_map(|number| indent_of(text.line(number)));
+            let Some(indent) = inside.filter(|indent| *indent > holder) else { break };
+            let Some(entry) = last_line(text, line, indent).filter(|entry| *entry > from) else { break };
+            let is_entry = depth == 2 && pieces.len() == 1 || indent_of(text.line(entry)) == Some(indent);
+            if !is_entry {
+                break;
+            }
+            from = entry;
+            pieces.push(Self::from(text, from, indent));
+        }
+        pieces.reverse();
+        pieces
+    }
+
+    /// The entry that starts at a line, among others that are indented so.
+    fn from(text: &Text, from: u32, indent: usize) -> Self {
+        let ends = |number: &u32| {
+            let line = text.line(*number);
+            indent_of(line).is_some_and(|own| own < indent || own == indent && !is_item(line))
         };
-        let indent = if from == top { 0 } else { indent };
-        let ends = |number: &u32| indent_of(text.line(*number)).is_some_and(|other| other <= indent);
         let to = (from + 1..=text.line_count()).find(ends).unwrap_or(text.line_count() + 1);
-        let own = indent_of(text.line(from))?;
+        let own = indent_of(text.line(from)).unwrap_or(indent);
         let head = name_of(text.line(from)).map(|name| format!("{}{name}: ~", " ".repeat(own)));
-        Some(Self { from, to, head })
+        Self { from, to, head }
     }
 }
 
 /// The last line up to this one that is indented by at most so much.
 fn last_line(text: &Text, line: u32, indent: usize) -> Option<u32> {
-    (1..=line).rev().find(|number| indent_of(text.line(*number)).is_some_and(|own| own <= indent))
+    (1..=line).rev().find(|number| {
+        let line = text.line(*number);
+        indent_of(line).is_some_and(|own| own < indent || own == indent && !is_item(line))
+    })
+}
+
+/// Whether a line is an item of a list: it belongs to the key above it, which may be indented as far.
+fn is_item(line: &str) -> bool {
+    let line = line.trim_start();
+    line == "-" || line.starts_with("- ")
 }
 
 /// The spaces in front of a line; none where it is blank, a comment, or indented by a tab.

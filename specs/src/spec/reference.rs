@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::decode::{At, Decode, wrong_type};
+use super::list::Filled;
 use super::session::Session;
 use super::tree::{Node, Spot, Value};
 use super::written::{name, written};
@@ -44,6 +45,14 @@ written! {
 impl Decode for Ref {
     fn decode(node: &Node, session: &mut Session<'_>) -> Option<Self> {
         let target = match &node.value {
+            Value::Scalar { text, .. } if is_path(text) => {
+                let expected = "the name of a job, `job.part`, or {path: DIR}";
+                if let Some(error) = wrong_type(node, expected, session) {
+                    error.message = format!("`{text}` is a path, and no job");
+                    error.suggestion = Some(format!("{{path: {text}}}"));
+                }
+                return None;
+            }
             Value::Scalar { text, .. } => Target::Job(text.clone()),
             Value::Map(_) => match External::decode(node, session)? {
                 External { path: Some(path), huggingface: None } => Target::Path(path.0),
@@ -140,7 +149,7 @@ written! {
     /// Files.
     pub(crate) struct Files {
         /// Files or globs.
-        paths: Vec<At<FilePath>>,
+        paths: Filled<At<FilePath>>,
     }
 }
 
@@ -151,9 +160,9 @@ impl Decode for Rows {
                 Some(Self::Files(vec![At::<FilePath>::decode(node, session)?]))
             }
             Value::Map(_) if node.get("paths").is_some() => {
-                Files::decode(node, session).map(|files| Self::Files(files.paths))
+                Files::decode(node, session).map(|files| Self::Files(files.paths.0))
             }
-            Value::List(_) => Vec::<At<FilePath>>::decode(node, session).map(Self::Files),
+            Value::List(_) => Filled::decode(node, session).map(|paths| Self::Files(paths.0)),
             _ => Ref::decode(node, session).map(Self::Part),
         }
     }
@@ -163,9 +172,11 @@ impl Decode for Rows {
     }
 }
 
-/// Whether a text names a file rather than a job.
-fn is_path(text: &str) -> bool {
-    text.starts_with(['.', '~', '/']) || text.contains(['/', '*']) || text.contains(".jsonl")
+/// Whether a text names a file rather than a job. The name of a matrix's job holds values, which may be paths.
+pub(crate) fn is_path(text: &str) -> bool {
+    let is_like_one =
+        text.starts_with(['.', '~', '/']) || text.contains(['/', '*']) || text.contains(".jsonl");
+    is_like_one && !text.contains('[')
 }
 
 impl JsonSchema for Rows {

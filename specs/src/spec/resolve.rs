@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use super::codes::Code;
-use super::decode::{Decode, wrong_type};
-use super::document::{DefaultsWritten, JobCommon, ResourcesWritten, ServeWritten, Top};
+use super::decode::{Decode, Named, wrong_type};
+use super::document::{
+    DefaultsWritten, JobCommon, JudgeWritten, ResourcesWritten, ScheduleWritten, ServeWritten, Top,
+};
 use super::graph::check_cycles;
 use super::jobs::{WrittenBody, WrittenJob, check_name};
 use super::lineage::Lineage;
@@ -13,9 +15,9 @@ use super::resolved::{
     Budget, JobIndex, Judge, ResolvedJob, ResolvedJobBody, ResolvedSpec, Resources, Serve,
 };
 use super::resolver::{JobNames, Resolver};
-use super::schedule::resolve_schedules;
+use super::schedule::{Schedule, resolve_schedules};
 use super::session::Session;
-use super::tree::{Node, Value};
+use super::tree::{Key, Node, Value};
 use super::unsupported;
 use super::wanted::Wanted;
 use super::written::{check_keys, missing};
@@ -32,7 +34,7 @@ pub(crate) fn resolve(path: &Path, root: &Node, session: &mut Session<'_>) -> Op
             .expecting("cupola: v1, a name and jobs; `cupola init` writes a spec to start from");
         return None;
     }
-    check_keys(root, &[HEAD, &["include"], Top::FIELDS], session)?;
+    check_keys(&without_jobs(root, session), &[HEAD, &["include"], Top::FIELDS], session)?;
     let origins = Origins::new(root.clone(), session.text_names());
     let name = head(root, session);
     let (top, is_whole) = top(root, session)?;
@@ -60,7 +62,12 @@ pub(crate) fn resolve(path: &Path, root: &Node, session: &mut Session<'_>) -> Op
     resolver.current = None;
     check_cycles(&jobs, &resolver.edges, resolver.session);
     let serve = top.serve.as_ref().map(|serve| resolve_serve(serve, &mut resolver));
-    let schedules = resolve_schedules(&top.schedules, &mut resolver);
+    let schedules = if is_whole {
+        resolve_schedules(&top.schedules, &mut resolver)
+    } else {
+        schedules(root, &top.schedules, &mut resolver)
+    };
+    check_judges(&top.judges, resolver.session);
     let serve = match serve {
         Some(serve) => Some(serve?),
         None => None,
@@ -82,6 +89,44 @@ pub(crate) fn resolve(path: &Path, root: &Node, session: &mut Session<'_>) -> Op
     })
 }
 
+/// The top without jobs that stand beside `jobs` rather than under it: they are reported as such.
+fn without_jobs(root: &Node, session: &mut Session<'_>) -> Node {
+    let is_job = |(key, node): &(Key, Node)| {
+        !HEAD.contains(&key.name.as_str())
+            && !Top::FIELDS.contains(&key.name.as_str())
+            && node.get("kind").is_some()
+    };
+    if !root.entries().iter().any(is_job) {
+        return root.clone();
+    }
+    for (key, _) in root.entries().iter().filter(|entry| is_job(entry)) {
+        session
+            .error(Code::UnknownKey, key.spot, format!("the job `{}` stands beside `jobs`", key.name))
+            .expecting("it under `jobs`, indented by two spaces more");
+    }
+    let rest = root.entries().iter().filter(|entry| !is_job(entry)).cloned().collect();
+    Node { value: Value::map(rest), spot: root.spot }
+}
+
+/// The schedules. Of one without times or jobs only the references are checked: what it lacks is reported already.
+fn schedules(
+    root: &Node,
+    written: &Named<ScheduleWritten>,
+    resolver: &mut Resolver<'_, '_>,
+) -> Vec<Schedule> {
+    let node = |name: &str| root.get("schedules").and_then(|schedules| schedules.get(name));
+    let is_whole = |(key, _): &(Key, ScheduleWritten)| {
+        let cron = node(&key.name).and_then(|schedule| schedule.get("cron"));
+        let jobs = node(&key.name).and_then(|schedule| schedule.get("jobs"));
+        cron.and_then(Node::text).is_some() && jobs.is_some_and(|jobs| matches!(jobs.value, Value::List(_)))
+    };
+    let (whole, rough) = written.0.iter().cloned().partition(is_whole);
+    resolver.session.only = Some(REFERENCES);
+    resolve_schedules(&Named(rough), resolver);
+    resolver.session.only = None;
+    resolve_schedules(&Named(whole), resolver)
+}
+
 /// What is served.
 fn resolve_serve(serve: &ServeWritten, resolver: &mut Resolver<'_, '_>) -> Option<Serve> {
     let listen = serve.listen.value.parse().ok();
@@ -97,16 +142,10 @@ fn resolve_serve(serve: &ServeWritten, resolver: &mut Resolver<'_, '_>) -> Optio
 
 /// Checks version, name and variables; gives the name.
 fn head(root: &Node, session: &mut Session<'_>) -> Option<String> {
-    match root.get("cupola") {
-        Some(node) if node.text() == Some("v1") || node.value == Value::Broken => {}
-        Some(node) => {
-            let written = node.text().unwrap_or("this").to_owned();
-            session
-                .error(Code::UnknownWord, node.spot, format!("`{written}` is not a version of the language"))
-                .expecting("v1");
-        }
-        None => lacks(root, "cupola", "cupola: v1, the version of the language", session),
+    if root.get("cupola").is_none() {
+        lacks(root, "cupola", "cupola: v1, the version of the language", session);
     }
+    check_version(root, session);
     if let Some(vars) = root.get("vars") {
         match &vars.value {
             Value::Map(entries) => {
@@ -128,8 +167,23 @@ fn head(root: &Node, session: &mut Session<'_>) -> Option<String> {
         return None;
     };
     let name = String::decode(node, session)?;
-    check_name(&super::tree::Key { name: name.clone(), spot: node.spot }, session);
+    check_name(&Key { name: name.clone(), spot: node.spot }, session);
     Some(name)
+}
+
+/// Refuses another version of the language.
+pub(super) fn check_version(root: &Node, session: &mut Session<'_>) {
+    match root.get("cupola") {
+        Some(node) if node.text() != Some("v1") && node.value != Value::Broken => {
+            let written = node.text().map_or("this".to_owned(), |text| format!("`{text}`"));
+            let is_near = matches!(node.text(), Some("1" | "V1" | "1.0" | "v1.0"));
+            session
+                .error(Code::UnknownWord, node.spot, format!("{written} is not a version of the language"))
+                .expecting("v1")
+                .suggestion = is_near.then(|| "v1".to_owned());
+        }
+        _ => {}
+    }
 }
 
 /// Says that a field of the top is missing, unless it may be among what is not YAML.
@@ -267,13 +321,33 @@ fn resources(written: Option<&ResourcesWritten>) -> Resources {
     }
 }
 
+/// The address of a judge is a URL.
+fn check_judges(judges: &Named<JudgeWritten>, session: &mut Session<'_>) {
+    for (_, judge) in &judges.0 {
+        let url = &judge.base_url;
+        // A stand-in for one with an error is empty.
+        let is_right = ["http://", "https://"].iter().any(|scheme| {
+            url.value
+                .strip_prefix(scheme)
+                .is_some_and(|rest| rest.starts_with(|c: char| c.is_alphanumeric() || c == '['))
+        });
+        if !is_right && !url.value.is_empty() {
+            let is_host = url.value.starts_with(char::is_alphanumeric) && !url.value.contains("://");
+            session
+                .error(Code::BadAddress, url.spot, format!("`{}` is not a URL", url.value))
+                .expecting("http://HOST:PORT/v1 or https://HOST/v1")
+                .suggestion = is_host.then(|| format!("http://{}", url.value));
+        }
+    }
+}
+
 /// Judges in spec order.
-fn judges(written: &[(super::tree::Key, super::document::JudgeWritten)]) -> Vec<Judge> {
+fn judges(written: &[(Key, JudgeWritten)]) -> Vec<Judge> {
     written
         .iter()
         .map(|(key, judge)| Judge {
             name: key.name.clone(),
-            base_url: judge.base_url.clone(),
+            base_url: judge.base_url.value.clone(),
             model: judge.model.clone(),
             api_key: judge.api_key.as_ref().map(|key| key.0.clone()),
             max_usd: judge.max_usd.unwrap_or(0.0),

@@ -163,7 +163,8 @@ impl<'r> Resolver<'r, '_> {
                 None
             }
             (Err(parts), Some(part)) => {
-                let spot = self.part_spot(reference.spot, part);
+                let spot =
+                    if parts.is_empty() { reference.spot } else { self.part_spot(reference.spot, part) };
                 self.unknown_part(&job.name, kind, part, spot, parts);
                 None
             }
@@ -214,12 +215,11 @@ impl<'r> Resolver<'r, '_> {
         }
         let known = CORPUS_PARTS;
         let Some(part) = part else {
+            let parts: Vec<String> = parts.iter().map(|part| format!("{name}.{part}")).collect();
             self.session
                 .error(Code::UnknownPart, reference.spot, format!("this needs a part of `{name}`"))
-                .expecting(format!(
-                    "one of {}",
-                    parts.iter().map(|part| format!("{name}.{part}")).collect::<Vec<_>>().join(", ")
-                ));
+                .expecting(one_of(&parts))
+                .suggestion = if let [part] = &parts[..] { Some(part.clone()) } else { None };
             return None;
         };
         if !known.contains(&part) || !parts.contains(&part) {
@@ -331,15 +331,14 @@ impl<'r> Resolver<'r, '_> {
     }
 
     fn unknown_part(&mut self, job: &str, kind: JobKind, part: &str, spot: Spot, parts: &[&str]) {
-        let expected =
-            if parts.is_empty() { format!("`{job}` alone") } else { format!("one of {}", parts.join(", ")) };
-        self.session
-            .error(
-                Code::UnknownPart,
-                spot,
-                format!("`{part}` is not a part of the {} job `{job}` that fits here", kind.as_str()),
-            )
-            .expecting(expected)
-            .suggesting(part, parts);
+        let expected = if parts.is_empty() { format!("`{job}` alone") } else { one_of(parts) };
+        let message = format!("`{part}` is not a part of the {} job `{job}` that fits here", kind.as_str());
+        let error = self.session.error(Code::UnknownPart, spot, message);
+        error.expecting(expected);
+        if parts.is_empty() {
+            error.suggestion = Some(job.to_owned());
+        } else {
+            error.suggesting(part, parts);
+        }
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Session<'a> {
     pub(crate) is_cut: bool,
     /// Names that stand in entries that were cut out.
     pub(crate) cut_names: HashSet<String>,
+    /// The same by the text and the first line of what they were cut out of.
+    pub(crate) cut_fields: HashSet<(u32, u32, String)>,
     /// Whether fields with errors get stand-ins, so that the references beside them can be checked.
     pub(crate) is_rough: bool,
     /// The only codes that are recorded, while something with stand-ins is looked at; none records every code.
@@ -57,6 +59,7 @@ impl<'a> Session<'a> {
             matrix_jobs: 0,
             is_cut: false,
             cut_names: HashSet::new(),
+            cut_fields: HashSet::new(),
             is_rough: false,
             only: None,
             misspelt: HashSet::new(),
@@ -151,6 +154,19 @@ impl<'a> Session<'a> {
         value
     }
 
+    /// Decodes something only to see whether it can be: nothing is recorded.
+    pub(crate) fn quietly<T>(&mut self, decode: impl FnOnce(&mut Self) -> T) -> T {
+        let (only, is_rough) = (self.only.replace(&[]), std::mem::take(&mut self.is_rough));
+        let value = decode(self);
+        (self.only, self.is_rough) = (only, is_rough);
+        value
+    }
+
+    /// Whether a field of the mapping at a place was cut out, because it is not YAML.
+    pub(crate) fn is_cut_out(&self, mapping: Spot, name: &str) -> bool {
+        self.is_cut && self.cut_fields.contains(&(mapping.text, mapping.line, name.to_owned()))
+    }
+
     /// How many errors there are.
     pub(crate) fn error_count(&self) -> usize {
         self.errors
@@ -162,6 +178,9 @@ impl<'a> Session<'a> {
             self.texts.iter().enumerate().rev().map(|(rank, text)| (text.name.as_str(), rank)).collect();
         let rank = |d: &Diagnostic| ranks.get(d.origin.file.as_str()).copied();
         self.found.sort_by_cached_key(|d| (rank(d), d.origin.line, d.origin.column, d.code, d.ordinal));
+        self.found.dedup_by(|d, other| {
+            (d.code, &d.origin, &d.message) == (other.code, &other.origin, &other.message)
+        });
         let wrong: HashSet<Origin> =
             self.found.iter().filter(|d| d.code != Code::Unsupported).map(|d| d.origin.clone()).collect();
         self.found.retain(|d| d.code != Code::Unsupported || !wrong.contains(&d.origin));

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::codes::Code;
 use super::session::Session;
 use super::tree::{Key, Node, Spot, Value};
-use super::words::listed;
+use super::words::{listed, nearest};
 
 /// Most bytes that one value may grow to.
 const MAX_VALUE_BYTES: usize = 1 << 16;
@@ -127,15 +127,12 @@ impl<'s> Scope<'s> {
         } else if let Some(name) = inner.strip_prefix("secret.").filter(|name| is_name(name)) {
             Value::Scalar { text: format!("${{secret.{name}}}"), plain: false }
         } else {
-            let scope = inner.split('.').next().unwrap_or_default();
+            let meant = self.meant(inner);
+            let spot = place_of(inner, token, session);
             session
-                .error(
-                    Code::UnknownPlaceholder,
-                    place_of(inner, token, session),
-                    format!("`${{{inner}}}` is not a placeholder"),
-                )
+                .error(Code::UnknownPlaceholder, spot, format!("`${{{inner}}}` is not a placeholder"))
                 .expecting("${vars.NAME}, ${env.NAME}, ${env.NAME:-default} or ${secret.NAME}")
-                .suggesting(scope, ["vars", "env", "secret"]);
+                .suggestion = meant;
             return None;
         };
         if let Value::Scalar { text, .. } = &value {
@@ -153,6 +150,15 @@ impl<'s> Scope<'s> {
         Some(value)
     }
 
+    /// The placeholder that was meant: a variable without its scope, or with spaces around it.
+    fn meant(&self, inner: &str) -> Option<String> {
+        let inner = inner.trim();
+        let (scope, name) = inner.split_once('.').unwrap_or(("vars", inner));
+        let scope = nearest(scope, ["vars", "env", "secret"])?;
+        let is_known = scope != "vars" || self.index.contains_key(name);
+        is_known.then(|| format!("${{{scope}.{name}}}"))
+    }
+
     /// A variable's value, its own placeholders replaced.
     fn variable(&mut self, name: &str, token: Spot, session: &mut Session<'_>) -> Option<Value> {
         let inner = format!("vars.{name}");
@@ -165,11 +171,15 @@ impl<'s> Scope<'s> {
         };
         let Some((&name, &node)) = self.index.get_key_value(name) else {
             let known = || vars.iter().map(|(key, _)| key.name.as_str());
-            let defined = if vars.is_empty() { "none is".to_owned() } else { listed(known()) };
+            let expected = if vars.is_empty() {
+                format!("an entry `{name}` in `vars`, which the spec does not have")
+            } else {
+                format!("a key of `vars` (defined: {})", listed(known()))
+            };
             let spot = place_of(&inner, token, session);
             session
                 .error(Code::UnknownVariable, spot, format!("there is no variable `{name}`"))
-                .expecting(format!("a key of `vars` (defined: {defined})"))
+                .expecting(expected)
                 .suggesting(name, known());
             return None;
         };

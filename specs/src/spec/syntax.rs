@@ -22,14 +22,15 @@ struct Words {
     expected: String,
 }
 
-/// Reports the problem and gives the place that is to blame.
-pub(crate) fn explain(problem: &Syntax, session: &mut Session<'_>) -> Spot {
+/// Reports the problem and gives the place that is to blame, which is on no line that was cut out.
+pub(crate) fn explain(problem: &Syntax, is_cut: &dyn Fn(u32) -> bool, session: &mut Session<'_>) -> Spot {
     let Some(text) = session.text(problem.spot.text) else { return problem.spot };
-    let words = of_tab(problem, text)
+    let words = of_control(problem, text)
+        .or_else(|| of_tab(problem, is_cut, text))
         .or_else(|| of_placeholder(problem, text))
         .or_else(|| of_quotes(problem, text))
         .or_else(|| of_open_bracket(problem, text))
-        .or_else(|| of_colon(problem, text))
+        .or_else(|| of_colon(problem, is_cut, text))
         .or_else(|| of_indentation(problem, text))
         .or_else(|| of_character(problem, text))
         .unwrap_or_else(|| Words {
@@ -54,10 +55,21 @@ impl Words {
     }
 }
 
-/// A tab that indents the line, or a line just above it.
-fn of_tab(problem: &Syntax, text: &Text) -> Option<Words> {
+/// A character that is not printable.
+fn of_control(problem: &Syntax, text: &Text) -> Option<Words> {
+    let c = text.line(problem.spot.line).chars().nth(problem.spot.column as usize - 1)?;
+    if !c.is_control() || c == '\t' {
+        return None;
+    }
+    let message = format!("the control character U+{:04X} stands here", u32::from(c));
+    Words::at(Spot { length: 1, ..problem.spot }, message, "printable text")
+}
+
+/// A tab that indents the line, one just above it, or the one below.
+fn of_tab(problem: &Syntax, is_cut: &dyn Fn(u32) -> bool, text: &Text) -> Option<Words> {
     let last = problem.spot.line;
-    let spot = (last.saturating_sub(2).max(1)..=last).rev().find_map(|number| {
+    let near = [last, last + 1, last.saturating_sub(1), last.saturating_sub(2)];
+    let spot = near.into_iter().filter(|number| *number > 0 && !is_cut(*number)).find_map(|number| {
         let line = text.line(number);
         let blank = line.len() - line.trim_start_matches([' ', '\t']).len();
         let tab = line[..blank].find('\t')?;
@@ -67,11 +79,10 @@ fn of_tab(problem: &Syntax, text: &Text) -> Option<Words> {
     if let Some(spot) = spot {
         return Words::at(spot, "a tab indents this line", "spaces: YAML does not indent with tabs");
     }
-    if problem.info.contains("tab") {
-        let tab = text.find(Spot { column: 1, ..problem.spot }, "\t").unwrap_or(problem.spot);
-        return Words::at(tab, "a tab stands here", "a space");
-    }
-    None
+    let at = problem.spot.column as usize - 1;
+    let mut around = text.line(last).chars().enumerate().skip(at.saturating_sub(1)).take(2);
+    let (tab, _) = around.find(|(_, c)| *c == '\t')?;
+    Words::at(Spot { column: tab as u32 + 1, ..problem.spot }, "a tab stands here", "a space")
 }
 
 /// `{ depth: ${vars.depth} }`: the brace of the placeholder opens a mapping.
@@ -145,20 +156,45 @@ fn of_open_bracket(problem: &Syntax, text: &Text) -> Option<Words> {
         _ => return None,
     };
     if open.line == spot.line && text.find(spot, &closing.to_string()).is_some() {
-        return info.contains("expected ','").then(|| Words {
-            spot,
-            message: format!("a `,` or the closing `{closing}` is missing before this"),
-            expected: "a comma between two entries; quotes around text that holds `: `, `{` or `[`"
-                .to_owned(),
-        });
+        return info.contains("expected ','").then(|| of_missing_comma(spot, closing, text));
     }
     Words::at(*open, format!("this `{bracket}` is not closed"), format!("`{closing}` at its end"))
 }
 
+/// Something between braces or brackets that goes on where a comma should be: a key, or brackets behind a word.
+fn of_missing_comma(spot: Spot, closing: char, text: &Text) -> Words {
+    let line: Vec<char> = text.line(spot.line).chars().collect();
+    let at = (spot.column as usize - 1).min(line.len());
+    let start = line[..at].iter().rposition(|c| " ,[{".contains(*c)).map_or(0, |before| before + 1);
+    let here =
+        |from: usize, to: usize| Spot { column: from as u32 + 1, length: (to - from).max(1) as u32, ..spot };
+    let word: String = line[start..at].iter().collect();
+    let bracket = line.get(at).copied().unwrap_or(' ');
+    if "[{".contains(bracket) && start < at {
+        let end = line[at..].iter().position(|c| "]}".contains(*c)).map_or(at + 1, |end| at + end + 1);
+        let word: String = line[start..end].iter().collect();
+        return Words {
+            spot: here(start, end),
+            message: format!("`{word}` stands without quotes between braces or brackets"),
+            expected: format!("\"{word}\""),
+        };
+    }
+    let (spot, this) = if bracket == ':' && start < at {
+        (here(start, at), format!("`{word}`"))
+    } else {
+        (spot, "this".to_owned())
+    };
+    Words {
+        spot,
+        message: format!("a `,` or the closing `{closing}` is missing before {this}"),
+        expected: "a comma between two entries; quotes around text that holds `: `, `{` or `[`".to_owned(),
+    }
+}
+
 /// A colon too much, one without a space, and none at all.
-fn of_colon(problem: &Syntax, text: &Text) -> Option<Words> {
+fn of_colon(problem: &Syntax, is_cut: &dyn Fn(u32) -> bool, text: &Text) -> Option<Words> {
     let (spot, info) = (problem.spot, problem.info.as_str());
-    let above = (1..spot.line).rev().find(|number| !is_empty(text.line(*number)));
+    let above = (1..spot.line).rev().find(|number| !is_empty(text.line(*number)) && !is_cut(*number));
     if info.contains("expect ':'") || info == "simple key expected" {
         let number = above?;
         return Words::at(whole(text, number, spot), "this line has no `: `", "`key: value`");
@@ -190,6 +226,15 @@ fn of_indentation(problem: &Syntax, text: &Text) -> Option<Words> {
     if info.contains("'-' indicator") {
         let message = "a list goes on here, and this is no item of it";
         return Words::at(whole(text, spot.line, spot), message, "`- ` in front of it, or less indentation");
+    }
+    let line = text.line(spot.line).trim_start();
+    if info.contains("expected key") && (line == "-" || line.starts_with("- ")) {
+        let message = "an item of a list stands between the keys of a mapping";
+        return Words::at(
+            whole(text, spot.line, spot),
+            message,
+            "`key: value`, or the items under a key of their own",
+        );
     }
     let is_about_it =
         ["expected key", "indentation", "wrongly indented"].iter().any(|word| info.contains(word));
@@ -229,11 +274,6 @@ fn of_character(problem: &Syntax, text: &Text) -> Option<Words> {
             format!("a value can't start with `{first}`"),
             format!("\"{word}\" in quotes"),
         );
-    }
-    if info.contains("unprintable") {
-        let code = rest.chars().next().map_or(0, u32::from);
-        let spot = Spot { length: 1, ..spot };
-        return Words::at(spot, format!("the control character U+{code:04X} stands here"), "printable text");
     }
     None
 }

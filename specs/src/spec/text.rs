@@ -42,6 +42,14 @@ impl Text {
         }
     }
 
+    /// The place of a byte; `index` is the text's own.
+    pub(crate) fn place_of(&self, byte: usize, index: u32) -> Spot {
+        let line = self.lines().starts.partition_point(|start| *start <= byte).max(1);
+        let start = self.lines().starts.get(line - 1).copied().unwrap_or_default();
+        let column = self.content.get(start..byte).map_or(0, |before| before.chars().count());
+        Spot { text: index, line: line as u32, column: column as u32 + 1, length: 1 }
+    }
+
     /// A line, from 1, without its break; empty behind the last one.
     pub(crate) fn line(&self, number: u32) -> &str {
         let starts = &self.lines().starts;

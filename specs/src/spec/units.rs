@@ -4,141 +4,12 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::json;
 
 use super::codes::Code;
-use super::decode::{Decode, check_range, wrong_type};
+use super::decode::Decode;
+use super::quantity::{BYTES, COUNT, FLOPS, RATE, SECONDS, SHARE, read, split};
 use super::session::Session;
-use super::tree::{Node, Spot, Value};
+use super::tree::{Node, Spot};
 use super::written::{name, scalar_schema};
 use crate::job::AutoOr;
-
-/// Units of one quantity and what each is worth.
-struct Quantity {
-    what: &'static str,
-    units: &'static [(&'static str, f64)],
-    example: &'static str,
-    /// Whether `1e20` stands for itself.
-    takes_exponent: bool,
-}
-
-const BYTES: Quantity = Quantity {
-    what: "a size",
-    units: &[
-        ("B", 1.0),
-        ("KB", 1e3),
-        ("MB", 1e6),
-        ("GB", 1e9),
-        ("TB", 1e12),
-        ("KiB", 1024.0),
-        ("MiB", 1_048_576.0),
-        ("GiB", 1_073_741_824.0),
-        ("TiB", 1_099_511_627_776.0),
-    ],
-    example: "200MB",
-    takes_exponent: false,
-};
-const COUNT: Quantity = Quantity {
-    what: "a count",
-    units: &[("K", 1e3), ("M", 1e6), ("B", 1e9), ("T", 1e12)],
-    example: "2.5M",
-    takes_exponent: true,
-};
-const FLOPS: Quantity = Quantity {
-    what: "an amount of compute",
-    units: &[("G", 1e9), ("T", 1e12), ("P", 1e15), ("E", 1e18), ("Z", 1e21)],
-    example: "1e20",
-    takes_exponent: true,
-};
-const SECONDS: Quantity = Quantity {
-    what: "a duration",
-    units: &[("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86_400.0)],
-    example: "5m",
-    takes_exponent: false,
-};
-const SHARE: Quantity =
-    Quantity { what: "a share", units: &[("%", 0.01)], example: "2%", takes_exponent: false };
-const RATE: Quantity = Quantity {
-    what: "a rate",
-    units: &[("/s", 1.0), ("/m", 1.0 / 60.0), ("/h", 1.0 / 3600.0)],
-    example: "2/s",
-    takes_exponent: false,
-};
-
-/// Reads a number with one of the quantity's units.
-fn read(node: &Node, quantity: &Quantity, session: &mut Session<'_>) -> Option<f64> {
-    let range = session.range.take();
-    let Value::Scalar { text, .. } = &node.value else {
-        wrong_type(node, &format!("{} such as {}", quantity.what, quantity.example), session);
-        return None;
-    };
-    let units = quantity.units.iter().map(|(unit, _)| *unit).collect::<Vec<_>>().join(", ");
-    let expected = format!("{} such as {} (units: {units})", quantity.what, quantity.example);
-    let (digits, unit) = split(text);
-    let number = digits.replace('_', "").parse::<f64>().ok().filter(|number| number.is_finite());
-    let Some(number) = number else {
-        session
-            .error(Code::WrongType, node.spot, format!("`{text}` is not {}", quantity.what))
-            .expecting(expected);
-        return None;
-    };
-    let factor = if unit.is_empty() {
-        if !(quantity.takes_exponent && digits.contains(['e', 'E'])) {
-            session
-                .error(Code::MissingUnit, node.spot, format!("`{text}` has no unit"))
-                .expecting(expected)
-                .suggestion = with_unit(number, quantity);
-            return None;
-        }
-        1.0
-    } else if let Some((_, factor)) = quantity.units.iter().find(|(known, _)| *known == unit) {
-        *factor
-    } else {
-        let near = quantity.units.iter().find(|(known, _)| known.eq_ignore_ascii_case(unit));
-        session
-            .error(Code::WrongUnit, node.spot, format!("`{unit}` is not a unit of {}", quantity.what))
-            .expecting(expected)
-            .suggestion = near.map(|(known, _)| format!("{digits}{known}"));
-        return None;
-    };
-    if number < 0.0 || number.is_sign_negative() && number != 0.0 {
-        session
-            .error(Code::OutOfRange, node.spot, format!("`{text}` is below zero"))
-            .expecting(format!("{expected}, not below zero"));
-        return None;
-    }
-    check_range(number * factor, range, node, session)
-}
-
-/// What a bare number most likely means: a fraction is a share, a count has the largest unit that leaves it at least 1, a duration
-/// is in seconds.
-fn with_unit(number: f64, quantity: &Quantity) -> Option<String> {
-    let (unit, factor) = match quantity.units {
-        [("%", factor)] if number <= 1.0 => ("%", *factor),
-        [("%", _)] => ("%", 1.0),
-        units if units.contains(&("s", 1.0)) => ("s", 1.0),
-        units => *units.iter().rfind(|(unit, factor)| *factor <= number && !unit.contains('i'))?,
-    };
-    let value = (number / factor * 1e6).round() / 1e6;
-    Some(format!("{value}{unit}"))
-}
-
-/// Number and unit of a text: `2.5M`, `1e20`, `500 steps`.
-fn split(text: &str) -> (&str, &str) {
-    let bytes = text.as_bytes();
-    let mut end = 0;
-    while end < bytes.len() {
-        let is_sign = end == 0 || matches!(bytes[end - 1], b'e' | b'E');
-        let starts_exponent = matches!(bytes[end], b'e' | b'E')
-            && end > 0
-            && bytes.get(end + 1).is_some_and(|b| b.is_ascii_digit() || matches!(b, b'+' | b'-'));
-        match bytes[end] {
-            b'0'..=b'9' | b'.' | b'_' => {}
-            b'+' | b'-' if is_sign => {}
-            _ if starts_exponent => {}
-            _ => break,
-        }
-        end += 1;
-    }
-    (text[..end].trim_end(), text[end..].trim())
-}
 
 macro_rules! quantities {
     ($($(#[doc = $doc:literal])+ $name:ident($number:ty) = $quantity:ident, $unit:literal;)+) => {$(
@@ -312,10 +183,9 @@ impl<T: JsonSchema> JsonSchema for AutoOr<T> {
 mod tests {
     use std::path::{Path, PathBuf};
 
-    use proptest::prelude::*;
-
     use super::*;
     use crate::spec::Environment;
+    use crate::spec::tree::Spot;
 
     struct Nowhere;
 
@@ -361,29 +231,5 @@ mod tests {
             assert_eq!(decode::<Count>(text), None, "{text}");
         }
         assert_eq!(decode::<Steps>("5m"), None);
-    }
-
-    proptest! {
-        #[test]
-        fn a_number_with_each_unit_reads_back(number in 0_u32..1_000_000, at in 0_usize..64) {
-            for quantity in [&BYTES, &COUNT, &FLOPS, &SECONDS, &SHARE, &RATE] {
-                let (unit, factor) = quantity.units[at % quantity.units.len()];
-                let mut session = Session::new(&Nowhere);
-                let spot = Spot { text: 0, line: 1, column: 1, length: 1 };
-                let value = read(&Node::plain(&format!("{number}{unit}"), spot), quantity, &mut session);
-                prop_assert_eq!(value, Some(f64::from(number) * factor));
-            }
-        }
-
-        #[test]
-        fn a_suggested_unit_is_accepted(number in 1_u32..u32::MAX) {
-            for quantity in [&BYTES, &COUNT, &SECONDS] {
-                let Some(text) = with_unit(f64::from(number), quantity) else { continue };
-                let mut session = Session::new(&Nowhere);
-                let spot = Spot { text: 0, line: 1, column: 1, length: 1 };
-                let value = read(&Node::plain(&text, spot), quantity, &mut session);
-                prop_assert!(value.is_some_and(|value| (value / f64::from(number) - 1.0).abs() < 1e-3));
-            }
-        }
     }
 }

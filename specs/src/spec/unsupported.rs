@@ -133,6 +133,7 @@ impl<'n> Walk<'_, 'n, '_> {
             return;
         }
         let field = || self.path.join(".");
+        let expected = if let AllBut(allowed) = refused { *allowed } else { "" };
         let (spot, message) = match (refused, node.text()) {
             (Any, _) => (key, format!("{} is not supported yet", field())),
             (Words(words), Some(word)) if words.contains(&word) => {
@@ -144,7 +145,7 @@ impl<'n> Walk<'_, 'n, '_> {
             (AllBut(_), None) => (node.spot, format!("{} is not supported yet", field())),
             _ => return,
         };
-        self.session.error(Code::Unsupported, spot, message);
+        self.session.error(Code::Unsupported, spot, message).expecting(expected);
     }
 }
 

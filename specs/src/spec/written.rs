@@ -123,13 +123,22 @@ pub(crate) fn check_keys(node: &Node, known: &[&[&str]], session: &mut Session<'
             if value.value == Value::Broken && session.is_cut {
                 continue;
             }
-            let mut fields = known.iter().flat_map(|fields| fields.iter());
-            if !fields.any(|field| *field == key.name) {
+            let fields = known.iter().flat_map(|fields| fields.iter());
+            if !fields.clone().any(|field| *field == key.name) {
                 if key.name.starts_with(|c: char| c.is_ascii_digit()) && value.value == Value::Null {
                     let message = format!("the comma ends the value before `{}`", key.name);
                     session
                         .error(Code::UnknownKey, key.spot, message)
                         .expecting("numbers without commas: 1000, or 1_000");
+                    continue;
+                }
+                if let (Some((name, rest)), Value::Null) = (key.name.split_once(':'), &value.value)
+                    && fields.clone().any(|field| *field == name)
+                {
+                    session
+                        .error(Code::UnknownKey, key.spot, format!("`{}` is one word", key.name))
+                        .expecting(format!("a space behind the colon: `{name}: {rest}`"));
+                    session.misspelt.insert((node.spot, name.to_owned()));
                     continue;
                 }
                 let message = format!("there is no key `{}` here", key.name);
@@ -183,9 +192,13 @@ pub(crate) fn field<T: Decode>(
     if value.is_none() && session.is_rough { T::stand_in(node.spot) } else { value }
 }
 
-/// Says that a field is missing, unless a misspelt key that means it is reported.
+/// Stands for every field of a mapping among those that a misspelt key may mean.
+pub(crate) const ANY_FIELD: &str = "*";
+
+/// Says that a field is missing, unless a misspelt key that means it is reported, or what may hold it is no YAML.
 pub(crate) fn missing(node: &Node, name: &str, expected: &str, session: &mut Session<'_>) {
-    if !session.misspelt.contains(&(node.spot, name.to_owned())) {
+    let is_meant = |name: &str| session.misspelt.contains(&(node.spot, name.to_owned()));
+    if !is_meant(name) && !is_meant(ANY_FIELD) && !session.is_cut_out(node.spot, name) {
         session
             .error(Code::MissingField, node.spot, format!("the field `{name}` is missing"))
             .expecting(expected);

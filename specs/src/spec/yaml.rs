@@ -345,13 +345,13 @@ fn merge_key(merged: &mut Vec<(Key, Node)>, key: &Key, node: &Node, session: &mu
         _ => std::slice::from_ref(node),
     };
     for source in sources {
-        match &source.value {
-            Value::Map(entries) => merged.extend(entries.iter().cloned()),
-            _ => {
-                session
-                    .error(Code::WrongType, key.spot, "`<<` merges mappings only")
-                    .expecting("an alias of a mapping, or a list of them");
-            }
-        }
+        let Value::Map(entries) = &source.value else {
+            let spot = if source.spot.length == 0 { key.spot } else { source.spot };
+            session
+                .error(Code::WrongType, spot, "`<<` merges mappings only")
+                .expecting("an alias of a mapping, or a list of them");
+            continue;
+        };
+        merged.extend(entries.iter().cloned());
     }
 }

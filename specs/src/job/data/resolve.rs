@@ -9,6 +9,7 @@ use super::{
 use crate::job::AutoOr;
 use crate::spec::decode::{At, Named};
 use crate::spec::jobs::Resolver;
+use crate::spec::words::one_of;
 use crate::spec::{Code, DataBody, SourceGlob};
 
 impl DataJob {
@@ -75,10 +76,7 @@ pub(crate) fn data(w: &DataJob, resolver: &mut Resolver<'_, '_>) -> Option<DataB
 fn sources(w: &DataJob, resolver: &mut Resolver<'_, '_>) -> Option<Vec<SourceGlob>> {
     let mut names = BTreeMap::new();
     let mut files = Vec::new();
-    if w.sources.is_empty() {
-        return None;
-    }
-    for source in &w.sources {
+    for source in w.sources.iter() {
         let name = &source.value.name;
         let key = crate::spec::tree::Key { name: name.value.clone(), spot: name.spot };
         crate::spec::jobs::check_name(&key, resolver.session);
@@ -91,7 +89,7 @@ fn sources(w: &DataJob, resolver: &mut Resolver<'_, '_>) -> Option<Vec<SourceGlo
         }
         let needs_files = !matches!(source.value.format, SourceFormat::Crawl | SourceFormat::Huggingface);
         match &source.value.paths {
-            Some(paths) if !paths.is_empty() => {
+            Some(paths) => {
                 files.push(resolver.glob(&format!("sources.{}", name.value), paths));
             }
             _ if needs_files => {
@@ -116,18 +114,17 @@ fn check_domains(w: &DataJob, resolver: &mut Resolver<'_, '_>) {
         return;
     }
     let known: BTreeSet<String> = w.sources.iter().map(|source| domain_of(&source.value)).collect();
+    let mut meant = BTreeSet::new();
     for (key, _) in &weights.value.0 {
         if !known.contains(&key.name) {
-            let list = known.iter().cloned().collect::<Vec<_>>().join(", ");
-            resolver
-                .session
-                .error(Code::UnknownDomain, key.spot, format!("no source has the domain `{}`", key.name))
-                .expecting(format!("one of {list}"))
-                .suggesting(&key.name, &known);
+            let message = format!("no source has the domain `{}`", key.name);
+            let error = resolver.session.error(Code::UnknownDomain, key.spot, message);
+            error.expecting(one_of(&known)).suggesting(&key.name, &known);
+            meant.extend(error.suggestion.clone());
         }
     }
     for domain in known {
-        if !weights.value.0.iter().any(|(key, _)| key.name == domain) {
+        if !meant.contains(&domain) && !weights.value.0.iter().any(|(key, _)| key.name == domain) {
             resolver
                 .session
                 .error(Code::UnknownDomain, weights.spot, format!("the domain `{domain}` has no weight"))
@@ -153,7 +150,7 @@ pub(crate) fn check_sum(weights: &At<Named<f64>>, resolver: &mut Resolver<'_, '_
 fn language(w: &DataJob, resolver: &mut Resolver<'_, '_>) -> Option<Option<LanguageParams>> {
     let Some(language) = &w.language else { return Some(None) };
     let mut is_right = true;
-    for code in &language.keep {
+    for code in language.keep.iter() {
         if code.value.len() != 2 || !code.value.chars().all(|c| c.is_ascii_lowercase()) {
             is_right = false;
             resolver

@@ -3,6 +3,7 @@
 use super::{PiiAction, SourceFormat, SplitUnit};
 use crate::job::AutoOr;
 use crate::spec::decode::{At, Named};
+use crate::spec::list::Filled;
 use crate::spec::reference::FilePath;
 use crate::spec::units::{Bytes, Rate, Share};
 use crate::spec::written::written;
@@ -13,7 +14,7 @@ written! {
     /// Curates raw files into a clean, deduplicated, split corpus.
     pub(crate) struct DataJob {
         /// What is read, in order.
-        sources: Vec<At<SourceWritten>>,
+        sources: Filled<At<SourceWritten>>,
         /// How the main text of web pages is found.
         extract: Option<ExtractWritten>,
         /// Rules on the addresses of web pages.
@@ -51,7 +52,7 @@ written! {
         /// The domain of its documents. Default: the source's name.
         domain: Option<String>,
         /// Files or globs: `*` within a folder, `**` at any depth, `~` is the home folder.
-        paths: Option<Vec<At<FilePath>>>,
+        paths: Option<Filled<At<FilePath>>>,
         /// Most bytes taken, file by file in a seeded order; without it all are.
         max_bytes: Option<Bytes>,
         /// Where a crawl starts.
@@ -87,7 +88,7 @@ written! {
     /// Which languages stay. Judged on prose and comments; a document whose language can't be told stays.
     pub(crate) struct LanguageWritten {
         /// ISO 639-1 codes that stay.
-        keep: Vec<At<String>>,
+        keep: Filled<At<String>>,
         /// A document that is another language with at least this confidence is dropped.
         min_confidence: f64 = "0.65"; 0.0 ..= 1.0,
     }

@@ -8,6 +8,7 @@ use crate::job::Precision;
 use crate::spec::decode::At;
 use crate::spec::jobs::Resolver;
 use crate::spec::lineage::Base;
+use crate::spec::list::Filled;
 use crate::spec::reference::{FilePath, Ref, Rows, Target};
 use crate::spec::tree::Key;
 use crate::spec::wanted::{CORPUS_PARTS, Wanted};
@@ -43,7 +44,7 @@ pub(crate) fn eval(w: &EvalJob, precision: Precision, resolver: &mut Resolver<'_
 fn models(w: &EvalJob, resolver: &mut Resolver<'_, '_>) -> Vec<Option<(String, ArtifactRef)>> {
     let mut out: Vec<Option<(String, ArtifactRef)>> = Vec::new();
     let mut known = HashSet::new();
-    for entry in &w.models {
+    for entry in w.models.iter() {
         let spot = entry.model.spot;
         let mut found = Vec::new();
         match &entry.model.target {
@@ -122,18 +123,11 @@ fn multiple_choice(
 ) -> Option<(RowsInput, SuiteParams)> {
     let rows = part_or_files(w.on.as_ref(), w.paths.as_ref(), "paths", key, resolver)?;
     let (rows, part) = resolver.rows(&rows, label, CHATS)?;
-    if w.scoring.is_empty() {
-        resolver
-            .session
-            .error(Code::MissingField, key.spot, "`scoring` is empty")
-            .expecting("at least one of likelihood, normalized, letter");
-        return None;
-    }
     let params = MultipleChoiceParams {
         part,
         choices: w.choices,
         limit: w.limit,
-        scoring: w.scoring.clone(),
+        scoring: w.scoring.0.clone(),
         shots: w.shots,
     };
     Some((rows, SuiteParams::MultipleChoice(params)))
@@ -198,14 +192,14 @@ fn contamination(
 /// Rows from a part or from files, one of both.
 fn part_or_files(
     on: Option<&At<Rows>>,
-    files: Option<&At<Vec<At<FilePath>>>>,
+    files: Option<&At<Filled<At<FilePath>>>>,
     field: &str,
     key: &Key,
     resolver: &mut Resolver<'_, '_>,
 ) -> Option<At<Rows>> {
     match (on, files) {
         (Some(on), None) => Some(on.clone()),
-        (None, Some(files)) => Some(At { value: Rows::Files(files.value.clone()), spot: files.spot }),
+        (None, Some(files)) => Some(At { value: Rows::Files(files.value.0.clone()), spot: files.spot }),
         (given, _) => {
             let code = if given.is_some() { Code::Conflict } else { Code::MissingField };
             let message = format!("`{}` reads a part of a corpus or files", key.name);
@@ -227,7 +221,7 @@ fn train(w: &EvalJob, resolver: &mut Resolver<'_, '_>) -> Option<Option<Artifact
     }
     let Some(key) = suite else { return Some(None) };
     let mut is_broken = false;
-    for entry in &w.models {
+    for entry in w.models.iter() {
         match resolver.base_of(&entry.model) {
             Base::Job { pretrain, .. } => {
                 return resolver.artifact(&pretrain.corpus, Wanted::Corpus).map(Some);

@@ -5,6 +5,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use super::Scoring;
 use crate::spec::Code;
 use crate::spec::decode::{At, Decode, wrong_type};
+use crate::spec::list::Filled;
 use crate::spec::reference::{FilePath, Ref, Rows};
 use crate::spec::session::Session;
 use crate::spec::tree::{Key, Node, Value};
@@ -15,9 +16,9 @@ written! {
     /// Evaluates models: every number with its interval, in a report card.
     pub(crate) struct EvalJob {
         /// Models: names of jobs, or {name: …, path: DIR}.
-        models: Vec<ModelEntry>,
+        models: Filled<ModelEntry>,
         /// Suites in order.
-        suites: Vec<SuiteWritten>,
+        suites: Filled<SuiteWritten>,
         /// The corpus that trained the models, for contamination. Default: the one behind the first model.
         train: Option<Ref>,
     }
@@ -53,11 +54,11 @@ written! {
         /// `corpus.validation_pairs`: questions are made from pairs.
         on: Option<At<Rows>>,
         /// Files of {question, choices, answer}.
-        paths: Option<At<Vec<At<FilePath>>>>,
+        paths: Option<At<Filled<At<FilePath>>>>,
         /// Choices a question, where questions are made from pairs.
         choices: u64 = "4"; 2 ..= 26,
         /// How a choice is scored; each gives a row.
-        scoring: Vec<Scoring> = "[likelihood, normalized]",
+        scoring: Filled<Scoring> = "[likelihood, normalized]",
         /// Examples before the question.
         shots: u64 = "0"; 0 ..= 100,
         /// Most questions; 0 takes all.
@@ -99,11 +100,11 @@ written! {
         /// A part of a corpus that is tested.
         on: Option<At<Rows>>,
         /// Files of tests.
-        tests: Option<At<Vec<At<FilePath>>>>,
+        tests: Option<At<Filled<At<FilePath>>>>,
         /// Words in an n-gram.
         ngram: u64 = "13"; 1 ..= 100,
         /// How overlap is found.
-        methods: Vec<ContaminationMethod> = "[ngram]",
+        methods: Filled<ContaminationMethod> = "[ngram]",
     }
 }
 

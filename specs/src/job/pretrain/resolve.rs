@@ -19,6 +19,7 @@ use crate::spec::lineage::Base;
 use crate::spec::reference::Ref;
 use crate::spec::units::Every;
 use crate::spec::wanted::Wanted;
+use crate::spec::words::one_of;
 use crate::spec::{ArtifactRef, Code, PretrainBody};
 
 /// Row length where no job says one.
@@ -184,7 +185,7 @@ fn phase_weights(
                 resolver
                     .session
                     .error(Code::UnknownDomain, key.spot, format!("the corpus has no domain `{}`", key.name))
-                    .expecting(format!("one of {}", known.join(", ")))
+                    .expecting(one_of(&known))
                     .suggesting(&key.name, known);
             }
         }

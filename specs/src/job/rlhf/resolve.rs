@@ -82,7 +82,7 @@ impl Steps {
                 resolver
                     .session
                     .error(Code::Conflict, spot, format!("no step of this job reads `{field}`"))
-                    .expecting(format!("the job without it: it runs {}", self.words(is_ppo)));
+                    .expecting(format!("no `{field}`: this job runs only {}", self.words(is_ppo)));
             }
             _ => {}
         };

@@ -32,7 +32,7 @@ pub(crate) fn scaling(
         shape: shape::of_depth(Family::Transformer, 1, Activation::Swiglu, CONTEXT_LENGTH),
         tokens_per_param: w.grid.tokens_per_param.clone(),
         tokens: w.grid.tokens.iter().map(|count| count.0 as u64).collect(),
-        lr: w.grid.lr.clone(),
+        lr: w.grid.lr.0.clone(),
         optimizer: optimizer?,
         batch: w
             .batch
@@ -54,7 +54,7 @@ pub(crate) fn scaling(
         tokenizer: tokenizer?,
         sweeps: sweeps(w, &recipe, activation),
         fit: FitParams {
-            methods: w.methods.clone(),
+            methods: w.methods.0.clone(),
             target: target?,
             inference_tokens: match w.objective {
                 ObjectiveWritten::ComputeOptimal => 0.0,
@@ -67,8 +67,8 @@ pub(crate) fn scaling(
 /// One sweep for each family and depth.
 fn sweeps(w: &ScalingJob, recipe: &SweepParams, activation: Activation) -> Vec<SweepBody> {
     let mut out = Vec::new();
-    for family in &w.families {
-        for depth in &w.grid.depths {
+    for family in w.families.iter() {
+        for depth in w.grid.depths.iter() {
             let word = match family.value {
                 Family::Transformer => "transformer",
                 Family::Lstm => "lstm",
@@ -97,16 +97,12 @@ fn check_grid(w: &ScalingJob, resolver: &mut Resolver<'_, '_>) -> Option<()> {
             resolver.session.error(Code::DuplicateName, family.spot, "this family stands twice");
         }
     }
-    let is_empty = w.grid.depths.is_empty()
-        || (w.grid.tokens_per_param.is_empty() && w.grid.tokens.is_empty())
-        || w.grid.lr.is_empty()
-        || w.families.is_empty()
-        || w.methods.is_empty();
-    if is_empty {
+    if w.grid.tokens_per_param.is_empty() && w.grid.tokens.is_empty() {
+        let spot = w.grid.depths.first().map_or(w.target.spot, |depth| depth.spot);
         resolver
             .session
-            .error(Code::MissingField, w.target.spot, "a list of this job is empty")
-            .expecting("at least one of families, methods, depths, lr, and tokens_per_param or tokens each");
+            .error(Code::MissingField, spot, "the grid says nothing of tokens")
+            .expecting("`tokens_per_param` or `tokens` in `grid`, each a list");
     }
     (resolver.session.error_count() == before).then_some(())
 }

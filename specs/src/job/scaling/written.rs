@@ -6,6 +6,7 @@ use super::FitMethod;
 use crate::job::pretrain::written::{BatchWritten, ContextWritten, OptimizerWritten, PhaseWritten};
 use crate::job::{Activation, Family};
 use crate::spec::decode::{At, Decode, decode_word};
+use crate::spec::list::Filled;
 use crate::spec::reference::Ref;
 use crate::spec::session::Session;
 use crate::spec::tree::{Node, Value};
@@ -20,11 +21,11 @@ written! {
         /// The tokenizer.
         tokenizer: Ref,
         /// Families of networks, each with its own law.
-        families: Vec<At<Family>> = "[transformer]",
+        families: Filled<At<Family>> = "[transformer]",
         /// What is trained.
         grid: GridWritten,
         /// Fits: isoflop, parametric, envelope.
-        methods: Vec<FitMethod> = "[parametric]",
+        methods: Filled<FitMethod> = "[parametric]",
         /// What the recommendation is for.
         target: At<TargetWritten> = "{budget: true}",
         /// compute_optimal, or {inference_tokens: 1T} for a model that will serve so many tokens.
@@ -44,13 +45,13 @@ written! {
     /// What a scaling job trains: every depth with every token budget and learning rate.
     pub(crate) struct GridWritten {
         /// Layers; the width is 64 times the depth.
-        depths: Vec<At<u64>>; 1 ..= 128,
+        depths: Filled<At<u64>>; 1 ..= 128,
         /// Token budgets, tokens a parameter (embedding matrices not counted).
         tokens_per_param: Vec<f64> = "[]"; 0.0001 ..= 1_000_000.0,
         /// Token budgets as counts (500K), the same at every depth: size and tokens vary apart, which holds a law best.
         tokens: Vec<Count> = "[]"; 1.0 ..= 1e15,
         /// Learning rates: from 0.1 multiples of the automatic one, below absolute. The best of each budget counts.
-        lr: Vec<f64> = "[1]"; 0.000_000_001 ..= 100.0,
+        lr: Filled<f64> = "[1]"; 0.000_000_001 ..= 100.0,
     }
 
     /// What the recommendation is for: one of budget, flops, or params and tokens.

@@ -6,7 +6,7 @@ use crate::job::Precision;
 use crate::job::pretrain::resolve::{Stage, batch, checkpoint, optimizer, row_length};
 use crate::spec::jobs::Resolver;
 use crate::spec::wanted::Wanted;
-use crate::spec::{Code, RowsInput, SftBody};
+use crate::spec::{RowsInput, SftBody};
 
 /// Resolves an SFT job.
 pub(crate) fn sft(w: &SftJob, precision: Precision, resolver: &mut Resolver<'_, '_>) -> Option<SftBody> {
@@ -34,13 +34,6 @@ pub(crate) fn sft(w: &SftJob, precision: Precision, resolver: &mut Resolver<'_, 
 
 /// Each source of chats with the name of its part.
 fn data(w: &SftJob, resolver: &mut Resolver<'_, '_>) -> Option<Vec<(RowsInput, String)>> {
-    if w.data.is_empty() {
-        resolver
-            .session
-            .error(Code::MissingField, w.model.spot, "this job has no data")
-            .expecting("at least one source in `data`");
-        return None;
-    }
     let rows: Vec<Option<(RowsInput, String)>> = w
         .data
         .iter()

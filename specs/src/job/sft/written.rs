@@ -4,8 +4,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::TrainOn;
 use crate::job::pretrain::written::{BatchWritten, CheckpointWritten, ContextWritten, OptimizerWritten};
-use crate::spec::decode::{At, Decode};
-use crate::spec::reference::{FilePath, Ref};
+use crate::spec::decode::{At, Decode, wrong_type};
+use crate::spec::list::Filled;
+use crate::spec::reference::{FilePath, Ref, is_path};
 use crate::spec::session::Session;
 use crate::spec::tree::{Node, Value};
 use crate::spec::units::Share;
@@ -17,7 +18,7 @@ written! {
         /// The model to start from.
         model: Ref,
         /// Chats: `corpus.pairs`, {format: chat_jsonl, paths: […]}.
-        data: Vec<At<SftDataWritten>>,
+        data: Filled<At<SftDataWritten>>,
         /// The chat template by name.
         template: TemplateWritten = "chatml",
         /// Which tokens carry loss.
@@ -53,7 +54,7 @@ written! {
         /// How the files are read.
         format: ChatFormat = "chat_jsonl",
         /// Files or globs, one chat a line: {messages: [{role, content}, …]} or {prompt, answer}.
-        paths: Vec<At<FilePath>>,
+        paths: Filled<At<FilePath>>,
     }
 
     /// Chats written by a teacher model.
@@ -91,7 +92,14 @@ impl Decode for SftDataWritten {
                 SynthesizeJob::decode(node, session).map(|_| Self::Synthesize)
             }
             Value::Map(_) if node.get("path").is_none() && node.get("huggingface").is_none() => {
-                ChatFilesWritten::decode(node, session).map(|files| Self::Files(files.paths))
+                ChatFilesWritten::decode(node, session).map(|files| Self::Files(files.paths.0))
+            }
+            Value::Scalar { text, .. } if is_path(text) => {
+                if let Some(error) = wrong_type(node, "a part of a corpus, or files of chats", session) {
+                    error.message = format!("`{text}` is a path, and no part of a corpus");
+                    error.suggestion = Some(format!("{{paths: [{text}]}}"));
+                }
+                None
             }
             _ => Ref::decode(node, session).map(Self::Part),
         }
