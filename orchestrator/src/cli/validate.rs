@@ -54,7 +54,7 @@ jobs:
     fn a_right_spec_is_an_empty_log_in_each_format() {
         let spec = parse(Path::new("spec.yaml"), SPEC.as_bytes(), &[], &ProcessEnvironment).unwrap();
         assert_eq!(report(&spec, Format::Text), "spec.yaml: ok, 1 job\n");
-        assert_eq!(report(&spec, Format::Json), "{\"jobs\":1,\"name\":\"small\",\"ok\":true}\n");
+        assert_eq!(report(&spec, Format::Json), "{\"ok\":true,\"name\":\"small\",\"jobs\":1}\n");
         assert_eq!(report(&spec, Format::Github), "");
         let sarif: serde_json::Value = serde_json::from_str(&report(&spec, Format::Sarif)).unwrap();
         assert_eq!(sarif["runs"][0]["results"], json!([]));
