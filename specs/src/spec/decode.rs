@@ -230,7 +230,7 @@ fn wrong_number(node: &Node, expected: &str, session: &mut Session<'_>) {
         Value::Scalar { text, plain: false } if number(text).is_some() => {
             (format!("{expected} without quotes"), number(text))
         }
-        Value::Scalar { text, .. } => (expected.to_owned(), text.strip_prefix('$').and_then(number)),
+        Value::Scalar { text, .. } => (expected.to_owned(), text.strip_prefix(['$', '+']).and_then(number)),
         _ => (expected.to_owned(), None),
     };
     if let Some(error) = wrong_type(node, &expected, session) {

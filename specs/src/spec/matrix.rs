@@ -30,7 +30,9 @@ pub(crate) fn expand(jobs: &mut Node, session: &mut Session<'_>) {
                     out.extend((0..count).map(|index| one(key, &job, &axes, index)));
                 } else {
                     // One job for all: others may name it, and it may have errors of its own.
+                    let copies = copies(&job, &axes);
                     out.push((key.clone(), job));
+                    out.extend(copies.into_iter().map(|copy| (key.clone(), copy)));
                 }
             }
             _ => out.push((key.clone(), job)),
@@ -69,6 +71,12 @@ fn axes<'m>(matrix: &'m Node, job: Spot, session: &mut Session<'_>) -> (Vec<Axis
             session
                 .error(Code::UnknownKey, key.spot, "this is not a field path")
                 .expecting("a field path such as seed or model.depth");
+            continue;
+        }
+        if segments == ["kind"] {
+            session
+                .error(Code::UnknownKey, key.spot, "`kind` can't be an axis: each kind has other fields")
+                .expecting("a job for each kind");
             continue;
         }
         match &values.value {
@@ -122,6 +130,27 @@ fn put_first(job: &mut Node, axes: &[Axis<'_>], session: &mut Session<'_>) {
     }
 }
 
+/// The job with each value of each axis but the first ones, which it has: so that all values are checked.
+fn copies(job: &Node, axes: &[Axis<'_>]) -> Vec<Node> {
+    let mut copies = Vec::new();
+    for axis in axes {
+        for value in axis.values.iter().skip(1) {
+            let mut copy = job.clone();
+            set(&mut copy, &axis.segments, value);
+            copies.push(copy);
+        }
+    }
+    copies
+}
+
+/// Sets a field that is there.
+fn set(job: &mut Node, segments: &[&str], value: &Node) {
+    let field = segments.iter().try_fold(job, |node, segment| node.get_mut(segment));
+    if let Some(field) = field {
+        field.clone_from(value);
+    }
+}
+
 /// The job of one combination, the last axis fastest.
 fn one(key: &Key, job: &Node, axes: &[Axis<'_>], index: usize) -> (Key, Node) {
     let mut chosen = Vec::with_capacity(axes.len());
@@ -145,13 +174,7 @@ fn one(key: &Key, job: &Node, axes: &[Axis<'_>], index: usize) -> (Key, Node) {
                 let _ = write!(name, "#{}", place + 1);
             }
         }
-        let mut field = Some(&mut job);
-        for segment in &axis.segments {
-            field = field.and_then(|node| node.get_mut(segment));
-        }
-        if let Some(field) = field {
-            field.clone_from(value);
-        }
+        set(&mut job, &axis.segments, value);
     }
     if !axes.is_empty() {
         name.push(']');

@@ -58,7 +58,9 @@ impl Decode for Ref {
                 External { path: Some(path), huggingface: None } => Target::Path(path.0),
                 External { huggingface: Some(_), path: None } => Target::Huggingface,
                 _ => {
-                    wrong_type(node, "either `path` or `huggingface`", session);
+                    if !session.misspelt_in.contains(&node.spot) {
+                        wrong_type(node, "either `path` or `huggingface`", session);
+                    }
                     return None;
                 }
             },

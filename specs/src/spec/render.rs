@@ -36,7 +36,7 @@ pub(super) fn more(diagnostics: &Diagnostics) -> Option<String> {
 
 /// One error: head line, place, source line with a caret, hints.
 fn block(out: &mut String, d: &Diagnostic) {
-    let _ = writeln!(out, "error[{}]: {}", d.code.as_str(), d.message);
+    let _ = writeln!(out, "error[{}]: {}", d.code.as_str(), printable(&d.message));
     let number = d.origin.line.to_string();
     let gutter = " ".repeat(number.len());
     let _ = writeln!(out, "{gutter}--> {}", d.origin);
@@ -45,13 +45,13 @@ fn block(out: &mut String, d: &Diagnostic) {
         let _ = writeln!(out, "{gutter} |\n{number} | {line}\n{gutter} | {caret}");
     }
     if !d.expected.is_empty() {
-        let _ = writeln!(out, "{gutter} = expected: {}", d.expected);
+        let _ = writeln!(out, "{gutter} = expected: {}", printable(&d.expected));
     }
     if let Some(suggestion) = &d.suggestion {
-        let _ = writeln!(out, "{gutter} = did you mean `{suggestion}`?");
+        let _ = writeln!(out, "{gutter} = did you mean `{}`?", printable(suggestion));
     }
     for note in &d.notes {
-        let _ = writeln!(out, "{gutter} = {}: {}", note.origin, note.message);
+        let _ = writeln!(out, "{gutter} = {}: {}", note.origin, printable(&note.message));
     }
 }
 
@@ -73,6 +73,11 @@ fn window(d: &Diagnostic) -> (String, String) {
         "^".repeat(width(&chars[at..token_end]).max(1))
     );
     (format!("{before}{line}{after}").trim_end().to_owned(), caret)
+}
+
+/// A message without what a terminal would carry out.
+fn printable(text: &str) -> String {
+    text.chars().map(shown).collect()
 }
 
 /// A character as it is shown: a tab or control character as one space, one that turns the direction of the text as a sign.

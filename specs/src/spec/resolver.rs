@@ -260,18 +260,18 @@ impl<'r> Resolver<'r, '_> {
 
     /// File patterns under a label; each must be a glob.
     pub(crate) fn glob(&mut self, label: &str, paths: &[At<FilePath>]) -> Option<SourceGlob> {
-        let mut patterns = Vec::new();
+        let (mut patterns, mut is_right) = (Vec::new(), true);
         for path in paths {
             let Some(text) = path.value.0.to_str() else { continue };
             if let Err(error) = globset::Glob::new(text) {
                 self.session
                     .error(Code::BadPattern, path.spot, format!("this is not a glob: {}", error.kind()))
                     .expecting("a path, with `*` within a folder and `**` at any depth");
-                return None;
+                is_right = false;
             }
             patterns.push(text.to_owned());
         }
-        Some(SourceGlob { label: label.to_owned(), patterns })
+        is_right.then(|| SourceGlob { label: label.to_owned(), patterns })
     }
 
     /// Notes that the current job needs another one.
@@ -315,7 +315,7 @@ impl<'r> Resolver<'r, '_> {
         expected: &str,
         fits: &dyn Fn(&WrittenJob) -> bool,
     ) {
-        let article = if kind == JobKind::Eval { "an" } else { "a" };
+        let article = if matches!(kind, JobKind::Sft | JobKind::Rlhf | JobKind::Eval) { "an" } else { "a" };
         let message = format!("`{}` is {article} {} job", self.jobs[job].name, kind.as_str());
         let others: Vec<&str> = self
             .jobs

@@ -40,7 +40,18 @@ const FOREIGN: &[(&str, &str)] = &[
     ("files", "paths"),
     ("gpus", "devices"),
     ("cpus", "cores"),
+    ("batch_size", "micro_batch"),
+    ("gpu", "devices"),
     ("gpu", "cuda"),
+    ("txt", "text"),
+    ("md", "markdown"),
+    ("mask", "redact"),
+    ("remove", "drop"),
+    ("delete", "drop"),
+    ("gpt", "transformer"),
+    ("llama", "transformer"),
+    ("rnn", "lstm"),
+    ("scale", "scaling"),
     ("fp16", "bf16"),
     ("half", "bf16"),
     ("bfloat16", "bf16"),
@@ -56,12 +67,13 @@ const MIN_AFFIX: usize = 4;
 /// The known word that was meant: another tool's word for it, the nearest one, or the only one that begins or ends so.
 pub(crate) fn nearest<S: AsRef<str>>(written: &str, known: impl IntoIterator<Item = S>) -> Option<String> {
     let written = written.to_lowercase();
-    let own = FOREIGN.iter().find(|(foreign, _)| *foreign == written).map(|(_, own)| *own);
+    let own: Vec<&str> =
+        FOREIGN.iter().filter(|(foreign, _)| *foreign == written).map(|(_, own)| *own).collect();
     let mut near = Near::new(&written);
     let mut affixed = Affixed::None;
     for word in known {
         let word = word.as_ref();
-        if own == Some(word) {
+        if own.contains(&word) {
             return Some(word.to_owned());
         }
         let lower = word.to_lowercase();

@@ -143,9 +143,7 @@ pub(crate) fn check_keys(node: &Node, known: &[&[&str]], session: &mut Session<'
                 }
                 let message = format!("there is no key `{}` here", key.name);
                 let error = session.error(Code::UnknownKey, key.spot, message);
-                error
-                    .expecting(format!("one of {}", known.concat().join(", ")))
-                    .suggesting(&key.name, known.concat());
+                error.expecting(keys(known)).suggesting(&key.name, known.concat());
                 if let Some(meant) = error.suggestion.clone() {
                     session.misspelt.insert((node.spot, meant));
                     session.misspelt_in.insert(node.spot);
@@ -157,6 +155,12 @@ pub(crate) fn check_keys(node: &Node, known: &[&[&str]], session: &mut Session<'
         wrong_type(node, &format!("a mapping with {}", known.concat().join(", ")), session);
         None
     }
+}
+
+/// All keys of a mapping in words.
+fn keys(known: &[&[&str]]) -> String {
+    let known = known.concat();
+    if let [only] = known[..] { format!("`{only}`") } else { format!("one of {}", known.join(", ")) }
 }
 
 /// Decodes one field of a mapping, or takes its default.

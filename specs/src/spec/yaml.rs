@@ -182,12 +182,12 @@ impl<'b> Builder<'b> {
                 self.place(built, anchor, session)
             }
             Event::Alias(id) => {
-                let Some(built) = self.anchors.get(&id).cloned() else {
+                let built = self.anchors.get(&id).cloned().unwrap_or_else(|| {
                     session
                         .error(Code::Syntax, spot, "the alias stands inside its own anchor")
                         .expecting("an alias behind the end of what its anchor marks");
-                    return None;
-                };
+                    Built { node: Node { value: Value::Broken, spot }, nodes: 1, depth: 1 }
+                });
                 self.alias_nodes += built.nodes;
                 self.place(built, 0, session)
             }

@@ -91,7 +91,10 @@ impl Decode for SftDataWritten {
             Value::Map(_) if node.get("synthesize").is_some() => {
                 SynthesizeJob::decode(node, session).map(|_| Self::Synthesize)
             }
-            Value::Map(_) if node.get("path").is_none() && node.get("huggingface").is_none() => {
+            Value::Map(_)
+                if node.get("format").is_some()
+                    || node.get("path").is_none() && node.get("huggingface").is_none() =>
+            {
                 ChatFilesWritten::decode(node, session).map(|files| Self::Files(files.paths.0))
             }
             Value::Scalar { text, .. } if is_path(text) => {
