@@ -58,8 +58,8 @@ pub struct InitArgs {
 pub(super) fn run(args: &InitArgs, global: &Global) -> Result<Outcome, CliError> {
     let template = Template::from(args.template);
     let files = [
-        (args.dir.join(SPEC), template.text().to_owned()),
-        (args.dir.join(SCHEMA), format!("{:#}\n", schema())),
+        (inside(&args.dir, SPEC), template.text().to_owned()),
+        (inside(&args.dir, SCHEMA), format!("{:#}\n", schema())),
     ];
     if !args.force {
         check_free(&files)?;
@@ -72,11 +72,9 @@ pub(super) fn run(args: &InitArgs, global: &Global) -> Result<Outcome, CliError>
     written.extend(ignore_state(&args.dir)?);
     let next = next_commands(&args.dir);
     if global.json {
-        let needs = template.needs();
-        println!(
-            "{}",
-            json!({ "template": template.as_str(), "written": written, "needs": needs, "next": next })
-        );
+        let commands: Vec<&str> = next.iter().map(|(command, _)| command.as_str()).collect();
+        let (template, needs) = (template.as_str(), template.needs());
+        println!("{}", json!({ "template": template, "written": written, "needs": needs, "next": commands }));
     } else {
         for path in &written {
             println!("wrote {}", path.display());
@@ -84,7 +82,10 @@ pub(super) fn run(args: &InitArgs, global: &Global) -> Result<Outcome, CliError>
         if let Some(needs) = template.needs() {
             println!("\nIt needs {needs}.");
         }
-        println!("\nNext:\n  {}", next.join("\n  "));
+        println!("\nNext:");
+        for (command, what) in next {
+            println!("  {command:32}# {what}");
+        }
     }
     Ok(Outcome::Done)
 }
@@ -109,7 +110,7 @@ fn check_free(files: &[(PathBuf, String)]) -> Result<(), CliError> {
 
 /// Adds the state folder to `.gitignore`; gives the file where it was changed.
 fn ignore_state(dir: &Path) -> Result<Option<PathBuf>, CliError> {
-    let path = dir.join(".gitignore");
+    let path = inside(dir, ".gitignore");
     let mut text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
@@ -126,19 +127,24 @@ fn ignore_state(dir: &Path) -> Result<Option<PathBuf>, CliError> {
     Ok(Some(path))
 }
 
-/// What to type next, from where the user is.
-fn next_commands(dir: &Path) -> Vec<String> {
+/// What to type next, from where the user is, and what it does.
+fn next_commands(dir: &Path) -> Vec<(String, &'static str)> {
     let mut next = Vec::new();
     if dir != Path::new(".") {
-        next.push(format!("cd {}", quoted(dir)));
+        next.push((format!("cd {}", quoted(dir)), "into the new folder"));
     }
     for (command, what) in
         [("validate", "checks the spec"), ("plan", "shows what would run, and why"), ("apply", "runs it")]
     {
-        next.push(format!("{:32}# {what}", format!("cupola {command} {SPEC}")));
+        next.push((format!("cupola {command} {SPEC}"), what));
     }
-    next.push(format!("{:32}# follows the run, in another terminal", "cupola watch"));
+    next.push(("cupola watch".to_owned(), "follows the run, in another terminal"));
     next
+}
+
+/// A file of a folder, as short as it can be said.
+fn inside(dir: &Path, file: &str) -> PathBuf {
+    if dir == Path::new(".") { PathBuf::from(file) } else { dir.join(file) }
 }
 
 /// A path as a shell takes it.
@@ -214,8 +220,9 @@ mod tests {
 
     #[test]
     fn the_next_commands_begin_in_the_folder() {
-        assert_eq!(next_commands(Path::new("."))[0], "cupola validate cupola.yaml     # checks the spec");
-        assert_eq!(next_commands(Path::new("my model"))[0], "cd 'my model'");
+        assert_eq!(next_commands(Path::new("."))[0].0, "cupola validate cupola.yaml");
+        assert_eq!(next_commands(Path::new("my model"))[0].0, "cd 'my model'");
+        assert_eq!(inside(Path::new("."), SPEC), Path::new("cupola.yaml"));
         assert_eq!(quoted(Path::new("it's")), "'it'\\''s'");
     }
 }

@@ -32,9 +32,19 @@ pub(super) fn github(diagnostics: &Diagnostics) -> String {
     out
 }
 
-/// A message: `%` and line breaks are escaped.
+/// A message: `%` and line breaks are escaped, other control characters become a sign.
 fn data(text: &str) -> String {
-    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '%' => out.push_str("%25"),
+            '\r' => out.push_str("%0D"),
+            '\n' => out.push_str("%0A"),
+            c if c.is_control() => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 /// The value of a property: `:` and `,` besides.
@@ -50,5 +60,6 @@ mod tests {
     fn what_ends_a_command_is_escaped() {
         assert_eq!(data("100%\r\nnext: a, b"), "100%25%0D%0Anext: a, b");
         assert_eq!(property("a,b:c%.yaml"), "a%2Cb%3Ac%25.yaml");
+        assert_eq!(data("\u{1b}[31m"), "\u{fffd}[31m");
     }
 }
