@@ -138,8 +138,8 @@ impl Decode for bool {
                     "false" | "no" | "off" | "0" => Some("false"),
                     _ => None,
                 });
-                if let Some(error) = wrong_type(node, "true or false", session) {
-                    error.suggestion = meant.map(str::to_owned);
+                if let (Some(error), Some(meant)) = (wrong_type(node, "true or false", session), meant) {
+                    error.suggestion = Some(meant.to_owned());
                 }
                 None
             }
@@ -233,7 +233,7 @@ fn wrong_number(node: &Node, expected: &str, session: &mut Session<'_>) {
         Value::Scalar { text, .. } => (expected.to_owned(), text.strip_prefix(['$', '+']).and_then(number)),
         _ => (expected.to_owned(), None),
     };
-    if let Some(error) = wrong_type(node, &expected, session) {
+    if let (Some(error), Some(_)) = (wrong_type(node, &expected, session), &meant) {
         error.suggestion = meant;
     }
 }
@@ -313,6 +313,14 @@ pub(crate) fn wrong_type<'s>(
         (_, shape) => format!("this is {shape}"),
     };
     let error = session.error(Code::WrongType, node.spot, message);
-    error.expecting(expected);
+    error.expecting(expected).suggestion = node.text().and_then(placeholder);
     Some(error)
+}
+
+/// `$vars.x` and `{{ vars.x }}` as the placeholder that was meant.
+fn placeholder(text: &str) -> Option<String> {
+    let braced = text.strip_prefix("{{").and_then(|rest| rest.strip_suffix("}}"));
+    let inner = braced.or_else(|| text.strip_prefix('$'))?.trim();
+    let is_known = ["vars.", "env."].iter().any(|scope| inner.starts_with(scope));
+    is_known.then(|| format!("${{{inner}}}"))
 }

@@ -43,8 +43,9 @@ fn no_list<T: Decode>(node: &Node, session: &mut Session<'_>) {
         return;
     }
     let is_item = session.quietly(|session| T::decode(node, session)).is_some();
-    if let Some(error) = wrong_type(node, "a list such as [a, b]", session) {
-        error.suggestion = node.text().filter(|_| is_item).map(|text| format!("[{text}]"));
+    let meant = node.text().filter(|_| is_item).map(|text| format!("[{text}]"));
+    if let (Some(error), Some(_)) = (wrong_type(node, "a list such as [a, b]", session), &meant) {
+        error.suggestion = meant;
     }
 }
 

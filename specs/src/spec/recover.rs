@@ -102,8 +102,8 @@ impl Piece {
             let inside = (from + 1..=text.line_count()).find_map(|number| indent_of(text.line(number)));
             let Some(indent) = inside.filter(|indent| *indent > holder) else { break };
             let Some(entry) = last_line(text, line, indent).filter(|entry| *entry > from) else { break };
-            let is_entry = depth == 2 && pieces.len() == 1 || indent_of(text.line(entry)) == Some(indent);
-            if !is_entry {
+            let is_job = depth == 2 && pieces.len() == 1;
+            if !is_job && indent_of(text.line(entry)) != Some(indent) {
                 break;
             }
             from = entry;
@@ -115,27 +115,34 @@ impl Piece {
 
     /// The entry that starts at a line, among others that are indented so.
     fn from(text: &Text, from: u32, indent: usize) -> Self {
-        let ends = |number: &u32| {
-            let line = text.line(*number);
-            indent_of(line).is_some_and(|own| own < indent || own == indent && !is_item(line))
-        };
+        let ends = |number: &u32| is_entry(text, *number, indent);
         let to = (from + 1..=text.line_count()).find(ends).unwrap_or(text.line_count() + 1);
-        let own = indent_of(text.line(from)).unwrap_or(indent);
-        let head = name_of(text.line(from)).map(|name| format!("{}{name}: ~", " ".repeat(own)));
+        let head = name_of(text.line(from)).map(|name| format!("{}{name}: ~", " ".repeat(indent)));
         Self { from, to, head }
     }
 }
 
 /// The last line up to this one that is indented by at most so much.
 fn last_line(text: &Text, line: u32, indent: usize) -> Option<u32> {
-    (1..=line).rev().find(|number| {
-        let line = text.line(*number);
-        indent_of(line).is_some_and(|own| own < indent || own == indent && !is_item(line))
-    })
+    (1..=line).rev().find(|number| is_entry(text, *number, indent))
 }
 
-/// Whether a line is an item of a list: it belongs to the key above it, which may be indented as far.
-fn is_item(line: &str) -> bool {
+/// Whether an entry that is indented by at most so much starts at a line. An item of a list belongs to the key above it, which may be
+/// indented as far.
+fn is_entry(text: &Text, number: u32, indent: usize) -> bool {
+    let Some(own) = indent_of(text.line(number)).filter(|own| *own <= indent) else { return false };
+    if own < indent || !is_item(text.line(number)) {
+        return true;
+    }
+    let above = (1..number).rev().find(|above| {
+        let line = text.line(*above);
+        indent_of(line).is_some_and(|other| other < own || other == own && !is_item(line))
+    });
+    !above.is_some_and(|above| text.line(above).trim_end().ends_with(':'))
+}
+
+/// Whether a line is an item of a list.
+pub(crate) fn is_item(line: &str) -> bool {
     let line = line.trim_start();
     line == "-" || line.starts_with("- ")
 }

@@ -115,7 +115,9 @@ impl<'s> Scope<'s> {
             }
         }
         out.push_str(rest);
-        if is_broken { Value::Broken } else { Value::Scalar { text: out, plain: false } }
+        // What is written without quotes stays so: `${vars.depth}0` is a number.
+        let plain = matches!(node.value, Value::Scalar { plain: true, .. });
+        if is_broken { Value::Broken } else { Value::Scalar { text: out, plain } }
     }
 
     /// What a placeholder stands for.

@@ -1,6 +1,7 @@
 //! What is wrong with text that is not YAML, in words that say what to do: the scanner's own words speak of its states.
 
 use super::codes::Code;
+use super::recover::is_item;
 use super::session::Session;
 use super::text::Text;
 use super::tree::Spot;
@@ -105,6 +106,10 @@ fn of_placeholder(problem: &Syntax, text: &Text) -> Option<Words> {
 /// Quotes that do not close, text behind them, and escapes.
 fn of_quotes(problem: &Syntax, text: &Text) -> Option<Words> {
     let (spot, info) = (problem.spot, problem.info.as_str());
+    if info.contains("block scalar") && info.contains("comment or line break") {
+        let message = "text stands on the line of `|` or `>`";
+        return Words::at(spot, message, "the text on the lines below, indented; or quotes around it all");
+    }
     if info.contains("trailing content") {
         return Words::at(spot, "there is text behind the closing quote", "quotes around the whole value");
     }
@@ -227,8 +232,13 @@ fn of_indentation(problem: &Syntax, text: &Text) -> Option<Words> {
         let message = "a list goes on here, and this is no item of it";
         return Words::at(whole(text, spot.line, spot), message, "`- ` in front of it, or less indentation");
     }
-    let line = text.line(spot.line).trim_start();
-    if info.contains("expected key") && (line == "-" || line.starts_with("- ")) {
+    if info.contains("expected key") && is_item(text.line(spot.line)) {
+        let above = (1..spot.line).rev().map(|number| text.line(number)).find(|line| !is_empty(line))?;
+        let (own, other) = (indent(text.line(spot.line)), indent(above));
+        if is_item(above) && own != other {
+            let message = format!("this item is indented by {}, the one above it by {other}", spaces(own));
+            return Words::at(whole(text, spot.line, spot), message, spaces(other));
+        }
         let message = "an item of a list stands between the keys of a mapping";
         return Words::at(
             whole(text, spot.line, spot),

@@ -116,7 +116,11 @@ impl Decode for FilterWritten {
                 (key.name.as_str(), key.spot, body.clone())
             }
             _ => {
-                wrong_type(node, "the name of a filter, or {name: {threshold: value}}", session);
+                let expected = "the name of a filter, or {name: {threshold: value}}";
+                let count = node.entries().len();
+                if let (Some(error), 2..) = (wrong_type(node, expected, session), count) {
+                    error.message = format!("this item names {count} filters");
+                }
                 return None;
             }
         };

@@ -145,18 +145,33 @@ pub(crate) fn check_sum(weights: &At<Named<f64>>, resolver: &mut Resolver<'_, '_
     }
 }
 
-/// The language filter; its codes are of two letters.
+/// The ISO 639-1 codes of the languages that curation tells apart.
+const LANGUAGES: &str = "af ak am ar az be bg bn ca cs da de el en eo es et fa fi fr gu he hi hr hu hy id it ja jv ka km kn ko la lt lv \
+    mk ml mr my nb ne nl or pa pl pt ro ru si sk sl sn sr sv ta te th tk tl tr uk ur uz vi yi zh zu";
+
+/// Whether a word is one of [`LANGUAGES`].
+fn is_language(code: &str) -> bool {
+    LANGUAGES.split(' ').any(|known| known == code)
+}
+
+/// The language filter.
 #[allow(clippy::option_option, reason = "the outer one is an error, the inner one a filter that is off")]
 fn language(w: &DataJob, resolver: &mut Resolver<'_, '_>) -> Option<Option<LanguageParams>> {
     let Some(language) = &w.language else { return Some(None) };
     let mut is_right = true;
     for code in language.keep.iter() {
-        if code.value.len() != 2 || !code.value.chars().all(|c| c.is_ascii_lowercase()) {
+        if !is_language(&code.value) {
             is_right = false;
+            let meant = code.value.split(['-', '_']).next().unwrap_or_default().to_lowercase();
             resolver
                 .session
-                .error(Code::UnknownWord, code.spot, format!("`{}` is not a language code", code.value))
-                .expecting("an ISO 639-1 code such as en");
+                .error(
+                    Code::UnknownWord,
+                    code.spot,
+                    format!("`{}` is not a language that can be told apart", code.value),
+                )
+                .expecting(format!("ISO 639-1 codes: {LANGUAGES}"))
+                .suggestion = is_language(&meant).then_some(meant);
         }
     }
     is_right.then(|| {

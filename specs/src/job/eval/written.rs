@@ -179,14 +179,13 @@ const SUITES: [&str; 6] =
 impl Decode for SuiteWritten {
     fn decode(node: &Node, session: &mut Session<'_>) -> Option<Self> {
         let [(key, body)] = node.entries() else {
-            wrong_type(
-                node,
-                &format!(
-                    "one suite such as {{perplexity: {{on: corpus.validation}}}}; suites: {}",
-                    SUITES.join(", ")
-                ),
-                session,
-            );
+            let suites = SUITES.join(", ");
+            let expected =
+                format!("one suite such as {{perplexity: {{on: corpus.validation}}}}; suites: {suites}");
+            let count = node.entries().len();
+            if let (Some(error), 2..) = (wrong_type(node, &expected, session), count) {
+                error.message = format!("this item names {count} suites");
+            }
             return None;
         };
         match key.name.as_str() {
