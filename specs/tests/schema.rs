@@ -45,6 +45,8 @@ fn the_schema_refuses_what_the_language_refuses() {
         "{ kind: tokenizer, corpus: c, vocab_size: 4096, colour: red }",
         "{ kind: tokenizer, corpus: c, vocab_size: 4096, digits: four }",
         "{ kind: tokeniser, corpus: c, vocab_size: 4096 }",
+        "{ kind: eval, models: [], suites: [{ perplexity: { on: c.validation } }] }",
+        "{ kind: data, sources: [] }",
     ] {
         assert!(!schema_check::check(&schema(), &spec(wrong)).is_empty(), "{wrong}");
     }

@@ -65,6 +65,10 @@ fn check_type(schema: &Value, value: &Value, path: &str, problems: &mut Vec<Stri
 }
 
 fn check_children(root: &Value, schema: &Value, value: &Value, path: &str, problems: &mut Vec<String>) {
+    let least = schema["minItems"].as_u64().unwrap_or(0) as usize;
+    if value.as_array().is_some_and(|items| items.len() < least) {
+        problems.push(format!("{path}: fewer than {least} items"));
+    }
     for item in value.as_array().into_iter().flatten() {
         if schema["items"].is_object() {
             visit(root, &schema["items"], item, path, problems);
