@@ -64,16 +64,43 @@ const MISTAKES: &[(&str, &str)] = &[
     ("labeler: { kind: reference }", "labeler: { knd: reference }"),
     ("{ perplexity:", "{ perplexty:"),
     ("choices: 4,", "choices: 1,"),
+    ("lr: constant", "lr: constan"),
+    ("depth: \"${vars.depth}\"", "depth: \"${vars.dept}\""),
+    ("models: [base, assistant, aligned]", "models: [base, assistant, alined]"),
     ("judge: reference", "judge: refrence"),
     ("serve: { model: aligned,", "serve: { model: alined,"),
     ("jobs: [report]", "jobs: [reports]"),
 ];
 
+/// Mistakes in what a field means, and the ones in how the same field is written: these are told first.
+const MEANINGS: &[(&str, &str, &[&str])] = &[
+    ("domains: { weights: { code: 0.7,", "domains: { weights: { code: 0.6,", &[]),
+    ("name: readmes", "name: crates", &["format: rust,", "max_bytes: 8MB"]),
+    ("until: 100%", "until: 90%", &["until: 80%", "lr: constant"]),
+    ("weights: { code: 0.5,", "weights: { code: 0.6,", &["until: 80%", "lr: constant"]),
+    ("lr: auto }", "betas: [0.9] }", &["matrices: muon"]),
+    ("baseline: assistant", "baseline: aligned", &["{ perplexity:", "choices: 4,"]),
+];
+
+/// All mistakes.
+const COUNT: usize = MISTAKES.len() + MEANINGS.len();
+
 /// The quickstart with some mistakes, and their lines.
 fn with(mistakes: &[usize]) -> (String, BTreeSet<u32>) {
+    let chosen: Vec<&str> =
+        mistakes.iter().filter_map(|at| MISTAKES.get(*at)).map(|(right, _)| *right).collect();
     let mut text = QUICKSTART.to_owned();
     let mut lines = BTreeSet::new();
-    for (right, wrong) in mistakes.iter().map(|at| MISTAKES[*at]) {
+    for at in mistakes {
+        let (right, wrong) = match MISTAKES.get(*at) {
+            Some(mistake) => *mistake,
+            None => match MEANINGS[*at - MISTAKES.len()] {
+                (right, wrong, before) if before.iter().all(|other| !chosen.contains(other)) => {
+                    (right, wrong)
+                }
+                _ => continue,
+            },
+        };
         assert_eq!(QUICKSTART.matches(right).count(), 1, "{right}");
         let end = text.find(right).map_or(0, |at| at + right.trim_end().len());
         lines.insert(text[..end].matches('\n').count() as u32 + 1);
@@ -92,16 +119,16 @@ fn told(text: &str) -> (BTreeSet<u32>, String) {
 
 #[test]
 fn each_mistake_alone_is_told_on_its_line_with_nothing_else() {
-    for at in 0..MISTAKES.len() {
+    for at in 0..COUNT {
         let (text, lines) = with(&[at]);
         let (found, errors) = told(&text);
-        assert_eq!(found, lines, "{:?}\n{errors}", MISTAKES[at]);
+        assert_eq!(found, lines, "{at}\n{errors}");
     }
 }
 
 #[test]
 fn all_mistakes_together_are_told() {
-    let (text, lines) = with(&(0..MISTAKES.len()).collect::<Vec<_>>());
+    let (text, lines) = with(&(0..COUNT).collect::<Vec<_>>());
     let (found, errors) = told(&text);
     assert_eq!(found, lines, "{errors}");
 }
@@ -110,7 +137,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_mistakes_are_told_each_on_its_line(mistakes in prop::sample::subsequence((0..MISTAKES.len()).collect::<Vec<_>>(), 1..12)) {
+    fn any_mistakes_are_told_each_on_its_line(mistakes in prop::sample::subsequence((0..COUNT).collect::<Vec<_>>(), 1..12)) {
         let (text, lines) = with(&mistakes);
         let (found, errors) = told(&text);
         prop_assert_eq!(found, lines, "{}", errors);

@@ -1,5 +1,7 @@
 //! The jobs of a spec between text and resolution: each one decoded by its kind.
 
+use std::ops::Range;
+
 use super::codes::Code;
 use super::decode::Decode;
 use super::document::JobCommon;
@@ -25,6 +27,8 @@ pub(crate) struct WrittenJob {
     pub(crate) body: Option<WrittenBody>,
     /// After an error: both with stand-ins for what is wrong, so that references are checked all the same.
     pub(crate) rough: Option<Box<(Option<JobCommon>, Option<WrittenBody>)>>,
+    /// After an error: the places of the fields that have none, and say something by themselves.
+    pub(crate) sound: Vec<Range<Spot>>,
 }
 
 /// What a job does, as written.
@@ -49,7 +53,8 @@ impl WrittenJob {
     /// Decodes an entry of `jobs`.
     pub(crate) fn decode(key: &Key, node: &Node, session: &mut Session<'_>) -> Self {
         let (name, spot) = (key.name.clone(), key.spot);
-        let mut job = Self { name, spot, kind: None, common: None, body: None, rough: None };
+        let mut job =
+            Self { name, spot, kind: None, common: None, body: None, rough: None, sound: Vec::new() };
         check_name(key, session);
         let Value::Map(_) = node.value else {
             super::decode::wrong_type(node, "a mapping with `kind`", session);
@@ -57,6 +62,7 @@ impl WrittenJob {
         };
         job.kind = kind_of(key, node, session);
         let Some(kind) = job.kind else { return job };
+        session.recent.clear();
         unsupported::refuse(kind.as_str(), node, session);
         job.body = WrittenBody::decode(kind, node, session);
         job.common = JobCommon::decode_fields(node, session);
@@ -65,6 +71,7 @@ impl WrittenJob {
                 let common = JobCommon::decode_fields(node, session);
                 (common, WrittenBody::decode(kind, node, session))
             })));
+            job.sound = sound_fields(kind, node, &session.recent);
             job.body = None;
         }
         job
@@ -74,6 +81,28 @@ impl WrittenJob {
     pub(crate) fn any_body(&self) -> Option<&WrittenBody> {
         self.body.as_ref().or(self.rough.as_deref().and_then(|(_, body)| body.as_ref()))
     }
+}
+
+/// The places of the fields without errors; a field ends where the next one starts. Those whose meaning hangs on others are left out,
+/// and those that several files make.
+fn sound_fields(kind: JobKind, node: &Node, errors: &[Spot]) -> Vec<Range<Spot>> {
+    let fields = node.entries();
+    let mut starts: Vec<Spot> = fields.iter().flat_map(|(key, value)| [key.spot, value.spot]).collect();
+    starts.sort_unstable();
+    let place = |key: &Key, value: &Node| {
+        let last = key.spot.max(value.spot);
+        let next = starts[starts.partition_point(|start| *start <= last)..].first();
+        let end = Spot { line: u32::MAX, ..last };
+        key.spot..next.copied().filter(|next| next.text == last.text).unwrap_or(end)
+    };
+    let stands_alone = |name: &str| name != "context" && (kind != JobKind::Rlhf || name == "optimizer");
+    fields
+        .iter()
+        .filter(|(key, value)| stands_alone(&key.name) && !value.is_broken())
+        .filter(|(key, value)| key.spot.text == value.spot.text && key.spot <= value.spot)
+        .map(|(key, value)| place(key, value))
+        .filter(|place| !errors.iter().any(|error| place.contains(error)))
+        .collect()
 }
 
 /// The kind of a job. Where it is missing or wrong, the one that is meant, so that the job's other errors are told too.

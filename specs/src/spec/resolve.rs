@@ -239,7 +239,7 @@ fn written_jobs(root: &Node, session: &mut Session<'_>) -> Vec<WrittenJob> {
     }
 }
 
-/// What is said of a job with stand-ins: only what does not hang on them.
+/// What is said of a job with stand-ins, beside what is wrong with a field alone: only what does not hang on them.
 const REFERENCES: &[Code] = &[
     Code::UnknownWord,
     Code::UnknownJob,
@@ -259,6 +259,7 @@ fn resolve_job(at: usize, resolver: &mut Resolver<'_, '_>) -> Option<ResolvedJob
         None => (job.common.as_ref(), job.body.as_ref()),
         Some((common, body)) => {
             resolver.session.only = Some(REFERENCES);
+            resolver.session.sound.clone_from(&job.sound);
             (common.as_ref(), body.as_ref())
         }
     };
@@ -274,6 +275,7 @@ fn resolve_job(at: usize, resolver: &mut Resolver<'_, '_>) -> Option<ResolvedJob
         WrittenBody::Eval(w) => kinds::eval(w, precision, resolver).map(ResolvedJobBody::Eval),
     });
     resolver.session.only = None;
+    resolver.session.sound.clear();
     if job.rough.is_some() {
         return None;
     }

@@ -1,6 +1,7 @@
 //! What one load carries along: the world, the texts read so far, and the errors found so far.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::path::Path;
 
 use super::codes::Code;
@@ -34,6 +35,10 @@ pub(crate) struct Session<'a> {
     pub(crate) is_rough: bool,
     /// The only codes that are recorded, while something with stand-ins is looked at; none records every code.
     pub(crate) only: Option<&'static [Code]>,
+    /// Places of fields without errors, in a job that has some: what is wrong with each of them alone is told too.
+    pub(crate) sound: Vec<Range<Spot>>,
+    /// Where errors were found since the last job began.
+    pub(crate) recent: Vec<Spot>,
     /// Fields that a misspelt key of a mapping means: they are not missing.
     pub(crate) misspelt: HashSet<(Spot, String)>,
     /// Mappings with a misspelt key: their fields contradict each other only for that.
@@ -62,6 +67,8 @@ impl<'a> Session<'a> {
             cut_fields: HashSet::new(),
             is_rough: false,
             only: None,
+            sound: Vec::new(),
+            recent: Vec::new(),
             misspelt: HashSet::new(),
             misspelt_in: HashSet::new(),
             texts: Vec::new(),
@@ -115,10 +122,13 @@ impl<'a> Session<'a> {
         let message = message.into();
         self.errors += 1;
         let is_full = self.found.len() >= MAX_KEPT;
-        let is_wanted = self.only.is_none_or(|only| only.contains(&code))
+        let is_wanted = self.only.is_none_or(|only| only.contains(&code) || self.is_about_sound(code, spot))
             && !(code == Code::Conflict && self.misspelt_in.contains(&spot));
         let is_kept = is_wanted && !is_full && self.seen.insert((code, spot, message.clone()));
         self.left_out += usize::from(is_wanted && is_full);
+        if is_wanted {
+            self.recent.push(spot);
+        }
         let (source, source_column) = match self.text(spot.text) {
             Some(text) if is_kept => text.excerpt(spot),
             _ => (String::new(), 1),
@@ -142,6 +152,15 @@ impl<'a> Session<'a> {
         } else {
             self.spare.insert(diagnostic)
         }
+    }
+
+    /// Whether something with stand-ins may say this: a field that is right holds the place, and the code is about that alone.
+    fn is_about_sound(&self, code: Code, spot: Spot) -> bool {
+        let is_local = matches!(
+            code,
+            Code::Conflict | Code::OutOfRange | Code::BadWeights | Code::BadPhases | Code::DuplicateName
+        );
+        is_local && self.sound.iter().any(|field| field.contains(&spot))
     }
 
     /// Decodes something with stand-ins for what is wrong with it, which was reported before.

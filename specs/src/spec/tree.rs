@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 /// A place in one of the loaded texts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Spot {
     /// Index into the session's texts.
     pub(crate) text: u32,
@@ -120,6 +120,13 @@ impl Node {
             Value::Map(entries) => entries,
             _ => &[],
         }
+    }
+
+    /// Whether something in it is broken, and reported.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.value == Value::Broken
+            || self.entries().iter().any(|(_, value)| value.is_broken())
+            || self.items().iter().any(Self::is_broken)
     }
 
     /// The items of a list; none for anything else.

@@ -22,11 +22,16 @@ const CHATS: &[&str] = &["validation_pairs", "pairs"];
 pub(crate) fn eval(w: &EvalJob, precision: Precision, resolver: &mut Resolver<'_, '_>) -> Option<EvalBody> {
     let models = models(w, resolver);
     let names: Vec<String> = models.iter().flatten().map(|(name, _)| name.clone()).collect();
+    // Where a model is wrong, any job may be the one that it means.
+    let mut known = names.clone();
+    if models.iter().any(Option::is_none) {
+        known.extend(resolver.jobs.iter().map(|job| job.name.clone()));
+    }
     let suites: Vec<Option<(RowsInput, SuiteParams)>> = w
         .suites
         .iter()
         .enumerate()
-        .map(|(index, written)| suite(written, &format!("suite.{index}"), &names, resolver))
+        .map(|(index, written)| suite(written, &format!("suite.{index}"), &known, resolver))
         .collect();
     let train = train(w, resolver);
     let models = models.into_iter().collect::<Option<Vec<_>>>()?;

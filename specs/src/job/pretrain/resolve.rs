@@ -117,7 +117,15 @@ pub(crate) fn phases(
     spot: crate::spec::tree::Spot,
     resolver: &mut Resolver<'_, '_>,
 ) -> Option<Vec<PhaseParams>> {
-    let corpus = corpus?;
+    let Some(corpus) = corpus else {
+        if let Some(written) = written {
+            check_ends(written, resolver);
+            for phase in &written.value {
+                phase_weights(&phase.value, None, resolver);
+            }
+        }
+        return None;
+    };
     let weights = resolver.corpus_weights(corpus);
     let is_external = matches!(corpus, ArtifactRef::Path(_));
     let has_all =

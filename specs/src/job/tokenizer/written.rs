@@ -3,11 +3,12 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::Digits;
-use crate::spec::decode::{At, Decode};
+use crate::spec::decode::{At, Decode, wrong_type};
 use crate::spec::reference::Ref;
 use crate::spec::session::Session;
 use crate::spec::tree::{Node, Value};
 use crate::spec::units::Bytes;
+use crate::spec::words::nearest;
 use crate::spec::written::written;
 
 written! {
@@ -43,7 +44,10 @@ impl Decode for SpecialTokens {
             Value::List(_) => Vec::decode(node, session).map(Self::More),
             _ if node.text() == Some("chat") => Some(Self::Chat),
             _ => {
-                crate::spec::decode::wrong_type(node, "chat, or a list of tokens", session);
+                let meant = node.text().and_then(|text| nearest(text, ["chat"]));
+                if let Some(error) = wrong_type(node, "chat, or a list of tokens", session) {
+                    error.suggestion = meant;
+                }
                 None
             }
         }
