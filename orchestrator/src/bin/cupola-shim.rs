@@ -18,7 +18,9 @@ fn main() -> ExitCode {
         _ => None,
     };
     let Some(order) = order else {
-        eprintln!("usage: cupola-shim ATTEMPT WORKER TOKEN THREADS\n\nRuns one attempt of a step; `cupola apply` starts it.");
+        eprintln!(
+            "usage: cupola-shim ATTEMPT WORKER TOKEN THREADS\n\nRuns one attempt of a step; `cupola apply` starts it."
+        );
         return ExitCode::from(2);
     };
     match run_shim(&order) {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use cupola_specs::job::{Device, FitMethod, FitParams, FitTarget, StepParams};
+use rand::Rng;
 
 use crate::plan::{FileHashes, Input, Plan, PlanError, Step, StepSettings};
 
@@ -24,7 +25,9 @@ fn step(name: &str, inputs: &[String]) -> Step {
         sources: Vec::new(),
         after: Vec::new(),
         // Identity: two steps that differ in nothing else are two steps.
-        seed: u64::from_le_bytes(blake3::hash(name.as_bytes()).as_bytes()[..8].try_into().unwrap_or_default()),
+        seed: u64::from_le_bytes(
+            blake3::hash(name.as_bytes()).as_bytes()[..8].try_into().unwrap_or_default(),
+        ),
         settings: StepSettings {
             device: Device::Cpu,
             cores: 1,
@@ -47,9 +50,10 @@ pub fn drill_plan(spec: &Path) -> Result<Plan, PlanError> {
     }
     let mut ends = vec![before];
     for at in 0..3 {
-        let [top, left, right, bottom] = ["top", "left", "right", "bottom"].map(|part| format!("diamond-{at}-{part}"));
+        let [top, left, right, bottom] =
+            ["top", "left", "right", "bottom"].map(|part| format!("diamond-{at}-{part}"));
         steps.push(step(&top, &["root".to_owned()]));
-        steps.push(step(&left, &[top.clone()]));
+        steps.push(step(&left, std::slice::from_ref(&top)));
         steps.push(step(&right, &[top]));
         steps.push(step(&bottom, &[left, right]));
         ends.push(bottom);
@@ -80,4 +84,23 @@ pub fn drill_plan(spec: &Path) -> Result<Plan, PlanError> {
 pub fn fan_plan(spec: &Path, count: usize) -> Result<Plan, PlanError> {
     let steps = (0..count).map(|at| step(&format!("fan[{at}]"), &[])).collect();
     Plan::build("fan", spec, steps, &mut FileHashes::default())
+}
+
+/// A small random plan, for the simulation.
+pub(crate) fn random_plan(rng: &mut impl Rng, seed: u64) -> Result<Plan, PlanError> {
+    let names: Vec<String> = (0..rng.random_range(1..10)).map(|at| format!("s{at}")).collect();
+    let mut steps = Vec::with_capacity(names.len());
+    for (at, name) in names.iter().enumerate() {
+        let inputs: Vec<String> = names[..at].iter().filter(|_| rng.random_bool(0.3)).cloned().collect();
+        let mut step = step(name, &inputs);
+        // Now and then two steps are one by identity.
+        step.seed = if rng.random_bool(0.1) { seed } else { step.seed };
+        step.settings.cores = rng.random_range(1..4);
+        step.settings.devices = rng.random_range(0..2);
+        step.settings.retries = rng.random_range(0..4);
+        step.settings.timeout_secs = if rng.random_bool(0.2) { 15.0 } else { 0.0 };
+        step.settings.priority = rng.random_range(-1..2);
+        steps.push(step);
+    }
+    Plan::build("simulation", Path::new("simulation.yaml"), steps, &mut FileHashes::default())
 }

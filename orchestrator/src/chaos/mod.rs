@@ -3,5 +3,6 @@
 mod graph;
 mod worker;
 
+pub(crate) use graph::random_plan;
 pub use graph::{drill_plan, fan_plan};
 pub use worker::run_drill_step;

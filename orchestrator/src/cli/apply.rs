@@ -14,7 +14,8 @@ use crate::executor::LocalExecutor;
 use crate::plan::{PlanCounts, result_step};
 use crate::report::{ReportOptions, write_run_report};
 use crate::run::{
-    Applied, Console, DriveEnd, Signals, Slots, SystemClock, World, apply, is_users_fault, save_spec, take_requests,
+    Applied, Console, DriveEnd, Signals, Slots, SystemClock, World, apply, is_users_fault, save_spec,
+    take_requests,
 };
 use crate::state::{RunState, RunView, State, now_millis};
 use crate::store::{Committer, Store};

@@ -55,7 +55,8 @@ impl LocalExecutor {
     pub fn of_this_program() -> Result<Self, ExecutorError> {
         let own = std::env::current_exe().map_err(ExecutorError::io(Path::new("/proc/self/exe")))?;
         let shim = own.with_file_name("cupola-shim");
-        let worker = std::env::var_os("CUPOLA_WORKER").map_or(own.with_file_name("cupola-worker"), PathBuf::from);
+        let worker =
+            std::env::var_os("CUPOLA_WORKER").map_or(own.with_file_name("cupola-worker"), PathBuf::from);
         if !worker.is_file() {
             return Err(ExecutorError::NoWorker { path: worker });
         }
@@ -210,7 +211,10 @@ impl Executor for LocalExecutor {
 
     fn observe(&mut self, attempt: &AttemptRef) -> Result<Observation, ExecutorError> {
         if let Some(result) = read_json::<ShimResult>(&attempt.dir.join(RESULT_FILE))? {
-            self.attempts.remove(&attempt.dir).and_then(|followed| followed.child).map(|mut child| child.wait());
+            self.attempts
+                .remove(&attempt.dir)
+                .and_then(|followed| followed.child)
+                .map(|mut child| child.wait());
             return Ok(Observation::Exited(result));
         }
         if let Some(started) = read_torn::<Started>(&attempt.dir.join(STARTED_FILE))? {
@@ -232,7 +236,8 @@ impl Executor for LocalExecutor {
     fn events(&mut self, attempt: &AttemptRef, offset: u64) -> Result<(Vec<Event>, u64), ExecutorError> {
         let path = events_file(&attempt.dir);
         let mut tail = EventTail::new(path.clone(), offset);
-        let events = tail.read().map_err(|error| ExecutorError::Encode { path, problem: error.to_string() })?;
+        let events =
+            tail.read().map_err(|error| ExecutorError::Encode { path, problem: error.to_string() })?;
         Ok((events, tail.offset()))
     }
 
@@ -260,8 +265,11 @@ impl Executor for LocalExecutor {
     }
 
     fn wait(&mut self, millis: u64) -> Vec<PathBuf> {
-        let watched: Vec<(&PathBuf, &OwnedFd)> =
-            self.attempts.iter().filter_map(|(dir, followed)| Some((dir, followed.ended.as_ref()?))).collect();
+        let watched: Vec<(&PathBuf, &OwnedFd)> = self
+            .attempts
+            .iter()
+            .filter_map(|(dir, followed)| Some((dir, followed.ended.as_ref()?)))
+            .collect();
         let mut fds: Vec<PollFd<'_>> =
             watched.iter().map(|(_, ended)| PollFd::new(*ended, PollFlags::IN)).collect();
         fds.push(PollFd::from_borrowed_fd(self.waker.fd(), PollFlags::IN));

@@ -58,10 +58,7 @@ fn stat(pid: u32) -> Option<Stat> {
     // The second field is the name in brackets and may hold anything.
     let fields: Vec<&str> = text.get(text.rfind(')')? + 2..)?.split_whitespace().collect();
     let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
-    Some(Stat {
-        state: fields.first()?.chars().next()?,
-        start_ticks: number(19)?,
-    })
+    Some(Stat { state: fields.first()?.chars().next()?, start_ticks: number(19)? })
 }
 
 #[cfg(test)]

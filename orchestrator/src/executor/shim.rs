@@ -65,8 +65,7 @@ pub fn run_shim(order: &ShimOrder<'_>) -> Result<(), ExecutorError> {
     let mut child = match spawn_worker(order, &log)? {
         Ok(child) => child,
         Err(source) => {
-            let _ =
-                std::fs::write(&log, format!("could not start {}: {source}\n", order.worker.display()));
+            let _ = std::fs::write(&log, format!("could not start {}: {source}\n", order.worker.display()));
             return replace_durably(&attempt.join(RESULT_FILE), &result(order, None));
         }
     };
@@ -79,7 +78,8 @@ pub fn run_shim(order: &ShimOrder<'_>) -> Result<(), ExecutorError> {
         token: order.token.to_owned(),
     };
     create_exclusively(&attempt.join(STARTED_FILE), &started)?;
-    let status = wait_beating(&mut child, &attempt.join(HEARTBEAT_FILE)).map_err(ExecutorError::io(order.worker))?;
+    let status =
+        wait_beating(&mut child, &attempt.join(HEARTBEAT_FILE)).map_err(ExecutorError::io(order.worker))?;
     replace_durably(&attempt.join(RESULT_FILE), &result(order, Some(status)))
 }
 
@@ -92,9 +92,8 @@ fn result(order: &ShimOrder<'_>, status: Option<ExitStatus>) -> ShimResult {
         exit_code: status.map_or(Some(127), |status| status.code()),
         signal: status.and_then(|status| status.signal()),
         peak_rss_bytes: usage.map_or(0, |usage| usage.max_rss().max(0) as u64 * 1024),
-        cpu_millis: usage.map_or(0, |usage| {
-            (usage.user_time() + usage.system_time()).num_milliseconds().max(0) as u64
-        }),
+        cpu_millis: usage
+            .map_or(0, |usage| (usage.user_time() + usage.system_time()).num_milliseconds().max(0) as u64),
     }
 }
 

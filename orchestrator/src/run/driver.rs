@@ -127,16 +127,35 @@ impl<'a, E: Executor, C: Clock, A: ArtifactStore> Driver<'a, E, C, A> {
                 return Ok(DriveEnd::Detached);
             }
             self.show(console);
-            if self.scheduler.is_ended() {
-                return Ok(DriveEnd::Ended(self.scheduler.mode()));
+            if let Some(end) = self.end() {
+                return Ok(end);
             }
             let starting = self.lives.values().any(|live| live.seen.is_none());
             worth_a_look = self.world.executor.wait(if starting { START_MILLIS } else { TURN_MILLIS });
         }
     }
 
+    /// How the run ended; none while it goes on.
+    pub(super) fn end(&self) -> Option<DriveEnd> {
+        self.scheduler.is_ended().then(|| DriveEnd::Ended(self.scheduler.mode()))
+    }
+
+    /// Takes in what happened, for the next turn.
+    pub(super) fn hear(&mut self, happening: Happening) {
+        self.queue.push_back(happening);
+    }
+
+    /// Steps with a live attempt, and its token.
+    pub(super) fn live_tokens(&self) -> Vec<(usize, String)> {
+        self.lives.iter().map(|(step, live)| (*step, live.attempt.token.clone())).collect()
+    }
+
     /// One turn; says whether the driver lets go of live workers.
-    pub(super) fn turn(&mut self, worth_a_look: &[PathBuf], console: &mut Console<'_>) -> Result<bool, RunError> {
+    pub(super) fn turn(
+        &mut self,
+        worth_a_look: &[PathBuf],
+        console: &mut Console<'_>,
+    ) -> Result<bool, RunError> {
         self.look(worth_a_look)?;
         self.take_commits();
         let now = self.world.clock.steady_millis();
@@ -144,7 +163,9 @@ impl<'a, E: Executor, C: Clock, A: ArtifactStore> Driver<'a, E, C, A> {
             self.control_millis = now;
             for request in (console.requests)() {
                 self.queue.extend(
-                    super::control::requests_of(&request, &self.run, self.plan).into_iter().map(Happening::Asked),
+                    super::control::requests_of(&request, &self.run, self.plan)
+                        .into_iter()
+                        .map(Happening::Asked),
                 );
             }
         }

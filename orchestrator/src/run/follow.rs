@@ -34,6 +34,7 @@ pub(super) struct Live {
 impl<E: Executor, C: Clock, A: ArtifactStore> Driver<'_, E, C, A> {
     /// Follows attempts that may live or have ended unseen, and commits what is whole.
     pub(super) fn take_over(&mut self) {
+        let mut adopted = Vec::new();
         for step in 0..self.plan.steps.len() {
             let planned = &self.plan.steps[step];
             let fingerprint = planned.fingerprint.clone();
@@ -61,8 +62,9 @@ impl<E: Executor, C: Clock, A: ArtifactStore> Driver<'_, E, C, A> {
             let devices = self.world.executor.devices(&attempt);
             self.free_devices.retain(|device| !devices.contains(device));
             self.follow(step, attempt, devices, true);
-            self.queue.push_back(Happening::Adopted { step, token });
+            adopted.push((step, token));
         }
+        self.queue.push_back(Happening::Adopted(adopted));
     }
 
     fn follow(&mut self, step: usize, attempt: AttemptRef, devices: Vec<u32>, adopted: bool) {
@@ -129,8 +131,7 @@ impl<E: Executor, C: Clock, A: ArtifactStore> Driver<'_, E, C, A> {
             .iter()
             .filter(|(_, live)| {
                 let period = if live.seen.is_none() { START_MILLIS } else { LOOK_MILLIS };
-                now.saturating_sub(live.looked_millis) >= period
-                    || worth_a_look.contains(&live.attempt.dir)
+                now.saturating_sub(live.looked_millis) >= period || worth_a_look.contains(&live.attempt.dir)
             })
             .map(|(step, _)| *step)
             .collect();

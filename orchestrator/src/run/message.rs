@@ -43,13 +43,9 @@ pub struct Slots {
 pub enum Happening {
     /// Time went by.
     Tick,
-    /// An attempt that was alive before this scheduler goes on.
-    Adopted {
-        /// The step.
-        step: usize,
-        /// The attempt.
-        token: String,
-    },
+    /// Attempts that were alive before this scheduler go on: step and token of each. They come all at once, before anything else:
+    /// whoever hears of one alone may start the other again.
+    Adopted(Vec<(usize, String)>),
     /// The executor took the attempt that [`Command::Start`] asked for.
     Submitted {
         /// The step.

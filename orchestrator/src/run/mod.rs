@@ -24,7 +24,6 @@ mod follow;
 
 mod apply;
 
-#[cfg(test)]
 mod simulation;
 
 pub use apply::{Applied, apply, cancel_idle, save_spec};
@@ -36,3 +35,4 @@ pub use message::{Command, End, Happening, Node, Request, Slots};
 pub use nodes::is_users_fault;
 pub use scheduler::Scheduler;
 pub use signals::Signals;
+pub use simulation::{Histories, History, simulate, simulate_all};

@@ -22,18 +22,33 @@ const GRACE_MILLIS: i64 = 60_000;
 pub struct Scheduler {
     board: Board,
     slots: Slots,
+    /// What each step would take if there were enough.
+    wanted: Vec<Slots>,
     mode: RunState,
     ended: bool,
 }
 
 impl Scheduler {
     /// A scheduler of these steps, which stand in topological order. No step asks for more slots than there are: what is over is cut.
-    pub fn new(mut nodes: Vec<Node>, slots: Slots) -> Self {
-        for node in &mut nodes {
-            node.cores = node.cores.clamp(1, slots.cores.max(1));
-            node.devices = node.devices.min(slots.devices);
+    pub fn new(nodes: Vec<Node>, slots: Slots) -> Self {
+        let wanted: Vec<Slots> =
+            nodes.iter().map(|node| Slots { cores: node.cores, devices: node.devices }).collect();
+        let mut scheduler =
+            Self { board: Board::new(Vec::new()), slots, wanted, mode: RunState::Running, ended: false };
+        let cut = |(node, wanted): (Node, &Slots)| {
+            let Slots { cores, devices } = scheduler.cut(*wanted);
+            Node { cores, devices, ..node }
+        };
+        scheduler.board = Board::new(nodes.into_iter().zip(&scheduler.wanted).map(cut).collect());
+        scheduler
+    }
+
+    /// A step that wants more than there is takes all.
+    fn cut(&self, wanted: Slots) -> Slots {
+        Slots {
+            cores: wanted.cores.clamp(1, self.slots.cores.max(1)),
+            devices: wanted.devices.min(self.slots.devices),
         }
-        Self { board: Board::new(nodes), slots, mode: RunState::Running, ended: false }
     }
 
     /// How the run stands.
@@ -64,9 +79,11 @@ impl Scheduler {
         let mut commands = Vec::new();
         match happening {
             Happening::Tick => self.tick(now, &mut commands),
-            Happening::Adopted { step, token } => {
-                if self.board.progress[step].phase.group() == Group::Open {
-                    self.board.set_phase(step, Phase::Live { token, since: now, visible: true });
+            Happening::Adopted(attempts) => {
+                for (step, token) in attempts {
+                    if self.board.progress[step].phase.group() == Group::Open {
+                        self.board.set_phase(step, Phase::Live { token, since: now, visible: true });
+                    }
                 }
             }
             Happening::Submitted { step, token } => {
@@ -213,8 +230,11 @@ impl Scheduler {
                     _ => {}
                 }
             }
-            Request::Retry(which) => self.retry(which, commands),
-            Request::Pause | Request::Resume => {}
+            // A run that is being stopped takes no step up again: another `apply` does.
+            Request::Retry(which) if matches!(self.mode, RunState::Running | RunState::Paused) => {
+                self.retry(which, commands);
+            }
+            Request::Pause | Request::Resume | Request::Retry(_) => {}
         }
     }
 
@@ -260,14 +280,19 @@ impl Scheduler {
             if wanted && matches!(self.board.progress[step].phase, Phase::Failed | Phase::Cancelled) {
                 self.board.progress[step].failures = 0;
                 self.move_step(step, Phase::Waiting, StepMove::Waiting, commands);
+                self.board.touched.insert(step);
             }
         }
-        // In the order of the plan: what one sets free may set the next one free.
+        // In the order of the plan: what one sets free may set the next one free. What still stands behind a lost one is looked at again.
+        let mut behind = std::collections::BTreeSet::new();
         while let Some(step) = self.board.touched.pop_first() {
-            if self.board.progress[step].phase == Phase::Blocked && self.board.missing[step].1 == 0 {
+            if self.board.missing[step].1 > 0 {
+                behind.insert(step);
+            } else if self.board.progress[step].phase == Phase::Blocked {
                 self.move_step(step, Phase::Waiting, StepMove::Waiting, commands);
             }
         }
+        self.board.touched = behind;
     }
 
     fn start_ready(&mut self, now: i64, commands: &mut Vec<Command>) {
@@ -297,10 +322,13 @@ impl Scheduler {
             };
             let Some(rank) = next else { break };
             after = Some(rank);
-            let (step, node) = (rank.2, &self.board.nodes[rank.2]);
-            let fits = self.board.used.cores + node.cores <= self.slots.cores.max(1)
-                && self.board.used.devices + node.devices <= self.slots.devices;
+            let step = rank.2;
+            let Slots { cores, devices } = self.cut(self.wanted[step]);
+            let fits = self.board.used.cores + cores <= self.slots.cores.max(1)
+                && self.board.used.devices + devices <= self.slots.devices;
             if fits {
+                self.board.nodes[step].cores = cores;
+                self.board.nodes[step].devices = devices;
                 self.board.set_phase(step, Phase::Starting);
                 self.board.progress[step].stopping = None;
                 commands.push(Command::Start(step));
@@ -315,6 +343,14 @@ impl Scheduler {
         if self.ended || self.board.num_busy > 0 || (open && !stopped) {
             return;
         }
+        if open && self.mode == RunState::Cancelled {
+            // What was on its way when the run was cancelled, and failed after that.
+            for step in 0..self.board.nodes.len() {
+                if self.board.progress[step].phase.group() == Group::Open {
+                    self.move_step(step, Phase::Cancelled, StepMove::Cancelled, commands);
+                }
+            }
+        }
         let any = |phase: &Phase| self.board.progress.iter().any(|progress| progress.phase == *phase);
         self.mode = match self.mode {
             RunState::Interrupted if open => RunState::Interrupted,
@@ -326,3 +362,7 @@ impl Scheduler {
         commands.push(Command::MoveRun(self.mode));
     }
 }
+
+#[cfg(test)]
+#[path = "scheduler_tests.rs"]
+mod tests;

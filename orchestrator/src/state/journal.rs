@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::medium::{Medium, MemoryFile};
 use super::frame::{FIRST_HEAD, HEADER, chain, decode, encode, frame, push_frame, whole_record_follows};
+use super::medium::{Medium, MemoryFile};
 use super::{Fact, Record, StateError};
 
 /// The first bytes of a journal; the last digit is the version of its schema.
@@ -86,10 +86,14 @@ impl Journal {
     }
 
     /// Opens or makes a journal in memory; `path` stands for it in errors.
-    pub(super) fn open_memory(mut file: MemoryFile, path: &Path) -> Result<(Self, JournalContents), StateError> {
+    pub(super) fn open_memory(
+        mut file: MemoryFile,
+        path: &Path,
+    ) -> Result<(Self, JournalContents), StateError> {
         let contents = parse_memory(&file, path)?;
         let mut prepare = || {
-            if file.read().is_empty() {
+            if file.read().len() < MAGIC.len() {
+                file.cut(0)?;
                 file.append(MAGIC)?;
             } else {
                 file.cut(contents.position.end)?;

@@ -11,8 +11,8 @@ use super::projector::Projector;
 use super::recover::open_database;
 use super::snapshot::{read_snapshot, write_snapshot};
 use super::{
-    AttemptOutcome, Fact, Journal, MemoryFile, MetricSeries, Position, Projection, Record, StateDir, StateError,
-    StateLock, host_name, read_journal, read_journal_after,
+    AttemptOutcome, Fact, Journal, MemoryFile, MetricSeries, Position, Projection, Record, StateDir,
+    StateError, StateLock, host_name, read_journal, read_journal_after,
 };
 
 /// A journal that is longer than this behind its snapshot gets a new one on closing.

@@ -24,7 +24,8 @@ pub trait ArtifactStore {
     fn is_staged(&self, staging: &Path) -> bool;
 
     /// Begins to move a filled staging folder into the store; `ticket` names it when it is done.
-    fn begin_commit(&mut self, ticket: usize, staging: PathBuf, manifest: Manifest) -> Result<(), StoreError>;
+    fn begin_commit(&mut self, ticket: usize, staging: PathBuf, manifest: Manifest)
+    -> Result<(), StoreError>;
 
     /// What came of commits that ended since the last call.
     fn take_commits(&mut self) -> Vec<(usize, Result<StoredArtifact, StoreError>)>;
@@ -56,7 +57,8 @@ impl Committer {
         let queue = Arc::new(Mutex::new(queue));
         let mut threads = Vec::with_capacity(THREADS);
         for _ in 0..THREADS {
-            let (queue, sender, waker, store) = (Arc::clone(&queue), sender.clone(), waker.clone(), store.clone());
+            let (queue, sender, waker, store) =
+                (Arc::clone(&queue), sender.clone(), waker.clone(), store.clone());
             let work = move || {
                 while let Some(errand) = next(&queue) {
                     match errand {
@@ -109,7 +111,12 @@ impl ArtifactStore for Committer {
         staging.exists()
     }
 
-    fn begin_commit(&mut self, ticket: usize, staging: PathBuf, manifest: Manifest) -> Result<(), StoreError> {
+    fn begin_commit(
+        &mut self,
+        ticket: usize,
+        staging: PathBuf,
+        manifest: Manifest,
+    ) -> Result<(), StoreError> {
         self.send(Errand::Commit { ticket, staging, manifest: Box::new(manifest) })
     }
 
