@@ -1,14 +1,16 @@
 //! Decisions: which steps run, which are cached, and why. Pure: store contents and history are arguments.
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::collections::{BTreeMap, HashMap};
 
-use cupola_specs::spec::{Origin, ResolvedSpec};
+use cupola_specs::contract::ErrorClass;
+use cupola_specs::spec::ResolvedSpec;
+use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Input, Plan, PlanError, PlannedStep, hashed_params};
-use crate::state::Projection;
+use super::fields::{Field, Fields};
+use super::{Input, Plan, PlanError, PlannedStep, Reason, compare, hashed_params};
+use crate::state::{PlannedStep as Before, Projection, RunRow, StepState};
 
 /// What happens to a step, and why.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -21,7 +23,7 @@ pub struct Decision {
     pub kind: &'static str,
     /// Its fingerprint.
     pub fingerprint: String,
-    /// `cached`, `run` or `resume`.
+    /// `cached`, `run`, `resume` or `blocked`.
     pub action: Action,
     /// Why; never empty.
     pub reasons: Vec<Reason>,
@@ -36,7 +38,7 @@ impl Decision {
 }
 
 /// What happens to a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// Its artifact is in the store.
@@ -48,91 +50,11 @@ pub enum Action {
         /// The checkpoint's optimiser step.
         at_step: u64,
     },
-}
-
-/// One reason.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(tag = "reason", rename_all = "snake_case")]
-pub enum Reason {
-    /// The artifact of this fingerprint is in the store.
-    InStore {
-        /// The run that made it.
-        run: String,
+    /// As things stand, something that it needs can't be had.
+    Blocked {
+        /// The step that can't give it.
+        by: String,
     },
-    /// No step of this name has ended under a spec of this name.
-    NeverRan,
-    /// It was begun with the same parameters and inputs and did not end.
-    Unfinished {
-        /// The run.
-        run: String,
-    },
-    /// Its artifact was made and is no longer in the store.
-    Gone,
-    /// A parameter changed.
-    Parameter {
-        /// The field as the user knows it.
-        field: String,
-        /// Before; null where it was not there.
-        old: Value,
-        /// Now; null where it is gone.
-        new: Value,
-        /// Where it is written; none for a default.
-        origin: Option<Origin>,
-    },
-    /// The seed changed.
-    Seed {
-        /// Before.
-        old: u64,
-        /// Now.
-        new: u64,
-    },
-    /// The code behind this kind of step changed.
-    CodeVersion {
-        /// Before.
-        old: u32,
-        /// Now.
-        new: u32,
-    },
-    /// An input is another one than before.
-    Input {
-        /// Its role.
-        role: String,
-        /// The step or folder that it is from.
-        from: String,
-    },
-    /// An input is not read any more.
-    InputRemoved {
-        /// Its role.
-        role: String,
-    },
-    /// Local files changed.
-    Sources {
-        /// Their label.
-        label: String,
-    },
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::InStore { run } if run.is_empty() => write!(f, "in the store"),
-            Self::InStore { run } => write!(f, "in the store, made by run {run}"),
-            Self::NeverRan => write!(f, "never ran"),
-            Self::Unfinished { run } => write!(f, "did not end in run {run}"),
-            Self::Gone => write!(f, "its artifact is no longer in the store"),
-            Self::Parameter { field, old, new, origin } => {
-                write!(f, "{field} changed from {} to {}", short(old), short(new))?;
-                origin.as_ref().map_or(Ok(()), |origin| write!(f, " ({}:{})", origin.file, origin.line))
-            }
-            Self::Seed { old, new } => write!(f, "seed changed from {old} to {new}"),
-            Self::CodeVersion { old, new } => {
-                write!(f, "the code of this step changed (version {old} to {new})")
-            }
-            Self::Input { role, from } => write!(f, "input {role} changed ({from})"),
-            Self::InputRemoved { role } => write!(f, "input {role} is gone"),
-            Self::Sources { label } => write!(f, "files of {label} changed"),
-        }
-    }
 }
 
 /// Decides for every step of the plan. `in_store` answers whether the artifact of a kind and fingerprint is there.
@@ -140,179 +62,239 @@ pub fn decide(
     plan: &Plan,
     spec: Option<&ResolvedSpec>,
     projection: &Projection,
-    in_store: &dyn Fn(&str, &str) -> bool,
+    in_store: &(dyn Fn(&str, &str) -> bool + Sync),
 ) -> Result<Vec<Decision>, PlanError> {
-    plan.steps.iter().map(|planned| decide_step(plan, planned, spec, projection, in_store)).collect()
+    let is_there =
+        |planned: &PlannedStep| in_store(planned.step.kind().artifact_kind(), &planned.fingerprint);
+    let cached: Vec<bool> = plan.steps.par_iter().with_min_len(64).map(is_there).collect();
+    let history = History::new(plan, projection, &cached)?;
+    let fields = Fields::new(spec);
+    let mut decisions = Vec::with_capacity(plan.steps.len());
+    for (at, planned) in plan.steps.iter().enumerate() {
+        let (action, reasons) = if cached[at] {
+            let made = projection.artifacts().get(&planned.fingerprint);
+            (
+                Action::Cached,
+                vec![Reason::InStore { run: made.map(|made| made.run.clone()).unwrap_or_default() }],
+            )
+        } else {
+            let action = match projection.checkpoint(&planned.fingerprint) {
+                Some(record) => Action::Resume { at_step: record.step },
+                None => Action::Run,
+            };
+            (action, history.reasons(at, planned, &fields)?)
+        };
+        decisions.push(Decision {
+            step: planned.step.name.clone(),
+            job: planned.step.job.clone(),
+            kind: planned.step.kind().as_str(),
+            fingerprint: planned.fingerprint.clone(),
+            action,
+            reasons,
+        });
+    }
+    let failed: Vec<(usize, String)> = decisions
+        .iter()
+        .enumerate()
+        .filter_map(|(at, decision)| match decision.reasons.first()? {
+            Reason::Failed { .. } => Some((at, decision.why())),
+            _ => None,
+        })
+        .collect();
+    block(plan, &mut decisions, &failed);
+    Ok(decisions)
 }
 
-fn decide_step(
-    plan: &Plan,
-    planned: &PlannedStep,
-    spec: Option<&ResolvedSpec>,
-    projection: &Projection,
-    in_store: &dyn Fn(&str, &str) -> bool,
-) -> Result<Decision, PlanError> {
-    let kind = planned.step.kind();
-    let fingerprint = &planned.fingerprint;
-    let committed = projection.artifacts().get(fingerprint);
-    let (action, reasons) = if in_store(kind.artifact_kind(), fingerprint) {
-        let run = committed.map(|artifact| artifact.run.clone()).unwrap_or_default();
-        (Action::Cached, vec![Reason::InStore { run }])
-    } else {
-        let action = match projection.checkpoint(fingerprint) {
-            Some(record) => Action::Resume { at_step: record.step },
-            None => Action::Run,
+/// Marks every step that runs and needs one of these, which can't give what it should for the reason beside it.
+pub(super) fn block(plan: &Plan, decisions: &mut [Decision], impossible: &[(usize, String)]) {
+    if impossible.is_empty() {
+        return;
+    }
+    let reasons: HashMap<usize, &String> = impossible.iter().map(|(at, why)| (*at, why)).collect();
+    // The impossible step that each step waits for, directly or not.
+    let mut behind: Vec<Option<usize>> = vec![None; decisions.len()];
+    for (at, needs) in plan.needs().into_iter().enumerate() {
+        if decisions[at].action == Action::Cached {
+            continue;
+        }
+        let by = needs.iter().find_map(|need| {
+            let waits = decisions[*need].action != Action::Cached;
+            waits.then(|| if reasons.contains_key(need) { Some(*need) } else { behind[*need] }).flatten()
+        });
+        behind[at] = by;
+        let Some(by) = by.filter(|_| !matches!(decisions[at].action, Action::Blocked { .. })) else {
+            continue;
         };
-        let reasons = match (committed, unfinished_run(projection, fingerprint)) {
-            (Some(_), _) => vec![Reason::Gone],
-            (None, Some(run)) => vec![Reason::Unfinished { run }],
-            (None, None) => changes(plan, planned, spec, projection)?,
-        };
-        (action, reasons)
-    };
-    Ok(Decision {
-        step: planned.step.name.clone(),
-        job: planned.step.job.clone(),
-        kind: kind.as_str(),
-        fingerprint: fingerprint.clone(),
-        action,
-        reasons,
-    })
+        let name = decisions[by].step.clone();
+        let because = reasons[&by].clone();
+        decisions[at].action = Action::Blocked { by: name.clone() };
+        decisions[at].reasons.insert(0, Reason::Blocked { by: name, because });
+    }
 }
 
-fn unfinished_run(projection: &Projection, fingerprint: &str) -> Option<String> {
-    projection.attempts(fingerprint).last()?;
-    let begun = |run: &&crate::state::RunRow| run.steps.iter().any(|step| step.fingerprint == fingerprint);
-    projection.runs().iter().rev().find(begun).map(|run| run.id.clone())
+/// What is known of the steps of a plan from before.
+struct History<'p> {
+    projection: &'p Projection,
+    /// The newest run that holds a step of a fingerprint.
+    runs: HashMap<&'p str, &'p RunRow>,
+    /// The last time that a step of this name ended: by place in the plan.
+    last: HashMap<usize, (&'p RunRow, Before)>,
+}
+
+impl<'p> History<'p> {
+    /// Looks up what the steps that are not cached need. What lies in the journal is read in its order there.
+    fn new(plan: &Plan, projection: &'p Projection, cached: &[bool]) -> Result<Self, PlanError> {
+        let mut history = Self { projection, runs: HashMap::new(), last: HashMap::new() };
+        let open: Vec<(usize, &PlannedStep)> =
+            plan.steps.iter().enumerate().filter(|(at, _)| !cached[*at]).collect();
+        if open.iter().any(|(_, planned)| !projection.attempts(&planned.fingerprint).is_empty()) {
+            for run in projection.runs() {
+                history.runs.extend(run.steps.iter().map(|step| (step.fingerprint.as_str(), run)));
+            }
+        }
+        let runs: Vec<&RunRow> =
+            projection.runs().iter().rev().filter(|run| run.spec_name == plan.spec_name).collect();
+        let mut wanted = Vec::new();
+        for (at, planned) in open {
+            if history.begun(planned).is_some() || projection.artifacts().contains_key(&planned.fingerprint) {
+                continue;
+            }
+            let place = |run: &&RunRow| {
+                let place = run.position(&planned.step.name)?;
+                run.steps.get(place)?.state.is_done().then_some(place)
+            };
+            if let Some((age, place)) =
+                runs.iter().enumerate().find_map(|(age, run)| Some((age, place(run)?)))
+            {
+                wanted.push((age, place, at));
+            }
+        }
+        wanted.sort_unstable();
+        for (age, _, at) in wanted {
+            if let Some(before) = projection.planned_step(&runs[age].id, &plan.steps[at].step.name)? {
+                history.last.insert(at, (runs[age], before));
+            }
+        }
+        Ok(history)
+    }
+
+    /// The run in which a step of this fingerprint was begun.
+    fn begun(&self, planned: &PlannedStep) -> Option<&'p RunRow> {
+        self.projection.attempts(&planned.fingerprint).last()?;
+        self.runs.get(planned.fingerprint.as_str()).copied()
+    }
+
+    fn reasons(
+        &self,
+        at: usize,
+        planned: &PlannedStep,
+        fields: &Fields<'_>,
+    ) -> Result<Vec<Reason>, PlanError> {
+        if self.projection.artifacts().contains_key(&planned.fingerprint) {
+            return Ok(vec![Reason::Gone]);
+        }
+        if let Some(run) = self.begun(planned) {
+            return Ok(vec![unfinished(run, planned)]);
+        }
+        match self.last.get(&at) {
+            Some((run, before)) => changes(planned, run, before, fields),
+            None => Ok(vec![Reason::NeverRan]),
+        }
+    }
+}
+
+/// How a step that was begun and did not end stands.
+fn unfinished(run: &RunRow, planned: &PlannedStep) -> Reason {
+    let step = run.steps.iter().find(|step| step.fingerprint == planned.fingerprint);
+    let failure = step.filter(|step| step.state == StepState::Failed).and_then(|step| step.error.as_deref());
+    match failure.filter(|failure| failure.class != ErrorClass::Transient) {
+        Some(failure) => Reason::Failed {
+            run: run.id.clone(),
+            code: failure.code.clone(),
+            message: failure.message.clone(),
+        },
+        None => Reason::Unfinished { run: run.id.clone() },
+    }
 }
 
 /// What differs from the last time a step of this name ended.
 fn changes(
-    plan: &Plan,
     planned: &PlannedStep,
-    spec: Option<&ResolvedSpec>,
-    projection: &Projection,
+    run: &RunRow,
+    before: &Before,
+    fields: &Fields<'_>,
 ) -> Result<Vec<Reason>, PlanError> {
-    let Some(before) = projection.last_done(&plan.spec_name, &planned.step.name)? else {
-        return Ok(vec![Reason::NeverRan]);
-    };
-    let mut reasons = Vec::new();
-    let new_params = hashed_params(&planned.step.params)?;
+    let mut changes = Changes { reasons: Vec::new(), told: Vec::new() };
     let mut differences = Vec::new();
-    compare("", &before.params, &new_params, &mut differences);
+    compare("", &before.params, &hashed_params(&planned.step.params)?, &mut differences);
     for (path, old, new) in differences {
-        let (field, origin) = field_of(&planned.step.job, &path, spec);
-        reasons.push(Reason::Parameter { field, old, new, origin });
+        changes.field(fields.parameter(&planned.step, &path), old, new);
     }
     if before.seed != planned.step.seed {
-        reasons.push(Reason::Seed { old: before.seed, new: planned.step.seed });
+        changes.field(fields.seed(&planned.step), before.seed.into(), planned.step.seed.into());
     }
     let code_version = planned.step.kind().code_version();
     if before.code_version != code_version {
-        reasons.push(Reason::CodeVersion { old: before.code_version, new: code_version });
+        changes.reasons.push(Reason::CodeVersion { old: before.code_version, new: code_version });
     }
-    for (role, hash) in &planned.inputs {
-        if before.inputs.get(role) != Some(hash) {
-            let from = match planned.step.inputs.get(role) {
-                Some(Input::Step(name)) => name.clone(),
-                Some(Input::Folder(path)) => path.display().to_string(),
-                None => String::new(),
-            };
-            reasons.push(Reason::Input { role: role.clone(), from });
+    for (role, hash) in planned.inputs.iter().filter(|(role, hash)| before.inputs.get(*role) != Some(*hash)) {
+        let from = match planned.step.inputs.get(role) {
+            Some(Input::Step(name)) => name.clone(),
+            Some(Input::Folder(path)) => path.display().to_string(),
+            None => hash.clone(),
+        };
+        let old = before.inputs.get(role).map(|hash| step_before(run, before, hash));
+        match old {
+            None => changes.field(fields.input(&planned.step, role), Value::Null, from.into()),
+            Some(Some(old)) if old != from && !planned.step.job.is_empty() => {
+                changes.field(fields.input(&planned.step, role), old.into(), from.into());
+            }
+            Some(_) => changes.reasons.push(Reason::Input { role: role.clone(), from }),
         }
     }
     let gone = before.inputs.keys().filter(|role| !planned.inputs.contains_key(*role));
-    reasons.extend(gone.map(|role| Reason::InputRemoved { role: role.clone() }));
-    reasons.extend(changed_sources(&before.sources, &planned.sources));
-    if reasons.is_empty() {
-        reasons.push(Reason::Gone);
+    changes.reasons.extend(gone.map(|role| Reason::InputRemoved { role: role.clone() }));
+    for label in changed_labels(&before.sources, &planned.sources) {
+        let origin = fields.sources(&planned.step, &label).origin;
+        changes.reasons.push(Reason::Sources { label, origin });
     }
-    Ok(reasons)
+    if changes.reasons.is_empty() {
+        changes.reasons.push(Reason::Gone);
+    }
+    Ok(changes.reasons)
 }
 
-fn changed_sources(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Vec<Reason> {
+/// Reasons so far, each field once.
+struct Changes {
+    reasons: Vec<Reason>,
+    told: Vec<String>,
+}
+
+impl Changes {
+    fn field(&mut self, field: Field, old: Value, new: Value) {
+        let covers = |told: &String| {
+            field
+                .path
+                .strip_prefix(told.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        if !self.told.iter().any(covers) {
+            self.told.push(field.path.clone());
+            self.reasons.push(Reason::Parameter { field: field.path, old, new, origin: field.origin });
+        }
+    }
+}
+
+/// The step whose artifact an input was.
+fn step_before(run: &RunRow, before: &Before, fingerprint: &str) -> Option<String> {
+    let is_it = |name: &&String| run.step(name).is_some_and(|step| step.fingerprint == fingerprint);
+    before.needs.iter().find(is_it).cloned()
+}
+
+fn changed_labels(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Vec<String> {
     let mut labels: Vec<&String> = now.keys().chain(before.keys()).collect();
     labels.sort();
     labels.dedup();
     labels.retain(|label| before.get(*label) != now.get(*label));
-    labels.into_iter().map(|label| Reason::Sources { label: label.clone() }).collect()
-}
-
-/// Leaves that differ: dotted path, old value, new value.
-pub fn compare(path: &str, old: &Value, new: &Value, found: &mut Vec<(String, Value, Value)>) {
-    if old == new {
-        return;
-    }
-    let join = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
-    match (old, new) {
-        (Value::Object(a), Value::Object(b)) => {
-            let mut keys: Vec<&String> =
-                a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))).collect();
-            keys.dedup();
-            for key in keys {
-                compare(
-                    &join(key),
-                    a.get(key).unwrap_or(&Value::Null),
-                    b.get(key).unwrap_or(&Value::Null),
-                    found,
-                );
-            }
-        }
-        (Value::Array(a), Value::Array(b))
-            if a.len() == b.len() && a.iter().chain(b).all(Value::is_object) =>
-        {
-            for (index, (a, b)) in a.iter().zip(b).enumerate() {
-                compare(&join(&index.to_string()), a, b, found);
-            }
-        }
-        _ => found.push((path.to_owned(), old.clone(), new.clone())),
-    }
-}
-
-/// The spec's field behind a parameter: `jobs.base.tokens` for `tokens.tokens`, and where it is written.
-fn field_of(job: &str, path: &str, spec: Option<&ResolvedSpec>) -> (String, Option<Origin>) {
-    if job.is_empty() {
-        return (path.to_owned(), None);
-    }
-    let (head, rest) = path.split_once('.').map_or((path, ""), |(head, rest)| (head, rest));
-    let head = match head {
-        "context_length" => "context.length",
-        "domain_weights" => "domains.weights",
-        "prompts_part" => "prompts",
-        "data_parts" => "data",
-        "shape" => "grid",
-        "tokens_per_param" => "grid.tokens_per_param",
-        "tokens" if rest.is_empty() => "grid.tokens",
-        other => other,
-    };
-    let full =
-        if rest.is_empty() { format!("jobs.{job}.{head}") } else { format!("jobs.{job}.{head}.{rest}") };
-    let Some(spec) = spec else { return (full, None) };
-    let job_path = format!("jobs.{job}");
-    let mut written = full.as_str();
-    while written.len() > job_path.len() && !spec.origins.contains_key(written) {
-        written = written.rfind('.').map_or(written, |dot| &written[..dot]);
-        if !written.contains('.') {
-            break;
-        }
-    }
-    match spec.origins.get(written) {
-        Some(origin) if written.len() > job_path.len() => (written.to_owned(), Some(origin.clone())),
-        _ => (full, None),
-    }
-}
-
-/// A value in a few characters: large counts as people write them, long texts cut.
-fn short(value: &Value) -> String {
-    let count = value.as_u64().filter(|count| *count >= 100_000);
-    if let Some(count) = count {
-        for (unit, name) in [(1_000_000_000, "B"), (1_000_000, "M"), (1_000, "k")] {
-            let scaled = count as f64 / unit as f64;
-            if count >= unit && (scaled * 100.0).fract() == 0.0 {
-                return format!("{scaled}{name}");
-            }
-        }
-    }
-    let text = value.to_string();
-    if text.chars().count() > 60 { format!("{}…", text.chars().take(59).collect::<String>()) } else { text }
+    labels.into_iter().cloned().collect()
 }

@@ -4,6 +4,11 @@ use std::path::PathBuf;
 
 use cupola_specs::contract::ErrorClass;
 
+use super::CycleEdge;
+
+/// Most jobs that an error lists.
+const MAX_LISTED: usize = 30;
+
 /// What keeps a spec from becoming a plan.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
@@ -15,9 +20,15 @@ pub enum PlanError {
         /// The reference.
         reference: String,
     },
-    /// Steps wait for each other.
-    #[error("these steps wait for each other: {0}")]
-    Cycle(String),
+    /// Steps wait for each other: every edge of the circle.
+    #[error("{}", circle(.0))]
+    Cycle(Vec<CycleEdge>),
+    /// Two steps have the same name.
+    #[error("two steps have the name `{name}`")]
+    SameName {
+        /// The name.
+        name: String,
+    },
     /// A file pattern is no glob.
     #[error("`{pattern}` is not a file pattern: {problem}")]
     Pattern {
@@ -73,6 +84,15 @@ pub enum PlanError {
 }
 
 impl PlanError {
+    /// The command line names a job that is not there.
+    pub(super) fn unknown_job(name: &str, jobs: &[&str]) -> Self {
+        let mut known = jobs[..jobs.len().min(MAX_LISTED)].join(", ");
+        if jobs.len() > MAX_LISTED {
+            known.push_str(&format!(" and {} others", jobs.len() - MAX_LISTED));
+        }
+        Self::UnknownJob { name: name.to_owned(), known }
+    }
+
     /// What to do about it.
     pub fn class(&self) -> ErrorClass {
         match self {
@@ -85,6 +105,7 @@ impl PlanError {
     /// What the user can do.
     pub fn hint(&self) -> &'static str {
         match self {
+            Self::Cycle(_) => "take one of these edges out",
             Self::NoFile { .. } => "patterns are relative to the spec's folder; `**` goes through folders",
             Self::Unreadable { .. } => "check that it exists and that you may read it",
             Self::Artifact { .. } => {
@@ -93,4 +114,15 @@ impl PlanError {
             _ => "",
         }
     }
+}
+
+/// A circle in one line, and each of its edges in another.
+fn circle(edges: &[CycleEdge]) -> String {
+    let names: Vec<&str> = edges.iter().map(|edge| edge.step.as_str()).collect();
+    let first = names.first().copied().unwrap_or_default();
+    let mut text = format!("these steps wait for each other: {} → {first}", names.join(" → "));
+    for edge in edges {
+        text.push_str(&format!("\n  {edge}"));
+    }
+    text
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use cupola_specs::contract::SourceFile;
-use cupola_specs::job::{CheckpointParams, StepParams};
+use cupola_specs::job::{CheckpointParams, StepKind, StepParams};
 use serde_json::Value;
 
 use super::PlanError;
@@ -20,15 +20,25 @@ pub fn fingerprint(
     inputs: &BTreeMap<String, String>,
     sources: &BTreeMap<String, String>,
 ) -> Result<String, PlanError> {
+    Ok(fingerprint_of(params.kind(), &canonical_params(params)?, seed, inputs, sources))
+}
+
+/// The fingerprint of a step whose parameters are encoded already.
+pub(super) fn fingerprint_of(
+    kind: StepKind,
+    canonical: &[u8],
+    seed: u64,
+    inputs: &BTreeMap<String, String>,
+    sources: &BTreeMap<String, String>,
+) -> String {
     let mut hasher = blake3::Hasher::new_derive_key(DOMAIN);
     let mut field = |bytes: &[u8]| {
         hasher.update(&(bytes.len() as u64).to_le_bytes());
         hasher.update(bytes);
     };
-    let kind = params.kind();
     field(kind.as_str().as_bytes());
     field(&kind.code_version().to_le_bytes());
-    field(canonical(&hashed_params(params)?).as_bytes());
+    field(canonical);
     field(&seed.to_le_bytes());
     for (group, map) in [("inputs", inputs), ("sources", sources)] {
         field(group.as_bytes());
@@ -38,27 +48,23 @@ pub fn fingerprint(
             field(hash.as_bytes());
         }
     }
-    Ok(hasher.finalize().to_hex().to_string())
+    hasher.finalize().to_hex().to_string()
+}
+
+/// The hashed parameters as JSON with sorted keys.
+pub(super) fn canonical_params(params: &StepParams) -> Result<Vec<u8>, PlanError> {
+    let mut bytes = Vec::with_capacity(512);
+    write_canonical(&hashed_params(params)?, &mut bytes)?;
+    Ok(bytes)
 }
 
 /// The parameters as JSON without what may change and give the same bytes: when checkpoints are written.
 pub fn hashed_params(params: &StepParams) -> Result<Value, PlanError> {
-    let mut params = params.clone();
-    let fixed = CheckpointParams { every_secs: 0.0, every_steps: 0, keep: 0 };
-    match &mut params {
-        StepParams::Pretrain(p) => p.checkpoint = fixed,
-        StepParams::Sft(p) => p.checkpoint = fixed,
-        StepParams::RewardModel(p) => p.checkpoint = fixed,
-        StepParams::Optimize(p) => p.checkpoint = fixed,
-        StepParams::Data(_)
-        | StepParams::Tokenizer(_)
-        | StepParams::Tokens(_)
-        | StepParams::Sweep(_)
-        | StepParams::Fit(_)
-        | StepParams::Preferences(_)
-        | StepParams::Eval(_) => {}
+    let mut value = serde_json::to_value(params)?;
+    if let Some(checkpoint) = value.get_mut("checkpoint") {
+        *checkpoint = serde_json::to_value(CheckpointParams { every_secs: 0.0, every_steps: 0, keep: 0 })?;
     }
-    Ok(serde_json::to_value(&params)?)
+    Ok(value)
 }
 
 /// Hash over files by label; their order does not matter, since names are distinct and sorted.
@@ -72,22 +78,35 @@ pub fn sources_by_label(files: &[SourceFile]) -> BTreeMap<String, String> {
 }
 
 /// JSON with the keys of every object sorted, so that the order of fields is no part of identity.
-fn canonical(value: &Value) -> String {
+fn write_canonical(value: &Value, out: &mut Vec<u8>) -> serde_json::Result<()> {
     match value {
         Value::Object(map) => {
-            let sorted: BTreeMap<&String, &Value> = map.iter().collect();
-            let fields: Vec<String> = sorted
-                .iter()
-                .map(|(key, value)| format!("{}:{}", Value::from(key.as_str()), canonical(value)))
-                .collect();
-            format!("{{{}}}", fields.join(","))
+            let mut sorted: Vec<(&String, &Value)> = map.iter().collect();
+            sorted.sort_unstable_by_key(|(key, _)| *key);
+            for (at, (key, value)) in sorted.into_iter().enumerate() {
+                out.push(if at == 0 { b'{' } else { b',' });
+                serde_json::to_writer(&mut *out, key)?;
+                out.push(b':');
+                write_canonical(value, out)?;
+            }
+            if map.is_empty() {
+                out.push(b'{');
+            }
+            out.push(b'}');
         }
         Value::Array(items) => {
-            let items: Vec<String> = items.iter().map(canonical).collect();
-            format!("[{}]", items.join(","))
+            for (at, item) in items.iter().enumerate() {
+                out.push(if at == 0 { b'[' } else { b',' });
+                write_canonical(item, out)?;
+            }
+            if items.is_empty() {
+                out.push(b'[');
+            }
+            out.push(b']');
         }
-        other => other.to_string(),
+        scalar => serde_json::to_writer(out, scalar)?,
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -124,6 +143,16 @@ mod tests {
             assert_ne!(base, other.unwrap());
         }
         assert_eq!(base, fingerprint(&fit(0.0), 1, &inputs, &none).unwrap());
+    }
+
+    #[test]
+    fn keys_are_sorted_at_every_depth_and_values_stay() {
+        let value =
+            serde_json::json!({"b": [1, {"z": null, "a": 1.0e21}], "a": "\"\u{7}é", "c": {}, "d": []});
+        let mut bytes = Vec::new();
+        write_canonical(&value, &mut bytes).unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        assert_eq!(text, r#"{"a":"\"\u0007é","b":[1,{"a":1e+21,"z":null}],"c":{},"d":[]}"#);
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! Lowering: each job of a resolved spec to its steps. Pure: no clock, disk or network.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
 
 use cupola_specs::job::{Device, Method, Precision, StepParams, TokensParams};
 use cupola_specs::spec::{
@@ -8,16 +9,24 @@ use cupola_specs::spec::{
     SourceGlob,
 };
 
+use super::order::{Edges, located};
 use super::{Input, Machine, PlanError, Step, StepSettings};
 
 /// Lowers every job, in spec order; a step that several jobs share stands before the first of them.
 pub fn lower(spec: &ResolvedSpec, machine: Machine) -> Result<Vec<Step>, PlanError> {
-    let mut lowering = Lowering { spec, machine, steps: Vec::new() };
+    let mut lowering =
+        Lowering { spec, machine, steps: Vec::new(), shared: HashSet::new(), of_job: HashMap::new() };
     for job in &spec.jobs {
+        let before = lowering.steps.len();
         lowering.job(job)?;
+        lowering.of_job.insert(&job.name, before..lowering.steps.len());
     }
     lowering.add_after()?;
-    Ok(lowering.steps)
+    match Edges::of(&lowering.steps)?.order(&lowering.steps) {
+        Ok(_) => Ok(lowering.steps),
+        Err(PlanError::Cycle(edges)) => Err(PlanError::Cycle(located(edges, spec))),
+        Err(error) => Err(error),
+    }
 }
 
 /// Name of the step that gives a job's result, or the part of it that a reference names.
@@ -49,9 +58,13 @@ struct Lowering<'a> {
     spec: &'a ResolvedSpec,
     machine: Machine,
     steps: Vec<Step>,
+    /// The steps that encode a corpus with a tokenizer, by name.
+    shared: HashSet<String>,
+    /// The steps of each job; a shared one among them belongs to none.
+    of_job: HashMap<&'a str, Range<usize>>,
 }
 
-impl Lowering<'_> {
+impl<'a> Lowering<'a> {
     fn job(&mut self, job: &ResolvedJob) -> Result<(), PlanError> {
         match &job.body {
             ResolvedJobBody::Data(body) => {
@@ -166,7 +179,7 @@ impl Lowering<'_> {
     /// The shared step that encodes a corpus with a tokenizer; made where it is not there yet.
     fn tokens(&mut self, corpus: &ArtifactRef, tokenizer: &ArtifactRef) -> Result<String, PlanError> {
         let name = format!("tokens[{},{}]", label(corpus), label(tokenizer));
-        if self.steps.iter().any(|step| step.name == name) {
+        if self.shared.contains(&name) {
             return Ok(name);
         }
         let settings = StepSettings {
@@ -189,6 +202,7 @@ impl Lowering<'_> {
         };
         self.read(&mut step, "corpus", corpus)?;
         self.read(&mut step, "tokenizer", tokenizer)?;
+        self.shared.insert(name.clone());
         self.steps.push(step);
         Ok(name)
     }
@@ -259,17 +273,18 @@ impl Lowering<'_> {
 
     /// Edges without an artifact: every step of a job waits for every step of the jobs in its `after`.
     fn add_after(&mut self) -> Result<(), PlanError> {
-        for job in &self.spec.jobs {
+        for job in self.spec.jobs.iter().filter(|job| !job.after.is_empty()) {
             let mut waits: Vec<String> = Vec::new();
             for other in &job.after {
-                let steps: Vec<_> =
-                    self.steps.iter().filter(|step| step.job == *other).map(|s| s.name.clone()).collect();
-                if steps.is_empty() {
+                let steps = self.of_job.get(other.as_str()).cloned().unwrap_or_default();
+                let before = waits.len();
+                waits.extend(self.steps[steps].iter().filter(|s| s.job == *other).map(|s| s.name.clone()));
+                if waits.len() == before {
                     return Err(PlanError::Reference { step: job.name.clone(), reference: other.clone() });
                 }
-                waits.extend(steps);
             }
-            for step in self.steps.iter_mut().filter(|step| step.job == job.name) {
+            let steps = self.of_job.get(job.name.as_str()).cloned().unwrap_or_default();
+            for step in self.steps[steps].iter_mut().filter(|step| step.job == job.name) {
                 step.after.clone_from(&waits);
             }
         }

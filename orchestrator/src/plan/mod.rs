@@ -8,6 +8,8 @@
 mod error;
 mod step;
 
+mod order;
+
 mod lower;
 mod sources;
 
@@ -15,18 +17,25 @@ mod external;
 mod fingerprint;
 mod graph;
 
+mod difference;
+mod fields;
+mod reason;
+
 mod decide;
 mod render;
 
 #[cfg(test)]
 mod quickstart;
 
-pub use decide::{Action, Decision, Reason, compare, decide};
+pub use decide::{Action, Decision, decide};
+pub use difference::compare;
 pub use error::PlanError;
 pub use external::{absolute, check_kind, external_kind, folder_hash};
 pub use fingerprint::{fingerprint, hashed_params, sources_by_label};
 pub use graph::Plan;
 pub use lower::{lower, result_step};
+pub use order::CycleEdge;
+pub use reason::Reason;
 pub use render::{PlanCounts, plan_json, render_plan};
 pub use sources::{FileHashes, collect_files};
 pub use step::{Input, Machine, PlannedStep, Step, StepSettings};

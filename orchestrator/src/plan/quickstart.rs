@@ -9,7 +9,7 @@ use cupola_specs::spec::{Environment, ResolvedSpec, parse};
 
 use super::{FileHashes, Input, Machine, Plan, lower};
 
-const MACHINE: Machine = Machine { cores: 2, devices: 0, cpu_bf16: false };
+const MACHINE: Machine = Machine { cores: 2, devices: 0, cpu_bf16: false, memory_bytes: 1 << 34 };
 
 struct World {
     home: tempfile::TempDir,
@@ -102,6 +102,27 @@ fn the_quickstart_lowers_to_its_steps_and_roles() {
     assert_eq!(plan.step("base").unwrap().step.settings.cores, 2);
     let names: Vec<&str> = plan.step("corpus").unwrap().files.iter().map(|file| file.name.as_str()).collect();
     assert_eq!(names, ["serde-1.0.0/src/lib.rs", "serde-1.0.0/README.md"]);
+}
+
+/// A fingerprint that moves without a raised code version throws away everybody's finished work.
+#[test]
+fn fingerprints_stay_what_they_are() {
+    let world = World::new();
+    let mut lines: Vec<String> = Vec::new();
+    for (title, plan) in [
+        ("dpo", world.plan(&[])),
+        ("ppo", world.plan(&[("jobs.aligned.method", "ppo"), ("defaults.seed", "7")])),
+    ] {
+        lines.push(format!("{title}: plan {}", plan.hash()));
+        let mut steps: Vec<String> = plan
+            .steps
+            .iter()
+            .map(|planned| format!("{} {}", planned.fingerprint, planned.step.name))
+            .collect();
+        steps.sort_by(|a, b| a[65..].cmp(&b[65..]));
+        lines.append(&mut steps);
+    }
+    insta::assert_snapshot!(lines.join("\n"));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use cupola_specs::spec::SourceGlob;
 use globset::{GlobBuilder, GlobMatcher};
 use rayon::prelude::*;
 
-use super::PlanError;
+use super::{PlanError, sources_by_label};
 
 /// A file whose times are younger than this when it is hashed may change again without a trace: its hash is not remembered.
 const RACY_NANOS: i128 = 2_000_000_000;
@@ -119,6 +119,35 @@ impl FileHashes {
             }
         }
         Ok(result)
+    }
+}
+
+/// The files behind lists of patterns; equal lists are expanded once.
+#[derive(Debug, Default)]
+pub(super) struct SourceFiles {
+    known: BTreeMap<Vec<(String, Vec<String>)>, FilesAndHashes>,
+}
+
+/// Files by label and name, and one hash for each label.
+type FilesAndHashes = (Vec<SourceFile>, BTreeMap<String, String>);
+
+impl SourceFiles {
+    /// The files of a step's globs with the hash of each label.
+    pub(super) fn of(
+        &mut self,
+        globs: &[SourceGlob],
+        hashes: &mut FileHashes,
+    ) -> Result<FilesAndHashes, PlanError> {
+        if globs.is_empty() {
+            return Ok(FilesAndHashes::default());
+        }
+        let key = globs.iter().map(|glob| (glob.label.clone(), glob.patterns.clone())).collect();
+        if let Some(found) = self.known.get(&key) {
+            return Ok(found.clone());
+        }
+        let files = collect_files(globs, hashes)?;
+        let sources = sources_by_label(&files);
+        Ok(self.known.entry(key).or_insert((files, sources)).clone())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Steps: what a plan is made of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
 use cupola_specs::contract::SourceFile;
@@ -36,17 +36,17 @@ impl Step {
 
     /// Names of the steps that it waits for, each once, in order.
     pub fn needs(&self) -> Vec<String> {
-        let mut needs: Vec<String> = Vec::new();
+        let mut seen = HashSet::new();
+        self.waits_for().filter(|name| seen.insert(*name)).map(str::to_owned).collect()
+    }
+
+    /// Names of the steps that it waits for; one may be named twice.
+    pub(super) fn waits_for(&self) -> impl Iterator<Item = &str> {
         let inputs = self.inputs.values().filter_map(|input| match input {
             Input::Step(name) => Some(name),
             Input::Folder(_) => None,
         });
-        for name in inputs.chain(&self.after) {
-            if !needs.contains(name) {
-                needs.push(name.clone());
-            }
-        }
-        needs
+        inputs.chain(&self.after).map(String::as_str)
     }
 }
 
@@ -85,6 +85,8 @@ pub struct Machine {
     pub devices: u32,
     /// Whether the CPU multiplies bf16 fast.
     pub cpu_bf16: bool,
+    /// Memory that processes of this machine may use in all, bytes; 0 where the system does not say.
+    pub memory_bytes: u64,
 }
 
 impl Machine {
@@ -96,7 +98,7 @@ impl Machine {
         let cpu_bf16 = flags.split_whitespace().any(|flag| matches!(flag, "avx512_bf16" | "amx_bf16"));
         let devices =
             (0..16).take_while(|i| PathBuf::from(format!("/dev/nvidia{i}")).exists()).count() as u32;
-        Self { cores, devices, cpu_bf16 }
+        Self { cores, devices, cpu_bf16, memory_bytes: memory_bytes() }
     }
 
     /// The device that `device` means here.
@@ -116,6 +118,19 @@ impl Machine {
             other => other,
         }
     }
+}
+
+/// The memory of this machine, or what its control group may use, whichever is less.
+fn memory_bytes() -> u64 {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let kib = |text: &str| text.trim().strip_suffix("kB")?.trim().parse::<u64>().ok();
+    let total = read("/proc/meminfo").lines().find_map(|line| kib(line.strip_prefix("MemTotal:")?));
+    let total = total.map_or(0, |kib| kib * 1024);
+    let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    let limits = limits.iter().filter_map(|path| read(path).trim().parse::<u64>().ok());
+    limits
+        .filter(|limit| *limit > 0)
+        .fold(total, |least, limit| if least == 0 { limit } else { least.min(limit) })
 }
 
 /// A step with all that its identity rests on.

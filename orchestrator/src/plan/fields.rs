@@ -1,0 +1,332 @@
+//! From what is hashed back to what the user wrote: the field of the spec behind a parameter, a seed, an input or files, and its line.
+//!
+//! A field that a job does not write itself may be said elsewhere: by `defaults`, by the pretrain job whose recipe a law follows, by the
+//! model that a tuning goes on from, by the corpus whose weights hold. The first place that is written counts.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use cupola_specs::job::{StepParams, SuiteParams};
+use cupola_specs::spec::{ArtifactRef, Origin, ResolvedJob, ResolvedJobBody, ResolvedSpec};
+
+use super::{Input, Step};
+
+/// A field as the user knows it, and where it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Field {
+    /// Its path: `jobs.base.tokens`.
+    pub(super) path: String,
+    /// Where it is written; none for a default.
+    pub(super) origin: Option<Origin>,
+}
+
+/// The fields of one spec.
+pub(super) struct Fields<'s> {
+    spec: Option<&'s ResolvedSpec>,
+    /// The pretrain job whose recipe each law follows, found when the first one is asked for.
+    users: OnceLock<HashMap<&'s str, &'s str>>,
+}
+
+impl<'s> Fields<'s> {
+    /// The fields of a spec; without one a field is named by its parameter.
+    pub(super) fn new(spec: Option<&'s ResolvedSpec>) -> Self {
+        Self { spec, users: OnceLock::new() }
+    }
+
+    /// The field behind a hashed parameter.
+    pub(super) fn parameter(&self, step: &Step, path: &str) -> Field {
+        if step.job.is_empty() {
+            return Field { path: path.to_owned(), origin: None };
+        }
+        let own = own_paths(&step.params, path);
+        let mut paths: Vec<String> = own.iter().map(|field| format!("jobs.{}.{field}", step.job)).collect();
+        paths.extend(self.elsewhere(step, path, &own));
+        self.first_written(paths)
+    }
+
+    /// The field behind a seed.
+    pub(super) fn seed(&self, step: &Step) -> Field {
+        self.first_written(vec![format!("jobs.{}.seed", step.job), "defaults.seed".to_owned()])
+    }
+
+    /// The field behind an input.
+    pub(super) fn input(&self, step: &Step, role: &str) -> Field {
+        let Some(spec) = self.spec.filter(|_| !step.job.is_empty()) else {
+            return Field { path: role.to_owned(), origin: None };
+        };
+        let from = match step.inputs.get(role) {
+            Some(Input::Step(name)) => name.as_str(),
+            _ => "",
+        };
+        let path = reference_field(spec, &step.job, role, from);
+        self.first_written(vec![path])
+    }
+
+    /// The field behind files of a label.
+    pub(super) fn sources(&self, step: &Step, label: &str) -> Field {
+        let own = match (&step.params, label.split_once('.')) {
+            (StepParams::Data(params), Some((_, name))) => {
+                let at = params.sources.iter().position(|source| source.name == name);
+                at.map_or_else(|| "sources".to_owned(), |at| format!("sources.{at}.paths"))
+            }
+            (StepParams::Eval(params), Some((_, at))) => suite_field(&params.suites, at, "part")
+                .into_iter()
+                .find(|field| self.is_written(&format!("jobs.{}.{field}", step.job)))
+                .unwrap_or_else(|| format!("suites.{at}")),
+            (_, Some(("data", at))) => format!("data.{at}.paths"),
+            _ => label.to_owned(),
+        };
+        self.first_written(vec![format!("jobs.{}.{own}", step.job)])
+    }
+
+    fn is_written(&self, path: &str) -> bool {
+        self.spec.is_some_and(|spec| spec.origins.contains_key(path))
+    }
+
+    /// The first path that is written, or else the first one of all, a default.
+    fn first_written(&self, paths: Vec<String>) -> Field {
+        let found = paths.iter().find_map(|path| Some((path, self.spec?.origins.get(path)?)));
+        match found {
+            Some((path, origin)) => Field { path: path.clone(), origin: Some(origin) },
+            None => {
+                let enclosing = paths.iter().find_map(|path| self.enclosing(path));
+                enclosing.unwrap_or_else(|| Field {
+                    path: paths.into_iter().next().unwrap_or_default(),
+                    origin: None,
+                })
+            }
+        }
+    }
+
+    /// The list or the one-line value that stands for a field which has no line of its own: `filters.0` for a threshold of it.
+    fn enclosing(&self, path: &str) -> Option<Field> {
+        let (list, rest) = path.rsplit_once('.')?;
+        let is_item = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let cut = if is_item(rest) { list.to_owned() } else { return None };
+        let origin = self.spec?.origins.get(&cut)?;
+        Some(Field { path: cut, origin: Some(origin) })
+    }
+
+    /// Where a parameter comes from if not from a field of the job itself.
+    fn elsewhere(&self, step: &Step, path: &str, own: &[String]) -> Vec<String> {
+        let head = path.split('.').next().unwrap_or(path);
+        let mut paths = Vec::new();
+        let Some(job) = self.spec.and_then(|spec| spec.job(&step.job)) else { return paths };
+        match head {
+            "precision" => paths.extend([
+                "defaults.precision".to_owned(),
+                format!("jobs.{}.device", job.name),
+                "defaults.device".to_owned(),
+            ]),
+            "target" => paths.push("budget".to_owned()),
+            "optimizer" | "batch" | "phases" | "shape" | "context_length" if self.is_scaling(job) => {
+                let of = |user: &'s str| own.iter().map(move |field| format!("jobs.{user}.{field}"));
+                let user = self.user_of(&job.name);
+                paths.extend(user.into_iter().flat_map(of));
+                let activation = user.filter(|_| own.iter().any(|field| field == "activation"));
+                paths.extend(activation.map(|user| format!("jobs.{user}.model.activation")));
+            }
+            "context_length" => paths.extend(self.positions_of(job)),
+            _ => {}
+        }
+        if matches!(head, "phases" | "domain_weights") {
+            paths.extend(weights_of(job));
+        }
+        paths
+    }
+
+    fn is_scaling(&self, job: &ResolvedJob) -> bool {
+        matches!(job.body, ResolvedJobBody::Scaling(_))
+    }
+
+    /// The first pretrain job that refers to a law.
+    fn user_of(&self, law: &str) -> Option<&'s str> {
+        let users = self.users.get_or_init(|| {
+            let mut users = HashMap::new();
+            for job in self.spec.into_iter().flat_map(|spec| &spec.jobs) {
+                if let ResolvedJobBody::Pretrain(body) = &job.body
+                    && let Some(law) = body.law.as_ref().and_then(ArtifactRef::job)
+                {
+                    users.entry(law).or_insert(job.name.as_str());
+                }
+            }
+            users
+        });
+        users.get(law).copied()
+    }
+
+    /// Where the row length of a tuning comes from: the positions of the model behind it.
+    fn positions_of(&self, job: &ResolvedJob) -> Vec<String> {
+        let mut job = Some(job);
+        for _ in 0..self.spec.map_or(0, |spec| spec.jobs.len()) {
+            let Some(here) = job else { break };
+            let model = match &here.body {
+                ResolvedJobBody::Pretrain(_) => {
+                    let fields = ["model.max_position_embeddings", "context.length"];
+                    return fields.iter().map(|field| format!("jobs.{}.{field}", here.name)).collect();
+                }
+                ResolvedJobBody::Sft(body) => &body.model,
+                ResolvedJobBody::Rlhf(body) => &body.policy,
+                _ => break,
+            };
+            job = model.job().and_then(|name| self.spec?.job(name));
+        }
+        Vec::new()
+    }
+}
+
+/// The field of a job that refers to what a step reads in a role; `after` is a role too.
+pub(super) fn reference_field(spec: &ResolvedSpec, job: &str, role: &str, needs: &str) -> String {
+    let (head, rest) = role.split_once('.').unwrap_or((role, ""));
+    let field = match (head, spec.job(job).map(|job| &job.body)) {
+        ("tokens", _) => "corpus".to_owned(),
+        ("data", _) => role.to_owned(),
+        ("suite", Some(ResolvedJobBody::Eval(body))) => {
+            let fields = suite_field(&body.params.suites, rest, "part");
+            let is_written = |field: &&String| spec.origins.contains_key(&format!("jobs.{job}.{field}"));
+            fields.iter().find(is_written).cloned().unwrap_or_else(|| format!("suites.{rest}"))
+        }
+        ("law", _) => {
+            let fields = ["model.from", "forecast", "tokens.from"];
+            let is_written = |field: &&&str| spec.origins.contains_key(&format!("jobs.{job}.{field}"));
+            (*fields.iter().find(is_written).unwrap_or(&"forecast")).to_owned()
+        }
+        ("model", Some(ResolvedJobBody::Eval(body))) => {
+            let at = body.models.iter().position(|(name, _)| name == rest).unwrap_or(0);
+            format!("models.{at}")
+        }
+        ("after", _) => {
+            let after = spec.job(job).map(|job| job.after.as_slice()).unwrap_or_default();
+            let is_it = |other: &String| {
+                needs == other || needs.strip_prefix(other.as_str()).is_some_and(|rest| rest.starts_with('/'))
+            };
+            after.iter().position(is_it).map_or_else(|| "after".to_owned(), |at| format!("after.{at}"))
+        }
+        _ => head.to_owned(),
+    };
+    format!("jobs.{job}.{field}")
+}
+
+/// The corpus behind a job's mixture.
+fn weights_of(job: &ResolvedJob) -> Vec<String> {
+    let corpus = match &job.body {
+        ResolvedJobBody::Data(_) => Some(job.name.as_str()),
+        ResolvedJobBody::Pretrain(body) => body.corpus.job(),
+        ResolvedJobBody::Scaling(body) => body.corpus.job(),
+        _ => None,
+    };
+    let of = |corpus: &str| [format!("jobs.{corpus}.domains.weights"), format!("jobs.{corpus}.sources")];
+    corpus.map(of).into_iter().flatten().collect()
+}
+
+/// The fields of the job itself that a parameter may come from, the likeliest first.
+fn own_paths(params: &StepParams, path: &str) -> Vec<String> {
+    let (head, rest) = path.split_once('.').unwrap_or((path, ""));
+    let below = |field: &str| if rest.is_empty() { field.to_owned() } else { format!("{field}.{rest}") };
+    let one = |field: String| vec![field];
+    match (params, head) {
+        (_, "context_length") => one("context.length".to_owned()),
+        (StepParams::Data(_), "dedup") => one(format!("dedup.{}", dedup_field(rest))),
+        (StepParams::Data(_), "domain_weights") => {
+            vec![below("domains.weights"), "domains.weights".to_owned()]
+        }
+        (StepParams::Data(_), "shard_documents") => one("shards".to_owned()),
+        (StepParams::Data(params), "filters") => filter_fields(params, rest),
+        (StepParams::Tokenizer(_), "train_bytes") => one("max_bytes".to_owned()),
+        (StepParams::Sweep(_), "tokens" | "tokens_per_param" | "lr") => one(format!("grid.{head}")),
+        (StepParams::Sweep(_), "shape") if rest == "max_position_embeddings" => {
+            one("context.length".to_owned())
+        }
+        (StepParams::Sweep(_), "shape") => one("activation".to_owned()),
+        (StepParams::Fit(_), "inference_tokens") => {
+            vec!["objective.inference_tokens".to_owned(), "objective".to_owned()]
+        }
+        (StepParams::Fit(_), "target") => one("target".to_owned()),
+        (StepParams::Pretrain(_), "model") => {
+            shape_fields(rest).into_iter().chain(one("model".to_owned())).collect()
+        }
+        (StepParams::Pretrain(_), "tokens") if rest == "ratio" => {
+            vec!["tokens.per_param".to_owned(), "tokens".to_owned()]
+        }
+        (StepParams::Pretrain(_), "tokens") => one("tokens".to_owned()),
+        (StepParams::Pretrain(_), "evaluate") => {
+            one(format!("evaluate.{}", rest.replace("every_steps", "every")))
+        }
+        (StepParams::Pretrain(_) | StepParams::Sweep(_), "phases") => {
+            let phase: Vec<&str> = path.split('.').take(3).collect();
+            vec![path.to_owned(), phase.join(".")]
+        }
+        (StepParams::Sft(_), "data_parts") => one("data".to_owned()),
+        (StepParams::Preferences(_) | StepParams::Optimize(_), "prompts_part") => one("prompts".to_owned()),
+        (StepParams::Preferences(_), "labeler") => vec!["labeler.kind".to_owned(), "labeler".to_owned()],
+        (StepParams::RewardModel(_), "epochs") => one("reward_epochs".to_owned()),
+        (StepParams::Optimize(_), "beta" | "epochs") => vec![head.to_owned(), "method".to_owned()],
+        (StepParams::Eval(params), "suites") => {
+            let (at, field) = rest.split_once('.').unwrap_or((rest, ""));
+            let mut fields = suite_field(&params.suites, at, field);
+            fields.push("suites".to_owned());
+            fields
+        }
+        _ => one(below(head)),
+    }
+}
+
+fn dedup_field(param: &str) -> &str {
+    match param {
+        "exact_document" => "exact",
+        "lines_min_repeats" => "lines.min_repeats",
+        other => other,
+    }
+}
+
+fn filter_fields(params: &cupola_specs::job::DataParams, rest: &str) -> Vec<String> {
+    let (at, threshold) = rest.split_once('.').unwrap_or((rest, ""));
+    let rule = at.parse().ok().and_then(|at: usize| serde_json::to_value(params.filters.get(at)?).ok());
+    let rule = rule.as_ref().and_then(|rule| rule["rule"].as_str()).unwrap_or_default();
+    let threshold = threshold.split('.').next().unwrap_or_default();
+    let mut fields =
+        vec![format!("filters.{at}.{rule}.{threshold}"), format!("filters.{at}"), "filters".to_owned()];
+    if threshold.is_empty() || threshold == "rule" {
+        fields.remove(0);
+    }
+    fields
+}
+
+/// Sizes of a network: named, or derived from the depth, the activation and the row length.
+fn shape_fields(size: &str) -> Vec<String> {
+    let size = if size == "family" { "arch" } else { size };
+    let derived: &[&str] = match size {
+        "num_hidden_layers" | "hidden_size" => &["depth", "hidden_size"],
+        "intermediate_size" => &["depth", "activation", "hidden_size"],
+        "num_attention_heads" => &["depth", "hidden_size"],
+        "num_key_value_heads" => &["num_attention_heads", "depth", "hidden_size"],
+        "qk_norm" => &["activation"],
+        _ => &[],
+    };
+    let mut fields = vec![format!("model.{size}")];
+    fields.extend(derived.iter().map(|field| format!("model.{field}")));
+    if size == "max_position_embeddings" {
+        fields.push("context.length".to_owned());
+    }
+    fields
+}
+
+/// The field of a suite; its rows may be given in three ways.
+fn suite_field(suites: &[SuiteParams], at: &str, field: &str) -> Vec<String> {
+    let suite = at.parse().ok().and_then(|at: usize| suites.get(at));
+    let word = match suite {
+        Some(SuiteParams::Perplexity { .. }) => "perplexity",
+        Some(SuiteParams::ChatLoss { .. }) => "chat_loss",
+        Some(SuiteParams::MultipleChoice(_)) => "multiple_choice",
+        Some(SuiteParams::Judge(_)) => "judge",
+        Some(SuiteParams::Contamination { .. }) => "contamination",
+        None => return vec![format!("suites.{at}")],
+    };
+    let names: &[&str] = if field == "part" { &["on", "prompts", "paths", "tests"] } else { &[field] };
+    let mut fields: Vec<String> = names.iter().map(|name| format!("suites.{at}.{word}.{name}")).collect();
+    if field.is_empty() || field == "suite" {
+        fields.clear();
+    }
+    fields.push(format!("suites.{at}"));
+    fields
+}

@@ -1,0 +1,133 @@
+//! Why a step runs, or does not have to.
+
+use std::fmt;
+
+use cupola_specs::spec::Origin;
+use serde::Serialize;
+use serde_json::Value;
+
+/// Longest value that a reason shows, characters.
+const MAX_SHOWN: usize = 60;
+
+/// One reason.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum Reason {
+    /// The artifact of this fingerprint is in the store.
+    InStore {
+        /// The run that made it.
+        run: String,
+    },
+    /// No step of this name has ended under a spec of this name.
+    NeverRan,
+    /// It was begun with the same parameters and inputs and did not end.
+    Unfinished {
+        /// The run.
+        run: String,
+    },
+    /// With the same parameters and inputs it failed for good: not by chance, so it may well fail again.
+    Failed {
+        /// The run.
+        run: String,
+        /// The failure's code.
+        code: String,
+        /// What the worker said.
+        message: String,
+    },
+    /// Something that it needs can't be had.
+    Blocked {
+        /// The step that can't give it.
+        by: String,
+        /// Why not.
+        because: String,
+    },
+    /// Its artifact was made and is no longer in the store.
+    Gone,
+    /// A field of the spec changed: a parameter, the seed, or what a reference names.
+    Parameter {
+        /// The field as the user knows it.
+        field: String,
+        /// Before; null where it was not there.
+        old: Value,
+        /// Now; null where it is gone.
+        new: Value,
+        /// Where it is written; none for a default.
+        origin: Option<Origin>,
+    },
+    /// The code behind this kind of step changed.
+    CodeVersion {
+        /// Before.
+        old: u32,
+        /// Now.
+        new: u32,
+    },
+    /// An input is another one than before.
+    Input {
+        /// Its role.
+        role: String,
+        /// The step or folder that it is from.
+        from: String,
+    },
+    /// An input is not read any more.
+    InputRemoved {
+        /// Its role.
+        role: String,
+    },
+    /// Local files changed: their content, their names, or which there are.
+    Sources {
+        /// Their label.
+        label: String,
+        /// Where their paths are written.
+        origin: Option<Origin>,
+    },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InStore { run } if run.is_empty() => write!(f, "in the store"),
+            Self::InStore { run } => write!(f, "in the store, made by run {run}"),
+            Self::NeverRan => write!(f, "never ran"),
+            Self::Unfinished { run } => write!(f, "did not end in run {run}"),
+            Self::Failed { run, code, message } => write!(f, "failed in run {run}: {message} ({code})"),
+            Self::Blocked { by, because } => write!(f, "waits for {by}, which {because}"),
+            Self::Gone => write!(f, "its artifact is no longer in the store"),
+            Self::Parameter { field, old, new, origin } => {
+                write!(f, "{field} changed from {} to {}", short(old), short(new))?;
+                place(f, origin.as_ref())
+            }
+            Self::CodeVersion { old, new } => {
+                write!(f, "the code of this step changed (version {old} to {new})")
+            }
+            Self::Input { role, from } => write!(f, "input {role} changed ({from})"),
+            Self::InputRemoved { role } => write!(f, "input {role} is gone"),
+            Self::Sources { label, origin } => {
+                write!(f, "files of {label} changed")?;
+                place(f, origin.as_ref())
+            }
+        }
+    }
+}
+
+fn place(f: &mut fmt::Formatter<'_>, origin: Option<&Origin>) -> fmt::Result {
+    origin.map_or(Ok(()), |origin| write!(f, " ({}:{})", origin.file, origin.line))
+}
+
+/// A value in a few characters: large counts as people write them, long texts cut.
+fn short(value: &Value) -> String {
+    let count = value.as_u64().filter(|count| *count >= 100_000);
+    if let Some(count) = count {
+        for (unit, name) in [(1_000_000_000, "B"), (1_000_000, "M"), (1_000, "k")] {
+            let scaled = count as f64 / unit as f64;
+            if count >= unit && (scaled * 100.0).fract() == 0.0 {
+                return format!("{scaled}{name}");
+            }
+        }
+    }
+    let text = value.to_string();
+    if text.chars().count() <= MAX_SHOWN {
+        return text;
+    }
+    let cut: String = text.chars().take(MAX_SHOWN - 1).collect();
+    format!("{cut}…")
+}
