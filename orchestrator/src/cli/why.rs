@@ -82,10 +82,9 @@ fn json_row(step: &StepView, now: Option<&[Decision]>) -> serde_json::Value {
 }
 
 fn word(decision: &Decision) -> String {
-    match &decision.action {
+    match decision.action {
         Action::Cached => "cached".to_owned(),
         Action::Run => "would run".to_owned(),
         Action::Resume { at_step } => format!("would resume at step {at_step}"),
-        Action::Blocked { by } => format!("blocked by {by}"),
     }
 }

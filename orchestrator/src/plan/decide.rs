@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::fields::{Field, Fields};
 use super::{Input, Plan, PlanError, PlannedStep, Reason, compare, hashed_params};
-use crate::state::{PlannedStep as Before, Projection, RunRow, StepState};
+use crate::state::{PlannedStep as Before, Projection, RunRow, StepRow, StepState};
 
 /// What happens to a step, and why.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -23,7 +23,7 @@ pub struct Decision {
     pub kind: &'static str,
     /// Its fingerprint.
     pub fingerprint: String,
-    /// `cached`, `run`, `resume` or `blocked`.
+    /// `cached`, `run` or `resume`.
     pub action: Action,
     /// Why; never empty.
     pub reasons: Vec<Reason>,
@@ -38,7 +38,7 @@ impl Decision {
 }
 
 /// What happens to a step.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// Its artifact is in the store.
@@ -49,11 +49,6 @@ pub enum Action {
     Resume {
         /// The checkpoint's optimiser step.
         at_step: u64,
-    },
-    /// As things stand, something that it needs can't be had.
-    Blocked {
-        /// The step that can't give it.
-        by: String,
     },
 }
 
@@ -93,50 +88,14 @@ pub fn decide(
             reasons,
         });
     }
-    let failed: Vec<(usize, String)> = decisions
-        .iter()
-        .enumerate()
-        .filter_map(|(at, decision)| match decision.reasons.first()? {
-            Reason::Failed { .. } => Some((at, decision.why())),
-            _ => None,
-        })
-        .collect();
-    block(plan, &mut decisions, &failed);
     Ok(decisions)
-}
-
-/// Marks every step that runs and needs one of these, which can't give what it should for the reason beside it.
-pub(super) fn block(plan: &Plan, decisions: &mut [Decision], impossible: &[(usize, String)]) {
-    if impossible.is_empty() {
-        return;
-    }
-    let reasons: HashMap<usize, &String> = impossible.iter().map(|(at, why)| (*at, why)).collect();
-    // The impossible step that each step waits for, directly or not.
-    let mut behind: Vec<Option<usize>> = vec![None; decisions.len()];
-    for (at, needs) in plan.needs().into_iter().enumerate() {
-        if decisions[at].action == Action::Cached {
-            continue;
-        }
-        let by = needs.iter().find_map(|need| {
-            let waits = decisions[*need].action != Action::Cached;
-            waits.then(|| if reasons.contains_key(need) { Some(*need) } else { behind[*need] }).flatten()
-        });
-        behind[at] = by;
-        let Some(by) = by.filter(|_| !matches!(decisions[at].action, Action::Blocked { .. })) else {
-            continue;
-        };
-        let name = decisions[by].step.clone();
-        let because = reasons[&by].clone();
-        decisions[at].action = Action::Blocked { by: name.clone() };
-        decisions[at].reasons.insert(0, Reason::Blocked { by: name, because });
-    }
 }
 
 /// What is known of the steps of a plan from before.
 struct History<'p> {
     projection: &'p Projection,
-    /// The newest run that holds a step of a fingerprint.
-    runs: HashMap<&'p str, &'p RunRow>,
+    /// The newest run that holds a step of a fingerprint, and that step.
+    begun: HashMap<&'p str, (&'p RunRow, &'p StepRow)>,
     /// The last time that a step of this name ended: by place in the plan.
     last: HashMap<usize, (&'p RunRow, Before)>,
 }
@@ -144,12 +103,12 @@ struct History<'p> {
 impl<'p> History<'p> {
     /// Looks up what the steps that are not cached need. What lies in the journal is read in its order there.
     fn new(plan: &Plan, projection: &'p Projection, cached: &[bool]) -> Result<Self, PlanError> {
-        let mut history = Self { projection, runs: HashMap::new(), last: HashMap::new() };
+        let mut history = Self { projection, begun: HashMap::new(), last: HashMap::new() };
         let open: Vec<(usize, &PlannedStep)> =
             plan.steps.iter().enumerate().filter(|(at, _)| !cached[*at]).collect();
         if open.iter().any(|(_, planned)| !projection.attempts(&planned.fingerprint).is_empty()) {
             for run in projection.runs() {
-                history.runs.extend(run.steps.iter().map(|step| (step.fingerprint.as_str(), run)));
+                history.begun.extend(run.steps.iter().map(|step| (step.fingerprint.as_str(), (run, step))));
             }
         }
         let runs: Vec<&RunRow> =
@@ -178,10 +137,10 @@ impl<'p> History<'p> {
         Ok(history)
     }
 
-    /// The run in which a step of this fingerprint was begun.
-    fn begun(&self, planned: &PlannedStep) -> Option<&'p RunRow> {
+    /// The run in which a step of this fingerprint was begun, and how it stands there.
+    fn begun(&self, planned: &PlannedStep) -> Option<(&'p RunRow, &'p StepRow)> {
         self.projection.attempts(&planned.fingerprint).last()?;
-        self.runs.get(planned.fingerprint.as_str()).copied()
+        self.begun.get(planned.fingerprint.as_str()).copied()
     }
 
     fn reasons(
@@ -193,8 +152,8 @@ impl<'p> History<'p> {
         if self.projection.artifacts().contains_key(&planned.fingerprint) {
             return Ok(vec![Reason::Gone]);
         }
-        if let Some(run) = self.begun(planned) {
-            return Ok(vec![unfinished(run, planned)]);
+        if let Some((run, step)) = self.begun(planned) {
+            return Ok(vec![unfinished(run, step)]);
         }
         match self.last.get(&at) {
             Some((run, before)) => changes(planned, run, before, fields),
@@ -204,9 +163,8 @@ impl<'p> History<'p> {
 }
 
 /// How a step that was begun and did not end stands.
-fn unfinished(run: &RunRow, planned: &PlannedStep) -> Reason {
-    let step = run.steps.iter().find(|step| step.fingerprint == planned.fingerprint);
-    let failure = step.filter(|step| step.state == StepState::Failed).and_then(|step| step.error.as_deref());
+fn unfinished(run: &RunRow, step: &StepRow) -> Reason {
+    let failure = (step.state == StepState::Failed).then_some(step.error.as_deref()).flatten();
     match failure.filter(|failure| failure.class != ErrorClass::Transient) {
         Some(failure) => Reason::Failed {
             run: run.id.clone(),

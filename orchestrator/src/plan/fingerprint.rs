@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use cupola_specs::contract::SourceFile;
-use cupola_specs::job::{CheckpointParams, StepKind, StepParams};
+use cupola_specs::job::{CheckpointParams, StepParams};
 use serde_json::Value;
 
 use super::PlanError;
@@ -20,49 +20,67 @@ pub fn fingerprint(
     inputs: &BTreeMap<String, String>,
     sources: &BTreeMap<String, String>,
 ) -> Result<String, PlanError> {
-    Ok(fingerprint_of(params.kind(), &canonical_params(params)?, seed, inputs, sources))
+    Ok(OwnPart::of(params, seed)?.with(inputs, sources))
 }
 
-/// The fingerprint of a step whose parameters are encoded already.
-pub(super) fn fingerprint_of(
-    kind: StepKind,
-    canonical: &[u8],
-    seed: u64,
-    inputs: &BTreeMap<String, String>,
-    sources: &BTreeMap<String, String>,
-) -> String {
-    let mut hasher = blake3::Hasher::new_derive_key(DOMAIN);
-    let mut field = |bytes: &[u8]| {
-        hasher.update(&(bytes.len() as u64).to_le_bytes());
-        hasher.update(bytes);
-    };
-    field(kind.as_str().as_bytes());
-    field(&kind.code_version().to_le_bytes());
-    field(canonical);
-    field(&seed.to_le_bytes());
-    for (group, map) in [("inputs", inputs), ("sources", sources)] {
-        field(group.as_bytes());
-        field(&(map.len() as u64).to_le_bytes());
-        for (name, hash) in map {
-            field(name.as_bytes());
-            field(hash.as_bytes());
-        }
+/// What a fingerprint rests on of the step itself: kind, code version, parameters and seed.
+pub(super) struct OwnPart(blake3::Hasher);
+
+impl OwnPart {
+    /// Hashes what is known without the inputs.
+    pub(super) fn of(params: &StepParams, seed: u64) -> Result<Self, PlanError> {
+        let kind = params.kind();
+        let mut canonical = Vec::with_capacity(1024);
+        write_canonical(&hashed_params(params)?, &mut canonical)?;
+        let mut own = Self(blake3::Hasher::new_derive_key(DOMAIN));
+        own.field(kind.as_str().as_bytes());
+        own.field(&kind.code_version().to_le_bytes());
+        own.field(&canonical);
+        own.field(&seed.to_le_bytes());
+        Ok(own)
     }
-    hasher.finalize().to_hex().to_string()
-}
 
-/// The hashed parameters as JSON with sorted keys.
-pub(super) fn canonical_params(params: &StepParams) -> Result<Vec<u8>, PlanError> {
-    let mut bytes = Vec::with_capacity(512);
-    write_canonical(&hashed_params(params)?, &mut bytes)?;
-    Ok(bytes)
+    /// The fingerprint, with the inputs and files.
+    pub(super) fn with(
+        mut self,
+        inputs: &BTreeMap<String, String>,
+        sources: &BTreeMap<String, String>,
+    ) -> String {
+        for (group, map) in [("inputs", inputs), ("sources", sources)] {
+            self.field(group.as_bytes());
+            self.field(&(map.len() as u64).to_le_bytes());
+            for (name, hash) in map {
+                self.field(name.as_bytes());
+                self.field(hash.as_bytes());
+            }
+        }
+        self.0.finalize().to_hex().to_string()
+    }
+
+    fn field(&mut self, bytes: &[u8]) {
+        self.0.update(&(bytes.len() as u64).to_le_bytes());
+        self.0.update(bytes);
+    }
 }
 
 /// The parameters as JSON without what may change and give the same bytes: when checkpoints are written.
 pub fn hashed_params(params: &StepParams) -> Result<Value, PlanError> {
     let mut value = serde_json::to_value(params)?;
-    if let Some(checkpoint) = value.get_mut("checkpoint") {
-        *checkpoint = serde_json::to_value(CheckpointParams { every_secs: 0.0, every_steps: 0, keep: 0 })?;
+    match params {
+        StepParams::Pretrain(_)
+        | StepParams::Sft(_)
+        | StepParams::RewardModel(_)
+        | StepParams::Optimize(_) => {
+            let none = CheckpointParams { every_secs: 0.0, every_steps: 0, keep: 0 };
+            value["checkpoint"] = serde_json::to_value(none)?;
+        }
+        StepParams::Data(_)
+        | StepParams::Tokenizer(_)
+        | StepParams::Tokens(_)
+        | StepParams::Sweep(_)
+        | StepParams::Fit(_)
+        | StepParams::Preferences(_)
+        | StepParams::Eval(_) => {}
     }
     Ok(value)
 }

@@ -2,6 +2,7 @@
 //! plan is known before anything runs.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use petgraph::acyclic::Acyclic;
@@ -9,13 +10,13 @@ use petgraph::stable_graph::{NodeIndex, StableDiGraph};
 use petgraph::visit::{Dfs, EdgeRef, IntoEdgeReferences, Reversed};
 use rayon::prelude::*;
 
-use super::fingerprint::{canonical_params, fingerprint_of};
+use super::fingerprint::OwnPart;
 use super::order::Edges;
 use super::sources::SourceFiles;
 use super::{FileHashes, Input, PlanError, PlannedStep, Step};
 
-/// Steps whose parameters are encoded side by side before they are hashed one after the other.
-const CHUNK: usize = 4096;
+/// Steps whose own parts are hashed side by side before their inputs are, one after the other.
+const CHUNK: usize = 1024;
 
 /// The plan of a spec.
 #[derive(Debug, Clone)]
@@ -60,10 +61,12 @@ impl Plan {
             if chunk.is_empty() {
                 return Ok(plan);
             }
-            let params: Vec<Vec<u8>> =
-                chunk.par_iter().map(|step| canonical_params(&step.params)).collect::<Result<_, _>>()?;
-            for (step, params) in chunk.into_iter().zip(params) {
-                let planned = plan.identify(step, &params, &mut outside)?;
+            let own: Vec<OwnPart> = chunk
+                .par_iter()
+                .map(|step| OwnPart::of(&step.params, step.seed))
+                .collect::<Result<_, _>>()?;
+            for (step, own) in chunk.into_iter().zip(own) {
+                let planned = plan.identify(step, own, &mut outside)?;
                 plan.steps.push(planned);
             }
         }
@@ -73,7 +76,7 @@ impl Plan {
     fn identify(
         &self,
         step: Step,
-        params: &[u8],
+        own: OwnPart,
         outside: &mut Outside<'_>,
     ) -> Result<PlannedStep, PlanError> {
         let mut inputs = BTreeMap::new();
@@ -85,7 +88,7 @@ impl Plan {
             inputs.insert(role.clone(), hash);
         }
         let (files, sources) = outside.files.of(&step.sources, outside.hashes)?;
-        let fingerprint = fingerprint_of(step.kind(), params, step.seed, &inputs, &sources);
+        let fingerprint = own.with(&inputs, &sources);
         Ok(PlannedStep { step, fingerprint, inputs, files, sources })
     }
 
@@ -175,16 +178,15 @@ impl Plan {
 
     /// The graph in DOT, edges from input to consumer.
     pub fn to_dot(&self) -> String {
-        String::new()
-    }
-
-    /// For each step the places of those that it waits for.
-    pub fn needs(&self) -> Vec<Vec<usize>> {
-        let mut needs = vec![Vec::new(); self.steps.len()];
-        for (from, to) in self.edges() {
-            needs[to].push(from);
+        let mut dot = String::from("digraph plan {\n  rankdir=LR;\n  node [shape=box];\n");
+        for planned in &self.steps {
+            let _ = writeln!(dot, "  {:?};", planned.step.name);
         }
-        needs
+        for (from, to) in self.edges() {
+            let _ = writeln!(dot, "  {:?} -> {:?};", self.steps[from].step.name, self.steps[to].step.name);
+        }
+        dot.push_str("}\n");
+        dot
     }
 }
 
@@ -313,5 +315,8 @@ pub(super) mod tests {
         assert_eq!(part.steps.iter().map(|p| p.step.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!((part.edges(), part.place("b"), part.place("d")), (vec![(0, 1)], Some(1), None));
         assert_eq!(part.downstream("a"), ["b"]);
+        let dot =
+            "digraph plan {\n  rankdir=LR;\n  node [shape=box];\n  \"a\";\n  \"b\";\n  \"a\" -> \"b\";\n}\n";
+        assert_eq!(part.to_dot(), dot);
     }
 }

@@ -1,5 +1,6 @@
 //! Lowering: each job of a resolved spec to its steps. Pure: no clock, disk or network.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
@@ -14,19 +15,27 @@ use super::{Input, Machine, PlanError, Step, StepSettings};
 
 /// Lowers every job, in spec order; a step that several jobs share stands before the first of them.
 pub fn lower(spec: &ResolvedSpec, machine: Machine) -> Result<Vec<Step>, PlanError> {
-    let mut lowering =
-        Lowering { spec, machine, steps: Vec::new(), shared: HashSet::new(), of_job: HashMap::new() };
+    let mut lowering = Lowering {
+        spec,
+        machine,
+        steps: Vec::with_capacity(spec.jobs.len()),
+        shared: HashSet::new(),
+        of_job: HashMap::with_capacity(spec.jobs.len()),
+        looks_ahead: Cell::new(false),
+    };
     for job in &spec.jobs {
         let before = lowering.steps.len();
         lowering.job(job)?;
         lowering.of_job.insert(&job.name, before..lowering.steps.len());
     }
     lowering.add_after()?;
-    match Edges::of(&lowering.steps)?.order(&lowering.steps) {
-        Ok(_) => Ok(lowering.steps),
-        Err(PlanError::Cycle(edges)) => Err(PlanError::Cycle(located(edges, spec))),
-        Err(error) => Err(error),
+    // Without a reference to a later job there is no circle.
+    if lowering.looks_ahead.get()
+        && let Err(PlanError::Cycle(edges)) = Edges::of(&lowering.steps)?.order(&lowering.steps)
+    {
+        return Err(PlanError::Cycle(located(edges, spec)));
     }
+    Ok(lowering.steps)
 }
 
 /// Name of the step that gives a job's result, or the part of it that a reference names.
@@ -62,6 +71,8 @@ struct Lowering<'a> {
     shared: HashSet<String>,
     /// The steps of each job; a shared one among them belongs to none.
     of_job: HashMap<&'a str, Range<usize>>,
+    /// Whether a job refers to itself or to one that stands behind it.
+    looks_ahead: Cell<bool>,
 }
 
 impl<'a> Lowering<'a> {
@@ -244,6 +255,9 @@ impl<'a> Lowering<'a> {
         match reference {
             ArtifactRef::Path(path) => Ok(Input::Folder(path.clone())),
             ArtifactRef::Job(reference) => {
+                if !self.of_job.contains_key(reference.job.as_str()) {
+                    self.looks_ahead.set(true);
+                }
                 result_step(self.spec, reference).map(Input::Step).ok_or_else(|| {
                     let part = reference.part.as_ref().map(|part| format!(".{part}")).unwrap_or_default();
                     PlanError::Reference {
@@ -274,17 +288,20 @@ impl<'a> Lowering<'a> {
     /// Edges without an artifact: every step of a job waits for every step of the jobs in its `after`.
     fn add_after(&mut self) -> Result<(), PlanError> {
         for job in self.spec.jobs.iter().filter(|job| !job.after.is_empty()) {
+            let own = self.of_job.get(job.name.as_str()).cloned().unwrap_or_default();
             let mut waits: Vec<String> = Vec::new();
             for other in &job.after {
                 let steps = self.of_job.get(other.as_str()).cloned().unwrap_or_default();
+                if steps.end > own.start {
+                    self.looks_ahead.set(true);
+                }
                 let before = waits.len();
                 waits.extend(self.steps[steps].iter().filter(|s| s.job == *other).map(|s| s.name.clone()));
                 if waits.len() == before {
                     return Err(PlanError::Reference { step: job.name.clone(), reference: other.clone() });
                 }
             }
-            let steps = self.of_job.get(job.name.as_str()).cloned().unwrap_or_default();
-            for step in self.steps[steps].iter_mut().filter(|step| step.job == job.name) {
+            for step in self.steps[own].iter_mut().filter(|step| step.job == job.name) {
                 step.after.clone_from(&waits);
             }
         }

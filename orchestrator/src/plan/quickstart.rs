@@ -9,7 +9,7 @@ use cupola_specs::spec::{Environment, ResolvedSpec, parse};
 
 use super::{FileHashes, Input, Machine, Plan, lower};
 
-const MACHINE: Machine = Machine { cores: 2, devices: 0, cpu_bf16: false, memory_bytes: 1 << 34 };
+const MACHINE: Machine = Machine { cores: 2, devices: 0, cpu_bf16: false };
 
 struct World {
     home: tempfile::TempDir,

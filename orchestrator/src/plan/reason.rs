@@ -34,13 +34,6 @@ pub enum Reason {
         /// What the worker said.
         message: String,
     },
-    /// Something that it needs can't be had.
-    Blocked {
-        /// The step that can't give it.
-        by: String,
-        /// Why not.
-        because: String,
-    },
     /// Its artifact was made and is no longer in the store.
     Gone,
     /// A field of the spec changed: a parameter, the seed, or what a reference names.
@@ -90,7 +83,6 @@ impl fmt::Display for Reason {
             Self::NeverRan => write!(f, "never ran"),
             Self::Unfinished { run } => write!(f, "did not end in run {run}"),
             Self::Failed { run, code, message } => write!(f, "failed in run {run}: {message} ({code})"),
-            Self::Blocked { by, because } => write!(f, "waits for {by}, which {because}"),
             Self::Gone => write!(f, "its artifact is no longer in the store"),
             Self::Parameter { field, old, new, origin } => {
                 write!(f, "{field} changed from {} to {}", short(old), short(new))?;

@@ -14,20 +14,17 @@ pub struct PlanCounts {
     pub run: usize,
     /// Steps that go on at a checkpoint.
     pub resume: usize,
-    /// Steps whose inputs can't be had.
-    pub blocked: usize,
 }
 
 impl PlanCounts {
     /// Counts decisions.
     pub fn of(decisions: &[Decision]) -> Self {
-        let mut counts = Self { cached: 0, run: 0, resume: 0, blocked: 0 };
+        let mut counts = Self { cached: 0, run: 0, resume: 0 };
         for decision in decisions {
             match decision.action {
                 Action::Cached => counts.cached += 1,
                 Action::Run => counts.run += 1,
                 Action::Resume { .. } => counts.resume += 1,
-                Action::Blocked { .. } => counts.blocked += 1,
             }
         }
         counts
@@ -40,11 +37,10 @@ pub fn render_plan(plan: &Plan, decisions: &[Decision]) -> String {
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(["STEP", "KIND", "ACTION", "CORES", "FINGERPRINT", "WHY"]);
     for decision in decisions {
-        let action = match &decision.action {
+        let action = match decision.action {
             Action::Cached => "cached".to_owned(),
             Action::Run => "run".to_owned(),
             Action::Resume { at_step } => format!("resume at {at_step}"),
-            Action::Blocked { by } => format!("blocked by {by}"),
         };
         let cores = plan.step(&decision.step).map_or(0, |planned| planned.step.settings.cores);
         table.add_row([

@@ -85,8 +85,6 @@ pub struct Machine {
     pub devices: u32,
     /// Whether the CPU multiplies bf16 fast.
     pub cpu_bf16: bool,
-    /// Memory that processes of this machine may use in all, bytes; 0 where the system does not say.
-    pub memory_bytes: u64,
 }
 
 impl Machine {
@@ -98,7 +96,7 @@ impl Machine {
         let cpu_bf16 = flags.split_whitespace().any(|flag| matches!(flag, "avx512_bf16" | "amx_bf16"));
         let devices =
             (0..16).take_while(|i| PathBuf::from(format!("/dev/nvidia{i}")).exists()).count() as u32;
-        Self { cores, devices, cpu_bf16, memory_bytes: memory_bytes() }
+        Self { cores, devices, cpu_bf16 }
     }
 
     /// The device that `device` means here.
@@ -118,19 +116,6 @@ impl Machine {
             other => other,
         }
     }
-}
-
-/// The memory of this machine, or what its control group may use, whichever is less.
-fn memory_bytes() -> u64 {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let kib = |text: &str| text.trim().strip_suffix("kB")?.trim().parse::<u64>().ok();
-    let total = read("/proc/meminfo").lines().find_map(|line| kib(line.strip_prefix("MemTotal:")?));
-    let total = total.map_or(0, |kib| kib * 1024);
-    let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
-    let limits = limits.iter().filter_map(|path| read(path).trim().parse::<u64>().ok());
-    limits
-        .filter(|limit| *limit > 0)
-        .fold(total, |least, limit| if least == 0 { limit } else { least.min(limit) })
 }
 
 /// A step with all that its identity rests on.
