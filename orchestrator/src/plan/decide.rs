@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::fields::{Field, Fields};
+use super::fields::{BUDGET_PARAM, Field, Fields};
 use super::{Input, Plan, PlanError, PlannedStep, Reason, compare, hashed_params};
 use crate::state::{PlannedStep as Before, Projection, RunRow, StepRow, StepState};
 
@@ -185,8 +185,19 @@ fn changes(
     let mut changes = Changes { reasons: Vec::new(), told: Vec::new() };
     let mut differences = Vec::new();
     compare("", &before.params, &hashed_params(&planned.step.params)?, &mut differences);
-    for (path, old, new) in differences {
-        changes.field(fields.parameter(&planned.step, &path), old, new);
+    let mut parameters: Vec<(Vec<String>, Value, Value)> = differences
+        .into_iter()
+        .map(|(path, old, new)| {
+            let [old, new] = [old, new].map(|value| as_written(&path, value));
+            (fields.parameter(&planned.step, &path), old, new)
+        })
+        .collect();
+    // What a field says by itself comes first: what only follows from it is not told.
+    parameters.sort_by_key(|(paths, ..)| !fields.is_written(&paths[0]));
+    for (paths, old, new) in parameters {
+        if !paths.iter().skip(1).any(|path| changes.told.contains(path)) {
+            changes.field(fields.first_written(paths), old, new);
+        }
     }
     if before.seed != planned.step.seed {
         changes.field(fields.seed(&planned.step), before.seed.into(), planned.step.seed.into());
@@ -205,9 +216,18 @@ fn changes(
         match old {
             None => changes.field(fields.input(&planned.step, role), Value::Null, from.into()),
             Some(Some(old)) if old != from && !planned.step.job.is_empty() => {
-                changes.field(fields.input(&planned.step, role), old.into(), from.into());
+                match parts(role, &old, &from) {
+                    Some(parts) => parts.into_iter().for_each(|(field, old, new)| {
+                        changes.field(fields.of_job(&planned.step, field), old.into(), new.into());
+                    }),
+                    None => changes.field(fields.input(&planned.step, role), old.into(), from.into()),
+                }
             }
-            Some(_) => changes.reasons.push(Reason::Input { role: role.clone(), from }),
+            Some(_) => {
+                let is_folder = matches!(planned.step.inputs.get(role), Some(Input::Folder(_)));
+                let origin = is_folder.then(|| fields.input(&planned.step, role).origin).flatten();
+                changes.reasons.push(Reason::Input { role: role.clone(), from, origin });
+            }
         }
     }
     let gone = before.inputs.keys().filter(|role| !planned.inputs.contains_key(*role));
@@ -230,17 +250,40 @@ struct Changes {
 
 impl Changes {
     fn field(&mut self, field: Field, old: Value, new: Value) {
-        let covers = |told: &String| {
-            field
-                .path
-                .strip_prefix(told.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        let holds = |outer: &str, inner: &str| {
+            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
+        let covers = |told: &String| holds(told, &field.path) || holds(&field.path, told);
         if !self.told.iter().any(covers) {
             self.told.push(field.path.clone());
             self.reasons.push(Reason::Parameter { field: field.path, old, new, origin: field.origin });
         }
     }
+}
+
+/// A parameter's value as the field behind it has it.
+fn as_written(path: &str, value: Value) -> Value {
+    match value.as_f64().filter(|_| path == BUDGET_PARAM) {
+        Some(seconds) => (seconds / 3600.0).into(),
+        None => value,
+    }
+}
+
+/// The fields of a job that are in the name of a step made for them, where they differ: `tokens[corpus,vocab]`,
+/// `law/sweep[transformer,2]`.
+fn parts(role: &str, old: &str, new: &str) -> Option<Vec<(&'static str, String, String)>> {
+    let names = match role.split('.').next() {
+        Some("tokens") => ["corpus", "tokenizer"],
+        Some("sweep") => ["families", "grid.depths"],
+        _ => return None,
+    };
+    let both = |name: &str| {
+        let inner = name.split_once('[')?.1.strip_suffix(']')?;
+        let (first, second) = inner.split_once(',')?;
+        (!second.contains(',')).then(|| [first.to_owned(), second.to_owned()])
+    };
+    let differ = names.into_iter().zip(both(old)?.into_iter().zip(both(new)?));
+    Some(differ.filter(|(_, (old, new))| old != new).map(|(name, (old, new))| (name, old, new)).collect())
 }
 
 /// The step whose artifact an input was.

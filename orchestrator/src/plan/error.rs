@@ -1,5 +1,6 @@
 //! What keeps a spec from becoming a plan.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use cupola_specs::contract::ErrorClass;
@@ -88,7 +89,7 @@ impl PlanError {
     pub(super) fn unknown_job(name: &str, jobs: &[&str]) -> Self {
         let mut known = jobs[..jobs.len().min(MAX_LISTED)].join(", ");
         if jobs.len() > MAX_LISTED {
-            known.push_str(&format!(" and {} others", jobs.len() - MAX_LISTED));
+            let _ = write!(known, " and {} others", jobs.len() - MAX_LISTED);
         }
         Self::UnknownJob { name: name.to_owned(), known }
     }
@@ -122,7 +123,7 @@ fn circle(edges: &[CycleEdge]) -> String {
     let first = names.first().copied().unwrap_or_default();
     let mut text = format!("these steps wait for each other: {} → {first}", names.join(" → "));
     for edge in edges {
-        text.push_str(&format!("\n  {edge}"));
+        let _ = write!(text, "\n  {edge}");
     }
     text
 }

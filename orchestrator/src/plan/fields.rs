@@ -11,6 +11,9 @@ use cupola_specs::spec::{ArtifactRef, Origin, ResolvedJob, ResolvedJobBody, Reso
 
 use super::{Input, Step};
 
+/// The parameter that the budget gives a law, seconds.
+pub(super) const BUDGET_PARAM: &str = "target.device_secs";
+
 /// A field as the user knows it, and where it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Field {
@@ -33,15 +36,23 @@ impl<'s> Fields<'s> {
         Self { spec, users: OnceLock::new() }
     }
 
-    /// The field behind a hashed parameter.
-    pub(super) fn parameter(&self, step: &Step, path: &str) -> Field {
+    /// The fields that a hashed parameter may come from, the likeliest first; never none.
+    pub(super) fn parameter(&self, step: &Step, path: &str) -> Vec<String> {
         if step.job.is_empty() {
-            return Field { path: path.to_owned(), origin: None };
+            return vec![path.to_owned()];
+        }
+        if path == BUDGET_PARAM {
+            return vec!["budget.hours".to_owned()];
         }
         let own = own_paths(&step.params, path);
         let mut paths: Vec<String> = own.iter().map(|field| format!("jobs.{}.{field}", step.job)).collect();
         paths.extend(self.elsewhere(step, path, &own));
-        self.first_written(paths)
+        paths
+    }
+
+    /// A field of a step's job.
+    pub(super) fn of_job(&self, step: &Step, field: &str) -> Field {
+        self.first_written(vec![format!("jobs.{}.{field}", step.job)])
     }
 
     /// The field behind a seed.
@@ -79,23 +90,19 @@ impl<'s> Fields<'s> {
         self.first_written(vec![format!("jobs.{}.{own}", step.job)])
     }
 
-    fn is_written(&self, path: &str) -> bool {
+    pub(super) fn is_written(&self, path: &str) -> bool {
         self.spec.is_some_and(|spec| spec.origins.contains_key(path))
     }
 
     /// The first path that is written, or else the first one of all, a default.
-    fn first_written(&self, paths: Vec<String>) -> Field {
+    pub(super) fn first_written(&self, paths: Vec<String>) -> Field {
         let found = paths.iter().find_map(|path| Some((path, self.spec?.origins.get(path)?)));
-        match found {
-            Some((path, origin)) => Field { path: path.clone(), origin: Some(origin) },
-            None => {
-                let enclosing = paths.iter().find_map(|path| self.enclosing(path));
-                enclosing.unwrap_or_else(|| Field {
-                    path: paths.into_iter().next().unwrap_or_default(),
-                    origin: None,
-                })
-            }
+        if let Some((path, origin)) = found {
+            return Field { path: path.clone(), origin: Some(origin) };
         }
+        let enclosing = paths.iter().find_map(|path| self.enclosing(path));
+        enclosing
+            .unwrap_or_else(|| Field { path: paths.into_iter().next().unwrap_or_default(), origin: None })
     }
 
     /// The list or the one-line value that stands for a field which has no line of its own: `filters.0` for a threshold of it.
@@ -119,7 +126,9 @@ impl<'s> Fields<'s> {
                 "defaults.device".to_owned(),
             ]),
             "target" => paths.push("budget".to_owned()),
-            "optimizer" | "batch" | "phases" | "shape" | "context_length" if self.is_scaling(job) => {
+            "optimizer" | "batch" | "phases" | "shape" | "context_length"
+                if matches!(job.body, ResolvedJobBody::Scaling(_)) =>
+            {
                 let of = |user: &'s str| own.iter().map(move |field| format!("jobs.{user}.{field}"));
                 let user = self.user_of(&job.name);
                 paths.extend(user.into_iter().flat_map(of));
@@ -133,10 +142,6 @@ impl<'s> Fields<'s> {
             paths.extend(weights_of(job));
         }
         paths
-    }
-
-    fn is_scaling(&self, job: &ResolvedJob) -> bool {
-        matches!(job.body, ResolvedJobBody::Scaling(_))
     }
 
     /// The first pretrain job that refers to a law.
@@ -241,6 +246,7 @@ fn own_paths(params: &StepParams, path: &str) -> Vec<String> {
         (StepParams::Fit(_), "inference_tokens") => {
             vec!["objective.inference_tokens".to_owned(), "objective".to_owned()]
         }
+        (StepParams::Data(params), "sources") => source_fields(params, path),
         (StepParams::Fit(_), "target") => one("target".to_owned()),
         (StepParams::Pretrain(_), "model") => {
             shape_fields(rest).into_iter().chain(one("model".to_owned())).collect()
@@ -271,6 +277,17 @@ fn own_paths(params: &StepParams, path: &str) -> Vec<String> {
     }
 }
 
+/// A source's domain is its name where none is written.
+fn source_fields(params: &cupola_specs::job::DataParams, path: &str) -> Vec<String> {
+    let at = path.strip_prefix("sources.").and_then(|rest| rest.strip_suffix(".domain"));
+    let has_own_name = |at: &str| {
+        let source = at.parse().ok().and_then(|at: usize| params.sources.get(at));
+        source.is_some_and(|source| source.name == source.domain)
+    };
+    let name = at.filter(|at| has_own_name(at)).map(|at| format!("sources.{at}.name"));
+    std::iter::once(path.to_owned()).chain(name).collect()
+}
+
 fn dedup_field(param: &str) -> &str {
     match param {
         "exact_document" => "exact",
@@ -284,6 +301,9 @@ fn filter_fields(params: &cupola_specs::job::DataParams, rest: &str) -> Vec<Stri
     let rule = at.parse().ok().and_then(|at: usize| serde_json::to_value(params.filters.get(at)?).ok());
     let rule = rule.as_ref().and_then(|rule| rule["rule"].as_str()).unwrap_or_default();
     let threshold = threshold.split('.').next().unwrap_or_default();
+    if at.is_empty() {
+        return vec!["filters".to_owned()];
+    }
     let mut fields =
         vec![format!("filters.{at}.{rule}.{threshold}"), format!("filters.{at}"), "filters".to_owned()];
     if threshold.is_empty() || threshold == "rule" {
@@ -292,13 +312,12 @@ fn filter_fields(params: &cupola_specs::job::DataParams, rest: &str) -> Vec<Stri
     fields
 }
 
-/// Sizes of a network: named, or derived from the depth, the activation and the row length.
+/// Sizes of a network: named, or derived from the depth, the activation, the row length and the architecture.
 fn shape_fields(size: &str) -> Vec<String> {
     let size = if size == "family" { "arch" } else { size };
     let derived: &[&str] = match size {
-        "num_hidden_layers" | "hidden_size" => &["depth", "hidden_size"],
+        "num_hidden_layers" | "hidden_size" | "num_attention_heads" => &["depth", "hidden_size"],
         "intermediate_size" => &["depth", "activation", "hidden_size"],
-        "num_attention_heads" => &["depth", "hidden_size"],
         "num_key_value_heads" => &["num_attention_heads", "depth", "hidden_size"],
         "qk_norm" => &["activation"],
         _ => &[],
@@ -307,6 +326,8 @@ fn shape_fields(size: &str) -> Vec<String> {
     fields.extend(derived.iter().map(|field| format!("model.{field}")));
     if size == "max_position_embeddings" {
         fields.push("context.length".to_owned());
+    } else {
+        fields.push("model.arch".to_owned());
     }
     fields
 }

@@ -29,12 +29,15 @@ pub(super) struct OwnPart(blake3::Hasher);
 impl OwnPart {
     /// Hashes what is known without the inputs.
     pub(super) fn of(params: &StepParams, seed: u64) -> Result<Self, PlanError> {
-        let kind = params.kind();
+        Self::of_version(params, seed, params.kind().code_version())
+    }
+
+    fn of_version(params: &StepParams, seed: u64, code_version: u32) -> Result<Self, PlanError> {
         let mut canonical = Vec::with_capacity(1024);
         write_canonical(&hashed_params(params)?, &mut canonical)?;
         let mut own = Self(blake3::Hasher::new_derive_key(DOMAIN));
-        own.field(kind.as_str().as_bytes());
-        own.field(&kind.code_version().to_le_bytes());
+        own.field(params.kind().as_str().as_bytes());
+        own.field(&code_version.to_le_bytes());
         own.field(&canonical);
         own.field(&seed.to_le_bytes());
         Ok(own)
@@ -161,6 +164,10 @@ mod tests {
             assert_ne!(base, other.unwrap());
         }
         assert_eq!(base, fingerprint(&fit(0.0), 1, &inputs, &none).unwrap());
+        let version = fit(0.0).kind().code_version();
+        let of = |version| OwnPart::of_version(&fit(0.0), 1, version).unwrap().with(&inputs, &none);
+        assert_eq!(base, of(version));
+        assert_ne!(base, of(version + 1));
     }
 
     #[test]

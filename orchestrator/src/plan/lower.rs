@@ -75,7 +75,7 @@ struct Lowering<'a> {
     looks_ahead: Cell<bool>,
 }
 
-impl<'a> Lowering<'a> {
+impl Lowering<'_> {
     fn job(&mut self, job: &ResolvedJob) -> Result<(), PlanError> {
         match &job.body {
             ResolvedJobBody::Data(body) => {

@@ -78,7 +78,9 @@ impl Edges {
         let mut followers: Vec<Vec<usize>> = vec![Vec::new(); self.needs.len()];
         let mut open: Vec<usize> = self.needs.iter().map(Vec::len).collect();
         for (at, needs) in self.needs.iter().enumerate() {
-            needs.iter().for_each(|need| followers[*need].push(at));
+            for need in needs {
+                followers[*need].push(at);
+            }
         }
         let mut ready: BinaryHeap<Reverse<usize>> =
             (0..open.len()).filter(|at| open[*at] == 0).map(Reverse).collect();

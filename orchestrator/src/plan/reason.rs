@@ -60,6 +60,8 @@ pub enum Reason {
         role: String,
         /// The step or folder that it is from.
         from: String,
+        /// Where a folder is named.
+        origin: Option<Origin>,
     },
     /// An input is not read any more.
     InputRemoved {
@@ -91,7 +93,10 @@ impl fmt::Display for Reason {
             Self::CodeVersion { old, new } => {
                 write!(f, "the code of this step changed (version {old} to {new})")
             }
-            Self::Input { role, from } => write!(f, "input {role} changed ({from})"),
+            Self::Input { role, from, origin } => {
+                write!(f, "input {role} changed ({from})")?;
+                place(f, origin.as_ref())
+            }
             Self::InputRemoved { role } => write!(f, "input {role} is gone"),
             Self::Sources { label, origin } => {
                 write!(f, "files of {label} changed")?;
