@@ -11,6 +11,7 @@ pub mod run;
 pub mod schedule;
 
 pub mod api;
+pub mod bundle;
 pub mod daemon;
 pub mod report;
 pub mod watch;

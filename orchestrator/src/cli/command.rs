@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use super::{
-    CliError, apply, cancel, chat, completions, daemon, describe, diff, doctor, explain, export, gc, get,
-    import, init, logs, pause, plan, report, resume, retry, run_job, schedule, schema, serve, status,
+    CliError, apply, bundle, cancel, chat, completions, daemon, describe, diff, doctor, explain, export, gc,
+    get, import, init, logs, pause, plan, report, resume, retry, run_job, schedule, schema, serve, status,
     validate, watch, why,
 };
 use crate::state::StateDir;
@@ -83,6 +83,8 @@ pub enum Command {
     Gc(gc::GcArgs),
     /// Checks journal, database, store and binaries.
     Doctor(doctor::DoctorArgs),
+    /// Writes one file for a bug report, without secrets, models and data.
+    Bundle(bundle::BundleArgs),
     /// Follows a run live.
     Watch(watch::WatchArgs),
     /// Writes and prints the report card of a run.
@@ -170,6 +172,7 @@ fn carry_out(command: &Command, global: &Global) -> Result<Outcome, CliError> {
         Command::Run(args) => run_job::run(args, global),
         Command::Gc(args) => gc::run(args, global),
         Command::Doctor(args) => doctor::run(args, global),
+        Command::Bundle(args) => bundle::run(args, global),
         Command::Watch(args) => watch::run(args, global),
         Command::Report(args) => report::run(args, global),
         Command::Schedule(args) => schedule::run(args, global),

@@ -27,10 +27,7 @@ pub(super) fn run(args: &DoctorArgs, global: &Global) -> Result<Outcome, CliErro
     if let Some(file) = &args.export {
         return export(file, global);
     }
-    let mut findings = Vec::new();
-    state_findings(args, global, &mut findings);
-    store_findings(global, &mut findings)?;
-    binary_findings(&mut findings);
+    let findings = findings(args, global)?;
     let is_good = findings.iter().all(|finding| finding.is_good);
     if global.json {
         println!("{:#}", json!({ "ok": is_good, "findings": findings }));
@@ -40,6 +37,15 @@ pub(super) fn run(args: &DoctorArgs, global: &Global) -> Result<Outcome, CliErro
         }
     }
     Ok(if is_good { Outcome::Done } else { Outcome::Failed })
+}
+
+/// What a check of everything finds.
+pub(super) fn findings(args: &DoctorArgs, global: &Global) -> Result<Vec<Finding>, CliError> {
+    let mut findings = Vec::new();
+    state_findings(args, global, &mut findings);
+    store_findings(global, &mut findings)?;
+    binary_findings(&mut findings);
+    Ok(findings)
 }
 
 fn export(file: &Path, global: &Global) -> Result<Outcome, CliError> {

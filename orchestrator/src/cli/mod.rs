@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 a step failed, 2 the user's input is wrong, 3 interrupted.
 
 mod apply;
+mod bundle;
 mod cancel;
 mod chat;
 mod completions;
