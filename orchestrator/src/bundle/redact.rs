@@ -165,7 +165,9 @@ impl Redactor {
 fn assigned(found: &Captures<'_>, hidden: &mut usize) -> String {
     let value = &found[3];
     let harmless = value.starts_with(['<', '[']) || value.chars().all(|c| c.is_ascii_digit() || c == '.');
-    if harmless || ["null", "true", "false", "none"].contains(&value) {
+    // What rules of a spec say of secrets in documents, and what is no value.
+    let words = ["null", "true", "false", "none", "keep", "redact", "drop"];
+    if harmless || words.contains(&value) {
         return found[0].to_owned();
     }
     *hidden += 1;
@@ -266,7 +268,7 @@ mod tests {
             format!(r#"{{"fingerprint":"{fingerprint}","token":"12.3"}}"#),
             r#"{"topic":"schedule_firing","key":"t.nightly@2026-03-29T01:00:00Z","tokens":2000000}"#
                 .to_owned(),
-            r#"{"eos_token":"<|end|>","vocab":512}"#.to_owned(),
+            r#"{"eos_token":"<|end|>","pii":{"secret":"redact"},"vocab":512}"#.to_owned(),
             "tokens_per_sec 1234.5 at step 7, lr=0.003".to_owned(),
             "loaded https://example.org/data/shard-3.jsonl".to_owned(),
             "/rootfs/x, a basic tokenizer, task-force-something, sky".to_owned(),

@@ -7,8 +7,8 @@ use cupola_specs::contract::{Event, EventBody};
 
 use super::select::{RunArgs, find_run, find_steps, projection};
 use super::{CliError, Global, Outcome};
-use crate::report::format;
 use crate::state::{AttemptView, EventTail, RunView, StepView, events_file};
+use crate::watch::event_line;
 
 const POLL: Duration = Duration::from_millis(200);
 
@@ -105,26 +105,5 @@ fn print_event(event: &Event, json: bool) {
         println!("{}", serde_json::json!(event));
         return;
     }
-    let time = jiff::Timestamp::from_millisecond(event.at_millis)
-        .map(|at| at.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S").to_string())
-        .unwrap_or_default();
-    println!("{time} {}", text_of(&event.body));
-}
-
-fn text_of(body: &EventBody) -> String {
-    match body {
-        EventBody::Started { pid, version, .. } => format!("started: process {pid}, version {version}"),
-        EventBody::Progress { done, total, unit, stage } => {
-            format!("{stage}: {} of {} {unit}", format::short(*done), format::short(*total))
-        }
-        EventBody::Metric { name, step, value } => format!("{name} {value:.5} at step {step}"),
-        EventBody::Log { message } => message.clone(),
-        EventBody::Checkpoint(record) => {
-            format!("checkpoint at step {} ({})", record.step, format::bytes(record.size_bytes))
-        }
-        EventBody::Sample { step, prompt, text } => format!("sample at step {step}: {prompt:?} → {text:?}"),
-        EventBody::Warning { code, message } => format!("warning: {message} ({code})"),
-        EventBody::Finished { .. } => "finished".to_owned(),
-        EventBody::Failed(failure) => format!("failed: {} ({})", failure.message, failure.code),
-    }
+    println!("{}", event_line(event));
 }

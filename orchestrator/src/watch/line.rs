@@ -1,7 +1,9 @@
 //! One line of text for a step.
 
-use crate::report::format::{duration, metric, short};
-use crate::state::{ProgressView, StepState, StepView};
+use cupola_specs::contract::{Event, EventBody};
+
+use crate::report::format::{bytes, duration, metric, short};
+use crate::state::{MetricSeries, ProgressView, StepState, StepView};
 
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
@@ -10,25 +12,28 @@ const TELLING: [&str; 5] = ["loss", "train_loss", "reward", "validation_loss", "
 
 /// What a running step does: stage, units, rate, time left, and the curve of its loss.
 pub fn running_line(step: &StepView, now_millis: i64) -> String {
-    let mut parts = Vec::new();
-    if let Some(progress) = &step.progress {
-        parts.push(progress.stage.clone());
-        let done = short(progress.done);
-        if progress.total > 0.0 {
-            parts.push(format!("{done}/{} {}", short(progress.total), progress.unit));
-        } else {
-            parts.push(format!("{done} {}", progress.unit));
-        }
-        if progress.rate > 0.0 {
-            parts.push(format!("{}/s", short(progress.rate)));
-        }
-        if let Some(left) = eta_secs(progress, now_millis) {
-            parts.push(format!("{} left", duration(left)));
-        }
+    let text = match &step.progress {
+        Some(progress) => progress_text(progress, now_millis),
+        None => step.state.as_str().to_owned(),
+    };
+    [Some(text), curve(step, 24)].into_iter().flatten().collect::<Vec<_>>().join("  ")
+}
+
+/// How far a step is: stage, units, rate, time left.
+pub fn progress_text(progress: &ProgressView, now_millis: i64) -> String {
+    let mut parts = vec![progress.stage.clone()];
+    let done = short(progress.done);
+    if progress.total > 0.0 {
+        parts.push(format!("{done}/{} {}", short(progress.total), progress.unit));
     } else {
-        parts.push(step.state.as_str().to_owned());
+        parts.push(format!("{done} {}", progress.unit));
     }
-    parts.extend(curve(step, 24));
+    if progress.rate > 0.0 {
+        parts.push(format!("{}/s", short(progress.rate)));
+    }
+    if let Some(left) = eta_secs(progress, now_millis) {
+        parts.push(format!("{} left", duration(left)));
+    }
     parts.join("  ")
 }
 
@@ -85,9 +90,40 @@ pub fn sparkline(points: &[(u64, f64)], width: usize) -> String {
     means.iter().map(block).collect()
 }
 
+/// The curve that says best how a step does, and its name.
+pub fn telling(step: &StepView) -> Option<(&'static str, &MetricSeries)> {
+    TELLING.iter().find_map(|name| Some((*name, step.metrics.get(*name)?)))
+}
+
+/// What happened, in words.
+pub fn event_text(body: &EventBody) -> String {
+    match body {
+        EventBody::Started { pid, version, .. } => format!("started: process {pid}, version {version}"),
+        EventBody::Progress { done, total, unit, stage } => {
+            format!("{stage}: {} of {} {unit}", short(*done), short(*total))
+        }
+        EventBody::Metric { name, step, value } => format!("{name} {value:.5} at step {step}"),
+        EventBody::Log { message } => message.clone(),
+        EventBody::Checkpoint(record) => {
+            format!("checkpoint at step {} ({})", record.step, bytes(record.size_bytes))
+        }
+        EventBody::Sample { step, prompt, text } => format!("sample at step {step}: {prompt:?} → {text:?}"),
+        EventBody::Warning { code, message } => format!("warning: {message} ({code})"),
+        EventBody::Finished { .. } => "finished".to_owned(),
+        EventBody::Failed(failure) => format!("failed: {} ({})", failure.message, failure.code),
+    }
+}
+
+/// A line for a log that people read: the time of day, then what happened.
+pub fn event_line(event: &Event) -> String {
+    let time = jiff::Timestamp::from_millisecond(event.at_millis)
+        .map(|at| at.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S").to_string())
+        .unwrap_or_default();
+    format!("{time} {}", event_text(&event.body))
+}
+
 fn curve(step: &StepView, width: usize) -> Option<String> {
-    let name = TELLING.iter().find(|name| step.metrics.contains_key(**name))?;
-    let series = step.metrics.get(*name)?;
+    let (name, series) = telling(step)?;
     let (_, last) = series.last?;
     Some(format!("{name} {}  {}", metric(name, last), sparkline(&series.all(), width)))
 }
