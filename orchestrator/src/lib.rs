@@ -17,4 +17,6 @@ pub mod report;
 pub mod watch;
 
 pub mod chaos;
+pub mod telemetry;
+
 pub mod cli;

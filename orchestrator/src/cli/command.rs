@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::{
     CliError, apply, bundle, cancel, chat, completions, daemon, describe, diff, doctor, explain, export, gc,
@@ -11,6 +11,7 @@ use super::{
     validate, watch, why,
 };
 use crate::state::StateDir;
+use crate::telemetry::{self, TelemetryError};
 
 /// Builds language models from declarative specs.
 #[derive(Debug, Parser)]
@@ -129,13 +130,33 @@ impl From<Outcome> for ExitCode {
 /// Parses the command line, carries it out and gives the exit code.
 pub fn main() -> ExitCode {
     end_quietly_on_closed_pipes();
-    let cli = Cli::parse();
-    match carry_out(&cli.command, &cli.global) {
+    let matches = Cli::command().get_matches();
+    let name = matches.subcommand_name().unwrap_or_default().to_owned();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match observed(&name, &cli) {
         Ok(outcome) => outcome.into(),
         Err(error) => {
             error.print(cli.global.json);
             error.exit_code()
         }
+    }
+}
+
+/// Carries a command out inside its span; what telemetry holds at its end goes out before the process does.
+fn observed(name: &str, cli: &Cli) -> Result<Outcome, CliError> {
+    let kind = match cli.command {
+        Command::Daemon(_) => telemetry::Kind::Daemon,
+        _ => telemetry::Kind::Command,
+    };
+    let _telemetry = telemetry::init(kind)?;
+    let span = tracing::info_span!("command", otel.name = %format!("cupola {name}"), name);
+    telemetry::join_caller(&span);
+    span.in_scope(|| carry_out(&cli.command, &cli.global))
+}
+
+impl From<TelemetryError> for CliError {
+    fn from(error: TelemetryError) -> Self {
+        Self::input(error.to_string(), error.hint())
     }
 }
 

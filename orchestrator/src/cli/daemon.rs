@@ -25,8 +25,6 @@ pub(super) fn run(args: &DaemonArgs, global: &Global) -> Result<Outcome, CliErro
         // Mistakes of the user are said at once; later ones go to the log.
         super::load::load_spec(spec, &[], global.json)?;
     }
-    // Another subscriber may be there already, in tests.
-    let _ = tracing_subscriber::fmt().with_writer(std::io::stderr).try_init();
     let options = DaemonOptions { specs: args.specs.clone(), listen: args.listen };
     let ready = |address: SocketAddr, token: &str, problems: &[String]| {
         for problem in problems {
