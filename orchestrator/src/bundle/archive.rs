@@ -1,6 +1,7 @@
 //! The archive: texts without secrets, a list of what is inside, and one of what is not.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use serde::Serialize;
@@ -8,6 +9,8 @@ use serde::Serialize;
 use super::{BundleError, Redactor};
 
 const LEVEL: i32 = 9;
+/// Bytes that are read before the end that is kept, for secrets that the cut would go through.
+const MARGIN: u64 = 64 << 10;
 /// What the archive's `contents.json` is.
 const CONTENTS: &str = "contents.json";
 
@@ -71,12 +74,13 @@ impl Bundle {
     /// Adds a text without its secrets. Its name may hold a step's: it loses them too.
     pub fn add_text(&mut self, name: &str, text: &str) {
         let (text, redactions) = self.redactor.redact(text);
+        self.push(name, text, redactions);
+    }
+
+    fn push(&mut self, name: &str, text: String, redactions: usize) {
         let (name, _) = self.redactor.redact(name);
-        self.contents.included.push(Included {
-            name: name.clone(),
-            size_bytes: text.len() as u64,
-            redactions,
-        });
+        let size_bytes = text.len() as u64;
+        self.contents.included.push(Included { name: name.clone(), size_bytes, redactions });
         self.files.push((name, text));
     }
 
@@ -87,11 +91,23 @@ impl Bundle {
         Ok(())
     }
 
-    /// Adds the last `max_bytes` of a text file; a file that is not there is left out.
+    /// Adds the last lines of a text file, `max_bytes` at most; a file that is not there is left out. No more of a long one is read.
     pub fn add_end_of(&mut self, name: &str, path: &Path, max_bytes: usize) -> Result<(), BundleError> {
-        match std::fs::read(path) {
-            Ok(bytes) => {
-                self.add_end(name, &String::from_utf8_lossy(&bytes), max_bytes);
+        let read = || -> std::io::Result<(Vec<u8>, u64, bool)> {
+            let mut file = File::open(path)?;
+            let whole_bytes = file.metadata()?.len();
+            let from = whole_bytes.saturating_sub(max_bytes as u64 + MARGIN);
+            file.seek(SeekFrom::Start(from))?;
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes)?;
+            Ok((bytes, whole_bytes, from > 0))
+        };
+        match read() {
+            Ok((bytes, whole_bytes, is_cut)) => {
+                let text = String::from_utf8_lossy(&bytes);
+                // Half a line may begin with half a secret, which has no shape any more.
+                let text = if is_cut { after_newline(&text) } else { &text };
+                self.add_last_lines(name, text, max_bytes, whole_bytes);
                 Ok(())
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -102,20 +118,23 @@ impl Bundle {
         }
     }
 
-    /// Adds the last lines of a text, `max_bytes` at most. Secrets go first: a cut through one would hide it from the patterns.
+    /// Adds the last lines of a text, `max_bytes` at most.
     pub fn add_end(&mut self, name: &str, text: &str, max_bytes: usize) {
-        if text.len() <= max_bytes {
-            return self.add_text(name, text);
-        }
-        let (safe, _) = self.redactor.redact(text);
+        self.add_last_lines(name, text, max_bytes, text.len() as u64);
+    }
+
+    /// Secrets go first: a cut through one would hide it from the patterns.
+    fn add_last_lines(&mut self, name: &str, text: &str, max_bytes: usize, whole_bytes: u64) {
+        let (safe, redactions) = self.redactor.redact(text);
         let mut from = safe.len().saturating_sub(max_bytes);
         while !safe.is_char_boundary(from) {
             from += 1;
         }
-        let end = &safe[from..];
-        let end = end.split_once('\n').map_or(end, |(_, whole_lines)| whole_lines);
-        self.leave_out(name, &format!("all but its last {} of {} bytes", end.len(), text.len()));
-        self.add_text(name, end);
+        let end = if from > 0 { after_newline(&safe[from..]) } else { &safe };
+        if from > 0 || (text.len() as u64) < whole_bytes {
+            self.leave_out(name, &format!("all but its last {} of {whole_bytes} bytes", end.len()));
+        }
+        self.push(name, end.to_owned(), redactions);
     }
 
     /// Says what is not inside.
@@ -161,4 +180,9 @@ impl Bundle {
             Err(error) => Err(BundleError::Io { path: out.to_path_buf(), source: error.error }),
         }
     }
+}
+
+/// What stands behind the first end of a line; nothing where there is none.
+fn after_newline(text: &str) -> &str {
+    text.split_once('\n').map_or("", |(_, rest)| rest)
 }

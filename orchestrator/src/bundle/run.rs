@@ -13,6 +13,8 @@ const MAX_STEPS: usize = 40;
 /// Steps that `run.json` holds whatever their state.
 const MAX_STEPS_OF_RUN: usize = 2_000;
 const EVENTS_BYTES: usize = 1 << 20;
+/// Bytes of events that are read: samples are long, and shrink.
+const EVENTS_WINDOW: u64 = 8 << 20;
 const STDERR_BYTES: usize = 256 << 10;
 const SMALL_BYTES: usize = 128 << 10;
 const SPEC_BYTES: usize = 4 << 20;
@@ -115,7 +117,12 @@ fn add_attempt(bundle: &mut Bundle, dir: &StateDir, attempt: &AttemptView) -> Re
 /// The events without the texts of samples.
 fn add_events(bundle: &mut Bundle, name: &str, attempt: &AttemptView) -> Result<(), BundleError> {
     let path = events_file(&attempt.dir);
-    let events = match EventTail::new(path, 0).read() {
+    // A line that the beginning cuts through is no event, and left out with those before it.
+    let from = std::fs::metadata(&path).map_or(0, |data| data.len()).saturating_sub(EVENTS_WINDOW);
+    if from > 0 {
+        bundle.leave_out(name, &format!("its first {from} bytes"));
+    }
+    let events = match EventTail::new(path, from).read() {
         Ok(events) => events,
         Err(error) => {
             bundle.leave_out(name, &error.to_string());

@@ -188,3 +188,23 @@ fn a_file_that_is_there_is_never_written_over() {
     assert!(matches!(bundle.write(&out), Err(BundleError::Exists(_))));
     assert_eq!(std::fs::read_to_string(&out).unwrap(), "mine");
 }
+
+#[test]
+fn of_a_long_file_only_whole_last_lines_come_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("stderr.log");
+    let lines: Vec<String> = (0..60_000).map(|at| format!("line {at} of a log that is long\n")).collect();
+    let lines = lines.concat();
+    std::fs::write(&path, &lines).unwrap();
+    let mut bundle = Bundle::new(Redactor::new(&[], &[], None).unwrap(), 0);
+    bundle.add_end_of("stderr.log", &path, 1_000).unwrap();
+    std::fs::write(&path, "x".repeat(200_000)).unwrap();
+    bundle.add_end_of("one-line.log", &path, 1_000).unwrap();
+    let out = folder.path().join("b.tar.zst");
+    let contents = bundle.write(&out).unwrap();
+    let files = files_of(&out);
+    let kept = &files["b/stderr.log"];
+    assert!(kept.len() <= 1_000 && kept.starts_with("line ") && lines.ends_with(kept.as_str()), "{kept}");
+    assert_eq!(files["b/one-line.log"], "", "half a line may be half a secret");
+    assert_eq!(contents.left_out.len(), 2);
+}

@@ -56,8 +56,6 @@ struct Feed {
 impl Follower {
     /// Follows this run, or the newest.
     pub fn open(dir: &StateDir, wanted: Option<&str>) -> Result<Self, StateError> {
-        // Brings an older journal up to this version's first.
-        read_state(dir)?;
         let mut follower = Self {
             dir: dir.clone(),
             wanted: wanted.map(str::to_owned),
@@ -72,7 +70,14 @@ impl Follower {
             is_settled: false,
             version: 0,
         };
-        follower.poll(&[])?;
+        match follower.poll(&[]) {
+            Err(StateError::Schema { .. }) => {
+                // Brings an older journal up to this version's.
+                read_state(dir)?;
+                follower.poll(&[])?;
+            }
+            other => drop(other?),
+        }
         follower.is_settled = follower.run.is_some();
         Ok(follower)
     }

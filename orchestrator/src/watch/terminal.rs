@@ -50,8 +50,9 @@ pub fn show_page(follower: &mut Follower, cores: u32) -> Result<(), WatchError> 
 }
 
 fn run_page(follower: &mut Follower, cores: u32, stop: &AtomicBool) -> Result<(), WatchError> {
-    let mut terminal = ratatui::try_init()?;
+    // Before the page: one that came up halfway is taken back, too.
     let _restored = Restored;
+    let mut terminal = ratatui::try_init()?;
     let (mut page, paint) = (Page::new(), Paint::of_environment());
     let mut pending: Option<Pending> = None;
     let (mut is_stale, mut second) = (true, 0);

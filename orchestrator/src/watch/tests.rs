@@ -193,6 +193,21 @@ fn the_log_and_the_reasons_have_pages_of_their_own() {
 }
 
 #[test]
+fn no_size_is_too_small_to_draw_on() {
+    let house = House::middle();
+    let mut follower = house.follower();
+    let mut page = Page::new();
+    page.settle(&follower);
+    follower.poll(&page.looked_at()).unwrap();
+    for view in [View::Step, View::Why, View::Log] {
+        page.view = view;
+        for size in (1..30).flat_map(|width| (1..14).map(move |height| (width, height))) {
+            drawn(&follower, &mut page, size);
+        }
+    }
+}
+
+#[test]
 fn a_cancel_needs_its_y_and_control_c_only_leaves() {
     let mut page = Page::new();
     assert_eq!(press(&mut page, KeyCode::Char('c')), Wish::Nothing);
