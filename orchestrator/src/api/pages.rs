@@ -10,7 +10,7 @@ use super::{ApiError, ApiState};
 use crate::daemon::WatchedSchedule;
 use crate::report::format::{duration, time};
 use crate::report::{STYLE, step_facts, steps_svg};
-use crate::schedule::ScheduleBook;
+use crate::schedule::{ScheduleBook, upcoming};
 use crate::state::{Projection, RunView, StepView, holder, now_millis};
 use crate::watch::running_line;
 
@@ -119,8 +119,9 @@ fn run_row(run: &RunView, projection: &Projection) -> RunRow {
 
 fn schedule_row(watched: &WatchedSchedule, book: &ScheduleBook) -> ScheduleRow {
     let paused = book.schedules.get(&watched.id).is_some_and(|record| record.paused);
-    let last = book.firings_of(&watched.id).last();
-    let next = watched.table.next(now_millis()).map_or("never".to_owned(), time);
+    let last = book.firings_of(&watched.id).max_by_key(|(_, firing)| firing.slot_millis);
+    let next = upcoming(watched.named(), book, now_millis(), 1).pop();
+    let next = next.map_or("never".to_owned(), |next| next.starts);
     ScheduleRow {
         id: watched.id.clone(),
         when: format!("{} ({})", watched.schedule.cron, watched.schedule.timezone),

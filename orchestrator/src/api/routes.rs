@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{ApiError, ApiState};
 use crate::daemon::{Ticket, WatchedSchedule, find_schedule};
-use crate::schedule::ScheduleBook;
+use crate::schedule::{ScheduleBook, clock_warnings, upcoming};
 use crate::state::{RunView, holder, now_millis};
 
 type Answer = Result<Json<Value>, ApiError>;
@@ -149,21 +149,25 @@ pub(super) async fn schedules(State(state): State<ApiState>) -> Answer {
     let watched = state.commands().schedules();
     let list = move |state: &ApiState| {
         let book = ScheduleBook::of(&state.projection()?);
-        Ok(json!({ "schedules": watched.iter().map(|one| schedule_json(one, &book)).collect::<Vec<_>>() }))
+        Ok(
+            json!({ "schedules": watched.iter().map(|one| schedule_json(one, &book, now_millis())).collect::<Vec<_>>() }),
+        )
     };
     state.reading(list).await.map(Json)
 }
 
-/// A schedule as JSON.
-pub(crate) fn schedule_json(watched: &WatchedSchedule, book: &ScheduleBook) -> Value {
+/// A schedule as JSON: its next five firings, what the clock does to it within a year, its firings so far.
+pub(crate) fn schedule_json(watched: &WatchedSchedule, book: &ScheduleBook, now_millis: i64) -> Value {
     let paused = book.schedules.get(&watched.id).is_some_and(|record| record.paused);
     let firings: Vec<Value> =
         book.firings_of(&watched.id).map(|(key, firing)| json!({ "key": key, "firing": firing })).collect();
     json!({
         "id": watched.id, "spec": watched.spec, "cron": watched.schedule.cron,
         "timezone": watched.schedule.timezone, "jobs": watched.schedule.jobs,
-        "overlap": watched.schedule.overlap, "catch_up": watched.schedule.catch_up, "paused": paused,
-        "next_millis": if paused { None } else { watched.table.next(now_millis()) }, "firings": firings,
+        "overlap": watched.schedule.overlap, "catch_up": watched.schedule.catch_up,
+        "jitter_secs": watched.schedule.jitter_secs, "paused": paused,
+        "upcoming": if paused { Vec::new() } else { upcoming(watched.named(), book, now_millis, 5) },
+        "warnings": clock_warnings(&watched.schedule, now_millis), "firings": firings,
     })
 }
 

@@ -1,14 +1,14 @@
 //! `cupola get`.
 
 use clap::{Args, ValueEnum};
-use comfy_table::Table;
 use serde_json::{Value, json};
 
+use super::schedule::known_schedules;
 use super::select::{RunArgs, find_run, find_steps, projection};
 use super::tables::{plain_table, step_table, text_of};
 use super::{CliError, Global, Outcome};
 use crate::report::format;
-use crate::state::{ArtifactView, Projection, RunRow, RunView, now_millis, read_journal, read_state_at};
+use crate::state::{ArtifactView, RunRow, RunView, now_millis, read_journal, read_state_at};
 
 /// Arguments of `cupola get`.
 #[derive(Debug, Args)]
@@ -34,7 +34,7 @@ pub enum What {
     Steps,
     /// Artifacts of the store.
     Artifacts,
-    /// Schedules that the daemon knows.
+    /// Schedules of the specs that were applied, with their next firings.
     Schedules,
     /// Artifacts that are models.
     Models,
@@ -58,7 +58,7 @@ pub(super) fn run(args: &GetArgs, global: &Global) -> Result<Outcome, CliError> 
         }
         What::Artifacts => artifacts(projection.artifacts().values().collect()),
         What::Models => artifacts(projection.artifacts().values().filter(|a| a.kind == "model").collect()),
-        What::Schedules => schedules(&projection),
+        What::Schedules => known_schedules(&projection),
         What::Events => events(args, global)?,
         What::Metrics => metrics(&find_run(&projection, args.run.run.as_deref())?, args.job.as_deref())?,
     };
@@ -131,16 +131,6 @@ fn events(args: &GetArgs, global: &Global) -> Result<(Value, String), CliError> 
         rows.push(value);
     }
     Ok((Value::Array(rows), text_of(&table)))
-}
-
-fn schedules(projection: &Projection) -> (Value, String) {
-    let mut table: Table = plain_table(&["SCHEDULE", "VALUE"]);
-    let mut object = serde_json::Map::new();
-    for (name, value) in projection.notes("schedule") {
-        table.add_row([name.clone(), value.to_string()]);
-        object.insert(name.clone(), value.clone());
-    }
-    (Value::Object(object), text_of(&table))
 }
 
 fn metrics(run: &RunView, job: Option<&str>) -> Result<(Value, String), CliError> {

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
-use serde_json::json;
+use cupola_specs::spec::{ResolvedSpec, Schedule};
+use serde_json::{Value, json};
 
 use super::apply::{ApplyArgs, run as apply};
 use super::load::{SelectArgs, SpecArgs};
@@ -12,9 +13,8 @@ use super::tables::{plain_table, text_of};
 use super::{CliError, Global, Outcome};
 use crate::api::schedule_json;
 use crate::daemon::{WatchedSchedule, WatchedSpecs, find_schedule, firing, pause_record};
-use crate::report::format::time;
-use crate::schedule::{FiringRecord, FiringState, ScheduleBook, ScheduleError};
-use crate::state::{Fact, State, StateError, now_millis, read_state};
+use crate::schedule::{FiringRecord, FiringState, ScheduleBook, ScheduleError, clock_warnings, upcoming};
+use crate::state::{Fact, Projection, State, StateError, now_millis, read_state};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -76,37 +76,79 @@ fn watched(specs: &[PathBuf], global: &Global) -> Result<(WatchedSpecs, Schedule
 
 fn list(specs: &[PathBuf], global: &Global) -> Result<Outcome, CliError> {
     let (watched, book) = watched(specs, global)?;
+    let (object, text) = listed(watched.schedules(), &book, now_millis());
     if global.json {
-        let all: Vec<_> = watched.schedules().iter().map(|one| schedule_json(one, &book)).collect();
-        println!("{:#}", json!({ "schedules": all }));
-        return Ok(Outcome::Done);
+        println!("{object:#}");
+    } else {
+        println!("{text}");
     }
-    if watched.schedules().is_empty() {
-        println!("no schedule: give a spec, or apply one that has `schedules`");
-        return Ok(Outcome::Done);
+    Ok(Outcome::Done)
+}
+
+/// The schedules of the specs of the runs in the state folder, as JSON and as text.
+pub(super) fn known_schedules(projection: &Projection) -> (Value, String) {
+    let (watched, problems) = WatchedSpecs::open(&[], projection);
+    for problem in problems {
+        eprintln!("{problem}");
     }
-    let mut table = plain_table(&["SCHEDULE", "CRON", "ZONE", "JOBS", "NEXT", "LAST"]);
-    for one in watched.schedules() {
-        let paused = book.schedules.get(&one.id).is_some_and(|record| record.paused);
-        let next = if paused {
-            "paused".to_owned()
-        } else {
-            one.table.next(now_millis()).map_or("never".into(), time)
-        };
+    listed(watched.schedules(), &ScheduleBook::of(projection), now_millis())
+}
+
+/// A table of schedules, and under it the next firings of each with what the clock does to it.
+fn listed(schedules: &[WatchedSchedule], book: &ScheduleBook, now_millis: i64) -> (Value, String) {
+    let all: Vec<Value> = schedules.iter().map(|one| schedule_json(one, book, now_millis)).collect();
+    let object = json!({ "schedules": all });
+    if schedules.is_empty() {
+        return (object, "no schedule: give a spec, or apply one that has `schedules`".to_owned());
+    }
+    let mut table = plain_table(&["SCHEDULE", "CRON", "ZONE", "JOBS", "OVERLAP", "CATCH UP", "LAST"]);
+    for one in schedules {
         let last = book.firings_of(&one.id).map(|(_, firing)| firing).max_by_key(|firing| firing.slot_millis);
         table.add_row([
             one.id.clone(),
             one.schedule.cron.clone(),
             one.schedule.timezone.clone(),
             one.schedule.jobs.join(", "),
-            next,
+            word(&json!(one.schedule.overlap)),
+            word(&json!(one.schedule.catch_up)),
             last.map_or("never".to_owned(), |last| {
-                format!("{} {}", time(last.slot_millis), last.state.as_str())
+                format!("{} {}", one.table.text(last.slot_millis), last.state.as_str())
             }),
         ]);
     }
-    println!("{}", text_of(&table));
-    Ok(Outcome::Done)
+    let to_come = schedules.iter().map(|one| to_come(one, book, now_millis).join("\n"));
+    let parts: Vec<String> = std::iter::once(text_of(&table)).chain(to_come).collect();
+    (object, parts.join("\n\n"))
+}
+
+/// A word of the language as it is written in a spec.
+fn word(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// Lines about what is to come of a schedule.
+fn to_come(one: &WatchedSchedule, book: &ScheduleBook, now_millis: i64) -> Vec<String> {
+    let mut lines = Vec::new();
+    if book.schedules.get(&one.id).is_some_and(|record| record.paused) {
+        lines.push(format!("{} is paused: `cupola schedule resume {}`", one.id, one.id));
+    } else {
+        let next = upcoming(one.named(), book, now_millis, 5);
+        lines.push(format!("{} fires next{}", one.id, if next.is_empty() { ": never" } else { "" }));
+        lines.extend(next.into_iter().map(|next| format!("  {}", next.starts)));
+    }
+    let warnings = clock_warnings(&one.schedule, now_millis);
+    lines.extend(warnings.into_iter().map(|warning| format!("  note: {warning}")));
+    lines
+}
+
+/// What the clock does to the schedules of a spec within a year, one line each.
+pub(super) fn spec_warnings(spec: &ResolvedSpec, now_millis: i64) -> Vec<String> {
+    let of = |schedule: &Schedule| {
+        let warnings = clock_warnings(schedule, now_millis);
+        let name = schedule.name.clone();
+        warnings.into_iter().map(move |warning| format!("schedule `{name}`: {warning}"))
+    };
+    spec.schedules.iter().flat_map(of).collect()
 }
 
 fn set_paused(one: &OneSchedule, paused: bool, global: &Global) -> Result<Outcome, CliError> {
@@ -184,5 +226,49 @@ impl From<serde_json::Error> for CliError {
             hint: String::new(),
             class: cupola_specs::contract::ErrorClass::Bug,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cupola_specs::spec::{CatchUp, Origin, Overlap};
+
+    use super::*;
+    use crate::schedule::{ScheduleRecord, Timetable};
+
+    fn watched(name: &str, cron: &str, zone: &str) -> WatchedSchedule {
+        let schedule = Schedule {
+            name: name.into(),
+            cron: cron.into(),
+            timezone: zone.into(),
+            jobs: vec!["report".into()],
+            overlap: Overlap::CancelPrevious,
+            catch_up: CatchUp::None,
+            jitter_secs: 0,
+            origin: Origin { file: String::new(), line: 1, column: 1 },
+        };
+        let table = Timetable::new(&schedule).unwrap();
+        WatchedSchedule {
+            id: format!("t.{name}"),
+            spec_name: "t".into(),
+            spec: "t.yaml".into(),
+            schedule,
+            table,
+        }
+    }
+
+    #[test]
+    fn the_list_has_five_firings_and_what_the_clock_does() {
+        let now = "2027-03-26T12:00:00Z".parse::<jiff::Timestamp>().unwrap().as_millisecond();
+        let all = [watched("nightly", "30 2 * * *", "Europe/Berlin"), watched("weekly", "0 6 * * 1", "UTC")];
+        let mut book = ScheduleBook::default();
+        let record = ScheduleRecord { spec: "t.yaml".into(), paused: true, since_millis: 0 };
+        book.schedules.insert("t.weekly".into(), record);
+        book.take(firing("t.nightly", now - 36_000_000, now, FiringState::Succeeded, "", false));
+        let (object, text) = listed(&all, &book, now);
+        insta::assert_snapshot!(text);
+        assert_eq!(object["schedules"][0]["upcoming"].as_array().unwrap().len(), 5);
+        assert_eq!(object["schedules"][0]["warnings"].as_array().unwrap().len(), 2);
+        assert_eq!(object["schedules"][1]["upcoming"], json!([]));
     }
 }

@@ -1,25 +1,46 @@
 //! The engine: one tick brings the journal, the clock and the processes together.
+//!
+//! What a tick decides while another process holds the folder is kept and recorded once that ends: a slot that comes up during a run is
+//! on time, whatever the run takes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use super::{DaemonError, Launcher, Ticket, WatchedSchedule, WatchedSpecs};
-use crate::schedule::{FiringRecord, FiringState, Order, ScheduleBook, ScheduleRecord, orders};
-use crate::state::{Fact, Projection, State, StateDir, StateError, holder, read_state};
+use super::firings::{apply_arguments, due, firing, left_behind, pause_record};
+use super::{DaemonError, FolderLedger, Launcher, Ledger, Ticket, WatchedSchedule, WatchedSpecs};
+use crate::schedule::{FiringRecord, FiringState, ScheduleBook, ScheduleRecord, forget_firing};
+use crate::state::{Fact, Projection, StateDir};
 
-/// Fires schedules. Time comes in as an argument, processes through [`Launcher`].
+/// Fires schedules. Time comes in as an argument, processes through [`Launcher`], the journal through [`Ledger`].
 pub struct Engine<L> {
     dir: StateDir,
+    ledger: Box<dyn Ledger>,
     specs: WatchedSpecs,
     launcher: L,
     running: BTreeMap<String, Ticket>,
+    stopped: BTreeSet<Ticket>,
     asked: BTreeMap<Ticket, Vec<String>>,
+    unrecorded: ScheduleBook,
 }
 
 impl<L: Launcher> Engine<L> {
     /// An engine that has started nothing.
     pub fn new(dir: &StateDir, specs: WatchedSpecs, launcher: L) -> Self {
-        Self { dir: dir.clone(), specs, launcher, running: BTreeMap::new(), asked: BTreeMap::new() }
+        Self::over(dir, Box::new(FolderLedger::new(dir)), specs, launcher)
+    }
+
+    /// An engine over a ledger that need not be the folder's.
+    pub fn over(dir: &StateDir, ledger: Box<dyn Ledger>, specs: WatchedSpecs, launcher: L) -> Self {
+        Self {
+            dir: dir.clone(),
+            ledger,
+            specs,
+            launcher,
+            running: BTreeMap::new(),
+            stopped: BTreeSet::new(),
+            asked: BTreeMap::new(),
+            unrecorded: ScheduleBook::default(),
+        }
     }
 
     /// The schedules that it watches.
@@ -32,22 +53,21 @@ impl<L: Launcher> Engine<L> {
         self.specs.refresh()
     }
 
-    /// Does what is due at `now_millis`. Where another process holds the folder, what needs the lock waits for the next tick.
+    /// Does what is due at `now_millis`. Where another process holds the folder, what is decided is recorded and started later.
     pub fn tick(&mut self, now_millis: i64) -> Result<(), DaemonError> {
-        let projection = read_state(&self.dir)?;
-        let book = ScheduleBook::of(&projection);
-        let mut facts = self.ended(&book, &projection)?;
-        for watched in self.specs.schedules() {
-            facts.extend(due(watched, &book, now_millis, &mut |key| {
-                if let Some(ticket) = self.running.get(key) {
-                    self.launcher.stop(*ticket);
-                }
-            })?);
+        let projection = self.ledger.projection()?;
+        let mut book = self.book(&projection);
+        for ended in self.ended(&book, &projection)? {
+            self.decide(&mut book, ended);
         }
-        if !facts.is_empty() && !self.record(facts)? {
-            return Ok(());
+        for at in 0..self.specs.schedules().len() {
+            self.look_at(at, &mut book, now_millis);
         }
-        self.start_next(now_millis)
+        self.stop_cancelled(&book);
+        if self.flush(&book, now_millis)? {
+            self.start_next(&book, &projection, now_millis)?;
+        }
+        Ok(())
     }
 
     /// Starts `cupola` with these arguments, for the control API.
@@ -72,47 +92,137 @@ impl<L: Launcher> Engine<L> {
 
     /// Records that a schedule is paused or goes on; false where another process holds the folder.
     pub fn set_paused(&mut self, id: &str, paused: bool, now_millis: i64) -> Result<bool, DaemonError> {
-        let book = ScheduleBook::of(&read_state(&self.dir)?);
+        let projection = self.ledger.projection()?;
         let spec = self.specs.schedules().iter().find(|known| known.id == id).map(|known| known.spec.clone());
+        let book = self.book(&projection);
         let record = pause_record(&book, id, spec.unwrap_or_default(), paused, now_millis);
-        self.record(vec![record.fact(id)?])
+        Ok(self.ledger.record(vec![record.fact(id)?])?)
     }
 
     /// Queues a firing by hand; false where another process holds the folder.
     pub fn fire(&mut self, id: &str, now_millis: i64) -> Result<bool, DaemonError> {
         let firing = firing(id, now_millis, now_millis, FiringState::Queued, "fired by hand", true);
-        self.record(vec![firing.fact()?])
+        Ok(self.ledger.record(vec![firing.fact()?])?)
     }
 
-    /// Outcomes of firings whose process ended, and firings that a daemon before this one left behind.
-    fn ended(&mut self, book: &ScheduleBook, projection: &Projection) -> Result<Vec<Fact>, DaemonError> {
-        let mut facts = Vec::new();
-        for (key, firing) in book.firings.iter().filter(|(_, firing)| firing.state == FiringState::Started) {
-            let mut now = firing.clone();
-            match self.running.get(key).copied() {
-                None if firing.manual && firing.note.is_empty() => continue,
-                None => now.state = FiringState::Queued,
-                Some(ticket) => {
-                    let log = self.log();
-                    let Some(code) = self.launcher.ended(ticket).map_err(DaemonError::io(&log))? else {
-                        continue;
-                    };
-                    now.state = if code == 0 { FiringState::Succeeded } else { FiringState::Failed };
-                    now.exit_code = Some(code);
-                    let spec = firing.schedule.split('.').next().unwrap_or_default();
-                    now.run = projection.latest_run(Some(spec)).map(|run| run.id.clone());
-                }
-            }
-            facts.push(now.fact()?);
+    /// What the journal says of schedules, and what was decided and could not be recorded yet.
+    fn book(&self, projection: &Projection) -> ScheduleBook {
+        let mut book = ScheduleBook::of(projection);
+        for (id, record) in &self.unrecorded.schedules {
+            // Somebody else may have recorded it since, paused perhaps: only where it starts is ours to say.
+            let known = book.schedules.entry(id.clone()).or_insert_with(|| record.clone());
+            known.since_millis = known.since_millis.min(record.since_millis);
         }
-        Ok(facts)
+        book.firings.extend(self.unrecorded.firings.clone());
+        book
+    }
+
+    /// Takes a decision down, to be recorded at the end of the tick or later.
+    fn decide(&mut self, book: &mut ScheduleBook, firing: FiringRecord) {
+        self.unrecorded.take(firing.clone());
+        book.take(firing);
+    }
+
+    /// What is due of one schedule.
+    fn look_at(&mut self, at: usize, book: &mut ScheduleBook, now_millis: i64) {
+        let Some(watched) = self.specs.schedules().get(at) else { return };
+        let id = watched.id.clone();
+        let known = book.schedules.get(&id).cloned();
+        // A clock that was set back to before the schedule was first seen makes that the beginning.
+        if known.as_ref().is_none_or(|record| record.since_millis > now_millis) {
+            let paused = known.is_some_and(|record| record.paused);
+            let record = ScheduleRecord { spec: watched.spec.clone(), paused, since_millis: now_millis };
+            self.unrecorded.schedules.insert(id.clone(), record.clone());
+            book.schedules.insert(id, record);
+            return;
+        }
+        if known.is_some_and(|record| record.paused) {
+            return;
+        }
+        for firing in due(watched, book, now_millis) {
+            self.decide(book, firing);
+        }
+    }
+
+    /// Asks what is cancelled to stop, once: a second time would leave its workers running on their own.
+    fn stop_cancelled(&mut self, book: &ScheduleBook) {
+        for (key, ticket) in &self.running {
+            let is_cancelled = book.firings.get(key).is_some_and(|firing| firing.is_cancelled);
+            if is_cancelled && self.stopped.insert(*ticket) {
+                self.launcher.stop(*ticket);
+            }
+        }
+    }
+
+    /// Firings whose process ended, and firings that a daemon before this one left behind.
+    fn ended(
+        &mut self,
+        book: &ScheduleBook,
+        projection: &Projection,
+    ) -> Result<Vec<FiringRecord>, DaemonError> {
+        let mut all = Vec::new();
+        for (key, firing) in book.firings.iter().filter(|(_, firing)| firing.state == FiringState::Started) {
+            let Some(ticket) = self.running.get(key).copied() else {
+                // A process of a daemon before this one may be at work, or one that a user waits for.
+                let is_users = firing.manual && firing.note.is_empty();
+                if !is_users && self.ledger.holder().is_none() {
+                    all.push(left_behind(firing, projection));
+                }
+                continue;
+            };
+            let log = self.log();
+            let Some(code) = self.launcher.ended(ticket).map_err(DaemonError::io(&log))? else { continue };
+            self.running.remove(key);
+            self.stopped.remove(&ticket);
+            self.asked.remove(&ticket);
+            let mut now = firing.clone();
+            now.exit_code = Some(code);
+            now.run = firing.newer_run(projection).map(|run| run.id.clone());
+            now.state = match code {
+                0 => FiringState::Succeeded,
+                _ if firing.is_cancelled => FiringState::Cancelled,
+                // Somebody else took the folder just before it: its turn comes again.
+                _ if now.run.is_none() && self.ledger.holder().is_some() => FiringState::Queued,
+                _ => FiringState::Failed,
+            };
+            all.push(now);
+        }
+        Ok(all)
+    }
+
+    /// Records what was decided, and forgets firings that nobody needs; false where another process holds the folder.
+    fn flush(&mut self, book: &ScheduleBook, now_millis: i64) -> Result<bool, DaemonError> {
+        let mut facts = Vec::new();
+        for id in self.unrecorded.schedules.keys() {
+            // With what somebody else recorded meanwhile.
+            if let Some(record) = book.schedules.get(id) {
+                facts.push(record.fact(id)?);
+            }
+        }
+        for firing in self.unrecorded.firings.values() {
+            facts.push(firing.fact()?);
+        }
+        if facts.is_empty() {
+            return Ok(true);
+        }
+        for watched in self.specs.schedules() {
+            facts.extend(book.outdated(&watched.id, now_millis).into_iter().map(forget_firing));
+        }
+        if !self.ledger.record(facts)? {
+            return Ok(false);
+        }
+        self.unrecorded = ScheduleBook::default();
+        Ok(true)
     }
 
     /// Starts the oldest queued firing where nothing of ours runs and nobody holds the folder.
-    fn start_next(&mut self, now_millis: i64) -> Result<(), DaemonError> {
-        let book = ScheduleBook::of(&read_state(&self.dir)?);
-        self.running.retain(|key, _| book.firings.get(key).is_some_and(|firing| firing.state.is_open()));
-        if !self.running.is_empty() || holder(&self.dir).is_some() {
+    fn start_next(
+        &mut self,
+        book: &ScheduleBook,
+        projection: &Projection,
+        now_millis: i64,
+    ) -> Result<(), DaemonError> {
+        if !self.running.is_empty() || self.ledger.holder().is_some() {
             return Ok(());
         }
         let queued = book.firings.iter().filter(|(_, firing)| firing.state == FiringState::Queued);
@@ -121,26 +231,33 @@ impl<L: Launcher> Engine<L> {
         let Some(watched) = self.specs.schedules().iter().find(|known| known.id == firing.schedule) else {
             now.state = FiringState::Skipped;
             "its spec has no such schedule any more".clone_into(&mut now.note);
-            return self.record(vec![now.fact()?]).map(|_| ());
+            return self.record(&now).map(|_| ());
         };
         let arguments = apply_arguments(watched);
         now.state = FiringState::Started;
         now.recorded_millis = now_millis;
-        if !self.record(vec![now.fact()?])? {
+        now.run_before = projection.latest_run(Some(now.spec_name())).map(|run| run.id.clone());
+        if !self.record(&now)? {
             return Ok(());
         }
-        let ticket = self.launch(arguments)?;
-        self.running.insert(key.clone(), ticket);
-        Ok(())
+        match self.launch(arguments) {
+            Ok(ticket) => {
+                self.running.insert(key.clone(), ticket);
+                Ok(())
+            }
+            Err(error) => {
+                now.state = FiringState::Failed;
+                now.note = format!("could not be started: {error}");
+                self.unrecorded.take(now);
+                Err(error)
+            }
+        }
     }
 
-    /// Records facts; false where another process holds the folder.
-    fn record(&self, facts: Vec<Fact>) -> Result<bool, DaemonError> {
-        match State::open(&self.dir, "daemon") {
-            Ok(mut state) => state.record(facts).map(|()| true).map_err(DaemonError::from),
-            Err(StateError::Locked { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+    /// Records a firing; false where another process holds the folder.
+    fn record(&mut self, firing: &FiringRecord) -> Result<bool, DaemonError> {
+        let facts: Vec<Fact> = vec![firing.fact()?];
+        Ok(self.ledger.record(facts)?)
     }
 
     fn log(&self) -> PathBuf {
@@ -148,85 +265,8 @@ impl<L: Launcher> Engine<L> {
     }
 }
 
-/// What `apply` is asked for by a firing.
-fn apply_arguments(watched: &WatchedSchedule) -> Vec<String> {
-    let mut arguments = vec!["apply".to_owned(), watched.spec.display().to_string()];
-    for job in &watched.schedule.jobs {
-        arguments.extend(["--only".to_owned(), job.clone()]);
-    }
-    arguments
-}
-
-/// The record of a schedule that is paused, or goes on from now.
-pub(crate) fn pause_record(
-    book: &ScheduleBook,
-    id: &str,
-    spec: PathBuf,
-    paused: bool,
-    now_millis: i64,
-) -> ScheduleRecord {
-    let known = book.schedules.get(id).cloned();
-    let mut record = known.unwrap_or(ScheduleRecord { spec, paused: false, since_millis: now_millis });
-    if record.paused && !paused {
-        record.since_millis = now_millis;
-    }
-    record.paused = paused;
-    record
-}
-
-/// The record of a firing.
-pub(crate) fn firing(
-    id: &str,
-    slot_millis: i64,
-    now_millis: i64,
-    state: FiringState,
-    note: &str,
-    manual: bool,
-) -> FiringRecord {
-    FiringRecord {
-        schedule: id.to_owned(),
-        slot_millis,
-        recorded_millis: now_millis,
-        manual,
-        state,
-        note: note.to_owned(),
-        run: None,
-        exit_code: None,
-    }
-}
-
-/// The facts that a schedule's due slots lead to; `stop` is told the keys of firings that are replaced.
-fn due(
-    watched: &WatchedSchedule,
-    book: &ScheduleBook,
-    now_millis: i64,
-    stop: &mut dyn FnMut(&str),
-) -> Result<Vec<Fact>, DaemonError> {
-    let id = &watched.id;
-    let Some(handled) = book.handled_millis(id) else {
-        let record = ScheduleRecord { spec: watched.spec.clone(), paused: false, since_millis: now_millis };
-        return Ok(vec![record.fact(id)?]);
-    };
-    if book.schedules.get(id).is_some_and(|record| record.paused) {
-        return Ok(Vec::new());
-    }
-    let mut facts = Vec::new();
-    for order in orders(&watched.schedule, &watched.table, handled, now_millis, book.is_busy(id)) {
-        let record = match &order {
-            Order::Skip { slot_millis, note } => {
-                firing(id, *slot_millis, now_millis, FiringState::Skipped, note, false)
-            }
-            Order::Fire { slot_millis, note, replaces } => {
-                if *replaces {
-                    book.firings_of(id).filter(|(_, old)| old.state.is_open()).for_each(|(key, _)| stop(key));
-                }
-                firing(id, *slot_millis, now_millis, FiringState::Queued, note, false)
-            }
-        };
-        facts.push(record.fact()?);
-    }
-    Ok(facts)
-}
-
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod simulation;

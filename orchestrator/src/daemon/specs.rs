@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use cupola_specs::spec::{ProcessEnvironment, ResolvedSpec, Schedule, load};
 
-use crate::schedule::{ScheduleError, Timetable, schedule_id};
+use crate::schedule::{Named, ScheduleError, Timetable, schedule_id};
 use crate::state::Projection;
 
 /// A schedule with its spec and its instants.
@@ -21,6 +21,13 @@ pub struct WatchedSchedule {
     pub schedule: Schedule,
     /// Its instants.
     pub table: Timetable,
+}
+
+impl WatchedSchedule {
+    /// Its name, what the spec says and its instants.
+    pub fn named(&self) -> Named<'_> {
+        Named { id: &self.id, schedule: &self.schedule, table: &self.table }
+    }
 }
 
 /// Specs by file.

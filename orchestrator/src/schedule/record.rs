@@ -5,10 +5,14 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::state::{Fact, Projection};
+use crate::state::{Fact, Projection, RunRow};
 
 const SCHEDULES: &str = "schedule";
 const FIRINGS: &str = "schedule_firing";
+
+/// Firings of a schedule that stay, and how long younger ones do: a clock that is set back by less finds what has fired.
+const KEPT: usize = 200;
+const KEPT_MILLIS: i64 = 7 * 86_400_000;
 
 /// A schedule in the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,7 +21,8 @@ pub struct ScheduleRecord {
     pub spec: PathBuf,
     /// Whether it is paused.
     pub paused: bool,
-    /// Slots up to here are nobody's business: when it was first seen, or resumed. Milliseconds since the Unix epoch.
+    /// Slots up to here are nobody's business: when it was first seen, or resumed, or when the clock was set back to before that.
+    /// Milliseconds since the Unix epoch.
     pub since_millis: i64,
 }
 
@@ -38,8 +43,14 @@ pub struct FiringRecord {
     pub note: String,
     /// The run that it led to.
     pub run: Option<String>,
-    /// The exit code of that run.
+    /// The exit code of its process.
     pub exit_code: Option<i32>,
+    /// The newest run of its spec when it was started: a newer one is its own.
+    #[serde(default)]
+    pub run_before: Option<String>,
+    /// Whether it was asked to stop, in favour of a later slot.
+    #[serde(default)]
+    pub is_cancelled: bool,
 }
 
 /// How a firing stands.
@@ -54,6 +65,8 @@ pub enum FiringState {
     Succeeded,
     /// Its run failed.
     Failed,
+    /// It was stopped before its end.
+    Cancelled,
     /// It did not run.
     Skipped,
 }
@@ -71,6 +84,7 @@ impl FiringState {
             Self::Started => "started",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
             Self::Skipped => "skipped",
         }
     }
@@ -105,17 +119,33 @@ impl ScheduleBook {
         self.firings.iter().filter(move |(_, firing)| firing.schedule == id)
     }
 
-    /// Up to where the slots of a schedule are taken care of.
-    pub fn handled_millis(&self, id: &str) -> Option<i64> {
+    /// Up to where the slots of a schedule are taken care of, as seen at `now_millis`: records of a time that is still to come are of a clock
+    /// that was set back, and say nothing of what lies before them.
+    pub fn handled_millis(&self, id: &str, now_millis: i64) -> Option<i64> {
         let since = self.schedules.get(id)?.since_millis;
         let slots =
             self.firings_of(id).filter(|(_, firing)| !firing.manual).map(|(_, firing)| firing.slot_millis);
-        Some(slots.fold(since, i64::max))
+        Some(slots.filter(|slot| *slot <= now_millis).fold(since, i64::max))
     }
 
     /// Whether a firing of the schedule that no user fired runs or waits.
     pub fn is_busy(&self, id: &str) -> bool {
         self.firings_of(id).any(|(_, firing)| firing.state.is_open() && !firing.manual)
+    }
+
+    /// Puts a firing in, in place of what it says of the same slot.
+    pub fn take(&mut self, firing: FiringRecord) {
+        self.firings.insert(firing.key(), firing);
+    }
+
+    /// Keys of firings that nobody needs any more: those that are over, older than a week, and not of the newest of their schedule.
+    pub fn outdated(&self, id: &str, now_millis: i64) -> Vec<String> {
+        let mut over: Vec<(&String, &FiringRecord)> =
+            self.firings_of(id).filter(|(_, firing)| !firing.state.is_open()).collect();
+        over.sort_by_key(|(_, firing)| firing.slot_millis);
+        over.truncate(over.len().saturating_sub(KEPT));
+        let old = over.into_iter().filter(|(_, firing)| firing.slot_millis < now_millis - KEPT_MILLIS);
+        old.map(|(key, _)| key.clone()).collect()
     }
 }
 
@@ -130,9 +160,29 @@ impl ScheduleRecord {
 impl FiringRecord {
     /// The fact that sets this record.
     pub fn fact(&self) -> Result<Fact, serde_json::Error> {
-        let key = firing_key(&self.schedule, self.slot_millis, self.manual);
-        Ok(Fact::Noted { topic: FIRINGS.to_owned(), key, value: serde_json::to_value(self)? })
+        Ok(Fact::Noted { topic: FIRINGS.to_owned(), key: self.key(), value: serde_json::to_value(self)? })
     }
+
+    /// Its idempotency key.
+    pub fn key(&self) -> String {
+        firing_key(&self.schedule, self.slot_millis, self.manual)
+    }
+
+    /// The name of its spec.
+    pub fn spec_name(&self) -> &str {
+        self.schedule.rsplit_once('.').map_or("", |(spec, _)| spec)
+    }
+
+    /// The run that its process made: the newest of its spec, where that came after it was started.
+    pub fn newer_run<'a>(&self, projection: &'a Projection) -> Option<&'a RunRow> {
+        let newest = projection.latest_run(Some(self.spec_name()))?;
+        (self.run_before.as_ref() != Some(&newest.id)).then_some(newest)
+    }
+}
+
+/// The fact that deletes a firing's record; the journal keeps what it said.
+pub fn forget_firing(key: String) -> Fact {
+    Fact::Noted { topic: FIRINGS.to_owned(), key, value: serde_json::Value::Null }
 }
 
 /// The full name of a schedule: `spec.schedule`.
@@ -145,4 +195,54 @@ pub fn firing_key(id: &str, slot_millis: i64, manual: bool) -> String {
     let slot =
         jiff::Timestamp::from_millisecond(slot_millis).map_or(slot_millis.to_string(), |at| at.to_string());
     format!("{id}@{slot}{}", if manual { "-manual" } else { "" })
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(crate) fn firing(id: &str, slot_millis: i64, state: FiringState) -> FiringRecord {
+        FiringRecord {
+            schedule: id.to_owned(),
+            slot_millis,
+            recorded_millis: slot_millis,
+            manual: false,
+            state,
+            note: String::new(),
+            run: None,
+            exit_code: None,
+            run_before: None,
+            is_cancelled: false,
+        }
+    }
+
+    #[test]
+    fn old_firings_are_forgotten_and_open_young_and_newest_ones_stay() {
+        let day = 86_400_000;
+        let mut book = ScheduleBook::default();
+        for slot in 0..300 {
+            book.take(firing("t.s", slot * day, FiringState::Succeeded));
+        }
+        book.take(firing("t.s", 5 * day, FiringState::Started));
+        assert_eq!(book.outdated("t.s", 300 * day).len(), 99);
+        assert_eq!(book.outdated("t.s", 50 * day).len(), 42);
+        assert!(!book.outdated("t.s", 300 * day).contains(&firing_key("t.s", 5 * day, false)));
+    }
+
+    #[test]
+    fn a_record_of_a_time_to_come_hides_no_slot_before_it() {
+        let mut book = ScheduleBook::default();
+        let record = ScheduleRecord { spec: PathBuf::from("t.yaml"), paused: false, since_millis: 10 };
+        book.schedules.insert("t.s".to_owned(), record);
+        book.take(firing("t.s", 100, FiringState::Succeeded));
+        book.take(firing("t.s", 900, FiringState::Skipped));
+        assert_eq!(book.handled_millis("t.s", 500), Some(100));
+        assert_eq!(book.handled_millis("t.s", 900), Some(900));
+    }
+
+    #[test]
+    fn a_record_of_an_earlier_version_is_read() {
+        let text = r#"{"schedule":"t.s","slot_millis":1,"recorded_millis":1,"manual":false,"state":"started","note":"","run":null,"exit_code":null}"#;
+        assert_eq!(serde_json::from_str::<FiringRecord>(text).unwrap().run_before, None);
+    }
 }

@@ -1,21 +1,45 @@
 //! Cron and time zone to instants.
+//!
+//! Cron speaks of civil times; each is turned into the instants at which the clock of the zone shows it. A schedule at fixed hours has
+//! one slot for each civil time: where spring leaves it out it is the instant of the change, where autumn gives it twice the first
+//! one, and civil times that fall on one instant are one slot. A schedule at every hour (`*` or `*/N` in the field of hours) goes on by the
+//! clock instead: what spring leaves out is left out, and what autumn gives twice counts twice.
 
+use std::collections::VecDeque;
 use std::str::FromStr;
 
-use chrono::{DateTime, FixedOffset, Offset, TimeZone};
-use chrono_tz::Tz;
+use chrono::{
+    DateTime, Duration, MappedLocalTime, NaiveDateTime, Offset, TimeDelta, TimeZone, Timelike, Utc,
+};
+use chrono_tz::{GapInfo, Tz};
 use croner::Cron;
 use cupola_specs::spec::Schedule;
 
 use super::ScheduleError;
+
+/// No clock is set by more than this at once.
+const CHANGE: TimeDelta = Duration::hours(3);
+/// Civil times that are looked at for one slot: those of a change, minute by minute, and some more.
+const MOST_TRIED: usize = 2_000;
 
 /// The instants of a schedule.
 #[derive(Debug, Clone)]
 pub struct Timetable {
     cron: Cron,
     zone: Tz,
-    /// Whether it goes on by the hour, so that an hour that autumn repeats counts twice.
-    hourly: bool,
+    /// Whether it goes on by the hour.
+    is_hourly: bool,
+}
+
+/// The slots of a stretch of time.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Slots {
+    /// How many are older than the newest ones.
+    pub older: u64,
+    /// The last of those.
+    pub last_older_millis: Option<i64>,
+    /// The newest ones, oldest first; milliseconds since the Unix epoch.
+    pub newest: Vec<i64>,
 }
 
 impl Timetable {
@@ -30,85 +54,107 @@ impl Timetable {
             schedule: schedule.name.clone(),
             zone: schedule.timezone.clone(),
         })?;
-        let hourly = schedule.cron.split_whitespace().nth(1).is_some_and(|hour| hour.starts_with('*'));
-        Ok(Self { cron, zone, hourly })
+        let is_hourly = schedule.cron.split_whitespace().nth(1).is_some_and(|hour| hour.starts_with('*'));
+        Ok(Self { cron, zone, is_hourly })
     }
 
     /// The first slot after an instant; milliseconds since the Unix epoch. None where there is none in the years that cron can see.
     pub fn next(&self, after_millis: i64) -> Option<i64> {
-        // Slots are whole seconds; croner would carry a fraction of the start into them.
-        let after_millis = after_millis.div_euclid(1000) * 1000;
-        if self.hourly {
-            return self.next_by_the_hour(after_millis);
+        let after = self.local(after_millis)?;
+        let mut civil = after.naive_local();
+        if self.is_hourly && Self::changes_near(after) {
+            // What was before may come again.
+            civil -= CHANGE;
         }
-        let mut from = self.local(after_millis)?;
-        // croner works in civil time: around a change of the clock it may answer with an instant that is not later.
-        for _ in 0..4 {
-            let slot = self.cron.find_next_occurrence(&from, false).ok()?.timestamp_millis();
-            if slot > after_millis {
-                return Some(slot);
+        let mut found: Option<i64> = None;
+        for _ in 0..MOST_TRIED {
+            let Some(next) = self.next_civil(civil) else { return found };
+            civil = next;
+            let instants = self.instants(civil);
+            if found.is_some_and(|found| instants.first().is_some_and(|first| *first > found)) {
+                return found;
             }
-            from = self.local(from.timestamp_millis() + 3_600_000)?;
+            let later = instants.into_iter().find(|instant| *instant > after_millis);
+            found = found.into_iter().chain(later).min();
+            if !self.is_hourly && found.is_some() {
+                return found;
+            }
         }
-        None
+        found
     }
 
-    /// The slots after one instant, up to and with another: the newest `most` of them.
-    pub fn between(&self, after_millis: i64, until_millis: i64, most: usize) -> Vec<i64> {
-        let mut slots = std::collections::VecDeque::new();
+    /// The next `count` slots after an instant.
+    pub fn upcoming(&self, after_millis: i64, count: usize) -> Vec<i64> {
+        std::iter::successors(self.next(after_millis), |slot| self.next(*slot)).take(count).collect()
+    }
+
+    /// The slots after one instant, up to and with another: the newest `most` of them, and how many there are before those.
+    pub fn between(&self, after_millis: i64, until_millis: i64, most: usize) -> Slots {
+        let mut slots = Slots::default();
+        let mut newest = VecDeque::new();
         let mut from = after_millis;
         while let Some(slot) = self.next(from).filter(|slot| *slot <= until_millis) {
-            if slots.len() == most {
-                slots.pop_front();
+            newest.push_back(slot);
+            if newest.len() > most {
+                slots.older += 1;
+                slots.last_older_millis = newest.pop_front();
             }
-            slots.push_back(slot);
             from = slot;
         }
-        slots.into()
+        slots.newest = newest.into();
+        slots
     }
 
-    /// As [`Timetable::next`], with the clock that is valid at each instant: no slot is lost or doubled where it changes.
-    fn next_by_the_hour(&self, after_millis: i64) -> Option<i64> {
-        let mut offset = self.offset(after_millis)?;
-        let (mut from, mut valid_from) = (after_millis, after_millis);
-        for _ in 0..8 {
-            let local = offset.timestamp_millis_opt(from).single()?;
-            let slot = self.cron.find_next_occurrence(&local, false).ok()?.timestamp_millis();
-            if self.offset(slot)? == offset {
-                return Some(slot);
-            }
-            // The clock changes before the slot: search on by the new clock, from just before its first instant.
-            valid_from = self.change_between(valid_from, slot, offset)?;
-            offset = self.offset(valid_from)?;
-            from = valid_from - 1000;
-        }
-        None
+    /// Whether it goes on by the hour, whatever the clock does.
+    pub fn is_hourly(&self) -> bool {
+        self.is_hourly
     }
 
-    /// The first instant after `low`, where `offset` is valid, at which another offset is; at `high` one is.
-    fn change_between(&self, mut low: i64, mut high: i64, offset: FixedOffset) -> Option<i64> {
-        while high - low > 1 {
-            let middle = low + (high - low) / 2;
-            if self.offset(middle)? == offset {
-                low = middle;
-            } else {
-                high = middle;
-            }
-        }
-        Some(high)
-    }
-
-    fn offset(&self, millis: i64) -> Option<FixedOffset> {
-        Some(self.local(millis)?.offset().fix())
-    }
-
-    fn local(&self, millis: i64) -> Option<DateTime<Tz>> {
+    /// An instant on the clock of the zone.
+    pub fn local(&self, millis: i64) -> Option<DateTime<Tz>> {
         self.zone.timestamp_millis_opt(millis).single()
+    }
+
+    /// An instant as people read it: `2026-03-29 03:00 CEST`.
+    pub fn text(&self, millis: i64) -> String {
+        self.local(millis).map_or_else(String::new, |at| at.format("%Y-%m-%d %H:%M %Z").to_string())
+    }
+
+    /// The next civil time of the cron expression.
+    pub(super) fn next_civil(&self, after: NaiveDateTime) -> Option<NaiveDateTime> {
+        // A clock that never changes has a single instant for each civil time. Croner would carry a part of a second over.
+        let after = Utc.from_utc_datetime(&after.with_nanosecond(0)?);
+        self.cron.find_next_occurrence(&after, false).ok().map(|next| next.naive_utc())
+    }
+
+    /// The instants of a civil time that are slots, in order.
+    fn instants(&self, civil: NaiveDateTime) -> Vec<i64> {
+        match self.zone.from_local_datetime(&civil) {
+            MappedLocalTime::Single(at) => vec![at.timestamp_millis()],
+            MappedLocalTime::Ambiguous(first, second) if self.is_hourly => {
+                vec![first.timestamp_millis(), second.timestamp_millis()]
+            }
+            MappedLocalTime::Ambiguous(first, _) => vec![first.timestamp_millis()],
+            MappedLocalTime::None if self.is_hourly => Vec::new(),
+            MappedLocalTime::None => {
+                let change = GapInfo::new(&civil, &self.zone).and_then(|gap| gap.end);
+                change.map(|at| at.timestamp_millis()).into_iter().collect()
+            }
+        }
+    }
+
+    /// Whether the clock changes around an instant.
+    fn changes_near(at: DateTime<Tz>) -> bool {
+        let offset = |at: DateTime<Tz>| at.offset().fix();
+        match (at.checked_sub_signed(CHANGE), at.checked_add_signed(CHANGE)) {
+            (Some(before), Some(after)) => offset(before) != offset(after),
+            _ => false,
+        }
     }
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use cupola_specs::spec::{CatchUp, Origin, Overlap};
 
     use super::*;
@@ -121,6 +167,7 @@ pub(super) mod tests {
             jobs: vec!["report".into()],
             overlap: Overlap::Skip,
             catch_up: CatchUp::Once,
+            jitter_secs: 0,
             origin: Origin { file: String::new(), line: 1, column: 1 },
         }
     }
@@ -131,7 +178,7 @@ pub(super) mod tests {
 
     fn slots(cron: &str, zone: &str, from: &str, until: &str) -> Vec<String> {
         let table = Timetable::new(&schedule(cron, zone)).unwrap();
-        let slots = table.between(utc(from), utc(until), 100);
+        let slots = table.between(utc(from), utc(until), 100).newest;
         slots.iter().map(|slot| jiff::Timestamp::from_millisecond(*slot).unwrap().to_string()).collect()
     }
 
@@ -144,22 +191,42 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_night_without_two_o_clock_fires_once_at_the_change() {
-        // 29 March 2026: 02:00 to 03:00 does not exist in Berlin.
-        let found = slots("0 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-30T12:00:00Z");
-        assert_eq!(found, ["2026-03-29T01:00:00Z", "2026-03-30T00:00:00Z"]);
-        let found = slots("30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-30T12:00:00Z");
-        assert_eq!(found.len(), 2, "{found:?}");
-        assert!(found[0].starts_with("2026-03-29T01:"), "{found:?}");
+    fn what_spring_leaves_out_fires_once_at_the_change() {
+        // 29 March 2026 in Berlin and 8 March 2026 in New York: 02:00 to 03:00; 4 October 2026 on Lord Howe: 02:00 to 02:30.
+        let berlin = ("Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-30T12:00:00Z");
+        for cron in ["0 2 * * *", "30 2 * * *", "*/15 2 * * *", "0 2,3 * * *"] {
+            let found = slots(cron, berlin.0, berlin.1, "2026-03-29T01:00:00Z");
+            assert_eq!(found, ["2026-03-29T01:00:00Z"], "{cron}");
+        }
+        let found = slots("30 2 * * *", berlin.0, berlin.1, berlin.2);
+        assert_eq!(found, ["2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"]);
+        let found = slots("30 2 * * *", "America/New_York", "2026-03-07T12:00:00Z", "2026-03-09T12:00:00Z");
+        assert_eq!(found, ["2026-03-08T07:00:00Z", "2026-03-09T06:30:00Z"]);
+        let found =
+            slots("15 2 * * *", "Australia/Lord_Howe", "2026-10-02T20:00:00Z", "2026-10-04T20:00:00Z");
+        assert_eq!(found, ["2026-10-03T15:30:00Z", "2026-10-04T15:15:00Z"]);
     }
 
     #[test]
-    fn the_night_with_two_o_clock_twice_fires_once() {
-        // 25 October 2026: 02:00 to 03:00 happens twice in Berlin.
+    fn what_autumn_gives_twice_fires_once() {
+        // 25 October 2026 in Berlin, 1 November 2026 in New York (01:00 to 02:00), 5 April 2026 on Lord Howe (01:30 to 02:00).
         let found = slots("0 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00Z", "2026-10-26T12:00:00Z");
         assert_eq!(found, ["2026-10-25T00:00:00Z", "2026-10-26T01:00:00Z"]);
         let found = slots("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00Z", "2026-10-26T12:00:00Z");
         assert_eq!(found, ["2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"]);
+        let found = slots("30 1 * * *", "America/New_York", "2026-10-31T12:00:00Z", "2026-11-02T12:00:00Z");
+        assert_eq!(found, ["2026-11-01T05:30:00Z", "2026-11-02T06:30:00Z"]);
+        let found =
+            slots("45 1 * * *", "Australia/Lord_Howe", "2026-04-03T20:00:00Z", "2026-04-05T20:00:00Z");
+        assert_eq!(found, ["2026-04-04T14:45:00Z", "2026-04-05T15:15:00Z"]);
+    }
+
+    #[test]
+    fn asked_from_within_the_doubled_hour_it_does_not_fire_again() {
+        let table = Timetable::new(&schedule("30 2 * * *", "Europe/Berlin")).unwrap();
+        for inside in ["2026-10-25T00:30:00Z", "2026-10-25T01:10:00Z", "2026-10-25T01:30:00Z"] {
+            assert_eq!(table.next(utc(inside)), Some(utc("2026-10-26T01:30:00Z")), "{inside}");
+        }
     }
 
     #[test]
@@ -168,6 +235,10 @@ pub(super) mod tests {
         assert_eq!(spring.len(), 6, "{spring:?}");
         let autumn = slots("0 * * * *", "Europe/Berlin", "2026-10-24T21:30:00Z", "2026-10-25T04:30:00Z");
         assert_eq!(autumn.len(), 7, "{autumn:?}");
+        let half = slots("45 * * * *", "Australia/Lord_Howe", "2026-04-04T13:50:00Z", "2026-04-04T17:00:00Z");
+        assert_eq!(half, ["2026-04-04T14:45:00Z", "2026-04-04T15:15:00Z", "2026-04-04T16:15:00Z"]);
+        let minutes = slots("*/20 * * * *", "Europe/Berlin", "2026-10-25T00:10:00Z", "2026-10-25T02:10:00Z");
+        assert_eq!(minutes.len(), 6, "{minutes:?}");
     }
 
     #[test]
@@ -182,6 +253,15 @@ pub(super) mod tests {
         }
         let table = Timetable::new(&schedule("0 2 * * *", "Europe/Berlin")).unwrap();
         assert_eq!(table.next(noon + 999), Some(two));
+        assert_eq!(table.upcoming(noon, 5).len(), 5);
+    }
+
+    #[test]
+    fn of_very_many_slots_the_newest_are_given_and_the_others_counted() {
+        let table = Timetable::new(&schedule("*/10 * * * *", "UTC")).unwrap();
+        let slots = table.between(utc("2026-01-01T00:00:00Z"), utc("2026-01-02T00:00:00Z"), 100);
+        assert_eq!((slots.older, slots.newest.len()), (44, 100));
+        assert_eq!(slots.last_older_millis, Some(slots.newest[0] - 600_000));
     }
 
     #[test]

@@ -104,6 +104,8 @@ written! {
         overlap: Overlap = "skip",
         /// What happens with firings that were missed while no daemon ran.
         catch_up: CatchUp = "once",
+        /// Each firing starts by less than this later than its slot, the same for the same slot; shorter than the time between two slots.
+        jitter: At<Duration> = "0s",
         /// Whom to tell of a failure.
         on_failure: Option<OnFailure>,
     }

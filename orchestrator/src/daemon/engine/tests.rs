@@ -4,6 +4,7 @@ use cupola_specs::spec::{CatchUp, Origin, Overlap, Schedule};
 
 use super::*;
 use crate::schedule::Timetable;
+use crate::state::{State, read_state};
 
 #[derive(Default)]
 struct FakeLauncher {
@@ -37,6 +38,7 @@ fn nightly(overlap: Overlap, catch_up: CatchUp) -> WatchedSpecs {
         jobs: vec!["report".into()],
         overlap,
         catch_up,
+        jitter_secs: 0,
         origin: Origin { file: String::new(), line: 1, column: 1 },
     };
     let table = Timetable::new(&schedule).unwrap();
@@ -129,10 +131,10 @@ fn an_overlapping_slot_is_skipped_or_queued_as_the_spec_says() {
 }
 
 #[test]
-fn replace_stops_what_runs_and_then_fires() {
+fn cancel_previous_stops_what_runs_once_and_then_fires() {
     let folder = tempfile::tempdir().unwrap();
     let dir = StateDir::new(folder.path());
-    let mut engine = engine(&dir, Overlap::Replace, CatchUp::Once);
+    let mut engine = engine(&dir, Overlap::CancelPrevious, CatchUp::Once);
     tick_from_to(&mut engine, "2026-01-11T00:59:00Z", "2026-01-12T01:01:00Z", 1);
     assert_eq!((engine.launcher.started.len(), engine.launcher.stopped.clone()), (1, vec![1]));
     engine.launcher.ended.insert(1, 3);
