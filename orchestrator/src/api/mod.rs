@@ -6,6 +6,7 @@
 //! | `GET /api/v1/runs`, `/runs/{run}`, `/runs/{run}/metrics` | the read model |
 //! | `GET /api/v1/runs/{run}/step?name=STEP` | one step, with attempts, curves and samples |
 //! | `GET /api/v1/runs/{run}/events` | server-sent events: the run whenever it changed, until it ends |
+//! | `GET /api/v1/events` | server-sent events: each record of the journal, after the one that `Last-Event-ID` names, or from now on |
 //! | `GET /api/v1/schedules`, `/commands/{ticket}` | schedules with their firings; how a command that was started ended |
 //! | `POST /api/v1/apply` | `{spec, only?, from?, set?}` |
 //! | `POST /api/v1/runs/{run}/{cancel,pause,resume,retry}` | `{job?}` |
@@ -22,6 +23,7 @@ mod error;
 mod events;
 mod pages;
 mod prometheus;
+mod records;
 mod router;
 mod routes;
 

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 
-use super::{ApiError, Commands, access, events, pages, prometheus, routes};
+use super::{ApiError, Commands, access, events, pages, prometheus, records, routes};
 use crate::state::{Projection, RunView, StateDir, load_run, read_state};
 
 /// What every handler shares.
@@ -65,6 +65,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/runs/{run}/metrics", get(routes::metrics))
         .route("/runs/{run}/events", get(events::events))
         .route("/runs/{run}/{verb}", post(routes::control))
+        .route("/events", get(records::records))
         .route("/apply", post(routes::apply))
         .route("/schedules", get(routes::schedules))
         .route("/schedules/{name}/{verb}", post(routes::schedule))

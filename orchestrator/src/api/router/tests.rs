@@ -1,7 +1,9 @@
 use std::path::Path;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
+use futures::StreamExt;
 use tower::ServiceExt;
 
 use super::*;
@@ -24,7 +26,7 @@ impl Launcher for FakeLauncher {
 }
 
 struct Bench {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     app: Router,
     started: Arc<Mutex<Vec<Vec<String>>>>,
 }
@@ -45,7 +47,7 @@ fn bench() -> Bench {
     let started = Arc::new(Mutex::new(Vec::new()));
     let engine = Engine::new(&dir, WatchedSpecs::of(Vec::new()), FakeLauncher(Arc::clone(&started)));
     let app = router(ApiState::new(&dir, Arc::new(Mutex::new(engine)), TOKEN));
-    Bench { _folder: folder, app, started }
+    Bench { folder, app, started }
 }
 
 impl Bench {
@@ -155,4 +157,49 @@ async fn the_events_of_a_run_that_ended_are_one_end() {
     assert_eq!(status, StatusCode::OK);
     assert_eq!(text.matches("event: end").count(), 1, "{text}");
     assert!(!text.contains("event: run"));
+}
+
+/// Ids of the events of a stream, until there are `count` of them.
+async fn ids(bench: &Bench, last: &str, count: usize) -> Vec<u64> {
+    let mut request = request("GET", "/api/v1/events", "localhost", Some(TOKEN), "");
+    if !last.is_empty() {
+        request.headers_mut().insert("last-event-id", last.parse().unwrap());
+    }
+    let response = bench.app.clone().oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let mut stream = response.into_body().into_data_stream();
+    let mut text = String::new();
+    while text.matches("id: ").count() < count {
+        let next = tokio::time::timeout(Duration::from_secs(20), stream.next()).await;
+        text.push_str(std::str::from_utf8(&next.unwrap().unwrap().unwrap()).unwrap());
+    }
+    text.lines().filter_map(|line| line.strip_prefix("id: ")?.parse().ok()).collect()
+}
+
+#[tokio::test]
+async fn a_client_that_comes_back_with_its_last_id_loses_no_record_and_gets_none_twice() {
+    let bench = bench();
+    let dir = StateDir::new(bench.folder.path());
+    let note = |key: &str| {
+        let fact = Fact::Noted { topic: "t".into(), key: key.into(), value: true.into() };
+        let mut state = State::open(&dir, "test").unwrap();
+        state.record(vec![fact]).unwrap();
+        state.projection().seq()
+    };
+    let end = note("a");
+    let mut seen = ids(&bench, "0", 2).await;
+    let last = seen.last().unwrap().to_string();
+    seen.extend(ids(&bench, &last, end as usize - seen.len()).await);
+    assert_eq!(seen, (1..=end).collect::<Vec<_>>());
+    // What is recorded while a client listens comes, too; one that names no record hears of nothing older.
+    let (heard, now) = tokio::join!(ids(&bench, "", 1), async {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        note("b")
+    });
+    assert!(heard.iter().all(|id| *id > end) && heard[0] == end + 1 && now > end, "{heard:?}");
+    for wrong in ["x", "999999"] {
+        let mut request = request("GET", "/api/v1/events", "localhost", Some(TOKEN), "");
+        request.headers_mut().insert("last-event-id", wrong.parse().unwrap());
+        assert_eq!(bench.send(request).await.0, StatusCode::UNPROCESSABLE_ENTITY, "{wrong}");
+    }
 }
