@@ -39,7 +39,9 @@ fn report(spec: &ResolvedSpec, warnings: &[String], format: Format) -> String {
             let plural = if jobs == 1 { "job" } else { "jobs" };
             format!("{}: ok, {jobs} {plural}\n", spec.file.display())
         }
-        Format::Json => format!("{}\n", json!({ "ok": true, "name": spec.name, "jobs": jobs, "warnings": warnings })),
+        Format::Json => {
+            format!("{}\n", json!({ "ok": true, "name": spec.name, "jobs": jobs, "warnings": warnings }))
+        }
         Format::Sarif | Format::Github => Diagnostics(Vec::new()).to_format(format),
     }
 }
@@ -62,7 +64,10 @@ jobs:
     fn a_right_spec_is_an_empty_log_in_each_format() {
         let spec = parse(Path::new("spec.yaml"), SPEC.as_bytes(), &[], &ProcessEnvironment).unwrap();
         assert_eq!(report(&spec, &[], Format::Text), "spec.yaml: ok, 1 job\n");
-        assert_eq!(report(&spec, &[], Format::Json), "{\"ok\":true,\"name\":\"small\",\"jobs\":1,\"warnings\":[]}\n");
+        assert_eq!(
+            report(&spec, &[], Format::Json),
+            "{\"ok\":true,\"name\":\"small\",\"jobs\":1,\"warnings\":[]}\n"
+        );
         assert_eq!(report(&spec, &[], Format::Github), "");
         let sarif: serde_json::Value = serde_json::from_str(&report(&spec, &[], Format::Sarif)).unwrap();
         assert_eq!(sarif["runs"][0]["results"], json!([]));

@@ -201,6 +201,9 @@ impl Executor for LocalExecutor {
         let numbers: Vec<String> = order.devices.iter().map(ToString::to_string).collect();
         // A step that was given no device sees none.
         command.env("CUDA_VISIBLE_DEVICES", numbers.join(","));
+        if let Some(traceparent) = &order.traceparent {
+            command.env("TRACEPARENT", traceparent);
+        }
         let child =
             command.spawn().map_err(|source| ExecutorError::Spawn { program: self.shim.clone(), source })?;
         let pid = Pid::from_child(&child);

@@ -24,6 +24,8 @@ pub struct WorkOrder<'a> {
     pub sources: &'a [SourceFile],
     /// The devices that it may use, by number.
     pub devices: Vec<u32>,
+    /// The trace that the worker joins (W3C `traceparent`); none where nobody collects spans.
+    pub traceparent: Option<String>,
 }
 
 /// What an executor sees of an attempt.

@@ -22,7 +22,7 @@ pub(super) fn work_order<'a>(
     plan: &Plan,
     planned: &'a PlannedStep,
     (run, attempt): (&str, &AttemptRef),
-    devices: Vec<u32>,
+    (devices, traceparent): (Vec<u32>, Option<String>),
 ) -> WorkOrder<'a> {
     let job = JobFile {
         version: 1,
@@ -47,7 +47,7 @@ pub(super) fn work_order<'a>(
         },
         threads: planned.step.settings.cores,
     };
-    WorkOrder { job, sources: &planned.files, devices }
+    WorkOrder { job, sources: &planned.files, devices, traceparent }
 }
 
 fn inputs_of(store: &Store, plan: &Plan, planned: &PlannedStep) -> BTreeMap<String, InputArtifact> {

@@ -115,7 +115,9 @@ impl<E: Executor, C: Clock, A: ArtifactStore> Driver<'_, E, C, A> {
         let planned = &self.plan.steps[step];
         let wanted = (planned.step.settings.devices as usize).min(self.free_devices.len());
         let devices = self.free_devices.split_off(self.free_devices.len() - wanted);
-        let order = work_order(self.state.dir(), self.plan, planned, (&self.run, &attempt), devices.clone());
+        let traceparent = self.state.traceparent(&self.run, &planned.step.name, &attempt.token);
+        let given = (devices.clone(), traceparent);
+        let order = work_order(self.state.dir(), self.plan, planned, (&self.run, &attempt), given);
         self.world.executor.submit(&attempt, &order)?;
         let token = attempt.token.clone();
         self.follow(step, attempt, devices, false);

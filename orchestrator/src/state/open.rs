@@ -14,6 +14,7 @@ use super::{
     AttemptOutcome, Fact, Journal, MemoryFile, MetricSeries, Position, Projection, Record, StateDir,
     StateError, StateLock, host_name, read_journal, read_journal_after,
 };
+use crate::telemetry::FactSpans;
 
 /// A journal that is longer than this behind its snapshot gets a new one on closing.
 const SNAPSHOT_TAIL: u64 = 2 << 20;
@@ -30,6 +31,7 @@ pub struct State {
     snapshot_end: u64,
     snapshot_bytes: u64,
     lock: Option<StateLock>,
+    spans: FactSpans,
 }
 
 impl State {
@@ -63,6 +65,7 @@ impl State {
             snapshot_end: from.end,
             snapshot_bytes: 0,
             lock: Some(lock),
+            spans: FactSpans::default(),
         };
         state.begin_epoch()?;
         Ok(state)
@@ -82,6 +85,7 @@ impl State {
             snapshot_end,
             snapshot_bytes: 0,
             lock: None,
+            spans: FactSpans::default(),
         };
         state.begin_epoch()?;
         Ok(state)
@@ -150,6 +154,9 @@ impl State {
             other => other?,
         }
         replay(&mut self.projection, &records);
+        for record in &records {
+            self.spans.take(record);
+        }
         if let Some(projector) = &self.projector {
             projector.write(rows_of_records(&records, &self.projection, self.journal.position().head)?);
         }
@@ -173,6 +180,11 @@ impl State {
     /// The epoch of this opening: the first half of every attempt token.
     pub fn epoch(&self) -> u64 {
         self.projection.epoch()
+    }
+
+    /// The trace context of an attempt that goes on, for its worker; none where nobody collects spans.
+    pub fn traceparent(&self, run: &str, step: &str, token: &str) -> Option<String> {
+        self.spans.traceparent(run, step, token)
     }
 
     /// Saves how far the events of an attempt are read, and its curves. Its folder names it: tokens are of one step.

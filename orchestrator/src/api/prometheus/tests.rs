@@ -64,6 +64,8 @@ fn projection() -> Projection {
         note: String::new(),
         run: None,
         exit_code: Some(0),
+        run_before: None,
+        is_cancelled: false,
     };
     let steps = vec![planned("a", 1), planned("b", 3), planned("c", 1)];
     let created = Fact::RunCreated {

@@ -127,7 +127,7 @@ impl Truth {
         self.effects_left = None;
         for (_, staging, manifest) in std::mem::take(&mut self.committing) {
             if self.rng.random_bool(0.5) {
-                self.put(&staging, manifest);
+                self.put(&staging, &manifest);
             }
         }
     }
@@ -228,9 +228,9 @@ impl Truth {
     }
 
     /// Moves a staged output into the store.
-    fn put(&mut self, staging: &Path, manifest: Manifest) {
+    fn put(&mut self, staging: &Path, manifest: &Manifest) {
         let maker = self.attempts.values().find(|attempt| attempt.staging == staging);
-        let whole = maker.is_some_and(|attempt| attempt.has_finished());
+        let whole = maker.is_some_and(Attempt::has_finished);
         if !whole {
             self.breaks(format!("{} is committed from an attempt that did not finish", manifest.step));
         }
@@ -387,7 +387,7 @@ impl ArtifactStore for Shown {
                 let source = std::io::Error::other("the disk is full");
                 done.push((ticket, Err(StoreError::Io { path: staging, source })));
             } else {
-                truth.put(&staging, manifest.clone());
+                truth.put(&staging, &manifest);
                 let path = PathBuf::from(&manifest.fingerprint);
                 done.push((ticket, Ok(StoredArtifact { path, manifest })));
             }
