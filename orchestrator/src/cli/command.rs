@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::{
-    CliError, apply, bundle, cancel, chat, completions, daemon, describe, diff, doctor, explain, export, gc,
-    get, import, init, logs, pause, plan, report, resume, retry, run_job, schedule, schema, serve, status,
-    validate, watch, why,
+    CliError, apply, bundle, cancel, chaos, chat, completions, daemon, describe, diff, doctor, explain,
+    export, gc, get, import, init, logs, pause, plan, report, resume, retry, run_job, schedule, schema,
+    serve, status, validate, watch, why,
 };
 use crate::state::StateDir;
 use crate::telemetry::{self, TelemetryError};
@@ -102,6 +102,8 @@ pub enum Command {
     Export(export::ExportArgs),
     /// Brings an exported artifact into the store.
     Import(import::ImportArgs),
+    /// Kills, stops and damages the parts of a drill until it is done anyway.
+    Chaos(chaos::ChaosArgs),
     /// Prints a shell's completions.
     Completions(completions::CompletionsArgs),
 }
@@ -202,6 +204,7 @@ fn carry_out(command: &Command, global: &Global) -> Result<Outcome, CliError> {
         Command::Chat(args) => chat::run(args, global),
         Command::Export(args) => export::run(args, global),
         Command::Import(args) => import::run(args, global),
+        Command::Chaos(args) => chaos::run(args, global),
         Command::Completions(args) => completions::run(args, global),
     }
 }

@@ -157,6 +157,7 @@ from_room!(
     crate::state::StateError,
     crate::store::StoreError,
     crate::run::RunError,
+    crate::chaos::ChaosError,
     crate::report::ReportError
 );
 

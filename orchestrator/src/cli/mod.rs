@@ -5,6 +5,7 @@
 mod apply;
 mod bundle;
 mod cancel;
+mod chaos;
 mod chat;
 mod completions;
 mod control;
