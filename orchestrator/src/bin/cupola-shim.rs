@@ -1,29 +1,15 @@
-//! `cupola-shim ATTEMPT WORKER TOKEN THREADS`: the process that each local attempt runs under. It is a binary of its own because a
-//! thousand short steps start it a thousand times: it is small and starts in a fraction of a millisecond.
+//! `cupola-shim`: forks the process that each local attempt runs under, at the orders that come on its standard input. It is a binary of
+//! its own because what it forks is a copy of it: it is small, and a thousand short steps fork it a thousand times.
 
-use std::path::Path;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use cupola::executor::{ShimOrder, run_shim};
-
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let order = match &arguments[..] {
-        [attempt, worker, token, threads] => threads.parse().ok().map(|threads| ShimOrder {
-            attempt: Path::new(attempt),
-            worker: Path::new(worker),
-            token,
-            threads,
-        }),
-        _ => None,
-    };
-    let Some(order) = order else {
-        eprintln!(
-            "usage: cupola-shim ATTEMPT WORKER TOKEN THREADS\n\nRuns one attempt of a step; `cupola apply` starts it."
-        );
+    if std::env::args_os().len() > 1 || std::io::stdin().is_terminal() {
+        eprintln!("usage: cupola-shim < SOCKET\n\nForks a shim for each attempt; `cupola apply` starts it.");
         return ExitCode::from(2);
-    };
-    match run_shim(&order) {
+    }
+    match cupola::executor::serve_forks() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("cupola-shim: {error}");

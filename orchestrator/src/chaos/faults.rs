@@ -43,6 +43,11 @@ pub const FAULTS: &[Fault] = &[
         act: both_killed,
     },
     Fault {
+        name: "fork server killed",
+        seen: "nothing: its shims go on, and the next step starts another one",
+        act: fork_server_killed,
+    },
+    Fault {
         name: "worker and shim stopped past the lease, then continued",
         seen: "the step is `unknown`, keeps its slot, and is `running` again; no second attempt",
         act: stopped,
@@ -149,6 +154,19 @@ fn both_killed(ground: &Ground) -> Result<Done, ChaosError> {
         signal(worker, Signal::KILL);
     })?;
     attempts_are(ground, 2)
+}
+
+fn fork_server_killed(ground: &Ground) -> Result<Done, ChaosError> {
+    let mut killed = false;
+    while_slow(ground, |_, shim| {
+        let status = std::fs::read_to_string(format!("/proc/{shim}/status")).unwrap_or_default();
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok());
+        killed = parent.is_some_and(|server: u32| server > 1 && signal(server, Signal::KILL));
+    })?;
+    if !killed {
+        return Err(ground.broken("the fork server was not found"));
+    }
+    attempts_are(ground, 1)
 }
 
 fn stopped(ground: &Ground) -> Result<Done, ChaosError> {

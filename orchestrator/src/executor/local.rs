@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use cupola_specs::contract::{Event, ShimResult, Started};
@@ -11,7 +10,10 @@ use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 use super::folder::{devices_of, prepare, read_json};
-use super::shim::{CLAIM_FILE, HEARTBEAT_FILE, JOB_FILE, RESULT_FILE, STARTED_FILE, create_exclusively};
+use super::forkserver::ForkServer;
+use super::shim::{
+    CLAIM_FILE, HEARTBEAT_FILE, JOB_FILE, RESULT_FILE, STARTED_FILE, ShimOrder, create_exclusively,
+};
 use super::{
     AttemptRef, Executor, ExecutorError, Observation, ProcessId, Waker, WorkOrder, find_by_argument, is_alive,
 };
@@ -19,11 +21,13 @@ use crate::state::{EventTail, events_file};
 
 /// A worker that lives and whose shim has not been heard of for this long can't be judged, unless `CUPOLA_SILENCE_SECS` says otherwise.
 const SILENCE: Duration = Duration::from_secs(20);
+/// Rounds that a thread of the worker spins for before it sleeps.
+const SPINS: &str = "20000";
 
 /// Runs attempts as processes of this machine.
 #[derive(Debug)]
 pub struct LocalExecutor {
-    shim: PathBuf,
+    shims: ForkServer,
     worker: PathBuf,
     silence: Duration,
     waker: Waker,
@@ -34,8 +38,6 @@ pub struct LocalExecutor {
 /// What is remembered of an attempt between two looks.
 #[derive(Debug, Default)]
 struct Followed {
-    /// The shim, where it is our own child.
-    child: Option<Child>,
     /// Readable when the shim, or the worker that outlived it, ended.
     ended: Option<OwnedFd>,
     /// The newest heartbeat, and when it was first seen by a clock that nobody can set.
@@ -43,12 +45,12 @@ struct Followed {
 }
 
 impl LocalExecutor {
-    /// An executor that starts `shim ATTEMPT WORKER TOKEN THREADS`.
+    /// An executor whose shims are forked by `shim` and run `worker JOB_FILE`.
     pub fn new(shim: PathBuf, worker: PathBuf) -> Result<Self, ExecutorError> {
         let waker = Waker::new().map_err(ExecutorError::io(Path::new("eventfd")))?;
         let secs = std::env::var("CUPOLA_SILENCE_SECS").ok().and_then(|secs| secs.parse().ok());
         let silence = secs.map_or(SILENCE, Duration::from_secs);
-        Ok(Self { shim, worker, silence, waker, attempts: BTreeMap::new() })
+        Ok(Self { shims: ForkServer::new(shim), worker, silence, waker, attempts: BTreeMap::new() })
     }
 
     /// The executor of this program: `cupola-shim` lies beside it, the worker is `CUPOLA_WORKER`, or `cupola-worker` beside it.
@@ -76,15 +78,12 @@ impl LocalExecutor {
         self.waker.clone()
     }
 
-    /// Collects the exit status of our own shims, so that none stays a zombie; says whether this one is still there.
-    fn own_shim_lives(&mut self, attempt: &AttemptRef) -> Option<bool> {
-        let followed = self.attempts.get_mut(&attempt.dir)?;
-        if matches!(followed.child.as_mut()?.try_wait(), Ok(None)) {
-            return Some(true);
-        }
-        followed.child = None;
-        followed.ended = None;
-        Some(false)
+    /// Whether the process that we watch for this attempt, if any, is still there.
+    fn watched_lives(&self, attempt: &AttemptRef) -> bool {
+        let ended = self.attempts.get(&attempt.dir).and_then(|followed| followed.ended.as_ref());
+        ended.is_some_and(|ended| {
+            matches!(poll(&mut [PollFd::new(ended, PollFlags::IN)], Some(&Timespec::default())), Ok(0))
+        })
     }
 
     /// Makes [`Executor::wait`] end when this process does.
@@ -114,7 +113,7 @@ impl LocalExecutor {
 
     /// An attempt without a claim: either its shim is about to make one, or none ever will.
     fn observe_unclaimed(&mut self, attempt: &AttemptRef) -> Result<Observation, ExecutorError> {
-        if self.own_shim_lives(attempt) == Some(true) {
+        if self.watched_lives(attempt) {
             return Ok(Observation::Starting);
         }
         let Some(me) = ProcessId::current() else { return Ok(Observation::Starting) };
@@ -132,7 +131,6 @@ impl LocalExecutor {
 
     /// An attempt with a claim and without a `started.json`.
     fn observe_claimed(&mut self, attempt: &AttemptRef, claim: &ProcessId) -> Observation {
-        self.own_shim_lives(attempt);
         let ours = claim.pid == std::process::id() && ProcessId::current().as_ref() == Some(claim);
         if is_alive(claim) && !ours {
             return Observation::Starting;
@@ -161,7 +159,6 @@ impl LocalExecutor {
         attempt: &AttemptRef,
         started: Started,
     ) -> Result<Observation, ExecutorError> {
-        self.own_shim_lives(attempt);
         let worker = worker_of(&started);
         let shim: Option<ProcessId> = read_torn(&attempt.dir.join(CLAIM_FILE))?;
         let live_shim = shim.filter(is_alive);
@@ -195,29 +192,26 @@ impl Executor for LocalExecutor {
             return Ok(());
         }
         prepare(attempt, order)?;
-        let mut command = Command::new(&self.shim);
-        command.arg(&attempt.dir).arg(&self.worker).arg(&attempt.token).arg(order.job.threads.to_string());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let numbers: Vec<String> = order.devices.iter().map(ToString::to_string).collect();
-        // A step that was given no device sees none.
-        command.env("CUDA_VISIBLE_DEVICES", numbers.join(","));
-        if let Some(traceparent) = &order.traceparent {
-            command.env("TRACEPARENT", traceparent);
-        }
-        let child =
-            command.spawn().map_err(|source| ExecutorError::Spawn { program: self.shim.clone(), source })?;
-        let pid = Pid::from_child(&child);
-        let ended = pidfd_open(pid, PidfdFlags::empty()).ok();
-        self.attempts.insert(attempt.dir.clone(), Followed { child: Some(child), ended, beat: None });
+        let shim = ShimOrder {
+            attempt: attempt.dir.clone(),
+            worker: self.worker.clone(),
+            token: attempt.token.clone(),
+            env: environment_of(order),
+        };
+        let pid = self
+            .shims
+            .fork(&shim)
+            .map_err(|source| ExecutorError::Spawn { program: self.shims.program().to_path_buf(), source })?;
+        // One that ended meanwhile is seen by what it left.
+        let ended =
+            Pid::from_raw(pid.cast_signed()).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        self.attempts.insert(attempt.dir.clone(), Followed { ended, beat: None });
         Ok(())
     }
 
     fn observe(&mut self, attempt: &AttemptRef) -> Result<Observation, ExecutorError> {
         if let Some(result) = read_json::<ShimResult>(&attempt.dir.join(RESULT_FILE))? {
-            self.attempts
-                .remove(&attempt.dir)
-                .and_then(|followed| followed.child)
-                .map(|mut child| child.wait());
+            self.attempts.remove(&attempt.dir);
             return Ok(Observation::Exited(result));
         }
         if let Some(started) = read_torn::<Started>(&attempt.dir.join(STARTED_FILE))? {
@@ -291,6 +285,23 @@ impl Executor for LocalExecutor {
         }
         ready
     }
+}
+
+/// What the worker's environment says, beside what it inherits.
+fn environment_of(order: &WorkOrder<'_>) -> BTreeMap<String, String> {
+    let devices: Vec<String> = order.devices.iter().map(ToString::to_string).collect();
+    let mut environment = BTreeMap::from([
+        ("OMP_NUM_THREADS".to_owned(), order.job.threads.to_string()),
+        // Threads that wait for the next operator spin a moment and then sleep: asleep at once they wake too late for short operators,
+        // and for ever spinning ones take the cores from everybody else on a busy machine.
+        ("GOMP_SPINCOUNT".to_owned(), SPINS.to_owned()),
+        // A step that was given no device sees none.
+        ("CUDA_VISIBLE_DEVICES".to_owned(), devices.join(",")),
+    ]);
+    if let Some(traceparent) = &order.traceparent {
+        environment.insert("TRACEPARENT".to_owned(), traceparent.clone());
+    }
+    environment
 }
 
 fn worker_of(started: &Started) -> ProcessId {

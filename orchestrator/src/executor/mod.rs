@@ -11,11 +11,12 @@ mod process;
 mod shim;
 
 mod folder;
+mod forkserver;
 mod local;
 
 pub use error::ExecutorError;
+pub use forkserver::serve_forks;
 pub use local::LocalExecutor;
 pub use process::{ProcessId, find_by_argument, is_alive};
-pub use shim::{ShimOrder, run_shim};
 pub use types::{AttemptRef, Executor, Observation, WorkOrder};
 pub use waker::Waker;

@@ -7,10 +7,11 @@
 //! Claim and start are not synced: what they say is of live processes, and a machine that lost power has none. A file that came out
 //! torn is therefore one of an earlier boot.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{ExecutorError, ProcessId};
 
@@ -35,27 +36,25 @@ pub(super) const RESULT_FILE: &str = "result.json";
 pub(super) const JOB_FILE: &str = "job.json";
 
 const BEAT: Duration = Duration::from_secs(1);
-/// Rounds that a thread of the worker spins for before it sleeps.
-const SPINS: &str = "20000";
 
 /// What a shim is told.
-#[derive(Debug, Clone, Copy)]
-pub struct ShimOrder<'a> {
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ShimOrder {
     /// The attempt's folder, which holds `job.json`.
-    pub attempt: &'a Path,
+    pub(super) attempt: PathBuf,
     /// The worker binary.
-    pub worker: &'a Path,
+    pub(super) worker: PathBuf,
     /// `epoch.attempt`.
-    pub token: &'a str,
-    /// Threads that the worker may use.
-    pub threads: u32,
+    pub(super) token: String,
+    /// Environment of the worker, beside what it inherits.
+    pub(super) env: BTreeMap<String, String>,
 }
 
 /// Runs one attempt from claim to result.
-pub fn run_shim(order: &ShimOrder<'_>) -> Result<(), ExecutorError> {
+pub(super) fn run_shim(order: &ShimOrder) -> Result<(), ExecutorError> {
     // Fails only where this process leads a session already, which is as good.
     let _ = rustix::process::setsid();
-    let attempt = order.attempt;
+    let attempt = &order.attempt;
     let me = ProcessId::current().ok_or_else(|| ExecutorError::Io {
         path: "/proc/self/stat".into(),
         source: std::io::Error::other("unreadable"),
@@ -75,20 +74,20 @@ pub fn run_shim(order: &ShimOrder<'_>) -> Result<(), ExecutorError> {
         worker_pid: pid,
         start_ticks: ProcessId::of(pid).map_or(0, |id| id.start_ticks),
         boot_id: me.boot_id,
-        token: order.token.to_owned(),
+        token: order.token.clone(),
     };
     create_exclusively(&attempt.join(STARTED_FILE), &started)?;
     let status =
-        wait_beating(&mut child, &attempt.join(HEARTBEAT_FILE)).map_err(ExecutorError::io(order.worker))?;
+        wait_beating(&mut child, &attempt.join(HEARTBEAT_FILE)).map_err(ExecutorError::io(&order.worker))?;
     replace_durably(&attempt.join(RESULT_FILE), &result(order, Some(status)))
 }
 
 /// How the worker ended, with what it used; without a status it could not be started.
-fn result(order: &ShimOrder<'_>, status: Option<ExitStatus>) -> ShimResult {
+fn result(order: &ShimOrder, status: Option<ExitStatus>) -> ShimResult {
     // Of this process's only child; the kernel counts memory in KiB.
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN).ok().filter(|_| status.is_some());
     ShimResult {
-        token: order.token.to_owned(),
+        token: order.token.clone(),
         exit_code: status.map_or(Some(127), |status| status.code()),
         signal: status.and_then(|status| status.signal()),
         peak_rss_bytes: usage.map_or(0, |usage| usage.max_rss().max(0) as u64 * 1024),
@@ -98,14 +97,12 @@ fn result(order: &ShimOrder<'_>, status: Option<ExitStatus>) -> ShimResult {
 }
 
 /// Starts the worker with its output in a file. The outer error is of the file, the inner one of the worker.
-fn spawn_worker(order: &ShimOrder<'_>, log: &Path) -> Result<std::io::Result<Child>, ExecutorError> {
+fn spawn_worker(order: &ShimOrder, log: &Path) -> Result<std::io::Result<Child>, ExecutorError> {
     let stderr = File::options().create(true).append(true).open(log).map_err(ExecutorError::io(log))?;
     let stdout = stderr.try_clone().map_err(ExecutorError::io(log))?;
-    let mut command = Command::new(order.worker);
+    let mut command = Command::new(&order.worker);
     command.arg(order.attempt.join(JOB_FILE)).stdin(Stdio::null()).stdout(stdout).stderr(stderr);
-    // Threads that wait for the next operator spin a moment and then sleep: asleep at once they wake too late for short operators, and
-    // for ever spinning ones take the cores from everybody else on a busy machine.
-    command.env("OMP_NUM_THREADS", order.threads.to_string()).env("GOMP_SPINCOUNT", SPINS);
+    command.envs(&order.env);
     Ok(command.spawn())
 }
 

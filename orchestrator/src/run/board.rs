@@ -125,6 +125,11 @@ impl Board {
         board
     }
 
+    /// Whether steps wait for this one.
+    pub(super) fn has_dependents(&self, step: usize) -> bool {
+        !self.dependents[step].is_empty()
+    }
+
     /// The only way from one phase to another: keeps counts, queues and the needs of others.
     pub(super) fn set_phase(&mut self, step: usize, phase: Phase) {
         let old = std::mem::replace(&mut self.progress[step].phase, phase);

@@ -38,7 +38,9 @@ impl<E: Executor, C: Clock, A: ArtifactStore> Driver<'_, E, C, A> {
         let token = self.ended.get(&step).cloned().unwrap_or_default();
         let staging = staging_path(self.state.dir(), &self.plan.steps[step].fingerprint, &token);
         let manifest = self.manifest(step);
-        Ok(self.world.artifacts.begin_commit(step, staging, manifest)?)
+        // While attempts live their ends are heard, and this commit with them.
+        let awaited = self.scheduler.is_awaited(step) || self.lives.is_empty();
+        Ok(self.world.artifacts.begin_commit(step, staging, manifest, awaited)?)
     }
 
     /// Takes in what came of commits.

@@ -194,7 +194,10 @@ impl<'a, E: Executor, C: Clock, A: ArtifactStore> Driver<'a, E, C, A> {
             }
             let facts = std::mem::take(&mut self.facts);
             self.state.record(facts)?;
-            for act in std::mem::take(&mut self.acts) {
+            // What starts comes first: the rest is not waited for.
+            let (submits, others): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut self.acts).into_iter().partition(|act| matches!(act, Act::Submit { .. }));
+            for act in submits.into_iter().chain(others) {
                 self.act(act)?;
             }
         }

@@ -74,6 +74,11 @@ impl Scheduler {
         }
     }
 
+    /// Whether other steps wait for this one.
+    pub fn is_awaited(&self, step: usize) -> bool {
+        self.board.has_dependents(step)
+    }
+
     /// Takes in what happened and says what is to be done.
     pub fn handle(&mut self, now: i64, happening: Happening) -> Vec<Command> {
         let mut commands = Vec::new();

@@ -76,7 +76,7 @@ impl StateDir {
 
     /// The folder of one attempt.
     pub fn attempt(&self, run: &str, step: &str, fingerprint: &str, number: u32) -> PathBuf {
-        self.run(run).join(step_folder(step, fingerprint)).join(format!("attempt-{number}"))
+        self.run(run).join(format!("{}.attempt-{number}", step_folder(step, fingerprint)))
     }
 
     /// Checkpoints of a step, by fingerprint: any later run resumes from them.

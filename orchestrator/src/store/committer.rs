@@ -23,9 +23,15 @@ pub trait ArtifactStore {
     /// Whether a staging folder is there.
     fn is_staged(&self, staging: &Path) -> bool;
 
-    /// Begins to move a filled staging folder into the store; `ticket` names it when it is done.
-    fn begin_commit(&mut self, ticket: usize, staging: PathBuf, manifest: Manifest)
-    -> Result<(), StoreError>;
+    /// Begins to move a filled staging folder into the store; `ticket` names it when it is done. One that is awaited wakes the executor
+    /// then, another one is found by the next look.
+    fn begin_commit(
+        &mut self,
+        ticket: usize,
+        staging: PathBuf,
+        manifest: Manifest,
+        awaited: bool,
+    ) -> Result<(), StoreError>;
 
     /// What came of commits that ended since the last call.
     fn take_commits(&mut self) -> Vec<(usize, Result<StoredArtifact, StoreError>)>;
@@ -36,7 +42,7 @@ pub trait ArtifactStore {
 
 /// What a thread is given.
 enum Errand {
-    Commit { ticket: usize, staging: PathBuf, manifest: Box<Manifest> },
+    Commit { ticket: usize, staging: PathBuf, manifest: Box<Manifest>, awaited: bool },
     Discard(PathBuf),
 }
 
@@ -62,10 +68,12 @@ impl Committer {
             let work = move || {
                 while let Some(errand) = next(&queue) {
                     match errand {
-                        Errand::Commit { ticket, staging, manifest } => {
+                        Errand::Commit { ticket, staging, manifest, awaited } => {
                             // Nobody listens any more where the run was given up.
                             let _ = sender.send((ticket, store.commit(&staging, *manifest)));
-                            waker.wake();
+                            if awaited {
+                                waker.wake();
+                            }
                         }
                         Errand::Discard(folder) => {
                             let _ = std::fs::remove_dir_all(folder);
@@ -116,8 +124,9 @@ impl ArtifactStore for Committer {
         ticket: usize,
         staging: PathBuf,
         manifest: Manifest,
+        awaited: bool,
     ) -> Result<(), StoreError> {
-        self.send(Errand::Commit { ticket, staging, manifest: Box::new(manifest) })
+        self.send(Errand::Commit { ticket, staging, manifest: Box::new(manifest), awaited })
     }
 
     fn take_commits(&mut self) -> Vec<(usize, Result<StoredArtifact, StoreError>)> {
@@ -125,7 +134,10 @@ impl ArtifactStore for Committer {
     }
 
     fn discard(&mut self, folder: PathBuf) {
-        // Only housekeeping: what is left is found by `cupola gc`.
-        let _ = self.send(Errand::Discard(folder));
+        // Most steps leave none.
+        if folder.exists() {
+            // Only housekeeping: what is left is found by `cupola gc`.
+            let _ = self.send(Errand::Discard(folder));
+        }
     }
 }

@@ -369,6 +369,7 @@ impl ArtifactStore for Shown {
         ticket: usize,
         staging: PathBuf,
         manifest: Manifest,
+        _awaited: bool,
     ) -> Result<(), StoreError> {
         let begin = |truth: &mut Truth| truth.committing.push((ticket, staging, manifest));
         self.effect(begin).map_err(|error| StoreError::Io {
