@@ -1,6 +1,6 @@
 //! `cupola apply`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use cupola_specs::spec::{ArtifactRef, ResolvedSpec};
@@ -8,6 +8,7 @@ use cupola_specs::spec::{ArtifactRef, ResolvedSpec};
 use super::detach::detach;
 use super::invocation::Invocation;
 use super::load::{Prepared, SelectArgs, SpecArgs, decide_now, prepare};
+use super::select::{find_run, projection};
 use super::tables::step_table;
 use super::{CliError, Global, Outcome};
 use crate::executor::LocalExecutor;
@@ -53,6 +54,11 @@ pub(super) fn run(args: &ApplyArgs, global: &Global) -> Result<Outcome, CliError
         let _ = rustix::process::setsid();
     }
     let prepared = prepare(global, &args.spec, &args.select)?;
+    if let Some(done) = &prepared.done
+        && report_of(done, global).exists()
+    {
+        return nothing_to_do(&prepared, done, global);
+    }
     let invocation = Invocation::new(&args.spec, &args.select);
     let applied = carry_out(&prepared, Some(&invocation), global)?;
     finish(&prepared.spec, &applied, global)
@@ -104,10 +110,35 @@ pub(super) fn carry_out(
     Ok(applied)
 }
 
+fn report_of(run: &str, global: &Global) -> PathBuf {
+    global.state_dir().run(run).join("report.html")
+}
+
+/// Says that a run has done it all. That needs no lock: it was so when the state was read.
+fn nothing_to_do(prepared: &Prepared, done: &str, global: &Global) -> Result<Outcome, CliError> {
+    let report = report_of(done, global);
+    if global.json {
+        let run = find_run(&projection(global)?, Some(done))?;
+        println!("{:#}", serde_json::json!({ "run": run, "ran": false, "report": report }));
+        return Ok(Outcome::Done);
+    }
+    println!("nothing to do: all {} steps are cached (run {done})", prepared.plan.steps.len());
+    println!("report: {}", display_path(&report));
+    say_chat(&prepared.spec);
+    Ok(Outcome::Done)
+}
+
+/// How to talk to the model that the spec serves.
+fn say_chat(spec: &ResolvedSpec) {
+    if let Some(model) = spec.serve.as_ref().and_then(|serve| chat_name(spec, &serve.model)) {
+        println!("chat:   cupola chat {model}    or    cupola serve {model}");
+    }
+}
+
 fn finish(spec: &ResolvedSpec, applied: &Applied, global: &Global) -> Result<Outcome, CliError> {
     let run = &applied.run;
     let folder = global.state_dir().run(&run.id);
-    let report = folder.join("report.html");
+    let report = report_of(&run.id, global);
     let nothing_ran = applied.end.is_none();
     let mut headlines = Vec::new();
     if !(nothing_ran && report.exists()) {
@@ -131,9 +162,7 @@ fn finish(spec: &ResolvedSpec, applied: &Applied, global: &Global) -> Result<Out
     }
     println!("report: {}", display_path(&report));
     if run.state == RunState::Succeeded {
-        if let Some(model) = spec.serve.as_ref().and_then(|serve| chat_name(spec, &serve.model)) {
-            println!("chat:   cupola chat {model}    or    cupola serve {model}");
-        }
+        say_chat(spec);
     } else if applied.end == Some(DriveEnd::Detached) {
         println!("workers go on; `cupola apply {}` follows them again", spec.file.display());
     }

@@ -8,7 +8,7 @@ use super::select::{RunArgs, find_run, find_steps, projection};
 use super::tables::{plain_table, step_table, text_of};
 use super::{CliError, Global, Outcome};
 use crate::report::format;
-use crate::state::{ArtifactView, RunRow, RunView, now_millis, read_journal, read_state_at};
+use crate::state::{ArtifactView, RunRow, RunView, now_millis, read_journal, read_runs, read_state_at};
 
 /// Arguments of `cupola get`.
 #[derive(Debug, Args)]
@@ -48,6 +48,7 @@ pub enum What {
 pub(super) fn run(args: &GetArgs, global: &Global) -> Result<Outcome, CliError> {
     let projection = match args.at.filter(|_| args.what != What::Events) {
         Some(seq) => read_state_at(&global.state_dir(), seq)?,
+        None if args.what == What::Runs => read_runs(&global.state_dir())?,
         None => projection(global)?,
     };
     let (object, text) = match args.what {

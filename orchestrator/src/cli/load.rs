@@ -8,6 +8,7 @@ use cupola_specs::spec::{Diagnostics, Format, ProcessEnvironment, ResolvedSpec};
 
 use super::{CliError, Global};
 use crate::plan::{Decision, FileHashes, Machine, Plan, PlanError, decide, lower};
+use crate::run::done_run;
 use crate::state::{Projection, read_state};
 use crate::store::Store;
 
@@ -72,6 +73,8 @@ pub(super) struct Prepared {
     pub(super) plan: Plan,
     pub(super) decisions: Vec<Decision>,
     pub(super) machine: Machine,
+    /// The run that has done all of it.
+    pub(super) done: Option<String>,
 }
 
 /// Loads a spec, or gives every error in it.
@@ -100,18 +103,24 @@ pub(super) fn diagnostics(errors: &Diagnostics, json: bool) -> CliError {
 
 /// Lowers a spec and decides what is to be done, against state that may be read while an orchestrator runs.
 pub(super) fn prepare(global: &Global, args: &SpecArgs, select: &SelectArgs) -> Result<Prepared, CliError> {
-    let spec = load_in(&args.spec, &args.overrides, args.format(global))?;
     let dir = global.state_dir();
-    let projection = read_state(&dir)?;
     let machine = Machine::detect();
-    let plan = build_plan(global, &spec, machine)?;
-    let plan = match (select.only.is_empty(), select.from.is_empty()) {
-        (false, _) => plan.select(&select.only, false)?,
-        (true, false) => plan.select(&select.from, true)?,
-        (true, true) => plan,
+    let planned = || -> Result<(ResolvedSpec, Plan), CliError> {
+        let spec = load_in(&args.spec, &args.overrides, args.format(global))?;
+        let plan = build_plan(global, &spec, machine)?;
+        let plan = match (select.only.is_empty(), select.from.is_empty()) {
+            (false, _) => plan.select(&select.only, false)?,
+            (true, false) => plan.select(&select.from, true)?,
+            (true, true) => plan,
+        };
+        Ok((spec, plan))
     };
+    // Neither needs the other, and of a long run each takes a while.
+    let (planned, projection) = rayon::join(planned, || read_state(&dir));
+    let ((spec, plan), projection) = (planned?, projection?);
     let decisions = decide_now(&plan, &spec, &projection, global)?;
-    Ok(Prepared { spec, plan, decisions, machine })
+    let done = done_run(&projection, &plan, &decisions).map(|run| run.id.clone());
+    Ok(Prepared { spec, plan, decisions, machine, done })
 }
 
 /// The plan of a spec; hashes of source files are remembered in the state folder.

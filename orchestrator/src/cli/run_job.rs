@@ -35,7 +35,7 @@ pub(super) fn run(args: &RunArgs, global: &Global) -> Result<Outcome, CliError> 
     let machine = Machine::detect();
     let plan = build_plan(global, &spec, machine)?;
     let decisions = decide_now(&plan, &spec, &projection(global)?, global)?;
-    let prepared = Prepared { spec, plan, decisions, machine };
+    let prepared = Prepared { spec, plan, decisions, machine, done: None };
     let applied = carry_out(&prepared, None, global)?;
     if applied.run.state != RunState::Succeeded {
         return super::apply::outcome_of(&applied);

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::{CliError, Global};
-use crate::state::{Projection, RunView, StepView, load_run, read_state};
+use crate::state::{Projection, RunRow, RunView, StepView, load_run, read_state};
 
 /// Which run.
 #[derive(Debug, Clone, Default, Args)]
@@ -20,7 +20,17 @@ pub(super) fn projection(global: &Global) -> Result<Projection, CliError> {
 
 /// A run with curves: the named or the newest one.
 pub(super) fn find_run(projection: &Projection, id: Option<&str>) -> Result<RunView, CliError> {
-    load_run(projection, id)?.ok_or_else(|| match id {
+    let id = find_row(projection, id)?.id.clone();
+    load_run(projection, Some(&id))?.ok_or_else(|| CliError::input(format!("there is no run `{id}`"), ""))
+}
+
+/// A run as the projection holds it: the named or the newest one.
+pub(super) fn find_row<'a>(projection: &'a Projection, id: Option<&str>) -> Result<&'a RunRow, CliError> {
+    let found = match id {
+        Some(id) => projection.run(id),
+        None => projection.latest_run(None),
+    };
+    found.ok_or_else(|| match id {
         Some(id) => {
             let known: Vec<&str> =
                 projection.runs().iter().rev().take(5).map(|run| run.id.as_str()).collect();

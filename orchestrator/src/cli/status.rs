@@ -2,11 +2,19 @@
 
 use clap::Args;
 
-use super::select::{RunArgs, find_run, projection};
-use super::tables::step_table;
+use super::select::{RunArgs, find_row, find_run, projection};
+use super::tables::{job_table, step_table};
 use super::{CliError, Global, Outcome};
 use crate::report::format;
-use crate::state::{RunState, RunView, StepState, holder, now_millis};
+use crate::state::{
+    Holder, Projection, RunRow, RunState, RunView, StepState, StepView, fill_step, holder, now_millis,
+    read_runs,
+};
+
+/// A run with more steps than this is told by job, unless each step is asked for.
+const MANY_STEPS: usize = 200;
+/// Of such a run so many jobs are told, and so many steps of those that live or failed.
+const TOLD: usize = 40;
 
 /// Arguments of `cupola status`.
 #[derive(Debug, Args)]
@@ -14,17 +22,41 @@ pub struct StatusArgs {
     /// Which run.
     #[command(flatten)]
     pub run: RunArgs,
+    /// Lists each step of a run of more than 200 too.
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// Shows how a run stands.
 pub(super) fn run(args: &StatusArgs, global: &Global) -> Result<Outcome, CliError> {
+    let holder = holder(&global.state_dir());
+    if !args.all && !global.json {
+        let runs = read_runs(&global.state_dir())?;
+        let row = find_row(&runs, args.run.run.as_deref())?;
+        if row.steps.len() > MANY_STEPS {
+            return outline(&runs, row, holder.as_ref());
+        }
+    }
     let projection = projection(global)?;
     let run = find_run(&projection, args.run.run.as_deref())?;
-    let holder = holder(&global.state_dir());
     if global.json {
         println!("{:#}", serde_json::json!({ "run": run, "driven_by": holder }));
         return Ok(Outcome::Done);
     }
+    head(projection.run(&run.id), holder.as_ref());
+    println!("\n{}", step_table(&run, now_millis()));
+    print_live(&run);
+    print_errors(run.steps.iter());
+    Ok(outcome_of(run.state))
+}
+
+fn outcome_of(state: RunState) -> Outcome {
+    if state == RunState::Failed { Outcome::Failed } else { Outcome::Done }
+}
+
+/// What is said before the steps.
+fn head(run: Option<&RunRow>, holder: Option<&Holder>) {
+    let Some(run) = run else { return };
     println!("run {} of {}: {}", run.id, run.spec_path.display(), run.state.as_str());
     match &holder {
         Some(holder) => println!("driven by process {} on {} ({})", holder.pid, holder.host, holder.command),
@@ -33,9 +65,40 @@ pub(super) fn run(args: &StatusArgs, global: &Global) -> Result<Outcome, CliErro
         }
         None => {}
     }
-    println!("\n{}", step_table(&run, now_millis()));
-    print_live(&run);
-    for step in run.steps.iter().filter(|step| step.state != StepState::Succeeded) {
+}
+
+/// A run of very many steps: by job, then the steps that live or went wrong.
+fn outline(runs: &Projection, row: &RunRow, holder: Option<&Holder>) -> Result<Outcome, CliError> {
+    head(Some(row), holder);
+    println!("\n{}", job_table(row, TOLD));
+    let mut run = RunView::of_run(row);
+    let told = |state: StepState| {
+        state.is_live() || matches!(state, StepState::Backoff | StepState::Failed | StepState::Cancelled)
+    };
+    let mut left = 0;
+    for step in row.steps.iter().filter(|step| told(step.state)) {
+        if run.steps.len() == TOLD {
+            left += 1;
+            continue;
+        }
+        let mut view = StepView::of(step);
+        fill_step(runs, &mut view)?;
+        run.steps.push(view);
+    }
+    if !run.steps.is_empty() {
+        println!("\n{}", step_table(&run, now_millis()));
+        print_live(&run);
+        print_errors(run.steps.iter());
+    }
+    if left > 0 {
+        println!("\n{left} more live or went wrong");
+    }
+    println!("\n`cupola status --all` lists each step");
+    Ok(outcome_of(row.state))
+}
+
+fn print_errors<'a>(steps: impl Iterator<Item = &'a StepView>) {
+    for step in steps.filter(|step| step.state != StepState::Succeeded) {
         if let Some(error) = &step.error {
             println!("\n{}: {} ({})", step.name, error.message, error.code);
             if !error.hint.is_empty() {
@@ -43,7 +106,6 @@ pub(super) fn run(args: &StatusArgs, global: &Global) -> Result<Outcome, CliErro
             }
         }
     }
-    Ok(if run.state == RunState::Failed { Outcome::Failed } else { Outcome::Done })
 }
 
 fn print_live(run: &RunView) {

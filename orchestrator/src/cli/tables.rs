@@ -1,9 +1,11 @@
 //! Tables that several commands print.
 
+use std::collections::BTreeMap;
+
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
 use crate::report::format;
-use crate::state::{RunView, StepView};
+use crate::state::{RunRow, RunView, StepState, StepView};
 
 /// An empty table in the house's style.
 pub(super) fn plain_table(header: &[&str]) -> Table {
@@ -17,6 +19,35 @@ pub(super) fn plain_table(header: &[&str]) -> Table {
 pub(super) fn text_of(table: &Table) -> String {
     let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     lines.join("\n")
+}
+
+/// The jobs of a run with how many of their steps are in each state; those with open steps first, `limit` at most.
+pub(super) fn job_table(run: &RunRow, limit: usize) -> String {
+    let states: Vec<StepState> = run.counts().into_keys().collect();
+    let mut counts_of: BTreeMap<&str, (usize, BTreeMap<StepState, usize>)> = BTreeMap::new();
+    for (at, step) in run.steps.iter().enumerate() {
+        let job = if step.job.is_empty() { "(shared)" } else { step.job.as_str() };
+        let (_, counts) = counts_of.entry(job).or_insert_with(|| (at, BTreeMap::new()));
+        *counts.entry(step.state).or_insert(0) += 1;
+    }
+    let left = counts_of.len().saturating_sub(limit);
+    let mut jobs: Vec<_> = counts_of.into_iter().collect();
+    jobs.sort_by_cached_key(|(_, (first, counts))| (counts.keys().all(|state| state.is_done()), *first));
+    let heads = states.iter().map(|state| state.as_str().to_uppercase());
+    let heads: Vec<String> = ["JOB".to_owned(), "STEPS".to_owned()].into_iter().chain(heads).collect();
+    let mut table = plain_table(&heads.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut add = |name: &str, counts: &BTreeMap<StepState, usize>| {
+        let numbers = std::iter::once(counts.values().sum::<usize>());
+        let numbers = numbers.chain(states.iter().map(|state| counts.get(state).copied().unwrap_or(0)));
+        let cells = numbers.map(|number| Cell::new(number).set_alignment(CellAlignment::Right));
+        table.add_row(std::iter::once(Cell::new(name)).chain(cells));
+    };
+    for (name, (_, counts)) in jobs.iter().take(limit) {
+        add(name, counts);
+    }
+    add("all", &run.counts());
+    let text = text_of(&table);
+    if left > 0 { format!("{text}\n({left} jobs more)") } else { text }
 }
 
 /// The steps of a run: state, time, share of the time, memory, attempts.

@@ -6,8 +6,8 @@ use super::{Clock, Console, DriveEnd, Driver, RunError, Slots, World};
 use crate::executor::{AttemptRef, Executor, Observation};
 use crate::plan::{Action, Decision, Plan, absolute, hashed_params};
 use crate::state::{
-    AttemptOutcome, CommittedArtifact, Fact, PlannedStep, RunState, RunView, State, StateError, StepMove,
-    StepState, load_run,
+    AttemptOutcome, CommittedArtifact, Fact, PlannedStep, Projection, RunRow, RunState, RunView, State,
+    StateError, StepMove, StepState, load_run,
 };
 use crate::store::ArtifactStore;
 
@@ -35,16 +35,10 @@ pub fn apply<E: Executor, C: Clock, A: ArtifactStore>(
     mut world: World<E, C, A>,
     (slots, console): (Slots, &mut Console<'_>),
 ) -> Result<Applied, RunError> {
-    let hash = plan.hash();
-    let all_cached = decisions.iter().all(|decision| decision.action == Action::Cached);
-    let latest = state.projection().latest_run(Some(&plan.spec_name));
-    if let Some(done) =
-        latest.filter(|run| all_cached && run.plan_hash == hash && run.state == RunState::Succeeded)
+    if let Some(id) = done_run(state.projection(), plan, decisions).map(|run| run.id.clone())
+        && let Some(run) = load_run(state.projection(), Some(&id))?
     {
-        let id = done.id.clone();
-        if let Some(run) = load_run(state.projection(), Some(&id))? {
-            return Ok(Applied { run, end: None });
-        }
+        return Ok(Applied { run, end: None });
     }
     let run = begin(state, plan, decisions, &mut world)?;
     let end = Driver::new(state, plan, &run, slots, world)?.drive(console)?;
@@ -54,6 +48,15 @@ pub fn apply<E: Executor, C: Clock, A: ArtifactStore>(
         problem: format!("run {run} is not in the projection"),
     })?;
     Ok(Applied { run, end: Some(end) })
+}
+
+/// The run that has done all of a plan: the newest of its spec, if that is of this very plan, succeeded, and every step is still cached.
+pub fn done_run<'a>(projection: &'a Projection, plan: &Plan, decisions: &[Decision]) -> Option<&'a RunRow> {
+    if decisions.iter().any(|decision| decision.action != Action::Cached) {
+        return None;
+    }
+    let latest = projection.latest_run(Some(&plan.spec_name))?;
+    (latest.state == RunState::Succeeded && latest.plan_hash == plan.hash()).then_some(latest)
 }
 
 /// Makes the run that is to be driven, or finds it, with what an earlier orchestrator left undone.

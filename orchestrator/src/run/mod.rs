@@ -26,7 +26,7 @@ mod apply;
 
 mod simulation;
 
-pub use apply::{Applied, apply, cancel_idle, save_spec};
+pub use apply::{Applied, apply, cancel_idle, done_run, save_spec};
 pub use clock::{Clock, SystemClock};
 pub use control::{ControlRequest, ControlVerb, leave_request, take_requests};
 pub use driver::{Console, DriveEnd, Driver, World};

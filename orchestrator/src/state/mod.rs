@@ -45,7 +45,7 @@ pub use fact::{AttemptOutcome, CommittedArtifact, Fact, FolderId, PlannedStep, R
 pub use journal::{Journal, JournalContents, Position, read_journal, read_journal_after};
 pub use lock::{Holder, StateLock, boot_id, holder, host_name};
 pub use medium::MemoryFile;
-pub use open::{State, now_millis, read_memory_at, read_state, read_state_at};
+pub use open::{State, now_millis, read_memory_at, read_runs, read_state, read_state_at};
 pub use paths::StateDir;
 pub use projection::Projection;
 pub use rows::{RunRow, StepRow};

@@ -9,7 +9,7 @@ use super::journal::parse_memory;
 use super::migrate::migrate;
 use super::projector::Projector;
 use super::recover::open_database;
-use super::snapshot::{read_snapshot, write_snapshot};
+use super::snapshot::{read_outline, read_snapshot, write_snapshot};
 use super::{
     AttemptOutcome, Fact, Journal, MemoryFile, MetricSeries, Position, Projection, Record, StateDir,
     StateError, StateLock, host_name, read_journal, read_journal_after,
@@ -18,6 +18,8 @@ use crate::telemetry::FactSpans;
 
 /// A journal that is longer than this behind its snapshot gets a new one on closing.
 const SNAPSHOT_TAIL: u64 = 2 << 20;
+/// While it is open it gets one after four times that, or after this part of the last one's length where that is longer.
+const SNAPSHOT_SHARE: u64 = 8;
 /// Why the attempts of a copied folder end.
 const COPIED: &str = "the state folder is a copy: the attempt belongs to the folder that it was copied from";
 
@@ -161,7 +163,7 @@ impl State {
             projector.write(rows_of_records(&records, &self.projection, self.journal.position().head)?);
         }
         let tail = self.journal.position().end.saturating_sub(self.snapshot_end);
-        if tail > (4 * SNAPSHOT_TAIL).max(2 * self.snapshot_bytes) {
+        if tail > (4 * SNAPSHOT_TAIL).max(self.snapshot_bytes / SNAPSHOT_SHARE) {
             self.snapshot();
         }
         Ok(())
@@ -223,7 +225,19 @@ impl Drop for State {
 
 /// What is true now, without a lock: what commands that only read see, also while an orchestrator runs.
 pub fn read_state(dir: &StateDir) -> Result<Projection, StateError> {
-    let (mut projection, from) = start_of(dir);
+    replay_from(dir, start_of(dir))
+}
+
+/// Runs and the attempts of their open steps as they are now. Of what is settled, artifacts and notes the projection may hold only the
+/// newest: it is for those who look how a long run stands.
+pub fn read_runs(dir: &StateDir) -> Result<Projection, StateError> {
+    replay_from(dir, read_outline(dir).unwrap_or_else(|| start_of(dir)))
+}
+
+fn replay_from(
+    dir: &StateDir,
+    (mut projection, from): (Projection, Position),
+) -> Result<Projection, StateError> {
     let contents = match read_journal_after(&dir.journal(), &from) {
         Err(StateError::Schema { .. }) => {
             // An older journal is rewritten by whoever may; one that an older orchestrator holds is told as locked.

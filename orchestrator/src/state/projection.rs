@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use cupola_specs::contract::CheckpointRecord;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::journal::read_record_at;
@@ -24,7 +23,7 @@ pub struct Projection {
 }
 
 /// All that the journal's facts add up to.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Facts {
     pub(super) seq: u64,
     pub(super) epoch: u64,
@@ -33,7 +32,6 @@ pub(super) struct Facts {
     pub(super) attempts: BTreeMap<String, Vec<AttemptView>>,
     pub(super) artifacts: BTreeMap<String, ArtifactView>,
     pub(super) checkpoints: BTreeMap<String, CheckpointRecord>,
-    #[serde(with = "super::json_text")]
     pub(super) notes: BTreeMap<String, BTreeMap<String, Value>>,
 }
 

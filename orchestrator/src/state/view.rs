@@ -129,6 +129,11 @@ pub struct RunView {
 impl RunView {
     /// What the projection has of a run.
     pub fn of(row: &RunRow) -> Self {
+        Self { steps: row.steps.iter().map(StepView::of).collect(), ..Self::of_run(row) }
+    }
+
+    /// The same without its steps.
+    pub fn of_run(row: &RunRow) -> Self {
         Self {
             id: row.id.clone(),
             spec_name: row.spec_name.clone(),
@@ -137,7 +142,7 @@ impl RunView {
             state: row.state,
             created_millis: row.created_millis,
             ended_millis: row.ended_millis,
-            steps: row.steps.iter().map(StepView::of).collect(),
+            steps: Vec::new(),
         }
     }
 
