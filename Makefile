@@ -35,8 +35,11 @@ lint: libtorch ## Formatting, clippy and the shell scripts' syntax.
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
 	bash -n deploy/*.sh .ci/run
 
-bench: build ## Benchmarks: loading large specs, tokenizer, training step, decoding.
+bench: build ## Benchmarks: large specs and plans, what a step costs, tokenizer, training step, decoding.
 	cargo bench --locked -p cupola-specs --bench load
+	cargo bench --locked -p cupola --bench plan
+	cargo bench --locked -p cupola --bench steps
+	cargo bench --locked -p cupola --bench control
 	cargo bench --locked -p cupola-runtime
 
 parity: build $(PYTHON_TOOLS) ## Compares an exported model with transformers (fetches PyTorch with its CUDA libraries, about 3 GB).

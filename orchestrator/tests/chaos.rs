@@ -25,4 +25,7 @@ fn a_hundred_kills_lose_nothing_and_double_nothing() {
 fn every_fault_ends_with_each_step_committed_once() {
     let said = chaos(&["--kills", "0", "--histories", "0"]);
     assert_eq!(said.lines().count(), 2 + cupola::chaos::FAULTS.len(), "{said}");
+    for row in said.lines().filter(|row| !row.contains("skipped:")) {
+        assert!(include_str!("../FAULTS.md").contains(row), "FAULTS.md lacks: {row}");
+    }
 }
