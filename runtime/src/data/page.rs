@@ -40,6 +40,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_domain_of_which_nothing_is_left_has_its_row() {
+        let domain_weights = [("prose".to_owned(), 0.8)].into();
+        let statistics = CorpusStatistics { domain_weights, ..CorpusStatistics::default() };
+        assert!(page(&statistics).unwrap().contains("<td>prose</td><td>0.8</td><td>0</td><td>0 B</td>"));
+    }
+
+    #[test]
     fn the_page_escapes_what_the_data_says() {
         let rule = RuleStatistics {
             rule: "exact_document".into(),
