@@ -3,6 +3,7 @@
 
 mod boundaries;
 mod commands;
+mod first_hour;
 mod kills;
 mod peers;
 mod whole_way;
