@@ -1,6 +1,6 @@
 //! What a step costs that does nothing: a fan of no-op processes, each under its shim, with every transition flushed.
 //!
-//! `cargo bench -p cupola --bench steps [-- COUNT [SLOTS]]`.
+//! `cargo bench -p cupola --bench steps [-- COUNT [SLOTS [ROUNDS]]]`. `tests/python/step_peers.py` runs it beside others.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that cannot go on has failed")]
 
 use std::path::{Path, PathBuf};
@@ -20,8 +20,9 @@ fn main() {
     let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<usize>().ok());
     let count = numbers.next();
     let slots = numbers.next().unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
+    let rounds = numbers.next();
     for count in count.map_or_else(|| vec![1_000, 10_000], |count| vec![count]) {
-        let rounds = if count > 2_000 { 1 } else { ROUNDS };
+        let rounds = rounds.unwrap_or(if count > 2_000 { 1 } else { ROUNDS });
         // Kept to the end, see `spread`.
         let ground = spread();
         let folders: Vec<_> = (0..rounds).map(|_| tempfile::tempdir_in(ground.path()).unwrap()).collect();

@@ -87,7 +87,10 @@ impl fmt::Display for Reason {
             Self::Failed { run, code, message } => write!(f, "failed in run {run}: {message} ({code})"),
             Self::Gone => write!(f, "its artifact is no longer in the store"),
             Self::Parameter { field, old, new, origin } => {
-                write!(f, "{field} changed from {} to {}", short(old), short(new))?;
+                match items_changed(old, new) {
+                    Some(items) => write!(f, "{field} changed: {items}")?,
+                    None => write!(f, "{field} changed from {} to {}", short(old), short(new))?,
+                }
                 place(f, origin.as_ref())
             }
             Self::CodeVersion { old, new } => {
@@ -110,6 +113,29 @@ fn place(f: &mut fmt::Formatter<'_>, origin: Option<&Origin>) -> fmt::Result {
     origin.map_or(Ok(()), |origin| write!(f, " ({}:{})", origin.file, origin.line))
 }
 
+/// Of two lists of named things: which went, came and changed.
+fn items_changed(old: &Value, new: &Value) -> Option<String> {
+    let (old, new) = (old.as_array()?, new.as_array()?);
+    let names_of = |of: &[Value], other: &[Value]| -> Option<Vec<String>> {
+        of.iter()
+            .filter(|item| !other.contains(item))
+            .map(|item| item["name"].as_str().map(str::to_owned))
+            .collect()
+    };
+    let (went, came) = (names_of(old, new)?, names_of(new, old)?);
+    let part = |words: &str, names: Vec<&String>| -> Option<String> {
+        let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
+        (!names.is_empty()).then(|| format!("{words} {}", names.join(", ")))
+    };
+    let parts = [
+        part("without", went.iter().filter(|name| !came.contains(name)).collect()),
+        part("with", came.iter().filter(|name| !went.contains(name)).collect()),
+        part("another", came.iter().filter(|name| went.contains(name)).collect()),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
 /// A value in a few characters: large counts as people write them, long texts cut.
 fn short(value: &Value) -> String {
     let count = value.as_u64().filter(|count| *count >= 100_000);
@@ -127,4 +153,26 @@ fn short(value: &Value) -> String {
     }
     let cut: String = text.chars().take(MAX_SHOWN - 1).collect();
     format!("{cut}…")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn of_a_list_only_what_differs_is_told() {
+        let told = |old: Value, new: Value| {
+            Reason::Parameter { field: "jobs.corpus.sources".to_owned(), old, new, origin: None }.to_string()
+        };
+        let [a, b, c] = ["a", "b", "c"].map(|name| json!({ "name": name, "format": "text" }));
+        let other = json!({ "name": "a", "format": "rust" });
+        assert_eq!(told(json!([a, b]), json!([a])), "jobs.corpus.sources changed: without b");
+        assert_eq!(
+            told(json!([a, b]), json!([other, c, b])),
+            "jobs.corpus.sources changed: with c, another a"
+        );
+        assert_eq!(told(json!([a, b]), json!([b, a])).matches("changed from").count(), 1);
+        assert_eq!(told(json!([1]), json!([1, 2])), "jobs.corpus.sources changed from [1] to [1,2]");
+    }
 }
