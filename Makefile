@@ -40,6 +40,7 @@ bench: build ## Benchmarks: large specs and plans, what a step costs, tokenizer,
 	cargo bench --locked -p cupola --bench plan
 	cargo bench --locked -p cupola --bench steps
 	cargo bench --locked -p cupola --bench control
+	cargo bench --locked -p cupola --bench histories
 	cargo bench --locked -p cupola-runtime
 
 parity: build $(PYTHON_TOOLS) ## Compares an exported model with transformers (fetches PyTorch with its CUDA libraries, about 3 GB).

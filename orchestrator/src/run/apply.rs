@@ -123,6 +123,9 @@ fn open_run(state: &mut State, plan: &Plan, decisions: &[Decision], hash: &str) 
     }
     let run = if let Some(run) = same {
         facts.push(Fact::RunMoved { run: run.clone(), state: RunState::Running });
+        // Power that failed while the run was made may have torn off the end of its plan.
+        let known = state.projection().run(&run).map_or(0, |row| row.steps.len());
+        facts.extend(planned_facts(&run, plan, decisions, known)?);
         facts.extend(reopened_steps(state, &run, decisions));
         run
     } else {
@@ -133,7 +136,7 @@ fn open_run(state: &mut State, plan: &Plan, decisions: &[Decision], hash: &str) 
             spec_path: absolute(&plan.spec_path),
             plan_hash: hash.to_owned(),
         });
-        facts.extend(planned_facts(&run, plan, decisions)?);
+        facts.extend(planned_facts(&run, plan, decisions, 0)?);
         run
     };
     state.record(facts)?;
@@ -159,10 +162,15 @@ fn reopened_steps(state: &State, run: &str, decisions: &[Decision]) -> Vec<Fact>
     facts
 }
 
-/// The plan as facts, in records of a size that reads fast.
-fn planned_facts(run: &str, plan: &Plan, decisions: &[Decision]) -> Result<Vec<Fact>, RunError> {
+/// The plan as facts, in records of a size that reads fast; its first `known` steps are there already.
+fn planned_facts(
+    run: &str,
+    plan: &Plan,
+    decisions: &[Decision],
+    known: usize,
+) -> Result<Vec<Fact>, RunError> {
     let mut steps = Vec::with_capacity(plan.steps.len());
-    for (planned, decision) in plan.steps.iter().zip(decisions) {
+    for (planned, decision) in plan.steps.iter().zip(decisions).skip(known) {
         let kind = planned.step.kind();
         steps.push(PlannedStep {
             name: planned.step.name.clone(),

@@ -8,7 +8,7 @@ use rand::Rng;
 
 use super::world::{Known, Shown, Truth};
 use crate::chaos::random_plan;
-use crate::plan::{Action, Decision, Input, Plan, Reason};
+use crate::plan::{Action, Decision, Input, Plan, PlanError, Reason};
 use crate::run::apply::begin;
 use crate::run::{
     Console, ControlRequest, ControlVerb, DriveEnd, Driver, End, Happening, RunError, Signals, Slots, World,
@@ -35,27 +35,7 @@ pub struct History {
 
 /// Lives through the history of a seed; the error is the invariant that was broken.
 pub fn simulate(seed: u64) -> Result<History, String> {
-    let slots = Slots { cores: 2, devices: 1 };
-    let truth = Rc::new(RefCell::new(Truth::new(seed, slots)));
-    let plan = random_plan(&mut truth.borrow_mut().rng, seed).map_err(|error| error.to_string())?;
-    for planned in &plan.steps {
-        let settings = planned.step.settings;
-        let taken = Slots {
-            cores: settings.cores.clamp(1, slots.cores),
-            devices: settings.devices.min(slots.devices),
-        };
-        let known = Known { inputs: planned.inputs.values().cloned().collect(), slots: taken };
-        // Of steps with one identity the first one works.
-        truth.borrow_mut().steps.entry(planned.fingerprint.clone()).or_insert(known);
-    }
-    let mut history = Past {
-        dir: StateDir::new(Path::new("/simulation")),
-        file: MemoryFile::default(),
-        plan,
-        truth,
-        crashes: 0,
-        turns: 0,
-    };
+    let mut history = Past::new(seed).map_err(|error| error.to_string())?;
     let end = history.live()?;
     let attempts = history.truth.borrow().num_attempts;
     Ok(History { end, crashes: history.crashes, attempts })
@@ -72,6 +52,31 @@ struct Past {
 }
 
 impl Past {
+    /// A random plan, in a world that knows its steps.
+    fn new(seed: u64) -> Result<Self, PlanError> {
+        let slots = Slots { cores: 2, devices: 1 };
+        let mut truth = Truth::new(seed, slots);
+        let plan = random_plan(&mut truth.rng, seed)?;
+        for planned in &plan.steps {
+            let settings = planned.step.settings;
+            let taken = Slots {
+                cores: settings.cores.clamp(1, slots.cores),
+                devices: settings.devices.min(slots.devices),
+            };
+            let known = Known { inputs: planned.inputs.values().cloned().collect(), slots: taken };
+            // Of steps with one identity the first one works.
+            truth.steps.entry(planned.fingerprint.clone()).or_insert(known);
+        }
+        Ok(Self {
+            dir: StateDir::new(Path::new("/simulation")),
+            file: MemoryFile::default(),
+            plan,
+            truth: Rc::new(RefCell::new(truth)),
+            crashes: 0,
+            turns: 0,
+        })
+    }
+
     fn live(&mut self) -> Result<RunState, String> {
         loop {
             self.truth.borrow_mut().restart();
@@ -266,5 +271,25 @@ enum Stop {
 impl From<RunError> for Stop {
     fn from(_: RunError) -> Self {
         Self::PowerFailed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::Fact;
+
+    #[test]
+    fn a_run_whose_plan_was_torn_off_gets_it_whole() {
+        let mut past = Past::new(1).unwrap();
+        let mut state = State::open_memory(&past.dir, past.file.clone()).unwrap();
+        let (spec_name, plan_hash) = (past.plan.spec_name.clone(), past.plan.hash());
+        let created =
+            Fact::RunCreated { run: "torn-1".into(), spec_name, spec_path: "torn.yaml".into(), plan_hash };
+        state.record(vec![created]).unwrap();
+        past.turns = WILD_TURNS;
+        assert!(matches!(past.drive(&mut state), Ok(RunState::Succeeded)));
+        let run = state.projection().run("torn-1").unwrap();
+        assert_eq!(run.steps.len(), past.plan.steps.len());
     }
 }
