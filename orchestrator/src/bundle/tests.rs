@@ -73,6 +73,7 @@ fn failed_run(dir: &StateDir) -> RunView {
         cores: 1,
         cached: false,
         reason: planted(),
+        training_flops: 0.0,
     };
     let created = Fact::RunCreated {
         run: run.clone(),

@@ -59,6 +59,9 @@ pub(super) fn run(args: &ApplyArgs, global: &Global) -> Result<Outcome, CliError
     {
         return nothing_to_do(&prepared, done, global);
     }
+    for warning in prepared.estimate.warnings.iter().filter(|_| !global.json) {
+        eprintln!("warning: {warning}");
+    }
     let invocation = Invocation::new(&args.spec, &args.select);
     let applied = carry_out(&prepared, Some(&invocation), global)?;
     finish(&prepared.spec, &applied, global)

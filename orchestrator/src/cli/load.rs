@@ -7,7 +7,9 @@ use cupola_specs::contract::ErrorClass;
 use cupola_specs::spec::{Diagnostics, Format, ProcessEnvironment, ResolvedSpec};
 
 use super::{CliError, Global};
-use crate::plan::{Decision, FileHashes, Machine, Plan, PlanError, decide, lower};
+use crate::plan::{
+    Decision, Estimate, FileHashes, Machine, Plan, PlanError, Resources, decide, estimate, lower,
+};
 use crate::run::done_run;
 use crate::state::{Projection, read_state};
 use crate::store::Store;
@@ -75,6 +77,8 @@ pub(super) struct Prepared {
     pub(super) machine: Machine,
     /// The run that has done all of it.
     pub(super) done: Option<String>,
+    /// What it takes.
+    pub(super) estimate: Estimate,
 }
 
 /// Loads a spec, or gives every error in it.
@@ -120,7 +124,9 @@ pub(super) fn prepare(global: &Global, args: &SpecArgs, select: &SelectArgs) -> 
     let ((spec, plan), projection) = (planned?, projection?);
     let decisions = decide_now(&plan, &spec, &projection, global)?;
     let done = done_run(&projection, &plan, &decisions).map(|run| run.id.clone());
-    Ok(Prepared { spec, plan, decisions, machine, done })
+    let resources = Resources::detect(machine.cores, dir.root());
+    let estimate = estimate(&plan, &decisions, &projection, (resources, &spec.budget))?;
+    Ok(Prepared { spec, plan, decisions, machine, done, estimate })
 }
 
 /// The plan of a spec; hashes of source files are remembered in the state folder.

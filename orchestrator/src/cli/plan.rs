@@ -20,15 +20,15 @@ pub struct PlanArgs {
     pub dot: bool,
 }
 
-/// Shows what `apply` would run, what is cached, and why.
+/// Shows what `apply` would run, what is cached, why, and what it takes.
 pub(super) fn run(args: &PlanArgs, global: &Global) -> Result<Outcome, CliError> {
     let prepared = prepare(global, &args.spec, &args.select)?;
     if args.dot {
         print!("{}", prepared.plan.to_dot());
     } else if global.json {
-        println!("{:#}", plan_json(&prepared.plan, &prepared.decisions));
+        println!("{:#}", plan_json(&prepared.plan, &prepared.decisions, &prepared.estimate));
     } else {
-        print!("{}", render_plan(&prepared.plan, &prepared.decisions));
+        print!("{}", render_plan(&prepared.plan, &prepared.decisions, &prepared.estimate));
     }
     Ok(Outcome::Done)
 }

@@ -10,7 +10,7 @@ use super::apply::carry_out;
 use super::load::{Prepared, build_plan, decide_now, diagnostics};
 use super::select::projection;
 use super::{CliError, Global, Outcome};
-use crate::plan::{Machine, result_step};
+use crate::plan::{Estimate, Machine, result_step};
 use crate::state::RunState;
 
 /// Arguments of `cupola run`.
@@ -35,7 +35,7 @@ pub(super) fn run(args: &RunArgs, global: &Global) -> Result<Outcome, CliError> 
     let machine = Machine::detect();
     let plan = build_plan(global, &spec, machine)?;
     let decisions = decide_now(&plan, &spec, &projection(global)?, global)?;
-    let prepared = Prepared { spec, plan, decisions, machine, done: None };
+    let prepared = Prepared { spec, plan, decisions, machine, done: None, estimate: Estimate::default() };
     let applied = carry_out(&prepared, None, global)?;
     if applied.run.state != RunState::Succeeded {
         return super::apply::outcome_of(&applied);

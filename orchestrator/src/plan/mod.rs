@@ -3,7 +3,7 @@
 //! ```text
 //! ResolvedSpec ─lower─▶ steps ─build─▶ Plan (order, files, fingerprints) ─decide─▶ cached | run | resume, and why
 //! ```
-//! Lowering and deciding are pure. Building reads the local source files, whose content is part of a step's identity.
+//! Lowering, deciding and estimating are pure. Building reads the local source files, whose content is part of a step's identity.
 
 mod error;
 mod step;
@@ -22,6 +22,7 @@ mod fields;
 mod reason;
 
 mod decide;
+mod estimate;
 mod render;
 
 #[cfg(test)]
@@ -30,6 +31,10 @@ mod quickstart;
 pub use decide::{Action, Decision, decide};
 pub use difference::compare;
 pub use error::PlanError;
+pub use estimate::{
+    Estimate, Resources, StepEstimate, TokenNeed, estimate, flops_per_token, num_params, total_params,
+    training_flops, training_flops_of,
+};
 pub use external::{absolute, check_kind, external_kind, folder_hash};
 pub use fingerprint::{fingerprint, hashed_params, sources_by_label};
 pub use graph::Plan;

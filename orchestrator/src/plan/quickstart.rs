@@ -11,12 +11,13 @@ use super::{FileHashes, Input, Machine, Plan, lower};
 
 const MACHINE: Machine = Machine { cores: 2, devices: 0, cpu_bf16: false };
 
-struct World {
+/// A home with one crate, where the quickstart can be planned.
+pub(super) struct World {
     home: tempfile::TempDir,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().join("registry/src/index-1/serde-1.0.0/src");
         std::fs::create_dir_all(&folder).unwrap();
@@ -25,14 +26,14 @@ impl World {
         Self { home }
     }
 
-    fn spec(&self, overrides: &[(&str, &str)]) -> ResolvedSpec {
+    pub(super) fn spec(&self, overrides: &[(&str, &str)]) -> ResolvedSpec {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../specs/quickstart.yaml");
         let bytes = std::fs::read(&path).unwrap();
         let overrides: Vec<_> = overrides.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         parse(&path, &bytes, &overrides, self).unwrap_or_else(|errors| panic!("{}", errors.to_text()))
     }
 
-    fn plan(&self, overrides: &[(&str, &str)]) -> Plan {
+    pub(super) fn plan(&self, overrides: &[(&str, &str)]) -> Plan {
         let spec = self.spec(overrides);
         let steps = lower(&spec, MACHINE).unwrap();
         Plan::build(&spec.name, &spec.file, steps, &mut FileHashes::default()).unwrap()

@@ -1,9 +1,12 @@
 //! A plan as text.
 
+use std::fmt::Write as _;
+
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
-use super::{Action, Decision, Plan};
+use super::{Action, Decision, Estimate, Plan, StepEstimate};
+use crate::report::format;
 
 /// How many steps do what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -31,44 +34,107 @@ impl PlanCounts {
     }
 }
 
-/// The table that `cupola plan` prints.
-pub fn render_plan(plan: &Plan, decisions: &[Decision]) -> String {
+/// What `cupola plan` prints: the table of steps, what they take, and what does not fit.
+pub fn render_plan(plan: &Plan, decisions: &[Decision], estimate: &Estimate) -> String {
+    let is_timed = estimate.steps.iter().flatten().any(|step| step.secs.is_some());
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["STEP", "KIND", "ACTION", "CORES", "FINGERPRINT", "WHY"]);
-    for decision in decisions {
+    let header = ["STEP", "KIND", "ACTION", "CORES", "TIME", "FINGERPRINT", "WHY"];
+    table.set_header(header.into_iter().filter(|name| is_timed || *name != "TIME"));
+    for (at, decision) in decisions.iter().enumerate() {
         let action = match decision.action {
             Action::Cached => "cached".to_owned(),
             Action::Run => "run".to_owned(),
             Action::Resume { at_step } => format!("resume at {at_step}"),
         };
         let cores = plan.step(&decision.step).map_or(0, |planned| planned.step.settings.cores);
-        table.add_row([
+        let mut row = vec![
             Cell::new(&decision.step),
             Cell::new(decision.kind),
             Cell::new(action),
             Cell::new(cores).set_alignment(CellAlignment::Right),
-            Cell::new(&decision.fingerprint[..12]),
-            Cell::new(decision.why()),
-        ]);
+        ];
+        if is_timed {
+            let time = match estimate.steps.get(at).and_then(Option::as_ref) {
+                Some(StepEstimate { secs: Some(secs), .. }) => format::duration(*secs),
+                Some(_) => "?".to_owned(),
+                None => String::new(),
+            };
+            row.push(Cell::new(time).set_alignment(CellAlignment::Right));
+        }
+        row.extend([Cell::new(&decision.fingerprint[..12]), Cell::new(decision.why())]);
+        table.add_row(row);
     }
     let counts = PlanCounts::of(decisions);
     let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
-    format!(
+    let mut text = format!(
         "plan of {}: {} to run, {} to resume, {} cached\n\n{}\n",
         plan.spec_name,
         counts.run,
         counts.resume,
         counts.cached,
         lines.join("\n")
-    )
+    );
+    if let Some(takes) = takes(estimate) {
+        let _ = writeln!(text, "\n{takes}");
+    }
+    for warning in &estimate.warnings {
+        let _ = writeln!(text, "warning: {warning}");
+    }
+    text
+}
+
+/// What a plan takes in one line; none where nothing of it is known.
+fn takes(estimate: &Estimate) -> Option<String> {
+    let resources = estimate.resources;
+    let mut parts = Vec::new();
+    if estimate.wall_secs > 0.0 {
+        let unknown = match estimate.num_unknown {
+            0 => String::new(),
+            1 => ", and one step whose time is not known".to_owned(),
+            count => format!(", and {count} steps whose time is not known"),
+        };
+        parts.push(format!(
+            "about {} on {} cores ({} of work){unknown}",
+            format::duration(estimate.wall_secs),
+            resources.cores,
+            format::duration(estimate.work_secs)
+        ));
+    }
+    if estimate.training_flops > 0.0 {
+        parts.push(format!("{:.2e} FLOPs of training", estimate.training_flops));
+    }
+    let of = |there: u64, words: &str| {
+        if there > 0 { format!(" of {}{words}", format::memory(there)) } else { String::new() }
+    };
+    if estimate.peak_bytes > 0 {
+        parts.push(format!(
+            "memory {}{}",
+            format::memory(estimate.peak_bytes),
+            of(resources.memory_bytes, "")
+        ));
+    }
+    if estimate.disk_bytes > 0 {
+        parts.push(format!(
+            "disk {}{}",
+            format::memory(estimate.disk_bytes),
+            of(resources.free_bytes, " free")
+        ));
+    }
+    parts.extend(estimate.usd.filter(|usd| *usd > 0.0).map(format::usd));
+    for tokens in estimate.steps.iter().flatten().filter_map(|step| step.tokens) {
+        let there = tokens.available.map(|there| format!(" of {}", format::short(there as f64)));
+        parts.push(format!("{}{} tokens", format::short(tokens.needed), there.unwrap_or_default()));
+    }
+    (!parts.is_empty()).then(|| format!("it takes {}", parts.join("; ")))
 }
 
 /// The plan for machines.
-pub fn plan_json(plan: &Plan, decisions: &[Decision]) -> serde_json::Value {
+pub fn plan_json(plan: &Plan, decisions: &[Decision], estimate: &Estimate) -> serde_json::Value {
     let steps: Vec<serde_json::Value> = decisions
         .iter()
-        .map(|decision| {
+        .enumerate()
+        .map(|(at, decision)| {
             let mut object = serde_json::json!(decision);
             if let (Some(planned), Some(map)) = (plan.step(&decision.step), object.as_object_mut()) {
                 map.insert("why".to_owned(), decision.why().into());
@@ -77,6 +143,7 @@ pub fn plan_json(plan: &Plan, decisions: &[Decision]) -> serde_json::Value {
                 map.insert("params".to_owned(), serde_json::json!(planned.step.params));
                 map.insert("cores".to_owned(), planned.step.settings.cores.into());
                 map.insert("num_files".to_owned(), planned.files.len().into());
+                map.insert("estimate".to_owned(), serde_json::json!(estimate.steps.get(at)));
             }
             object
         })
@@ -85,6 +152,7 @@ pub fn plan_json(plan: &Plan, decisions: &[Decision]) -> serde_json::Value {
         "spec": plan.spec_name,
         "plan_hash": plan.hash(),
         "counts": PlanCounts::of(decisions),
+        "estimate": estimate,
         "steps": steps,
     })
 }

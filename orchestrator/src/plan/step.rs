@@ -41,7 +41,7 @@ impl Step {
     }
 
     /// Names of the steps that it waits for; one may be named twice.
-    pub(super) fn waits_for(&self) -> impl Iterator<Item = &str> {
+    pub(in crate::plan) fn waits_for(&self) -> impl Iterator<Item = &str> {
         let inputs = self.inputs.values().filter_map(|input| match input {
             Input::Step(name) => Some(name),
             Input::Folder(_) => None,

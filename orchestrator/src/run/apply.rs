@@ -4,7 +4,7 @@ use cupola_specs::spec::ResolvedSpec;
 
 use super::{Clock, Console, DriveEnd, Driver, RunError, Slots, World};
 use crate::executor::{AttemptRef, Executor, Observation};
-use crate::plan::{Action, Decision, Plan, absolute, hashed_params};
+use crate::plan::{Action, Decision, Plan, absolute, hashed_params, training_flops_of};
 use crate::state::{
     AttemptOutcome, CommittedArtifact, Fact, PlannedStep, Projection, RunRow, RunState, RunView, State,
     StateError, StepMove, StepState, load_run,
@@ -186,6 +186,7 @@ fn planned_facts(
             cores: planned.step.settings.cores,
             cached: decision.action == Action::Cached,
             reason: decision.why(),
+            training_flops: training_flops_of(plan, &planned.step).unwrap_or(0.0),
         });
     }
     let records = steps.chunks(PLAN_RECORD);

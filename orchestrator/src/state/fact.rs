@@ -228,6 +228,9 @@ pub struct PlannedStep {
     pub cached: bool,
     /// Why it runs, or why it does not have to.
     pub reason: String,
+    /// FLOPs of its training; 0 where it trains nothing or its size was not known.
+    #[serde(default)]
+    pub training_flops: f64,
 }
 
 /// An artifact as it was committed.

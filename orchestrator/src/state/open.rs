@@ -414,6 +414,7 @@ mod tests {
             cores: 1,
             cached: false,
             reason: "never ran".into(),
+            training_flops: 0.0,
         };
         let created = Fact::RunCreated {
             run: run.clone(),

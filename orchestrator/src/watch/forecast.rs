@@ -133,6 +133,7 @@ mod tests {
             cores,
             cached: false,
             reason: String::new(),
+            training_flops: 0.0,
         }
     }
 

@@ -59,6 +59,7 @@ fn record(dir: &StateDir, plan: &Plan) -> Projection {
         cores: 1,
         cached: false,
         reason: String::new(),
+        training_flops: 0.0,
     });
     let mut facts = vec![
         Fact::RunCreated {

@@ -23,6 +23,7 @@ fn planned(name: &str, cores: u32) -> PlannedStep {
         cores,
         cached: false,
         reason: "never ran".into(),
+        training_flops: 0.0,
     }
 }
 

@@ -1,0 +1,107 @@
+//! Adding up, and saying what does not fit.
+
+use std::collections::HashMap;
+
+use cupola_specs::spec::Budget;
+
+use super::{Estimate, Resources, StepEstimate};
+use crate::plan::Plan;
+use crate::report::format;
+
+/// The estimate of a plan from those of its steps.
+pub(super) fn add_up(
+    plan: &Plan,
+    steps: Vec<Option<StepEstimate>>,
+    (resources, budget): (Resources, &Budget),
+) -> Estimate {
+    let known = || steps.iter().flatten();
+    let secs = |step: &StepEstimate| step.secs.unwrap_or(0.0);
+    let with_settings =
+        || steps.iter().zip(&plan.steps).filter_map(|(step, planned)| Some((step.as_ref()?, planned)));
+    let core_secs: f64 =
+        with_settings().map(|(step, planned)| secs(step) * f64::from(planned.step.settings.cores)).sum();
+    let device_secs: f64 = with_settings()
+        .map(|(step, planned)| secs(step) * f64::from(planned.step.settings.devices.max(1)))
+        .sum();
+    let wall_secs = longest_chain(plan, &steps).max(core_secs / f64::from(resources.cores.max(1)));
+    let price = budget.usd_per_device_hour;
+    let mut estimate = Estimate {
+        work_secs: known().map(secs).sum(),
+        wall_secs,
+        num_unknown: known().filter(|step| step.secs.is_none()).count(),
+        training_flops: known().filter_map(|step| step.training_flops).sum(),
+        peak_bytes: known().filter_map(|step| step.peak_bytes).max().unwrap_or(0),
+        disk_bytes: known().filter_map(|step| step.disk_bytes).sum(),
+        usd: (price > 0.0).then_some(device_secs / 3_600.0 * price),
+        resources,
+        warnings: Vec::new(),
+        steps: Vec::new(),
+    };
+    estimate.warnings = warnings(plan, &steps, &estimate, budget);
+    estimate.steps = steps;
+    estimate
+}
+
+/// Seconds of the longest chain of steps that wait for each other.
+fn longest_chain(plan: &Plan, steps: &[Option<StepEstimate>]) -> f64 {
+    let mut ends: HashMap<&str, f64> = HashMap::with_capacity(plan.steps.len());
+    let mut longest = 0.0f64;
+    for (planned, step) in plan.steps.iter().zip(steps) {
+        let waits = planned.step.waits_for().filter_map(|name| ends.get(name)).copied();
+        let start = waits.fold(0.0, f64::max);
+        let end = start + step.as_ref().and_then(|step| step.secs).unwrap_or(0.0);
+        longest = longest.max(end);
+        ends.insert(&planned.step.name, end);
+    }
+    longest
+}
+
+fn warnings(
+    plan: &Plan,
+    steps: &[Option<StepEstimate>],
+    estimate: &Estimate,
+    budget: &Budget,
+) -> Vec<String> {
+    let Resources { memory_bytes, free_bytes, .. } = estimate.resources;
+    let mut warnings = Vec::new();
+    for (planned, step) in plan.steps.iter().zip(steps) {
+        let (name, Some(step)) = (&planned.step.name, step) else { continue };
+        let memory = step.peak_bytes.max(step.least_memory_bytes);
+        if let Some(peak) = memory.filter(|memory| memory_bytes > 0 && *memory > memory_bytes) {
+            warnings.push(format!(
+                "`{name}` takes {} of memory, and there are {}",
+                format::memory(peak),
+                format::memory(memory_bytes)
+            ));
+        }
+        let Some((needed, available)) =
+            step.tokens.and_then(|tokens| Some((tokens.needed, tokens.available?)))
+        else {
+            continue;
+        };
+        if needed > available as f64 {
+            warnings.push(format!(
+                "`{name}` reads {} tokens, and its corpus has {}: each is read {:.1} times",
+                format::short(needed),
+                format::short(available as f64),
+                needed / available.max(1) as f64
+            ));
+        }
+    }
+    if free_bytes > 0 && estimate.disk_bytes > free_bytes {
+        warnings.push(format!(
+            "outputs and checkpoints take at least {}, and {} are free on the disk of the state folder",
+            format::bytes(estimate.disk_bytes),
+            format::bytes(free_bytes)
+        ));
+    }
+    let budget_secs = budget.hours * 3_600.0;
+    if budget_secs > 0.0 && estimate.wall_secs > budget_secs {
+        warnings.push(format!(
+            "it takes about {}, and the budget is {}",
+            format::duration(estimate.wall_secs),
+            format::duration(budget_secs)
+        ));
+    }
+    warnings
+}
