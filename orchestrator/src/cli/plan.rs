@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::load::{SelectArgs, SpecArgs, prepare};
 use super::{CliError, Global, Outcome};
-use crate::plan::{plan_json, render_plan};
+use crate::plan::{plan_json, render_plan, to_dot, to_svg};
 
 /// Arguments of `cupola plan`.
 #[derive(Debug, Args)]
@@ -15,16 +15,21 @@ pub struct PlanArgs {
     /// Which jobs.
     #[command(flatten)]
     pub select: SelectArgs,
-    /// Prints the graph in DOT instead.
+    /// Prints the graph in DOT instead: green is cached, blue runs, amber goes on at a checkpoint.
     #[arg(long)]
     pub dot: bool,
+    /// Prints the graph as an SVG picture instead; of very many steps one box for each job.
+    #[arg(long, conflicts_with = "dot")]
+    pub svg: bool,
 }
 
 /// Shows what `apply` would run, what is cached, why, and what it takes.
 pub(super) fn run(args: &PlanArgs, global: &Global) -> Result<Outcome, CliError> {
     let prepared = prepare(global, &args.spec, &args.select)?;
     if args.dot {
-        print!("{}", prepared.plan.to_dot());
+        print!("{}", to_dot(&prepared.plan, &prepared.decisions));
+    } else if args.svg {
+        print!("{}", to_svg(&prepared.plan, &prepared.decisions)?);
     } else if global.json {
         println!("{:#}", plan_json(&prepared.plan, &prepared.decisions, &prepared.estimate));
     } else {

@@ -79,6 +79,12 @@ pub enum PlanError {
     /// The plan of an earlier run could not be read from the journal.
     #[error(transparent)]
     State(#[from] crate::state::StateError),
+    /// The graph could not be drawn.
+    #[error("the plan can't be drawn: {problem}")]
+    Drawing {
+        /// Why.
+        problem: String,
+    },
     /// Parameters could not be written as JSON.
     #[error("could not encode parameters: {0}")]
     Encode(#[from] serde_json::Error),
@@ -97,7 +103,7 @@ impl PlanError {
     /// What to do about it.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Encode(_) => ErrorClass::Bug,
+            Self::Encode(_) | Self::Drawing { .. } => ErrorClass::Bug,
             Self::State(error) => error.class(),
             _ => ErrorClass::User,
         }

@@ -2,7 +2,6 @@
 //! plan is known before anything runs.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use petgraph::acyclic::Acyclic;
@@ -175,19 +174,6 @@ impl Plan {
         edges.sort_unstable();
         edges
     }
-
-    /// The graph in DOT, edges from input to consumer.
-    pub fn to_dot(&self) -> String {
-        let mut dot = String::from("digraph plan {\n  rankdir=LR;\n  node [shape=box];\n");
-        for planned in &self.steps {
-            let _ = writeln!(dot, "  {:?};", planned.step.name);
-        }
-        for (from, to) in self.edges() {
-            let _ = writeln!(dot, "  {:?} -> {:?};", self.steps[from].step.name, self.steps[to].step.name);
-        }
-        dot.push_str("}\n");
-        dot
-    }
 }
 
 /// What identity rests on besides the spec; each folder and each list of patterns is read once for the whole plan.
@@ -315,8 +301,5 @@ pub(super) mod tests {
         assert_eq!(part.steps.iter().map(|p| p.step.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!((part.edges(), part.place("b"), part.place("d")), (vec![(0, 1)], Some(1), None));
         assert_eq!(part.downstream("a"), ["b"]);
-        let dot =
-            "digraph plan {\n  rankdir=LR;\n  node [shape=box];\n  \"a\";\n  \"b\";\n  \"a\" -> \"b\";\n}\n";
-        assert_eq!(part.to_dot(), dot);
     }
 }

@@ -22,6 +22,7 @@ mod fields;
 mod reason;
 
 mod decide;
+mod draw;
 mod estimate;
 mod render;
 
@@ -30,6 +31,7 @@ mod quickstart;
 
 pub use decide::{Action, Decision, decide};
 pub use difference::compare;
+pub use draw::{to_dot, to_svg};
 pub use error::PlanError;
 pub use estimate::{
     Estimate, Resources, StepEstimate, TokenNeed, estimate, flops_per_token, num_params, total_params,
