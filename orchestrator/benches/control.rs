@@ -44,6 +44,7 @@ impl Executor for Instantly {
             signal: None,
             peak_rss_bytes: 4 << 20,
             cpu_millis: 1,
+            out_of_memory: false,
         }))
     }
 
@@ -103,6 +104,14 @@ impl ArtifactStore for Manifests {
     }
 
     fn discard(&mut self, _folder: PathBuf) {}
+
+    fn bytes_below(&self, _folder: &Path) -> u64 {
+        0
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Runs a plan in no time, with every record that a run of processes leaves.
@@ -112,7 +121,14 @@ fn run_at_once(dir: &StateDir, plan: &Plan) {
     let artifacts = Manifests { dir: dir.clone(), done: Vec::new() };
     let world = World { executor: Instantly::default(), clock: SystemClock::default(), artifacts };
     let mut console = Console { signals: &Signals::default(), requests: &mut Vec::new, show: &mut |_, _| {} };
-    apply(&mut state, plan, &decisions, world, (Slots { cores: WIDTH, devices: 0 }, &mut console)).unwrap();
+    apply(
+        &mut state,
+        plan,
+        &decisions,
+        world,
+        (Slots { cores: WIDTH, devices: 0, memory_bytes: Slots::ANY_MEMORY }, &mut console),
+    )
+    .unwrap();
 }
 
 /// Fine-tunings of one model with `count` seeds.

@@ -61,7 +61,7 @@ fn fan(dir: &StateDir, count: usize, cores: u32) -> f64 {
     let artifacts = Committer::new(store, &executor.waker()).unwrap();
     let world = World { executor, clock: SystemClock::default(), artifacts };
     let mut console = Console { signals: &Signals::default(), requests: &mut Vec::new, show: &mut |_, _| {} };
-    let slots = Slots { cores, devices: 0 };
+    let slots = Slots { cores, devices: 0, memory_bytes: Slots::ANY_MEMORY };
     let applied = apply(&mut state, &plan, &decisions, world, (slots, &mut console)).unwrap();
     drop(state);
     let seconds = since.elapsed().as_secs_f64();

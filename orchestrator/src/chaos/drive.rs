@@ -10,7 +10,7 @@ use crate::state::{RunState, State, StateDir};
 use crate::store::{Committer, Store};
 
 /// Slots of a drill, whatever the machine has: enough that things happen side by side.
-const SLOTS: Slots = Slots { cores: 4, devices: 0 };
+const SLOTS: Slots = Slots { cores: 4, devices: 0, memory_bytes: Slots::ANY_MEMORY };
 
 /// Drives the drill in this state folder to its end, from wherever an earlier orchestrator left it.
 pub fn drive(folder: &Path) -> Result<RunState, ChaosError> {

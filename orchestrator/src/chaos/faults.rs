@@ -95,7 +95,7 @@ pub const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "disk full (8 MB)",
-        seen: "`apply` ends and says so; with room again the next one goes on",
+        seen: "the run pauses and says how much room is missing; with that it goes on by itself",
         act: disk_full,
     },
 ];
@@ -368,12 +368,19 @@ fn fill_and_finish(ground: &Ground, root: &Path) -> Result<Done, ChaosError> {
         let written = std::fs::metadata(&filler).map_or(0, |file| file.len() as usize);
         bytes.truncate(written.min(bytes.len() - 4_096));
     }
-    let (code, words) = ground.wait(ground.start(&["env"])?)?;
-    if code == Some(0) || !words.contains("No space left") {
-        return Err(ground.broken(format!("on a full disk the orchestrator said: {words} ({code:?})")));
+    let orchestrator = ground.start(&["env"])?;
+    let Some(wanted) = ground.wanted_room() else {
+        let (code, words) = ground.wait(orchestrator)?;
+        return Err(ground.broken(format!("on a full disk no run waits for room: {words} ({code:?})")));
+    };
+    if wanted.free_bytes >= wanted.needed_bytes {
+        return Err(ground.broken(format!("the run waits for what there is: {}", wanted.line())));
     }
     std::fs::remove_file(&filler).map_err(ChaosError::io(&filler))?;
-    ground.finish()?;
+    let (code, words) = ground.wait(orchestrator)?;
+    if code != Some(0) {
+        return Err(ground.broken(format!("with room again the orchestrator ended: {words} ({code:?})")));
+    }
     ground.judge()?;
     Ok(Done::Stood)
 }

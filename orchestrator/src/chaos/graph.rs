@@ -32,6 +32,9 @@ fn step(name: &str, inputs: &[String]) -> Step {
             device: Device::Cpu,
             cores: 1,
             devices: 0,
+            memory_bytes: 0,
+            memory_limit_bytes: 0,
+            disk_bytes: 0,
             retries: RETRIES,
             timeout_secs: 0.0,
             priority: 0,
@@ -97,6 +100,7 @@ pub(crate) fn random_plan(rng: &mut impl Rng, seed: u64) -> Result<Plan, PlanErr
         step.seed = if rng.random_bool(0.1) { seed } else { step.seed };
         step.settings.cores = rng.random_range(1..4);
         step.settings.devices = rng.random_range(0..2);
+        step.settings.memory_bytes = rng.random_range(0..10);
         step.settings.retries = rng.random_range(0..4);
         step.settings.timeout_secs = if rng.random_bool(0.2) { 15.0 } else { 0.0 };
         step.settings.priority = rng.random_range(-1..2);

@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::worker::{OUTPUT_FILE, line_of};
 use super::{ChaosError, drill_plan};
 use crate::plan::{Input, Plan};
+use crate::run::WantedRoom;
 use crate::state::{AttemptView, Fact, RunState, StateDir, read_journal, read_state};
 use crate::store::Store;
 
@@ -115,6 +116,20 @@ impl Ground {
                 && let Ok(started) = serde_json::from_slice(&bytes)
             {
                 return Some((attempt, started));
+            }
+            std::thread::sleep(LOOK);
+        }
+        None
+    }
+
+    /// Waits until the run waits for room on the disk; none where that does not happen.
+    pub(super) fn wanted_room(&self) -> Option<WantedRoom> {
+        let since = Instant::now();
+        while since.elapsed() < Duration::from_secs(20) {
+            let state = read_state(&self.dir).ok();
+            let wanted = state.as_ref().and_then(|state| WantedRoom::of(state, state.latest_run(None)?));
+            if wanted.is_some() {
+                return wanted;
             }
             std::thread::sleep(LOOK);
         }

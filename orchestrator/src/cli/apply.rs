@@ -15,8 +15,7 @@ use crate::executor::LocalExecutor;
 use crate::plan::{PlanCounts, result_step};
 use crate::report::{ReportOptions, write_run_report};
 use crate::run::{
-    Applied, Console, DriveEnd, Signals, Slots, SystemClock, World, apply, is_users_fault, save_spec,
-    take_requests,
+    Applied, Console, DriveEnd, Signals, SystemClock, World, apply, is_users_fault, save_spec, take_requests,
 };
 use crate::state::{RunState, RunView, State, now_millis};
 use crate::store::{Committer, Store};
@@ -82,7 +81,7 @@ pub(super) fn carry_out(
     }
     let signals = Signals::listen();
     let counts = PlanCounts::of(&decisions);
-    let slots = Slots { cores: prepared.machine.cores, devices: prepared.machine.devices };
+    let slots = prepared.slots();
     let executor = if counts.cached == decisions.len() {
         LocalExecutor::of_nothing_new()?
     } else {

@@ -10,7 +10,7 @@ use super::{CliError, Global};
 use crate::plan::{
     Decision, Estimate, FileHashes, Machine, Plan, PlanError, Resources, decide, estimate, lower,
 };
-use crate::run::done_run;
+use crate::run::{Slots, done_run};
 use crate::state::{Projection, read_state};
 use crate::store::Store;
 
@@ -81,6 +81,15 @@ pub(super) struct Prepared {
     pub(super) estimate: Estimate,
 }
 
+impl Prepared {
+    /// What this machine has for steps.
+    pub(super) fn slots(&self) -> Slots {
+        let Resources { memory_bytes, .. } = self.estimate.resources;
+        let memory_bytes = if memory_bytes == 0 { Slots::ANY_MEMORY } else { memory_bytes };
+        Slots { cores: self.machine.cores, devices: self.machine.devices, memory_bytes }
+    }
+}
+
 /// Loads a spec, or gives every error in it.
 pub(super) fn load_spec(
     path: &Path,
@@ -121,11 +130,12 @@ pub(super) fn prepare(global: &Global, args: &SpecArgs, select: &SelectArgs) -> 
     };
     // Neither needs the other, and of a long run each takes a while.
     let (planned, projection) = rayon::join(planned, || read_state(&dir));
-    let ((spec, plan), projection) = (planned?, projection?);
+    let ((spec, mut plan), projection) = (planned?, projection?);
     let decisions = decide_now(&plan, &spec, &projection, global)?;
     let done = done_run(&projection, &plan, &decisions).map(|run| run.id.clone());
     let resources = Resources::detect(machine.cores, dir.root());
     let estimate = estimate(&plan, &decisions, &projection, (resources, &spec.budget))?;
+    plan.reserve(&estimate);
     Ok(Prepared { spec, plan, decisions, machine, done, estimate })
 }
 

@@ -6,6 +6,7 @@ use super::select::{RunArgs, find_row, find_run, projection};
 use super::tables::{job_table, step_table};
 use super::{CliError, Global, Outcome};
 use crate::report::format;
+use crate::run::WantedRoom;
 use crate::state::{
     Holder, Projection, RunRow, RunState, RunView, StepState, StepView, fill_step, holder, now_millis,
     read_runs,
@@ -43,7 +44,7 @@ pub(super) fn run(args: &StatusArgs, global: &Global) -> Result<Outcome, CliErro
         println!("{:#}", serde_json::json!({ "run": run, "driven_by": holder }));
         return Ok(Outcome::Done);
     }
-    head(projection.run(&run.id), holder.as_ref());
+    head(&projection, projection.run(&run.id), holder.as_ref());
     println!("\n{}", step_table(&run, now_millis()));
     print_live(&run);
     print_errors(run.steps.iter());
@@ -55,9 +56,12 @@ fn outcome_of(state: RunState) -> Outcome {
 }
 
 /// What is said before the steps.
-fn head(run: Option<&RunRow>, holder: Option<&Holder>) {
+fn head(runs: &Projection, run: Option<&RunRow>, holder: Option<&Holder>) {
     let Some(run) = run else { return };
     println!("run {} of {}: {}", run.id, run.spec_path.display(), run.state.as_str());
+    if let Some(wanted) = WantedRoom::of(runs, run) {
+        println!("{}", wanted.line());
+    }
     match &holder {
         Some(holder) => println!("driven by process {} on {} ({})", holder.pid, holder.host, holder.command),
         None if !run.state.is_final() => {
@@ -69,7 +73,7 @@ fn head(run: Option<&RunRow>, holder: Option<&Holder>) {
 
 /// A run of very many steps: by job, then the steps that live or went wrong.
 fn outline(runs: &Projection, row: &RunRow, holder: Option<&Holder>) -> Result<Outcome, CliError> {
-    head(Some(row), holder);
+    head(runs, Some(row), holder);
     println!("\n{}", job_table(row, TOLD));
     let mut run = RunView::of_run(row);
     let told = |state: StepState| {

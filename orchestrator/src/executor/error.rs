@@ -63,6 +63,11 @@ impl ExecutorError {
         move |source| Self::Io { path: path.to_path_buf(), source }
     }
 
+    /// Whether the disk had no room for a file.
+    pub fn is_storage_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull)
+    }
+
     /// What the user can do.
     pub fn hint(&self) -> &'static str {
         match self {

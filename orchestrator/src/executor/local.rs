@@ -196,6 +196,7 @@ impl Executor for LocalExecutor {
             attempt: attempt.dir.clone(),
             worker: self.worker.clone(),
             token: attempt.token.clone(),
+            memory_limit_bytes: order.memory_limit_bytes,
             env: environment_of(order),
         };
         let pid = self

@@ -9,14 +9,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use cupola_specs::contract::{ShimResult, Started};
-use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::resource::{Resource, UsageWho, getrusage, setrlimit};
 use nix::sys::time::TimeValLike;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -36,6 +36,11 @@ pub(super) const RESULT_FILE: &str = "result.json";
 pub(super) const JOB_FILE: &str = "job.json";
 
 const BEAT: Duration = Duration::from_secs(1);
+const SIGKILL: i32 = rustix::process::Signal::KILL.as_raw();
+/// How much of a log's end is read for the reason of an abort.
+const LAST_WORDS_BYTES: u64 = 16 << 10;
+/// What the allocators of Rust and of C++ say before they abort.
+const FAILED_ALLOCATIONS: [&str; 2] = ["memory allocation of ", "std::bad_alloc"];
 
 /// What a shim is told.
 #[derive(Debug, Serialize, Deserialize)]
@@ -46,6 +51,8 @@ pub(super) struct ShimOrder {
     pub(super) worker: PathBuf,
     /// `epoch.attempt`.
     pub(super) token: String,
+    /// Bytes of memory that the worker may take; 0 is no limit.
+    pub(super) memory_limit_bytes: u64,
     /// Environment of the worker, beside what it inherits.
     pub(super) env: BTreeMap<String, String>,
 }
@@ -61,11 +68,13 @@ pub(super) fn run_shim(order: &ShimOrder) -> Result<(), ExecutorError> {
     })?;
     create_exclusively(&attempt.join(CLAIM_FILE), &me)?;
     let log = attempt.join("stderr.log");
+    let kills_before = out_of_memory_kills();
+    limit_memory(order.memory_limit_bytes)?;
     let mut child = match spawn_worker(order, &log)? {
         Ok(child) => child,
         Err(source) => {
             let _ = std::fs::write(&log, format!("could not start {}: {source}\n", order.worker.display()));
-            return replace_durably(&attempt.join(RESULT_FILE), &result(order, None));
+            return replace_durably(&attempt.join(RESULT_FILE), &result(order, None, false));
         }
     };
     let pid = child.id();
@@ -79,11 +88,45 @@ pub(super) fn run_shim(order: &ShimOrder) -> Result<(), ExecutorError> {
     create_exclusively(&attempt.join(STARTED_FILE), &started)?;
     let status =
         wait_beating(&mut child, &attempt.join(HEARTBEAT_FILE)).map_err(ExecutorError::io(&order.worker))?;
-    replace_durably(&attempt.join(RESULT_FILE), &result(order, Some(status)))
+    let out_of_memory = match status.signal() {
+        // The counter is the machine's: with our worker killed as well, it is taken for ours.
+        Some(SIGKILL) => out_of_memory_kills() > kills_before,
+        Some(_) => says_out_of_memory(&log),
+        None => false,
+    };
+    replace_durably(&attempt.join(RESULT_FILE), &result(order, Some(status), out_of_memory))
+}
+
+/// Processes that this machine's kernel has killed for want of memory; 0 where it does not say.
+fn out_of_memory_kills() -> u64 {
+    let counters = std::fs::read_to_string("/proc/vmstat").unwrap_or_default();
+    let kills = counters.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    kills.and_then(|kills| kills.trim().parse().ok()).unwrap_or(0)
+}
+
+/// Limits the memory of what this process starts: private memory that can be written, whether it was touched yet or not.
+fn limit_memory(bytes: u64) -> Result<(), ExecutorError> {
+    if bytes == 0 {
+        return Ok(());
+    }
+    let limited = setrlimit(Resource::RLIMIT_DATA, bytes, bytes);
+    limited.map_err(|error| ExecutorError::Io { path: "RLIMIT_DATA".into(), source: error.into() })
+}
+
+/// Whether a worker's last words are that an allocation failed.
+fn says_out_of_memory(log: &Path) -> bool {
+    let Ok(mut file) = File::open(log) else { return false };
+    let length = file.metadata().map_or(0, |meta| meta.len());
+    let mut words = Vec::new();
+    let read = file
+        .seek(SeekFrom::Start(length.saturating_sub(LAST_WORDS_BYTES)))
+        .and_then(|_| file.take(LAST_WORDS_BYTES).read_to_end(&mut words));
+    let words = String::from_utf8_lossy(&words);
+    read.is_ok() && FAILED_ALLOCATIONS.iter().any(|said| words.contains(said))
 }
 
 /// How the worker ended, with what it used; without a status it could not be started.
-fn result(order: &ShimOrder, status: Option<ExitStatus>) -> ShimResult {
+fn result(order: &ShimOrder, status: Option<ExitStatus>, out_of_memory: bool) -> ShimResult {
     // Of this process's only child; the kernel counts memory in KiB.
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN).ok().filter(|_| status.is_some());
     ShimResult {
@@ -93,6 +136,7 @@ fn result(order: &ShimOrder, status: Option<ExitStatus>) -> ShimResult {
         peak_rss_bytes: usage.map_or(0, |usage| usage.max_rss().max(0) as u64 * 1024),
         cpu_millis: usage
             .map_or(0, |usage| (usage.user_time() + usage.system_time()).num_milliseconds().max(0) as u64),
+        out_of_memory,
     }
 }
 

@@ -24,6 +24,8 @@ pub struct WorkOrder<'a> {
     pub sources: &'a [SourceFile],
     /// The devices that it may use, by number.
     pub devices: Vec<u32>,
+    /// Bytes of memory that the worker may take; 0 is no limit.
+    pub memory_limit_bytes: u64,
     /// The trace that the worker joins (W3C `traceparent`); none where nobody collects spans.
     pub traceparent: Option<String>,
 }

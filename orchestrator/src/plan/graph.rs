@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use super::fingerprint::OwnPart;
 use super::order::Edges;
 use super::sources::SourceFiles;
-use super::{FileHashes, Input, PlanError, PlannedStep, Step};
+use super::{Estimate, FileHashes, Input, PlanError, PlannedStep, Step};
 
 /// Steps whose own parts are hashed side by side before their inputs are, one after the other.
 const CHUNK: usize = 1024;
@@ -176,6 +176,20 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Gives steps the memory and disk that they are expected to take, where the spec does not say.
+    pub fn reserve(&mut self, estimate: &Estimate) {
+        for (planned, step) in self.steps.iter_mut().zip(&estimate.steps) {
+            let Some(step) = step else { continue };
+            let settings = &mut planned.step.settings;
+            if settings.memory_bytes == 0 {
+                settings.memory_bytes = step.peak_bytes.max(step.least_memory_bytes).unwrap_or(0);
+            }
+            settings.disk_bytes = step.disk_bytes.unwrap_or(0);
+        }
+    }
+}
+
 /// What identity rests on besides the spec; each folder and each list of patterns is read once for the whole plan.
 struct Outside<'h> {
     hashes: &'h mut FileHashes,
@@ -257,6 +271,9 @@ pub(super) mod tests {
             device: Device::Cpu,
             cores: 1,
             devices: 0,
+            memory_bytes: 0,
+            memory_limit_bytes: 0,
+            disk_bytes: 0,
             retries: 0,
             timeout_secs: 0.0,
             priority: 0,

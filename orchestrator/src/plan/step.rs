@@ -59,6 +59,12 @@ pub struct StepSettings {
     pub cores: u32,
     /// Device slots.
     pub devices: u32,
+    /// Bytes of memory that it takes: its limit, or what it took before; 0 where nobody knows.
+    pub memory_bytes: u64,
+    /// Bytes of memory that it may take at most; 0 is no limit.
+    pub memory_limit_bytes: u64,
+    /// Bytes of disk that its output and checkpoints take, by what is known of them; 0 where nobody knows.
+    pub disk_bytes: u64,
     /// Attempts after a transient failure.
     pub retries: u32,
     /// Seconds that one attempt may take; 0 is no limit.

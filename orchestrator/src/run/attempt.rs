@@ -16,13 +16,24 @@ pub(super) fn staging_path(dir: &StateDir, fingerprint: &str, token: &str) -> Pa
     dir.staging().join(format!("{fingerprint}.{token}"))
 }
 
+/// What an attempt is given that its step does not say.
+#[derive(Debug)]
+pub(super) struct Given {
+    /// The devices that are its own.
+    pub(super) devices: Vec<u32>,
+    /// How often attempts before it ran out of memory.
+    pub(super) micro_batch_halvings: u32,
+    /// The span that caused it.
+    pub(super) traceparent: Option<String>,
+}
+
 /// What an attempt of a planned step is to do.
 pub(super) fn work_order<'a>(
     dir: &StateDir,
     plan: &Plan,
     planned: &'a PlannedStep,
     (run, attempt): (&str, &AttemptRef),
-    (devices, traceparent): (Vec<u32>, Option<String>),
+    Given { devices, micro_batch_halvings, traceparent }: Given,
 ) -> WorkOrder<'a> {
     let job = JobFile {
         version: 1,
@@ -46,8 +57,10 @@ pub(super) fn work_order<'a>(
             Device::Auto | Device::Cpu => Device::Cpu,
         },
         threads: planned.step.settings.cores,
+        micro_batch_halvings,
     };
-    WorkOrder { job, sources: &planned.files, devices, traceparent }
+    let memory_limit_bytes = planned.step.settings.memory_limit_bytes;
+    WorkOrder { job, sources: &planned.files, devices, memory_limit_bytes, traceparent }
 }
 
 fn inputs_of(store: &Store, plan: &Plan, planned: &PlannedStep) -> BTreeMap<String, InputArtifact> {
@@ -67,7 +80,11 @@ fn inputs_of(store: &Store, plan: &Plan, planned: &PlannedStep) -> BTreeMap<Stri
 }
 
 /// Why an attempt that ended without a `finished` event failed.
-pub(super) fn failure_of(fold: &EventFold, result: Option<&ShimResult>, lost: &str) -> Failure {
+pub(super) fn failure_of(
+    fold: &EventFold,
+    result: Option<&ShimResult>,
+    (lost, is_disk_full): (&str, bool),
+) -> Failure {
     if let Some(failure) = &fold.failed {
         return failure.clone();
     }
@@ -77,15 +94,24 @@ pub(super) fn failure_of(fold: &EventFold, result: Option<&ShimResult>, lost: &s
         message,
         hint: hint.to_owned(),
     };
+    let was_killed = result.is_some_and(|result| result.signal.is_some());
+    if is_disk_full && !was_killed {
+        // Its last word found no room.
+        let message = "the attempt ended without a word on a full disk".to_owned();
+        return failure(ErrorClass::Transient, Failure::STORAGE_FULL, message, "make room on the disk");
+    }
     let Some(result) = result else {
         return failure(ErrorClass::Transient, "worker_lost", lost.to_owned(), "");
     };
     let logs = "see its log with `cupola logs`";
+    if result.out_of_memory {
+        let message = "the worker died of want of memory".to_owned();
+        let hint = "lower `batch.micro_batch` or `context.length`, or raise `resources.memory`";
+        return failure(ErrorClass::Transient, Failure::OUT_OF_MEMORY, message, hint);
+    }
     match (result.signal, result.exit_code) {
         (Some(9), _) => {
-            let message =
-                "the worker was killed (signal 9): by a person, or by the system for want of memory";
-            failure(ErrorClass::Transient, "killed", message.to_owned(), "")
+            failure(ErrorClass::Transient, "killed", "the worker was killed (signal 9)".to_owned(), "")
         }
         (Some(signal), _) => {
             failure(ErrorClass::Transient, "signal", format!("the worker was ended by signal {signal}"), logs)

@@ -32,6 +32,7 @@ pub(super) enum Stopping {
 pub(super) struct Progress {
     pub(super) phase: Phase,
     pub(super) failures: u32,
+    pub(super) halvings: u32,
     pub(super) stopping: Option<(Stopping, i64, bool)>,
 }
 
@@ -97,7 +98,7 @@ pub(super) struct Board {
 impl Board {
     /// A board of steps that wait or are done.
     pub(super) fn new(nodes: Vec<Node>) -> Self {
-        let waiting = Progress { phase: Phase::Waiting, failures: 0, stopping: None };
+        let waiting = Progress { phase: Phase::Waiting, failures: 0, halvings: 0, stopping: None };
         let mut board = Self {
             progress: vec![waiting; nodes.len()],
             dependents: vec![Vec::new(); nodes.len()],
@@ -108,7 +109,7 @@ impl Board {
             touched: BTreeSet::new(),
             num_open: nodes.len(),
             num_busy: 0,
-            used: Slots { cores: 0, devices: 0 },
+            used: Slots::NONE,
             nodes,
         };
         for step in 0..board.nodes.len() {
@@ -147,13 +148,11 @@ impl Board {
         }
         self.queue(step);
         let (held, holds) = (old.holds_slots(), self.progress[step].phase.holds_slots());
-        let node = &self.nodes[step];
+        let slots = self.nodes[step].slots;
         if holds && !held {
-            self.used.cores += node.cores;
-            self.used.devices += node.devices;
+            self.used += slots;
         } else if held && !holds {
-            self.used.cores -= node.cores;
-            self.used.devices -= node.devices;
+            self.used -= slots;
         }
         if before == now {
             return;

@@ -9,7 +9,10 @@ use std::path::PathBuf;
 
 use super::follow::Live;
 use super::nodes::{empty_view, nodes_of};
-use super::{Clock, Command, ControlRequest, Happening, Request, RunError, Scheduler, Signals, Slots};
+use super::room::Wait;
+use super::{
+    Clock, Command, ControlRequest, Happening, Request, RunError, Scheduler, Signals, Slots, WantedRoom,
+};
 use crate::executor::{AttemptRef, Executor};
 use crate::plan::Plan;
 use crate::state::{EventFold, Fact, RunState, RunView, State, StepMove};
@@ -81,6 +84,9 @@ pub struct Driver<'a, E, C, A> {
     pub(super) queue: VecDeque<Happening>,
     pub(super) facts: Vec<Fact>,
     pub(super) acts: Vec<Act>,
+    /// What steps that ran out of disk had written, bytes.
+    pub(super) written: BTreeMap<usize, u64>,
+    pub(super) wait: Option<Wait>,
     shown_millis: i64,
     control_millis: i64,
     signals: u32,
@@ -108,6 +114,8 @@ impl<'a, E: Executor, C: Clock, A: ArtifactStore> Driver<'a, E, C, A> {
             queue: VecDeque::new(),
             facts: Vec::new(),
             acts: Vec::new(),
+            written: BTreeMap::new(),
+            wait: None,
             shown_millis: i64::MIN,
             control_millis: i64::MIN,
             signals: 0,
@@ -158,6 +166,7 @@ impl<'a, E: Executor, C: Clock, A: ArtifactStore> Driver<'a, E, C, A> {
     ) -> Result<bool, RunError> {
         self.look(worth_a_look)?;
         self.take_commits();
+        self.look_for_room();
         let now = self.world.clock.steady_millis();
         if now.saturating_sub(self.control_millis) >= CONTROL_MILLIS {
             self.control_millis = now;
@@ -189,7 +198,7 @@ impl<'a, E: Executor, C: Clock, A: ArtifactStore> Driver<'a, E, C, A> {
             while let Some(happening) = self.queue.pop_front() {
                 let now = self.world.clock.steady_millis();
                 for command in self.scheduler.handle(now, happening) {
-                    self.intend(command);
+                    self.intend(command)?;
                 }
             }
             let facts = std::mem::take(&mut self.facts);
@@ -205,7 +214,7 @@ impl<'a, E: Executor, C: Clock, A: ArtifactStore> Driver<'a, E, C, A> {
     }
 
     /// Turns a command into the facts and acts of this turn.
-    fn intend(&mut self, command: Command) {
+    fn intend(&mut self, command: Command) -> Result<(), RunError> {
         match command {
             Command::Start(step) => self.intend_start(step),
             Command::Stop { step, force } => self.acts.push(Act::Stop { step, force }),
@@ -215,7 +224,9 @@ impl<'a, E: Executor, C: Clock, A: ArtifactStore> Driver<'a, E, C, A> {
                 self.facts.push(Fact::StepMoved { run: self.run.clone(), step: self.name(step), to });
             }
             Command::MoveRun(state) => self.facts.push(Fact::RunMoved { run: self.run.clone(), state }),
+            Command::AwaitRoom(step) => self.await_room(step)?,
         }
+        Ok(())
     }
 
     fn act(&mut self, act: Act) -> Result<(), RunError> {
@@ -264,7 +275,7 @@ impl<'a, E: Executor, C: Clock, A: ArtifactStore> Driver<'a, E, C, A> {
     pub fn view(&self) -> RunView {
         let projection = self.state.projection();
         let Some(row) = projection.run(&self.run) else { return empty_view(&self.run) };
-        let mut run = RunView::of(row);
+        let mut run = RunView { waits_for: WantedRoom::of(projection, row), ..RunView::of(row) };
         for (index, planned) in self.plan.steps.iter().enumerate() {
             let Some(at) = row.position(&planned.step.name) else { continue };
             let (step, fold) = (&mut run.steps[at], &self.folds[index]);

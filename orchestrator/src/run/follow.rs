@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use cupola_specs::contract::ShimResult;
+use cupola_specs::contract::{ErrorClass, Failure, ShimResult};
 
-use super::attempt::{failure_of, staging_path, work_order};
+use super::attempt::{Given, failure_of, staging_path, work_order};
 use super::driver::Act;
 use super::{Clock, Driver, End, Happening, RunError};
-use crate::executor::{AttemptRef, Executor, Observation};
-use crate::state::{AttemptOutcome, Fact, StepMove};
+use crate::executor::{AttemptRef, Executor, ExecutorError, Observation};
+use crate::state::{AttemptOutcome, AttemptView, Fact, StepMove};
 use crate::store::ArtifactStore;
 
 /// How often a live attempt is looked at without a sign that it ended.
@@ -116,13 +116,53 @@ impl<E: Executor, C: Clock, A: ArtifactStore> Driver<'_, E, C, A> {
         let wanted = (planned.step.settings.devices as usize).min(self.free_devices.len());
         let devices = self.free_devices.split_off(self.free_devices.len() - wanted);
         let traceparent = self.state.traceparent(&self.run, &planned.step.name, &attempt.token);
-        let given = (devices.clone(), traceparent);
+        let micro_batch_halvings = self.halvings(step);
+        let given = Given { devices: devices.clone(), micro_batch_halvings, traceparent };
         let order = work_order(self.state.dir(), self.plan, planned, (&self.run, &attempt), given);
-        self.world.executor.submit(&attempt, &order)?;
+        let submitted = self.world.executor.submit(&attempt, &order);
         let token = attempt.token.clone();
-        self.follow(step, attempt, devices, false);
-        self.queue.push_back(Happening::Submitted { step, token });
+        self.queue.push_back(Happening::Submitted { step, token: token.clone() });
+        match submitted {
+            Ok(()) => self.follow(step, attempt, devices, false),
+            Err(error) if error.is_storage_full() => {
+                self.free_devices.extend(devices);
+                self.note_no_room(step, token, &error);
+            }
+            Err(error) => return Err(error.into()),
+        }
         Ok(())
+    }
+
+    /// An attempt whose folder found no room on the disk: it ended before it began.
+    fn note_no_room(&mut self, step: usize, token: String, error: &ExecutorError) {
+        let failure = Failure {
+            class: ErrorClass::Transient,
+            code: Failure::STORAGE_FULL.to_owned(),
+            message: error.to_string(),
+            hint: error.hint().to_owned(),
+        };
+        self.ended.insert(step, token.clone());
+        self.facts.push(Fact::AttemptEnded {
+            run: self.run.clone(),
+            step: self.name(step),
+            token: token.clone(),
+            outcome: AttemptOutcome::Failed { failure: failure.clone() },
+            peak_rss_bytes: 0,
+            cpu_millis: 0,
+        });
+        self.queue.push_back(Happening::Ended { step, token, end: End::Failed { failure, advanced: false } });
+    }
+
+    /// How often attempts at this step ran out of memory, in whichever run: the next one makes do with that much less.
+    fn halvings(&self, step: usize) -> u32 {
+        let planned = &self.plan.steps[step];
+        if !planned.step.kind().has_micro_batch() {
+            return 0;
+        }
+        let attempts = self.state.projection().attempts(&planned.fingerprint);
+        let of_memory =
+            |attempt: &&AttemptView| attempt.error.as_ref().is_some_and(Failure::is_out_of_memory);
+        attempts.iter().filter(of_memory).count() as u32
     }
 
     /// Looks at the live attempts that have a sign of news or were not looked at for a while.
@@ -140,7 +180,11 @@ impl<E: Executor, C: Clock, A: ArtifactStore> Driver<'_, E, C, A> {
         for step in due {
             let Some(live) = self.lives.get_mut(&step) else { continue };
             live.looked_millis = now;
-            let seen = self.world.executor.observe(&live.attempt)?;
+            let seen = match self.world.executor.observe(&live.attempt) {
+                // A look may leave a file behind, and there is no room for it: another one will.
+                Err(error) if error.is_storage_full() => continue,
+                seen => seen?,
+            };
             // Events are read after the look: what a worker wrote before it ended is seen with its end.
             self.read_events(step)?;
             match seen {
@@ -179,7 +223,8 @@ impl<E: Executor, C: Clock, A: ArtifactStore> Driver<'_, E, C, A> {
         let (outcome, end) = if fold.finished.is_some() {
             (AttemptOutcome::Succeeded, End::Finished)
         } else {
-            let failure = failure_of(fold, result, lost);
+            let is_disk_full = fold.failed.is_none() && self.is_disk_full();
+            let failure = failure_of(fold, result, (lost, is_disk_full));
             let outcome = match (live.asked_to_stop, result) {
                 (true, _) => AttemptOutcome::Cancelled,
                 (false, None) => AttemptOutcome::Lost { reason: failure.message.clone() },
@@ -191,11 +236,15 @@ impl<E: Executor, C: Clock, A: ArtifactStore> Driver<'_, E, C, A> {
             (outcome, end)
         };
         let token = live.attempt.token;
+        let staging = staging_path(self.state.dir(), &fingerprint, &token);
+        if matches!(&end, End::Failed { failure, .. } if failure.is_storage_full()) {
+            self.written.insert(step, self.world.artifacts.bytes_below(&staging));
+        }
         self.free_devices.extend(live.devices);
         self.ended.insert(step, token.clone());
         if outcome != AttemptOutcome::Succeeded {
             // What a failed attempt left is of no use.
-            self.acts.push(Act::Discard(staging_path(self.state.dir(), &fingerprint, &token)));
+            self.acts.push(Act::Discard(staging));
         }
         self.facts.push(Fact::AttemptEnded {
             run: self.run.clone(),

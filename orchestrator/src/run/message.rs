@@ -13,10 +13,10 @@ pub struct Node {
     pub fingerprint: String,
     /// Indices of the steps that it waits for.
     pub needs: Vec<usize>,
-    /// Core slots.
-    pub cores: u32,
-    /// Device slots.
-    pub devices: u32,
+    /// What it takes while it runs; its memory is 0 where nobody knows it.
+    pub slots: Slots,
+    /// Whether it can do with less memory: a training step, by smaller micro-batches.
+    pub can_halve: bool,
     /// Attempts after a transient failure that saved nothing new.
     pub retries: u32,
     /// Milliseconds that one attempt may take; 0 is no limit.
@@ -36,6 +36,48 @@ pub struct Slots {
     pub cores: u32,
     /// Devices.
     pub devices: u32,
+    /// Bytes of memory; [`Slots::ANY_MEMORY`] where nobody knows how much there is.
+    pub memory_bytes: u64,
+}
+
+impl Slots {
+    /// As much memory as anybody asks for.
+    pub const ANY_MEMORY: u64 = u64::MAX;
+    /// None.
+    pub const NONE: Self = Self { cores: 0, devices: 0, memory_bytes: 0 };
+
+    /// What a step that asks for `wanted` gets of these: at least a core, and all where it wants more than there is.
+    #[must_use]
+    pub fn cut(self, wanted: Self) -> Self {
+        Self {
+            cores: wanted.cores.clamp(1, self.cores.max(1)),
+            devices: wanted.devices.min(self.devices),
+            memory_bytes: wanted.memory_bytes.min(self.memory_bytes),
+        }
+    }
+
+    /// Whether these hold `used` and `more` side by side.
+    pub fn hold(self, used: Self, more: Self) -> bool {
+        used.cores + more.cores <= self.cores.max(1)
+            && used.devices + more.devices <= self.devices
+            && used.memory_bytes.saturating_add(more.memory_bytes) <= self.memory_bytes
+    }
+}
+
+impl std::ops::AddAssign for Slots {
+    fn add_assign(&mut self, more: Self) {
+        self.cores += more.cores;
+        self.devices += more.devices;
+        self.memory_bytes += more.memory_bytes;
+    }
+}
+
+impl std::ops::SubAssign for Slots {
+    fn sub_assign(&mut self, less: Self) {
+        self.cores -= less.cores;
+        self.devices -= less.devices;
+        self.memory_bytes -= less.memory_bytes;
+    }
 }
 
 /// What happened.
@@ -136,6 +178,8 @@ pub enum Command {
     },
     /// Move the step's output into the store.
     Commit(usize),
+    /// Wait for room on the disk, which the step ran out of, and resume.
+    AwaitRoom(usize),
     /// Record that the step changed.
     Move {
         /// The step.

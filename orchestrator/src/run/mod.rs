@@ -21,6 +21,7 @@ mod nodes;
 mod commit;
 mod driver;
 mod follow;
+mod room;
 
 mod apply;
 
@@ -33,6 +34,7 @@ pub use driver::{Console, DriveEnd, Driver, World};
 pub use error::RunError;
 pub use message::{Command, End, Happening, Node, Request, Slots};
 pub use nodes::is_users_fault;
+pub use room::WantedRoom;
 pub use scheduler::Scheduler;
 pub use signals::Signals;
 pub use simulation::{Histories, History, simulate, simulate_all};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use cupola_specs::contract::ErrorClass;
 
-use super::Node;
+use super::{Node, Slots};
 use crate::plan::{Plan, PlannedStep};
 use crate::state::{RunRow, RunState, RunView, StepState};
 
@@ -27,8 +27,12 @@ pub(super) fn nodes_of(plan: &Plan, run: Option<&RunRow>) -> Vec<Node> {
             name: planned.step.name.clone(),
             fingerprint: planned.fingerprint.clone(),
             needs,
-            cores: settings.cores,
-            devices: settings.devices,
+            slots: Slots {
+                cores: settings.cores,
+                devices: settings.devices,
+                memory_bytes: settings.memory_bytes,
+            },
+            can_halve: planned.step.params.kind().has_micro_batch(),
             retries: settings.retries,
             timeout_millis: (settings.timeout_secs * 1000.0) as i64,
             priority: settings.priority,
@@ -49,6 +53,7 @@ pub(super) fn empty_view(run: &str) -> RunView {
         state: RunState::Interrupted,
         created_millis: 0,
         ended_millis: None,
+        waits_for: None,
         steps: Vec::new(),
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! Whatever happens costs what it changes, not what there is: see [`super::board`].
 
+use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use cupola_specs::contract::{ErrorClass, Failure};
@@ -14,6 +15,8 @@ use super::board::{Board, Group, Phase, Stopping};
 use super::{Command, End, Happening, Node, Request, Slots};
 use crate::state::{RunState, StepMove};
 
+/// How often a step that ran out of memory is given another try with less: as often as the largest micro-batch can be halved.
+const MOST_HALVINGS: u32 = 16;
 /// How long a worker may take to write a checkpoint and stop before it is ended.
 const GRACE_MILLIS: i64 = 60_000;
 
@@ -25,29 +28,27 @@ pub struct Scheduler {
     /// What each step would take if there were enough.
     wanted: Vec<Slots>,
     mode: RunState,
+    /// Whether the run is paused for want of room on the disk, and goes on by itself once there is some.
+    awaits_room: bool,
+    /// Steps whose output is whole and waits for room in the store.
+    uncommitted: BTreeSet<usize>,
     ended: bool,
 }
 
 impl Scheduler {
     /// A scheduler of these steps, which stand in topological order. No step asks for more slots than there are: what is over is cut.
     pub fn new(nodes: Vec<Node>, slots: Slots) -> Self {
-        let wanted: Vec<Slots> =
-            nodes.iter().map(|node| Slots { cores: node.cores, devices: node.devices }).collect();
-        let mut scheduler =
-            Self { board: Board::new(Vec::new()), slots, wanted, mode: RunState::Running, ended: false };
-        let cut = |(node, wanted): (Node, &Slots)| {
-            let Slots { cores, devices } = scheduler.cut(*wanted);
-            Node { cores, devices, ..node }
-        };
-        scheduler.board = Board::new(nodes.into_iter().zip(&scheduler.wanted).map(cut).collect());
-        scheduler
-    }
-
-    /// A step that wants more than there is takes all.
-    fn cut(&self, wanted: Slots) -> Slots {
-        Slots {
-            cores: wanted.cores.clamp(1, self.slots.cores.max(1)),
-            devices: wanted.devices.min(self.slots.devices),
+        let wanted: Vec<Slots> = nodes.iter().map(|node| node.slots).collect();
+        let cut = |node: Node| Node { slots: slots.cut(node.slots), ..node };
+        let board = Board::new(nodes.into_iter().map(cut).collect());
+        Self {
+            board,
+            slots,
+            wanted,
+            mode: RunState::Running,
+            awaits_room: false,
+            uncommitted: BTreeSet::new(),
+            ended: false,
         }
     }
 
@@ -56,12 +57,17 @@ impl Scheduler {
         self.mode
     }
 
+    /// Whether the run is paused until there is room on the disk.
+    pub fn awaits_room(&self) -> bool {
+        self.awaits_room
+    }
+
     /// Whether nothing more will be asked for.
     pub fn is_ended(&self) -> bool {
         self.ended
     }
 
-    /// Cores and devices in use.
+    /// The slots in use.
     pub fn used(&self) -> Slots {
         self.board.used
     }
@@ -112,7 +118,7 @@ impl Scheduler {
             }
             Happening::CommitFailed { step, failure } => {
                 if self.board.progress[step].phase == Phase::Committing {
-                    self.fail(step, failure, (false, None), now, &mut commands);
+                    self.fail_commit(step, failure, now, &mut commands);
                 }
             }
             Happening::Asked(request) => self.ask(request, now, &mut commands),
@@ -182,11 +188,25 @@ impl Scheduler {
             }
             Some(Stopping::Timeout) | None => {}
         }
+        if failure.is_storage_full() {
+            self.move_step(step, Phase::Waiting, StepMove::Waiting, commands);
+            self.await_room(step, commands);
+            return;
+        }
         let failure = if stopping == Some(Stopping::Timeout) { self.timed_out(step) } else { failure };
         let progress = &mut self.board.progress[step];
-        progress.failures = if advanced { 1 } else { progress.failures + 1 };
-        if failure.class == ErrorClass::Transient && progress.failures <= self.board.nodes[step].retries {
-            let until = now + delay_millis(&self.board.nodes[step].fingerprint, progress.failures);
+        // With less memory it is another try, not the same one again.
+        let eases = failure.is_out_of_memory()
+            && self.board.nodes[step].can_halve
+            && progress.halvings < MOST_HALVINGS;
+        if eases {
+            progress.halvings += 1;
+        } else {
+            progress.failures = if advanced { 1 } else { progress.failures + 1 };
+        }
+        let again = eases || progress.failures <= self.board.nodes[step].retries;
+        if failure.class == ErrorClass::Transient && again {
+            let until = now + delay_millis(&self.board.nodes[step].fingerprint, progress.failures.max(1));
             self.move_step(
                 step,
                 Phase::Backoff { until },
@@ -195,6 +215,30 @@ impl Scheduler {
             );
         } else {
             self.move_step(step, Phase::Failed, StepMove::Failed { failure }, commands);
+        }
+    }
+
+    /// An output that found no room in the store is whole: it waits and is moved there later.
+    fn fail_commit(&mut self, step: usize, failure: Failure, now: i64, commands: &mut Vec<Command>) {
+        let goes_on = matches!(self.mode, RunState::Running | RunState::Paused);
+        if failure.is_storage_full() && goes_on {
+            self.uncommitted.insert(step);
+            self.await_room(step, commands);
+        } else {
+            self.fail(step, failure, (false, None), now, commands);
+        }
+    }
+
+    /// Nothing starts until there is room on the disk; what lives goes on as long as it can.
+    fn await_room(&mut self, step: usize, commands: &mut Vec<Command>) {
+        match self.mode {
+            RunState::Running => {
+                self.mode = RunState::Paused;
+                self.awaits_room = true;
+                commands.extend([Command::MoveRun(RunState::Paused), Command::AwaitRoom(step)]);
+            }
+            RunState::Paused if self.awaits_room => commands.push(Command::AwaitRoom(step)),
+            _ => {}
         }
     }
 
@@ -217,14 +261,17 @@ impl Scheduler {
 
     fn ask(&mut self, request: Request, now: i64, commands: &mut Vec<Command>) {
         match request {
-            Request::Pause if self.mode == RunState::Running => {
+            Request::Pause if self.mode == RunState::Running || self.awaits_room => {
+                self.awaits_room = false;
                 self.stop_all(RunState::Paused, now, commands);
             }
             Request::Interrupt => self.stop_all(RunState::Interrupted, now, commands),
             Request::Cancel => self.stop_all(RunState::Cancelled, now, commands),
             Request::Resume if self.mode == RunState::Paused => {
                 self.mode = RunState::Running;
+                self.awaits_room = false;
                 commands.push(Command::MoveRun(RunState::Running));
+                commands.extend(std::mem::take(&mut self.uncommitted).into_iter().map(Command::Commit));
             }
             Request::CancelStep(step) => {
                 match self.board.progress.get(step).map(|progress| &progress.phase) {
@@ -250,6 +297,13 @@ impl Scheduler {
         self.mode = mode;
         if mode == RunState::Paused {
             commands.push(Command::MoveRun(mode));
+        }
+        if mode != RunState::Paused {
+            self.awaits_room = false;
+            // Whole outputs stay where they are: another `apply` moves them into the store.
+            for step in std::mem::take(&mut self.uncommitted) {
+                self.move_step(step, Phase::Waiting, StepMove::Waiting, commands);
+            }
         }
         let why = if mode == RunState::Cancelled { Stopping::Cancel } else { Stopping::Pause };
         for step in 0..self.board.nodes.len() {
@@ -284,6 +338,7 @@ impl Scheduler {
             let wanted = which.is_none_or(|wanted| wanted == step);
             if wanted && matches!(self.board.progress[step].phase, Phase::Failed | Phase::Cancelled) {
                 self.board.progress[step].failures = 0;
+                self.board.progress[step].halvings = 0;
                 self.move_step(step, Phase::Waiting, StepMove::Waiting, commands);
                 self.board.touched.insert(step);
             }
@@ -328,12 +383,9 @@ impl Scheduler {
             let Some(rank) = next else { break };
             after = Some(rank);
             let step = rank.2;
-            let Slots { cores, devices } = self.cut(self.wanted[step]);
-            let fits = self.board.used.cores + cores <= self.slots.cores.max(1)
-                && self.board.used.devices + devices <= self.slots.devices;
-            if fits {
-                self.board.nodes[step].cores = cores;
-                self.board.nodes[step].devices = devices;
+            let slots = self.slots.cut(self.wanted[step]);
+            if self.slots.hold(self.board.used, slots) {
+                self.board.nodes[step].slots = slots;
                 self.board.set_phase(step, Phase::Starting);
                 self.board.progress[step].stopping = None;
                 commands.push(Command::Start(step));

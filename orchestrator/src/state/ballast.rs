@@ -9,8 +9,8 @@ const MOST: u64 = 4 << 20;
 const LEAST: u64 = BLOCK;
 const BLOCK: u64 = 64 << 10;
 
-/// Bytes that a user may still write to the file system of `path`.
-fn free_bytes(path: &Path) -> Option<u64> {
+/// Bytes that a user may still write to the file system of `path`; none where it takes none, or nobody says.
+pub fn free_bytes(path: &Path) -> Option<u64> {
     let stat = statvfs(path).ok()?;
     (!stat.f_flag.contains(StatVfsMountFlags::RDONLY)).then(|| stat.f_bavail.saturating_mul(stat.f_frsize))
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use cupola_specs::contract::{CheckpointRecord, Event, EventBody, Failure};
 
 use super::{MetricSeries, ProgressView, Projection, RunView, SampleView, StateError, StepView};
+use crate::run::WantedRoom;
 
 const RATE_WINDOW_MILLIS: i64 = 30_000;
 const MAX_SAMPLES: usize = 64;
@@ -122,7 +123,7 @@ pub fn load_run(projection: &Projection, id: Option<&str>) -> Result<Option<RunV
         None => projection.latest_run(None),
     };
     let Some(row) = found else { return Ok(None) };
-    let mut run = RunView::of(row);
+    let mut run = RunView { waits_for: WantedRoom::of(projection, row), ..RunView::of(row) };
     for (step, row) in run.steps.iter_mut().zip(&row.steps) {
         if let Some(planned) = projection.planned_step(&run.id, &row.name)? {
             step.plan(planned);

@@ -37,6 +37,7 @@ mod events;
 mod open;
 mod recover;
 
+pub use ballast::free_bytes;
 pub use check::{Finding, check_state, export_state};
 pub use curve::MetricSeries;
 pub use error::StateError;

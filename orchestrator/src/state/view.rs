@@ -8,6 +8,7 @@ use cupola_specs::job::StepKind;
 use serde::{Deserialize, Serialize};
 
 use super::{MetricSeries, PlannedStep, RunRow, StepRow};
+use crate::run::WantedRoom;
 
 /// How a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,6 +123,8 @@ pub struct RunView {
     pub created_millis: i64,
     /// When it ended.
     pub ended_millis: Option<i64>,
+    /// What a paused run waits for, where it goes on by itself.
+    pub waits_for: Option<WantedRoom>,
     /// Steps in topological order.
     pub steps: Vec<StepView>,
 }
@@ -142,6 +145,7 @@ impl RunView {
             state: row.state,
             created_millis: row.created_millis,
             ended_millis: row.ended_millis,
+            waits_for: None,
             steps: Vec::new(),
         }
     }

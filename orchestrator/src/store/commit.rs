@@ -44,6 +44,11 @@ impl Store {
         Self { root: dir.store(), trash: dir.staging() }
     }
 
+    /// The folder that holds every artifact, or its parent where none was made yet.
+    pub fn root(&self) -> &Path {
+        if self.root.is_dir() { &self.root } else { self.root.parent().unwrap_or(&self.root) }
+    }
+
     /// Where the artifact of this kind and fingerprint is or will be.
     pub fn path(&self, kind: &str, fingerprint: &str) -> PathBuf {
         self.root.join(kind).join(fingerprint)

@@ -38,6 +38,12 @@ pub trait ArtifactStore {
 
     /// Deletes a folder that nobody needs; `cupola gc` finds what is left where that fails.
     fn discard(&mut self, folder: PathBuf);
+
+    /// Bytes of the files below a folder; 0 where there is none.
+    fn bytes_below(&self, folder: &Path) -> u64;
+
+    /// Free bytes of the disk that artifacts lie on; none where nobody says.
+    fn free_bytes(&self) -> Option<u64>;
 }
 
 /// What a thread is given.
@@ -139,5 +145,18 @@ impl ArtifactStore for Committer {
             // Only housekeeping: what is left is found by `cupola gc`.
             let _ = self.send(Errand::Discard(folder));
         }
+    }
+
+    fn bytes_below(&self, folder: &Path) -> u64 {
+        let files = walkdir::WalkDir::new(folder).into_iter().flatten();
+        files
+            .filter_map(|entry| entry.metadata().ok())
+            .filter(std::fs::Metadata::is_file)
+            .map(|file| file.len())
+            .sum()
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        crate::state::free_bytes(self.store.root())
     }
 }

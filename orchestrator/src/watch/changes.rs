@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::line::telling;
 use super::{Follower, ended_line, running_line};
+use crate::run::WantedRoom;
 use crate::state::{RunState, StepState, StepView};
 
 /// Between two changes that only tell how far a step is.
@@ -33,6 +34,8 @@ pub enum Changed {
         num_steps: usize,
         /// Those that were in the store before.
         num_cached: usize,
+        /// What it waits for, where it is paused until there is room on the disk.
+        waits_for: Option<WantedRoom>,
     },
     /// The state of a step.
     Step(Box<StepView>),
@@ -58,6 +61,7 @@ impl Changes {
             state: run.state,
             num_steps: run.steps.len(),
             num_cached: run.steps.iter().filter(|step| step.cached).count(),
+            waits_for: follower.wanted_room(),
         };
         let news = self.run != Some(run.state);
         self.run = Some(run.state);
@@ -95,8 +99,11 @@ impl Change {
     /// The change as a line for people.
     pub fn line(&self) -> String {
         match &self.what {
-            Changed::Run { state: RunState::Running, num_steps, num_cached } => {
+            Changed::Run { state: RunState::Running, num_steps, num_cached, .. } => {
                 format!("run {}: {num_steps} steps, {num_cached} of them cached", self.run)
+            }
+            Changed::Run { state, waits_for: Some(room), .. } => {
+                format!("run {}: {}: {}", self.run, state.as_str(), room.line())
             }
             Changed::Run { state, .. } => format!("run {}: {}", self.run, state.as_str()),
             Changed::Step(step) if step.state.is_final() => ended_line(step, self.at_millis),
@@ -110,9 +117,9 @@ impl Change {
     pub fn json(&self) -> Value {
         let mut value = json!({ "at_millis": self.at_millis, "run": self.run });
         let more = match &self.what {
-            Changed::Run { state, num_steps, num_cached } => {
-                json!({ "change": "run", "state": state, "steps": num_steps, "cached": num_cached })
-            }
+            Changed::Run { state, num_steps, num_cached, waits_for } => json!({
+                "change": "run", "state": state, "steps": num_steps, "cached": num_cached, "waits_for": waits_for,
+            }),
             Changed::Step(step) => json!({
                 "change": "step", "step": step.name, "job": step.job, "kind": step.kind, "state": step.state,
                 "reason": step.reason, "wall_millis": step.wall_millis(self.at_millis), "error": step.error,

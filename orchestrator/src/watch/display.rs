@@ -7,6 +7,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::{ended_line, running_line};
+use crate::run::WantedRoom;
 use crate::state::{RunView, StepState, StepView};
 
 /// Between two plain lines about a step that goes on.
@@ -48,6 +49,7 @@ pub struct Display {
     running: BTreeMap<String, ProgressBar>,
     told: BTreeMap<String, (StepState, i64)>,
     begun: bool,
+    waits_for: Option<WantedRoom>,
 }
 
 impl Display {
@@ -59,6 +61,7 @@ impl Display {
             running: BTreeMap::new(),
             told: BTreeMap::new(),
             begun: false,
+            waits_for: None,
         }
     }
 
@@ -70,6 +73,10 @@ impl Display {
         if !self.begun {
             self.begun = true;
             self.line(&begin_line(run));
+        }
+        if self.waits_for != run.waits_for {
+            self.waits_for.clone_from(&run.waits_for);
+            self.line(&run.waits_for.as_ref().map_or("goes on".to_owned(), WantedRoom::line));
         }
         for step in &run.steps {
             match self.mode {

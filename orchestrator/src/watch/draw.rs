@@ -98,6 +98,9 @@ fn head_lines(run: &RunRow, scene: &Scene<'_>) -> Vec<Line<'static>> {
         }
     }
     let mut second = Vec::new();
+    if let Some(room) = scene.follower.wanted_room() {
+        second.push(Span::styled(format!("{}  ", room.line()), scene.paint.color(Color::Yellow)));
+    }
     let warnings = scene.follower.num_warnings();
     if warnings > 0 {
         let text = format!("! {warnings} warning{}  ", if warnings == 1 { "" } else { "s" });
@@ -148,7 +151,9 @@ fn draw_list(frame: &mut Frame<'_>, area: Rect, page: &Page, scene: &Scene<'_>) 
 /// The first need of a waiting step that is not done; empty where all are.
 fn waits_for(run: &RunRow, step: usize, scene: &Scene<'_>) -> String {
     if run.state == RunState::Paused {
-        return "`cupola resume`".to_owned();
+        let words =
+            if scene.follower.wanted_room().is_some() { "room on the disk" } else { "`cupola resume`" };
+        return words.to_owned();
     }
     let needs = scene.follower.needs(step).iter().filter_map(|need| run.steps.get(*need as usize));
     let mut open = needs.filter(|need| !need.state.is_done());

@@ -8,6 +8,7 @@ use cupola_specs::contract::{Event, EventBody};
 
 use super::forecast::{Forecast, Past};
 use super::line::event_line;
+use crate::run::WantedRoom;
 use crate::state::{
     EventFold, EventTail, Fact, Holder, Position, Projection, Record, RunRow, StateDir, StateError, StepView,
     events_file, holder, read_journal_after, read_state,
@@ -99,6 +100,11 @@ impl Follower {
     /// The run that is followed; none where there is none yet.
     pub fn run(&self) -> Option<&RunRow> {
         self.projection.run(self.run.as_deref()?)
+    }
+
+    /// The room on the disk that the run waits for.
+    pub fn wanted_room(&self) -> Option<WantedRoom> {
+        WantedRoom::of(&self.projection, self.run()?)
     }
 
     /// The process that works on the folder.

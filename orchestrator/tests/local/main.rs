@@ -8,11 +8,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use cupola::executor::LocalExecutor;
-use cupola::plan::{FileHashes, Input, Plan, Step, StepSettings, decide};
+use cupola::plan::{FileHashes, Input, Machine, Plan, Step, StepSettings, decide, lower};
 use cupola::run::{Applied, Console, DriveEnd, Signals, Slots, SystemClock, World, apply, take_requests};
-use cupola::state::{RunState, RunView, State, StateDir, StateError, StepState, read_state};
+use cupola::state::{AttemptView, RunState, RunView, State, StateDir, StateError, StepState, read_state};
 use cupola::store::{Committer, Store};
+use cupola_specs::contract::JobFile;
 use cupola_specs::job::{Device, FitMethod, FitParams, FitTarget, StepParams};
+use cupola_specs::spec::ProcessEnvironment;
 
 struct House {
     folder: tempfile::TempDir,
@@ -43,7 +45,7 @@ impl House {
         let decisions =
             decide(plan, None, state.projection(), &|kind, fingerprint| store.contains(kind, fingerprint))
                 .unwrap();
-        let slots = Slots { cores: 2, devices: 0 };
+        let slots = Slots { cores: 2, devices: 0, memory_bytes: Slots::ANY_MEMORY };
         let executor = self.executor();
         let artifacts = Committer::new(store, &executor.waker()).unwrap();
         let world = World { executor, clock: SystemClock::default(), artifacts };
@@ -81,6 +83,9 @@ fn step(name: &str, inputs: &[&str], tokens: f64) -> Step {
             device: Device::Cpu,
             cores: 1,
             devices: 0,
+            memory_bytes: 0,
+            memory_limit_bytes: 0,
+            disk_bytes: 0,
             retries: 2,
             timeout_secs: 60.0,
             priority: 0,
@@ -99,6 +104,46 @@ fn diamond(tokens: f64) -> Plan {
         step("right-flaky", &["top"], 2.0),
         step("bottom", &["left-slow", "right-flaky"], 3.0),
     ])
+}
+
+/// A training step: only such a one has micro-batches.
+fn training(name: &str) -> Step {
+    let spec = Path::new(env!("CARGO_MANIFEST_DIR")).join("../specs/quickstart.yaml");
+    let spec = cupola_specs::spec::load(&spec, &[], &ProcessEnvironment).unwrap();
+    let steps = lower(&spec, Machine::detect()).unwrap();
+    let params = steps.into_iter().find(|step| step.name == "base").unwrap().params;
+    Step { params, ..step(name, &[], 1.0) }
+}
+
+#[test]
+fn a_training_step_over_its_memory_is_tried_with_half_the_micro_batch_until_it_fits() {
+    let house = House::new();
+    let mut greedy = training("greedy");
+    greedy.settings.memory_limit_bytes = 100 << 20;
+    greedy.settings.retries = 0;
+    let applied = house.apply_quietly(&plan(vec![greedy]));
+    assert_eq!(applied.run.state, RunState::Succeeded, "{:#?}", applied.run);
+    let step = applied.run.step("greedy").unwrap();
+    let told: Vec<_> = step.attempts.iter().map(|attempt| attempt.error.as_ref().map(|e| &*e.code)).collect();
+    // 256 MB, 128 MB, 64 MB.
+    assert_eq!(told, [Some("out_of_memory"), Some("out_of_memory"), None]);
+    let halvings = |attempt: &AttemptView| {
+        let job = std::fs::read_to_string(attempt.dir.join("job.json")).unwrap();
+        serde_json::from_str::<JobFile>(&job).unwrap().micro_batch_halvings
+    };
+    assert_eq!(step.attempts.iter().map(halvings).collect::<Vec<_>>(), [0, 1, 2]);
+}
+
+#[test]
+fn a_step_without_micro_batches_over_its_memory_uses_its_retries() {
+    let house = House::new();
+    let mut greedy = step("greedy", &[], 1.0);
+    greedy.settings.memory_limit_bytes = 100 << 20;
+    greedy.settings.retries = 1;
+    let applied = house.apply_quietly(&plan(vec![greedy]));
+    assert_eq!(applied.run.state, RunState::Failed);
+    let step = applied.run.step("greedy").unwrap();
+    assert_eq!((step.attempts.len(), step.error.as_ref().unwrap().code.as_str()), (2, "out_of_memory"));
 }
 
 fn kill(pid: u32) {

@@ -1,7 +1,7 @@
 #!/bin/sh
 # A worker that speaks the contract: `worker.sh job.json`. What it does is in the step's name:
 # `ok` writes its output; `slow` takes ten beats of 0.1 s and saves one checkpoint a beat; `flaky` fails its first attempt;
-# `broken` fails as the user's fault. A step's output is its inputs' outputs, in order, and its name.
+# `broken` fails as the user's fault; `greedy` takes 256 MB at once, and 256 MB over 2^n where its micro-batch is halved n times. A step's output is its inputs' outputs, in order, and its name.
 job=$1
 field() { sed -n "s/^  \"$1\": \"\(.*\)\",\{0,1\}\$/\1/p" "$job"; }
 step=$(field step) staging=$(field staging) events=$(field events) checkpoints=$(field checkpoints)
@@ -25,6 +25,13 @@ case $step in
       touch "$checkpoints/tried"
       say '"failed","class":"transient","code":"network","message":"try again","hint":""'
       exit 1
+    fi ;;
+  *greedy*)
+    halvings=$(sed -n 's/^  "micro_batch_halvings": \([0-9]*\).*/\1/p' "$job")
+    # A program that does not get its memory says so as Rust's allocator does, and aborts.
+    if ! dd if=/dev/zero of=/dev/null bs="$((256000000 >> halvings))" count=1 2>/dev/null; then
+      echo "memory allocation of $((256000000 >> halvings)) bytes failed" >&2
+      kill -ABRT $$
     fi ;;
   *broken*)
     say '"failed","class":"user","code":"bad_input","message":"no such thing","hint":"mend it"'

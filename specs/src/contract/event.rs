@@ -106,6 +106,23 @@ pub struct Failure {
     pub hint: String,
 }
 
+impl Failure {
+    /// The code of a step that ran out of memory.
+    pub const OUT_OF_MEMORY: &'static str = "out_of_memory";
+    /// The code of a step that ran out of disk.
+    pub const STORAGE_FULL: &'static str = "storage_full";
+
+    /// Whether another attempt with less memory may do: without a smaller micro-batch the class is the user's.
+    pub fn is_out_of_memory(&self) -> bool {
+        self.class == ErrorClass::Transient && self.code == Self::OUT_OF_MEMORY
+    }
+
+    /// Whether another attempt may do once there is room on the disk.
+    pub fn is_storage_full(&self) -> bool {
+        self.class == ErrorClass::Transient && self.code == Self::STORAGE_FULL
+    }
+}
+
 /// What to do about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

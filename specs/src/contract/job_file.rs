@@ -39,6 +39,8 @@ pub struct JobFile {
     pub device: Device,
     /// Threads that the step may use.
     pub threads: u32,
+    /// How often the micro-batch of a training step is halved, since earlier attempts ran out of memory.
+    pub micro_batch_halvings: u32,
 }
 
 /// An artifact that a step reads.
@@ -97,4 +99,7 @@ pub struct ShimResult {
     pub peak_rss_bytes: u64,
     /// User and system time of the worker, milliseconds.
     pub cpu_millis: u64,
+    /// Whether the worker died of want of memory: the kernel killed it, or an allocation failed.
+    #[serde(default)]
+    pub out_of_memory: bool,
 }

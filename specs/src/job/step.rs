@@ -98,6 +98,11 @@ impl StepKind {
         }
     }
 
+    /// Whether a step of this kind works in micro-batches, which may be made smaller without another result.
+    pub fn has_micro_batch(self) -> bool {
+        matches!(self, Self::Sweep | Self::Pretrain | Self::Sft | Self::RewardModel | Self::Optimize)
+    }
+
     /// The version of the code behind this kind: raised whenever the same parameters and inputs may give other bytes.
     pub fn code_version(self) -> u32 {
         match self {

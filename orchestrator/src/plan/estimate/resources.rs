@@ -4,6 +4,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::state::free_bytes;
+
 /// Memory, disk and cores that a plan may take.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Resources {
@@ -19,12 +21,7 @@ impl Resources {
     /// Those of this machine, for state in this folder, which need not be there yet.
     pub fn detect(cores: u32, state: &Path) -> Self {
         let folder = state.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
-        let disk = rustix::fs::statvfs(folder);
-        Self {
-            cores,
-            memory_bytes: memory_bytes().unwrap_or(0),
-            free_bytes: disk.map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
-        }
+        Self { cores, memory_bytes: memory_bytes().unwrap_or(0), free_bytes: free_bytes(folder).unwrap_or(0) }
     }
 }
 

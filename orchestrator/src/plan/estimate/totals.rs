@@ -67,12 +67,12 @@ fn warnings(
     for (planned, step) in plan.steps.iter().zip(steps) {
         let (name, Some(step)) = (&planned.step.name, step) else { continue };
         let memory = step.peak_bytes.max(step.least_memory_bytes);
-        if let Some(peak) = memory.filter(|memory| memory_bytes > 0 && *memory > memory_bytes) {
-            warnings.push(format!(
-                "`{name}` takes {} of memory, and there are {}",
-                format::memory(peak),
-                format::memory(memory_bytes)
-            ));
+        let limit = planned.step.settings.memory_limit_bytes;
+        for (there, words) in [(memory_bytes, "there are"), (limit, "its `resources.memory` is")] {
+            if let Some(peak) = memory.filter(|memory| there > 0 && *memory > there) {
+                let (peak, there) = (format::memory(peak), format::memory(there));
+                warnings.push(format!("`{name}` takes {peak} of memory, and {words} {there}"));
+            }
         }
         let Some((needed, available)) =
             step.tokens.and_then(|tokens| Some((tokens.needed, tokens.available?)))

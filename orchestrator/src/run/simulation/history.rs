@@ -54,16 +54,18 @@ struct Past {
 impl Past {
     /// A random plan, in a world that knows its steps.
     fn new(seed: u64) -> Result<Self, PlanError> {
-        let slots = Slots { cores: 2, devices: 1 };
+        let slots = Slots { cores: 2, devices: 1, memory_bytes: 8 };
         let mut truth = Truth::new(seed, slots);
         let plan = random_plan(&mut truth.rng, seed)?;
         for planned in &plan.steps {
             let settings = planned.step.settings;
-            let taken = Slots {
-                cores: settings.cores.clamp(1, slots.cores),
-                devices: settings.devices.min(slots.devices),
+            let wanted = Slots {
+                cores: settings.cores,
+                devices: settings.devices,
+                memory_bytes: settings.memory_bytes,
             };
-            let known = Known { inputs: planned.inputs.values().cloned().collect(), slots: taken };
+            let inputs = planned.inputs.values().cloned().collect();
+            let known = Known { inputs, slots: slots.cut(wanted) };
             // Of steps with one identity the first one works.
             truth.steps.entry(planned.fingerprint.clone()).or_insert(known);
         }
@@ -182,7 +184,11 @@ impl Past {
         }
         // Heard before anything else: from here on nothing starts that does not fit.
         if truth.rng.random_bool(0.01) {
-            let slots = Slots { cores: truth.rng.random_range(2..5), devices: truth.rng.random_range(1..3) };
+            let slots = Slots {
+                cores: truth.rng.random_range(2..5),
+                devices: truth.rng.random_range(1..3),
+                memory_bytes: truth.rng.random_range(8..13),
+            };
             truth.slots = slots;
             driver.hear(Happening::SlotsChanged(slots));
         }
@@ -288,6 +294,7 @@ mod tests {
             Fact::RunCreated { run: "torn-1".into(), spec_name, spec_path: "torn.yaml".into(), plan_hash };
         state.record(vec![created]).unwrap();
         past.turns = WILD_TURNS;
+        past.truth.borrow_mut().is_kind = true;
         assert!(matches!(past.drive(&mut state), Ok(RunState::Succeeded)));
         let run = state.projection().run("torn-1").unwrap();
         assert_eq!(run.steps.len(), past.plan.steps.len());

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -20,7 +21,7 @@ use crate::store::{ArtifactStore, StoreError, StoredArtifact};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Finish,
-    Fail(ErrorClass),
+    Fail(ErrorClass, &'static str),
     Killed,
     /// It dies and its shim with it; before that it may have finished.
     Lost {
@@ -160,22 +161,23 @@ impl Truth {
         if self.attempts.values().filter(alive).any(|other| other.fingerprint == job.fingerprint) {
             self.breaks(format!("a second live attempt of {}", job.step));
         }
-        let used = self.attempts.values().filter(alive).fold(known.slots, |sum, other| Slots {
-            cores: sum.cores + other.slots.cores,
-            devices: sum.devices + other.slots.devices,
-        });
+        let mut used = Slots::NONE;
+        for other in self.attempts.values().filter(alive) {
+            used += other.slots;
+        }
         // A step that wants more than there is takes all.
-        let alone = used == known.slots;
-        if !alone && (used.cores > self.slots.cores || used.devices > self.slots.devices) {
+        if used != Slots::NONE && !self.slots.hold(used, known.slots) {
             self.breaks(format!("{} starts where {used:?} of {:?} are taken", job.step, self.slots));
         }
         self.num_attempts += 1;
         let fate = match self.rng.random_range(0..100) {
             _ if self.is_kind => Fate::Finish,
             0..60 => Fate::Finish,
-            60..63 => Fate::Fail(ErrorClass::User),
-            63..65 => Fate::Fail(ErrorClass::Bug),
-            65..80 => Fate::Fail(ErrorClass::Transient),
+            60..63 => Fate::Fail(ErrorClass::User, "fate"),
+            63..65 => Fate::Fail(ErrorClass::Bug, "fate"),
+            65..73 => Fate::Fail(ErrorClass::Transient, "fate"),
+            73..77 => Fate::Fail(ErrorClass::Transient, Failure::OUT_OF_MEMORY),
+            77..80 => Fate::Fail(ErrorClass::Transient, Failure::STORAGE_FULL),
             80..90 => Fate::Killed,
             other => Fate::Lost { finished: other < 95 },
         };
@@ -254,6 +256,7 @@ impl Attempt {
                 signal,
                 peak_rss_bytes: 1,
                 cpu_millis: 1,
+                out_of_memory: false,
             })
         };
         let finished = EventBody::Finished { summary: serde_json::Map::new() };
@@ -262,9 +265,9 @@ impl Attempt {
                 say(finished);
                 exited(Some(0), None)
             }
-            Fate::Fail(class) => {
-                let hint = String::new();
-                say(EventBody::Failed(Failure { class, code: "fate".into(), message: String::new(), hint }));
+            Fate::Fail(class, code) => {
+                let (code, message, hint) = (code.to_owned(), String::new(), String::new());
+                say(EventBody::Failed(Failure { class, code, message, hint }));
                 exited(Some(1), None)
             }
             Fate::Killed => {
@@ -385,7 +388,8 @@ impl ArtifactStore for Shown {
             if !truth.is_kind && truth.rng.random_bool(0.3) {
                 truth.committing.push((ticket, staging, manifest));
             } else if !truth.is_kind && truth.rng.random_bool(0.05) {
-                let source = std::io::Error::other("the disk is full");
+                let source = truth.rng.random_bool(0.5).then_some(ErrorKind::StorageFull);
+                let source = std::io::Error::from(source.unwrap_or(ErrorKind::Other));
                 done.push((ticket, Err(StoreError::Io { path: staging, source })));
             } else {
                 truth.put(&staging, &manifest);
@@ -397,4 +401,13 @@ impl ArtifactStore for Shown {
     }
 
     fn discard(&mut self, _folder: PathBuf) {}
+
+    fn bytes_below(&self, _folder: &Path) -> u64 {
+        1 << 20
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        let mut truth = self.0.borrow_mut();
+        Some(if truth.is_kind || truth.rng.random_bool(0.5) { 1 << 40 } else { 0 })
+    }
 }
