@@ -297,6 +297,7 @@ fn model(
             tokens: 2_500_000,
             flops: 6.3e13,
             data_cursor: 9_765,
+            left_out: Vec::new(),
             chosen: BTreeMap::from([(
                 "lr".to_owned(),
                 ("3e-3 at width 256, falling with its root".to_owned(), 3e-3),

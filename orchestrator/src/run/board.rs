@@ -33,6 +33,7 @@ pub(super) struct Progress {
     pub(super) phase: Phase,
     pub(super) failures: u32,
     pub(super) halvings: u32,
+    pub(super) returns: u32,
     pub(super) stopping: Option<(Stopping, i64, bool)>,
 }
 
@@ -98,7 +99,8 @@ pub(super) struct Board {
 impl Board {
     /// A board of steps that wait or are done.
     pub(super) fn new(nodes: Vec<Node>) -> Self {
-        let waiting = Progress { phase: Phase::Waiting, failures: 0, halvings: 0, stopping: None };
+        let waiting =
+            Progress { phase: Phase::Waiting, failures: 0, halvings: 0, returns: 0, stopping: None };
         let mut board = Self {
             progress: vec![waiting; nodes.len()],
             dependents: vec![Vec::new(); nodes.len()],

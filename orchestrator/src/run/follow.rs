@@ -156,7 +156,7 @@ impl<E: Executor, C: Clock, A: ArtifactStore> Driver<'_, E, C, A> {
     /// How often attempts at this step ran out of memory, in whichever run: the next one makes do with that much less.
     fn halvings(&self, step: usize) -> u32 {
         let planned = &self.plan.steps[step];
-        if !planned.step.kind().has_micro_batch() {
+        if planned.step.params.most_halvings() == 0 {
             return 0;
         }
         let attempts = self.state.projection().attempts(&planned.fingerprint);

@@ -15,8 +15,8 @@ pub struct Node {
     pub needs: Vec<usize>,
     /// What it takes while it runs; its memory is 0 where nobody knows it.
     pub slots: Slots,
-    /// Whether it can do with less memory: a training step, by smaller micro-batches.
-    pub can_halve: bool,
+    /// How often it can be tried with less memory: a training step, by smaller micro-batches.
+    pub halvings: u32,
     /// Attempts after a transient failure that saved nothing new.
     pub retries: u32,
     /// Milliseconds that one attempt may take; 0 is no limit.

@@ -32,7 +32,7 @@ pub(super) fn nodes_of(plan: &Plan, run: Option<&RunRow>) -> Vec<Node> {
                 devices: settings.devices,
                 memory_bytes: settings.memory_bytes,
             },
-            can_halve: planned.step.params.kind().has_micro_batch(),
+            halvings: planned.step.params.most_halvings(),
             retries: settings.retries,
             timeout_millis: (settings.timeout_secs * 1000.0) as i64,
             priority: settings.priority,

@@ -15,8 +15,8 @@ use super::board::{Board, Group, Phase, Stopping};
 use super::{Command, End, Happening, Node, Request, Slots};
 use crate::state::{RunState, StepMove};
 
-/// How often a step that ran out of memory is given another try with less: as often as the largest micro-batch can be halved.
-const MOST_HALVINGS: u32 = 16;
+/// How often a training step may go back to before a setback: what the language allows it.
+const MOST_RETURNS: u32 = 64;
 /// How long a worker may take to write a checkpoint and stop before it is ended.
 const GRACE_MILLIS: i64 = 60_000;
 
@@ -195,16 +195,18 @@ impl Scheduler {
         }
         let failure = if stopping == Some(Stopping::Timeout) { self.timed_out(step) } else { failure };
         let progress = &mut self.board.progress[step];
-        // With less memory it is another try, not the same one again.
-        let eases = failure.is_out_of_memory()
-            && self.board.nodes[step].can_halve
-            && progress.halvings < MOST_HALVINGS;
-        if eases {
+        // With less memory, or from before a setback on, it is another try, not the same one again.
+        let changes = if failure.is_out_of_memory() && progress.halvings < self.board.nodes[step].halvings {
             progress.halvings += 1;
+            true
+        } else if failure.is_return() && progress.returns < MOST_RETURNS {
+            progress.returns += 1;
+            true
         } else {
             progress.failures = if advanced { 1 } else { progress.failures + 1 };
-        }
-        let again = eases || progress.failures <= self.board.nodes[step].retries;
+            false
+        };
+        let again = changes || progress.failures <= self.board.nodes[step].retries;
         if failure.class == ErrorClass::Transient && again {
             let until = now + delay_millis(&self.board.nodes[step].fingerprint, progress.failures.max(1));
             self.move_step(
@@ -339,6 +341,7 @@ impl Scheduler {
             if wanted && matches!(self.board.progress[step].phase, Phase::Failed | Phase::Cancelled) {
                 self.board.progress[step].failures = 0;
                 self.board.progress[step].halvings = 0;
+                self.board.progress[step].returns = 0;
                 self.move_step(step, Phase::Waiting, StepMove::Waiting, commands);
                 self.board.touched.insert(step);
             }

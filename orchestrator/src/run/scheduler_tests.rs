@@ -9,7 +9,7 @@ fn chain(retries: u32) -> Scheduler {
         fingerprint: name.into(),
         needs,
         slots: Slots { cores: 1, ..Slots::NONE },
-        can_halve: false,
+        halvings: 0,
         retries,
         timeout_millis: 10_000,
         priority: 0,
@@ -54,7 +54,7 @@ fn priority_decides_who_starts_first_and_then_the_longer_work() {
         fingerprint: name.into(),
         needs: vec![],
         slots: Slots { cores: SLOTS.cores, ..Slots::NONE },
-        can_halve: false,
+        halvings: 0,
         retries: 0,
         timeout_millis: 0,
         priority,
@@ -124,7 +124,7 @@ fn two_of(memory_bytes: u64) -> Scheduler {
         fingerprint: name.into(),
         needs: vec![],
         slots: Slots { cores: 1, devices: 0, memory_bytes },
-        can_halve: true,
+        halvings: 3,
         retries: 0,
         timeout_millis: 0,
         priority: 0,
@@ -146,19 +146,20 @@ fn steps_run_side_by_side_only_where_their_memory_fits_and_one_that_wants_more_t
 
 #[test]
 fn a_training_step_that_runs_out_of_memory_is_tried_with_less_as_often_as_that_can_be_and_uses_no_retry() {
+    const HALVINGS: u32 = 3;
     let mut scheduler = two_of(5);
     scheduler.handle(0, Happening::Tick);
     let mut now = 0;
-    for halving in 0..=MOST_HALVINGS {
+    for halving in 0..=HALVINGS {
         let token = format!("1.{halving}");
         scheduler.handle(now, Happening::Submitted { step: 0, token: token.clone() });
         let end = failed(Failure::OUT_OF_MEMORY);
         let commands = scheduler.handle(now, Happening::Ended { step: 0, token, end });
         match &commands[..] {
-            [Command::Move { to: StepMove::Backoff { until_millis }, .. }] if halving < MOST_HALVINGS => {
+            [Command::Move { to: StepMove::Backoff { until_millis }, .. }] if halving < HALVINGS => {
                 now = *until_millis;
             }
-            [Command::Move { to: StepMove::Failed { failure }, .. }] if halving == MOST_HALVINGS => {
+            [Command::Move { to: StepMove::Failed { failure }, .. }] if halving == HALVINGS => {
                 assert_eq!(failure.code, Failure::OUT_OF_MEMORY);
             }
             other => panic!("after {halving} halvings: {other:?}"),
@@ -214,4 +215,14 @@ fn a_person_who_pauses_a_run_that_awaits_room_ends_the_wait_and_one_who_cancels_
         assert_eq!((scheduler.awaits_room(), scheduler.mode()), (false, mode));
         assert_eq!(scheduler.is_ended(), request == Request::Cancel);
     }
+}
+
+#[test]
+fn going_back_on_purpose_uses_no_retry() {
+    let mut scheduler = chain(0);
+    scheduler.handle(0, Happening::Tick);
+    scheduler.handle(0, Happening::Submitted { step: 0, token: "1.1".into() });
+    let end = failed(Failure::WENT_BACK);
+    let commands = scheduler.handle(1, Happening::Ended { step: 0, token: "1.1".into(), end });
+    assert!(matches!(commands[..], [Command::Move { to: StepMove::Backoff { .. }, .. }]), "{commands:?}");
 }

@@ -183,6 +183,7 @@ mod tests {
             seed: 1,
             device: Device::Cpu,
             threads: 1,
+            micro_batch_halvings: 0,
         };
         StepContext::new(job, Arc::default()).unwrap()
     }

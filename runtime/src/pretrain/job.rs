@@ -13,8 +13,8 @@ use crate::model::{Network, SaveFacts};
 use crate::scaling::forecast;
 use crate::tokenizer::Tokenizer;
 use crate::train::{
-    FINAL_TOKENS, LanguageRun, Recipe, TokenData, TrainError, TrainOutcome, TrainPlan, Validation, train,
-    validate,
+    FINAL_TOKENS, LanguageRun, Recipe, SetbackLimits, TokenData, TrainError, TrainOutcome, TrainPlan,
+    Validation, train, validate,
 };
 
 /// Trains a base model.
@@ -32,6 +32,7 @@ pub fn run(ctx: &StepContext, params: &PretrainParams) -> Result<Summary, Pretra
         phases: &params.phases,
         context_length: params.context_length,
         precision: params.precision,
+        micro_batch_halvings: ctx.job().micro_batch_halvings,
         init_seed: ctx.seed("init"),
         order_seed: ctx.seed("order"),
     };
@@ -58,6 +59,7 @@ pub fn run(ctx: &StepContext, params: &PretrainParams) -> Result<Summary, Pretra
         optimizer: run.settings.clone(),
         schedule: run.schedule.clone(),
         grad_clip: params.optimizer.grad_clip,
+        setbacks: SetbackLimits::of(&params.optimizer),
         checkpoint: params.checkpoint,
         stage: "train".into(),
     };
@@ -183,7 +185,11 @@ fn record(
     let mut curves = outcome.curves;
     curves.push("validation_loss", outcome.steps, measured.loss);
     curves.push("validation_bpb", outcome.steps, measured.bpb);
-    let warnings = run.epochs.values().filter(|epochs| **epochs > 1.0).count() as u64;
+    let mut warnings = outcome.warnings;
+    let repeated = run.epochs.values().filter(|epochs| **epochs > 1.0).count() as u64;
+    if repeated > 0 {
+        warnings.insert("repeated_data".to_owned(), repeated);
+    }
     TrainingRecord {
         stage: "pretrain".into(),
         total_params: run.network.total_params(),
@@ -192,6 +198,7 @@ fn record(
         tokens: outcome.tokens,
         flops: run.flops,
         data_cursor: outcome.data_cursor,
+        left_out: outcome.left_out,
         chosen: run
             .chosen
             .iter()
@@ -200,10 +207,6 @@ fn record(
         curves: curves.0,
         finals,
         forecast,
-        warnings: if warnings > 0 {
-            BTreeMap::from([("repeated_data".to_owned(), warnings)])
-        } else {
-            BTreeMap::new()
-        },
+        warnings,
     }
 }

@@ -47,7 +47,8 @@ impl PairTraining<'_> {
         let rates = stage_rates(self.optimizer, learner.net(), precision, self.rules, &mut chosen);
         let pair_tokens = data.tokens as f64 / data.train.len() as f64;
         let schedule =
-            item_schedule(self.batch, data.train.len(), pair_tokens, self.epochs, self.rules, &mut chosen);
+            item_schedule(self.batch, data.train.len(), pair_tokens, self.epochs, self.rules, &mut chosen)
+                .eased(ctx.job().micro_batch_halvings)?;
         let plan = stage_plan(self.optimizer, &rates, schedule.steps(), self.checkpoint, self.rules);
         let mut objective = PairObjective {
             learner,

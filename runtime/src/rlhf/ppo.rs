@@ -10,7 +10,9 @@ use serde_json::json;
 use tch::{Kind, Tensor};
 
 use super::loss::{clipped_value_loss, ppo_surrogate};
-use super::rollout::{Episode, Rollout, RolloutMaker, column, load_rollout, save_rollout, token_values};
+use super::rollout::{
+    Episode, Rollout, RolloutMaker, column, drop_rollouts, load_rollout, save_rollout, token_values,
+};
 use super::{EncodedPrompt, RewardModel, RlhfError, SampleOptions, encode_prompts, read_prompts};
 use crate::job::{StepContext, Summary};
 use crate::model::{Network, ParamGroup, Parameter};
@@ -70,7 +72,8 @@ pub(super) fn run(ctx: &StepContext, params: &OptimizeParams) -> Result<Summary,
         params.epochs,
         RULES,
         &mut chosen,
-    );
+    )
+    .eased(ctx.job().micro_batch_halvings)?;
     let iterations = params.rollouts.div_ceil(rollout_batch).max(1);
     let plan = stage_plan(&params.optimizer, &rates, iterations * schedule.steps(), params.checkpoint, RULES);
     let channels = net.shape().hidden_size as i64;
@@ -236,6 +239,12 @@ impl Objective for PpoObjective<'_> {
 
     fn after_step(&mut self, _done: u64, _curves: &mut Curves) -> Result<(), TrainError> {
         Ok(())
+    }
+
+    fn go_back(&mut self, done: u64) -> Result<(), TrainError> {
+        // Rollouts of later iterations are of a policy that is given up.
+        let later = done / self.schedule.steps() + 1;
+        drop_rollouts(&self.maker.ctx.job().checkpoints, later).map_err(|error| TrainError::stage(&error))
     }
 
     fn data_cursor(&self, done: u64) -> u64 {

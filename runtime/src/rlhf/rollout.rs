@@ -232,6 +232,20 @@ pub(super) fn save_rollout(folder: &Path, rollout: &Rollout) -> Result<(), RlhfE
     Ok(write_durably(&path, &json)?)
 }
 
+/// Deletes the rollouts from this iteration on.
+pub(super) fn drop_rollouts(folder: &Path, from: u64) -> Result<(), RlhfError> {
+    for iteration in from.. {
+        let path = path_of(folder, iteration);
+        match std::fs::remove_file(&path) {
+            Ok(()) => {}
+            // They are made one after the other.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(JobError::io(&path, error).into()),
+        }
+    }
+    Ok(())
+}
+
 /// Reads a rollout back, where it was written.
 pub(super) fn load_rollout(folder: &Path, iteration: u64) -> Result<Option<Rollout>, RlhfError> {
     let path = path_of(folder, iteration);

@@ -18,8 +18,8 @@ use super::ScalingError;
 use crate::job::{StepContext, Summary, write_durably};
 use crate::model::Network;
 use crate::train::{
-    Curves, FINAL_TOKENS, LanguageRun, Recipe, TokenData, TrainError, TrainOutcome, TrainPlan, train_in,
-    validate,
+    Curves, FINAL_TOKENS, LanguageRun, Recipe, SetbackLimits, TokenData, TrainError, TrainOutcome, TrainPlan,
+    train_in, validate,
 };
 
 /// Held-out tokens that every run is validated on.
@@ -151,6 +151,7 @@ impl Sweep<'_> {
             phases: &params.phases,
             context_length: params.context_length,
             precision: params.precision,
+            micro_batch_halvings: ctx.job().micro_batch_halvings,
             init_seed: ctx.seed("init"),
             order_seed: ctx.seed("order"),
         };
@@ -163,6 +164,7 @@ impl Sweep<'_> {
             optimizer: run.settings.clone(),
             schedule: run.schedule.clone(),
             grad_clip: params.optimizer.grad_clip,
+            setbacks: SetbackLimits::of(&params.optimizer),
             checkpoint: CheckpointParams { every_secs: CHECKPOINT_SECS, every_steps: 0, keep: 1 },
             stage: format!("{tokens} tokens"),
         };

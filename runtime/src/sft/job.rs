@@ -46,7 +46,8 @@ pub fn run(ctx: &StepContext, params: &SftParams) -> Result<Summary, SftError> {
     let mut chosen = Chosen::new();
     let rates = stage_rates(&params.optimizer, &net, params.precision, RULES, &mut chosen);
     let row_tokens = tokens as f64 / rows.len() as f64;
-    let schedule = item_schedule(&params.batch, rows.len(), row_tokens, params.epochs, RULES, &mut chosen);
+    let schedule = item_schedule(&params.batch, rows.len(), row_tokens, params.epochs, RULES, &mut chosen)
+        .eased(ctx.job().micro_batch_halvings)?;
     let packed = tokens as f64 / (rows.len() * options.row_tokens) as f64;
     ctx.events().log(format!(
         "{} chats in {} rows ({:.1} % full), {} steps of {} rows",

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use crate::train::{TrainError, eased};
+
 /// The arithmetic of steps over a stream of items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ItemSchedule {
@@ -20,6 +22,14 @@ impl ItemSchedule {
         let total_items = ((num_items as f64 * epochs).round() as u64).max(1);
         let step_items = step_items.clamp(1, total_items);
         Self { total_items, step_items, micro_items: micro_items.clamp(1, step_items) }
+    }
+
+    /// The same in micro-batches half as large, as often as earlier attempts ran out of memory.
+    ///
+    /// # Errors
+    /// Where they were as small as can be already.
+    pub fn eased(self, halvings: u32) -> Result<Self, TrainError> {
+        Ok(Self { micro_items: eased(self.micro_items, halvings)?, ..self })
     }
 
     /// Optimiser steps.

@@ -9,7 +9,7 @@ use super::{ItemSchedule, SftError};
 use crate::job::{StepContext, write_durably};
 use crate::model::{Network, SaveFacts};
 use crate::tokenizer::Tokenizer;
-use crate::train::{LrSchedule, Rates, TrainOutcome, TrainPlan, choose_rates};
+use crate::train::{LrSchedule, Rates, SetbackLimits, TrainOutcome, TrainPlan, choose_rates};
 
 /// Width at which the automatic rates were found.
 const RATE_WIDTH: f64 = 256.0;
@@ -100,6 +100,7 @@ pub fn stage_plan(
         optimizer: rates.settings.clone(),
         schedule: LrSchedule::new(steps, params.warmup, &[(1.0, LrShape::LinearToZero)]),
         grad_clip: params.grad_clip,
+        setbacks: SetbackLimits::of(params),
         checkpoint,
         stage: rules.stage.to_owned(),
     }
@@ -135,11 +136,12 @@ pub fn training_record(
         tokens: outcome.tokens,
         flops: net.flops_per_token(result.context_length) * result.tokens_read as f64,
         data_cursor: outcome.data_cursor,
+        left_out: outcome.left_out.clone(),
         chosen: result.chosen,
         curves: outcome.curves.0.clone(),
         finals: result.finals,
         forecast: None,
-        warnings: result.warnings,
+        warnings: result.warnings.into_iter().chain(outcome.warnings.clone()).collect(),
     }
 }
 

@@ -6,7 +6,7 @@
 
 use cupola_specs::job::{AutoOr, BatchParams, ModelShape, OptimizerParams, Precision};
 
-use super::OptimizerSettings;
+use super::{OptimizerSettings, TrainError};
 
 /// AdamW's rate at width 256.
 const ADAMW_LR: f64 = 0.004;
@@ -119,6 +119,31 @@ pub fn choose_batch(
     (Batch { rows, micro_rows }, chosen)
 }
 
+impl Batch {
+    /// The same batch in micro-batches half as large, as often as earlier attempts ran out of memory.
+    ///
+    /// # Errors
+    /// Where they were as small as can be already.
+    pub fn eased(self, halvings: u32) -> Result<Self, TrainError> {
+        let most = eased(self.micro_rows, halvings)?;
+        // Whole micro-batches, as before.
+        let fits = (1..=most).rev().find(|rows| self.rows.is_multiple_of(*rows));
+        Ok(Self { micro_rows: fits.unwrap_or(1), ..self })
+    }
+}
+
+/// A micro-batch after `halvings` attempts that ran out of memory.
+///
+/// # Errors
+/// Where it was one already at the last of them: another attempt would need as much.
+pub fn eased(micro_batch: u64, halvings: u32) -> Result<u64, TrainError> {
+    let halved = |times: u32| micro_batch.checked_shr(times).unwrap_or(0);
+    if halvings > 0 && halved(halvings - 1) <= 1 {
+        return Err(TrainError::OutOfMemory);
+    }
+    Ok(halved(halvings).max(1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,5 +157,18 @@ mod tests {
         assert_eq!(chosen.len(), 2);
         let given = BatchParams { global_tokens: AutoOr::Value(2000), micro_batch: AutoOr::Value(3) };
         assert_eq!(choose_batch(&given, 80_000, 1e9, 128), (Batch { rows: 18, micro_rows: 3 }, vec![]));
+    }
+
+    #[test]
+    fn a_micro_batch_is_halved_until_it_is_one_and_the_step_stays_the_same() {
+        let batch = Batch { rows: 18, micro_rows: 9 };
+        let micro = |halvings| batch.eased(halvings).map(|batch| (batch.rows, batch.micro_rows));
+        assert_eq!(
+            [0, 1, 2, 3].map(|halvings| micro(halvings).unwrap()),
+            [(18, 9), (18, 3), (18, 2), (18, 1)]
+        );
+        assert!(matches!(micro(4), Err(TrainError::OutOfMemory)));
+        assert!(matches!(eased(1, 1), Err(TrainError::OutOfMemory)));
+        assert!(matches!(eased(1, 80), Err(TrainError::OutOfMemory)));
     }
 }

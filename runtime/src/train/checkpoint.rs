@@ -10,6 +10,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
+use super::setback::Setbacks;
 use super::{Curves, Optimizer, TrainError};
 use crate::job::{JobError, write_durably};
 
@@ -24,6 +25,9 @@ pub(super) struct Progress {
     pub(super) data_cursor: u64,
     /// Curves so far.
     pub(super) curves: BTreeMap<String, Vec<CurvePoint>>,
+    /// Setbacks so far.
+    #[serde(default)]
+    pub(super) setbacks: Setbacks,
 }
 
 /// The checkpoint folder of one step.
@@ -63,13 +67,24 @@ impl Checkpoints {
         Ok(record)
     }
 
-    /// Loads the newest whole state into the optimiser's weights and moments; none where there is no whole state.
-    pub(super) fn restore(&self, optimizer: &mut Optimizer) -> Result<Option<Progress>, TrainError> {
+    /// Loads the newest whole state of the course that these setbacks left into the optimiser's weights and moments; none where there is
+    /// none.
+    pub(super) fn restore(
+        &self,
+        optimizer: &mut Optimizer,
+        setbacks: &Setbacks,
+    ) -> Result<Option<Progress>, TrainError> {
         for record in self.records()? {
             let path = self.folder.join(&record.file);
             let Ok(bytes) = std::fs::read(&path) else { continue };
-            if blake3::hash(&bytes).to_hex().as_str() == record.blake3 {
-                return from_bytes(&path, &bytes, optimizer).map(Some);
+            if blake3::hash(&bytes).to_hex().as_str() != record.blake3 {
+                continue;
+            }
+            let progress = progress_of(&path, &bytes)?;
+            if setbacks.is_on_course(&progress) {
+                load(&path, &bytes, optimizer)?;
+                optimizer.set_steps(progress.updates());
+                return Ok(Some(progress));
             }
         }
         Ok(None)
@@ -133,12 +148,18 @@ fn to_bytes(path: &Path, progress: &Progress, optimizer: &Optimizer) -> Result<V
         .map_err(|error| broken(path, error.to_string()))
 }
 
-fn from_bytes(path: &Path, bytes: &[u8], optimizer: &mut Optimizer) -> Result<Progress, TrainError> {
+/// What a state holds beside the tensors.
+fn progress_of(path: &Path, bytes: &[u8]) -> Result<Progress, TrainError> {
     let wrong = |message: String| broken(path, message);
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| wrong(error.to_string()))?;
     let text = header.metadata().as_ref().and_then(|facts| facts.get("progress"));
     let text = text.ok_or_else(|| wrong("no progress in the header".into()))?;
-    let progress: Progress = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
+    serde_json::from_str(text).map_err(|error| wrong(error.to_string()))
+}
+
+/// Loads a state's tensors into the optimiser's weights and moments.
+fn load(path: &Path, bytes: &[u8], optimizer: &mut Optimizer) -> Result<(), TrainError> {
+    let wrong = |message: String| broken(path, message);
     let file = SafeTensors::deserialize(bytes).map_err(|error| wrong(error.to_string()))?;
     for (name, mut tensor) in optimizer.state() {
         let view = file.tensor(&name).map_err(|_| wrong(format!("no tensor {name}")))?;
@@ -149,14 +170,18 @@ fn from_bytes(path: &Path, bytes: &[u8], optimizer: &mut Optimizer) -> Result<Pr
         let saved = Tensor::f_from_data_size(view.data(), &size, Kind::Float)?;
         tch::no_grad(|| tensor.f_copy_(&saved))?;
     }
-    optimizer.set_steps(progress.steps);
-    Ok(progress)
+    Ok(())
 }
 
 impl Progress {
     /// Before the first step.
     pub(super) fn start() -> Self {
-        Self { steps: 0, tokens: 0, data_cursor: 0, curves: BTreeMap::new() }
+        Self { steps: 0, tokens: 0, data_cursor: 0, curves: BTreeMap::new(), setbacks: Setbacks::default() }
+    }
+
+    /// How often the optimiser has moved the weights.
+    fn updates(&self) -> u64 {
+        self.steps - self.setbacks.left_out.range(..self.steps).count() as u64
     }
 
     /// The curves, to go on with.

@@ -35,6 +35,31 @@ pub enum TrainError {
         /// What it was.
         norm: f64,
     },
+    /// A step's loss is far above those before it.
+    #[error("optimiser step {step}: the loss is {loss:.4}, far above those before it (at most {limit:.4})")]
+    Spike {
+        /// The step.
+        step: u64,
+        /// What it was.
+        loss: f64,
+        /// The most that was expected.
+        limit: f64,
+    },
+    /// Several steps in a row were bad: the next attempt goes on before them.
+    #[error(
+        "optimiser step {step}: {trouble}, as in the steps before; goes back to step {to} and leaves out what lies between"
+    )]
+    WentBack {
+        /// The last bad step.
+        step: u64,
+        /// What was wrong with it.
+        trouble: String,
+        /// Steps that are done where the run goes on.
+        to: u64,
+    },
+    /// Memory does not do even with micro-batches of one row.
+    #[error("attempts ran out of memory down to a micro-batch of one row")]
+    OutOfMemory,
     /// A micro-batch trains no token.
     #[error("optimiser step {step}, micro-batch {micro}: no token carries loss")]
     NoLoss {
@@ -86,6 +111,15 @@ impl StepError for TrainError {
             Self::GradientNotFinite { .. } => {
                 ErrorFacts::user("nan_gradient", "lower `optimizer.lr`, or set `optimizer.grad_clip`")
             }
+            Self::Spike { .. } => ErrorFacts::user(
+                "loss_spike",
+                "lower `optimizer.lr`, or raise `optimizer.spike_sigma` or `optimizer.max_setbacks`",
+            ),
+            Self::WentBack { .. } => ErrorFacts::transient(Failure::WENT_BACK, ""),
+            Self::OutOfMemory => ErrorFacts::user(
+                Failure::OUT_OF_MEMORY,
+                "lower `context.length`, take a smaller model, or a machine with more memory",
+            ),
             Self::NoLoss { .. } => ErrorFacts::user(
                 "micro_batch_without_loss",
                 "raise `batch.micro_batch`, or check that the data has tokens that carry loss",

@@ -31,6 +31,8 @@ pub struct Recipe<'a> {
     pub context_length: u64,
     /// Number format.
     pub precision: Precision,
+    /// How often the micro-batch is halved.
+    pub micro_batch_halvings: u32,
     /// Seed of the weights.
     pub init_seed: u64,
     /// Seed of the data order.
@@ -77,6 +79,7 @@ impl<'a> LanguageRun<'a> {
             recipe.tokens as f64 * per_token,
             recipe.context_length,
         );
+        let batch = batch.eased(recipe.micro_batch_halvings)?;
         let step_tokens = batch.rows * recipe.context_length;
         let steps = (recipe.tokens as f64 / step_tokens as f64).round().max(1.0) as u64;
         let rates = choose_rates(recipe.optimizer, recipe.shape, recipe.precision);

@@ -4,7 +4,8 @@
 //! accumulation, clipping, AdamW and Muon, the learning-rate schedule, guards, curves, checkpoints.
 //!
 //! Invariants: nothing is random but through (seed, purpose, step, row), so there is no random state to save; a run that was killed at
-//! any moment ends with the same bytes; a micro-batch without a trained token and a loss that is no number are errors.
+//! any moment ends with the same bytes; a micro-batch without a trained token is an error, and a step whose loss is no number is left out
+//! and recorded.
 
 mod auto;
 mod checkpoint;
@@ -15,10 +16,11 @@ mod objective;
 mod optimizer;
 mod permutation;
 mod schedule;
+mod setback;
 mod trainer;
 mod validation;
 
-pub use auto::{AutoChoice, Batch, Rates, choose_batch, choose_rates};
+pub use auto::{AutoChoice, Batch, Rates, choose_batch, choose_rates, eased};
 pub use data_order::{MixtureOrder, MixturePhase, TokenData};
 pub use error::TrainError;
 pub use language::{Evaluation, LanguageRun, Recipe};
@@ -26,6 +28,7 @@ pub use objective::{Curves, Objective, StepLoss};
 pub use optimizer::{Optimizer, OptimizerSettings};
 pub use permutation::Permutation;
 pub use schedule::{LrSchedule, SchedulePhase};
+pub use setback::SetbackLimits;
 pub use trainer::{TrainOutcome, TrainPlan, train, train_in};
 pub use validation::{FINAL_TOKENS, Validation, validate};
 

@@ -33,6 +33,11 @@ pub trait Objective {
     /// What happens after `done` steps are done: evaluation, samples. It may add to the curves, from the weights and `done` only.
     fn after_step(&mut self, done: u64, curves: &mut Curves) -> Result<(), TrainError>;
 
+    /// The run goes back to where `done` steps are done: what was kept for steps after that is of no use any more.
+    fn go_back(&mut self, _done: u64) -> Result<(), TrainError> {
+        Ok(())
+    }
+
     /// Rows of the data order that `done` steps have read.
     fn data_cursor(&self, done: u64) -> u64;
 }

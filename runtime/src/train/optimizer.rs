@@ -114,10 +114,15 @@ impl Optimizer {
             for (size, updates) in muon {
                 self.orthogonal_step(&size, &updates, lr_factor);
             }
-            for parameter in &mut self.parameters {
-                parameter.tensor.zero_grad();
-            }
         });
+        self.zero_grad();
+    }
+
+    /// Forgets the gradients.
+    pub fn zero_grad(&mut self) {
+        for parameter in &mut self.parameters {
+            parameter.tensor.zero_grad();
+        }
     }
 
     fn adamw(&mut self, index: usize, grad: &Tensor, lr_factor: f64) {

@@ -1,6 +1,6 @@
 //! Optimisers against PyTorch's, and runs against themselves: stopped, damaged, resumed, accumulated otherwise.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,8 +14,8 @@ use cupola_specs::job::{
 use tch::{Device, Kind, Tensor};
 
 use super::{
-    LanguageRun, MixtureOrder, MixturePhase, Optimizer, OptimizerSettings, Recipe, TokenData, TrainError,
-    TrainOutcome, TrainPlan, train,
+    Curves, LanguageRun, LrSchedule, MixtureOrder, MixturePhase, Objective, Optimizer, OptimizerSettings,
+    Recipe, SetbackLimits, StepLoss, TokenData, TrainError, TrainOutcome, TrainPlan, train,
 };
 use crate::job::{JobError, StepContext};
 use crate::model::{ParamGroup, Parameter, depth_shape};
@@ -112,6 +112,7 @@ fn context(folder: &Path, stop: Arc<AtomicBool>) -> StepContext {
         seed: 1,
         device: JobDevice::Cpu,
         threads: 1,
+        micro_batch_halvings: 0,
     };
     StepContext::new(job, stop).unwrap()
 }
@@ -140,6 +141,8 @@ fn run(
         eps: 1e-8,
         grad_clip: 0.5,
         warmup: 0.2,
+        max_setbacks: 8,
+        spike_sigma: 0.0,
     };
     let shape = ModelShape {
         hidden_size: 16,
@@ -157,6 +160,7 @@ fn run(
         phases: &phases,
         context_length: CONTEXT,
         precision: Precision::Fp32,
+        micro_batch_halvings: 0,
         init_seed: 5,
         order_seed: 6,
     };
@@ -173,6 +177,7 @@ fn run(
         optimizer: run.settings.clone(),
         schedule: run.schedule.clone(),
         grad_clip: 0.5,
+        setbacks: SetbackLimits::of(&optimizer),
         checkpoint: CheckpointParams { every_secs: 0.0, every_steps, keep: 2 },
         stage: "train".into(),
     };
@@ -264,4 +269,132 @@ fn the_order_holds_the_mixture_and_seeks() {
     let absent = BTreeMap::from([("poems".to_owned(), 1.0)]);
     let refused = MixtureOrder::new(&data, CONTEXT, &[MixturePhase { end_row: 4, weights: absent }], 3);
     assert!(refused.unwrap_err().to_string().contains("poems"));
+}
+
+/// A line through noisy points, with steps whose loss is no number.
+struct Line {
+    weights: Tensor,
+    bad: BTreeSet<u64>,
+    stop_at: Option<(u64, Arc<AtomicBool>)>,
+}
+
+impl Objective for Line {
+    fn parameters(&self) -> Vec<Parameter> {
+        let tensor = self.weights.shallow_clone();
+        vec![Parameter { name: "line".into(), tensor, group: ParamGroup::Vector }]
+    }
+
+    fn micro_batches(&self, _step: u64) -> u64 {
+        2
+    }
+
+    fn loss(&mut self, step: u64, micro: u64) -> Result<StepLoss, TrainError> {
+        let at = (step * 2 + micro) as f32;
+        let (x, y) = ((0.37 * at).sin(), (1.7 * at).cos());
+        let residual = self.weights.get(0) * f64::from(x) + self.weights.get(1) - f64::from(y);
+        let is_bad = micro == 1 && self.bad.contains(&step);
+        let loss = residual.square() / 2.0 * if is_bad { f64::NAN } else { 1.0 };
+        Ok(StepLoss { loss, tokens: 1, metrics: Vec::new() })
+    }
+
+    fn after_step(&mut self, done: u64, _curves: &mut Curves) -> Result<(), TrainError> {
+        if let Some((at, stop)) = &self.stop_at {
+            stop.store(*at == done, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    fn data_cursor(&self, done: u64) -> u64 {
+        2 * done
+    }
+}
+
+/// Fits the line in one attempt.
+fn fit(
+    folder: &Path,
+    bad: &BTreeSet<u64>,
+    (every_steps, max_setbacks): (u64, u64),
+    stop_at: Option<u64>,
+) -> (Result<TrainOutcome, TrainError>, Vec<u32>) {
+    let stop = Arc::new(AtomicBool::new(false));
+    let ctx = context(folder, stop.clone());
+    let weights = Tensor::from_slice(&[0.5f32, -0.5]).set_requires_grad(true);
+    let mut line = Line { weights, bad: bad.clone(), stop_at: stop_at.map(|at| (at, stop)) };
+    let plan = TrainPlan {
+        steps: 120,
+        optimizer: OptimizerSettings {
+            matrices: MatrixOptimizer::Adamw,
+            lr: 0.05,
+            matrix_lr: 0.05,
+            embedding_factor: 1.0,
+            weight_decay: 0.0,
+            betas: [0.9, 0.95],
+            eps: 1e-8,
+            precision: Precision::Fp32,
+        },
+        schedule: LrSchedule::new(120, 0.1, &[(1.0, LrShape::LinearToZero)]),
+        grad_clip: 1.0,
+        setbacks: SetbackLimits { max_setbacks, spike_sigma: 0.0 },
+        checkpoint: CheckpointParams { every_secs: 0.0, every_steps, keep: 2 },
+        stage: "fit".into(),
+    };
+    let outcome = train(&ctx, &plan, &mut line);
+    let weights = Vec::<f32>::try_from(line.weights.detach()).unwrap();
+    (outcome, weights.into_iter().map(f32::to_bits).collect())
+}
+
+/// Fits the line in as many attempts as it takes; the first is stopped after some steps.
+fn fit_to_the_end(
+    bad: &BTreeSet<u64>,
+    every_steps: u64,
+    mut stop_at: Option<u64>,
+) -> (TrainOutcome, Vec<u32>, u64) {
+    let folder = tempfile::tempdir().unwrap();
+    for attempt in 1..10 {
+        match fit(folder.path(), bad, (every_steps, 8), stop_at.take()) {
+            (Ok(outcome), weights) => return (outcome, weights, attempt),
+            (Err(TrainError::WentBack { .. } | TrainError::Job(JobError::Cancelled)), _) => {}
+            (Err(error), _) => panic!("{error}"),
+        }
+    }
+    panic!("no end in ten attempts")
+}
+
+#[test]
+fn a_bad_step_leaves_the_weights_alone_and_is_recorded() {
+    let good = fit_to_the_end(&BTreeSet::new(), 0, None);
+    let (outcome, weights, attempts) = fit_to_the_end(&BTreeSet::from([50, 119]), 0, None);
+    assert_eq!((outcome.left_out, attempts), (vec![50, 119], 1));
+    assert_eq!((outcome.tokens, outcome.warnings["setback"]), (2 * 118, 2));
+    assert_ne!(weights, good.1);
+    assert_eq!(good.0.warnings, BTreeMap::new());
+}
+
+#[test]
+fn a_run_that_goes_back_ends_with_the_same_bits_whenever_it_saved_and_whenever_it_was_stopped() {
+    // One alone, then three in a row: back from 102 to 64.
+    let bad = BTreeSet::from([40, 100, 101, 102]);
+    let (wanted, weights, attempts) = fit_to_the_end(&bad, 0, None);
+    assert_eq!(wanted.left_out, [40].into_iter().chain(64..=102).collect::<Vec<_>>());
+    assert_eq!((attempts, wanted.warnings["setback"]), (2, 4));
+    for every_steps in [1, 7, 30] {
+        for stop_at in [None, Some(20), Some(41), Some(64), Some(90), Some(101), Some(110)] {
+            let (outcome, again, _) = fit_to_the_end(&bad, every_steps, stop_at);
+            assert_eq!(
+                (&outcome, &again),
+                (&wanted, &weights),
+                "every {every_steps}, stopped at {stop_at:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_run_with_more_setbacks_than_it_may_have_fails() {
+    let bad = BTreeSet::from([10, 20, 30]);
+    let folder = tempfile::tempdir().unwrap();
+    let failed = fit(folder.path(), &bad, (0, 2), None).0;
+    assert!(matches!(failed, Err(TrainError::NotFinite { step: 30, .. })), "{failed:?}");
+    let at_once = fit(tempfile::tempdir().unwrap().path(), &bad, (0, 0), None).0;
+    assert!(matches!(at_once, Err(TrainError::NotFinite { step: 10, .. })), "{at_once:?}");
 }

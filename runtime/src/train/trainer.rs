@@ -1,12 +1,14 @@
 //! The loop.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
 use cupola_specs::job::CheckpointParams;
 
 use super::checkpoint::{Checkpoints, Progress};
-use super::{Curves, LrSchedule, Objective, Optimizer, OptimizerSettings, TrainError};
+use super::setback::{Setbacks, Trouble, Verdict};
+use super::{Curves, LrSchedule, Objective, Optimizer, OptimizerSettings, SetbackLimits, TrainError};
 use crate::job::{JobError, StepContext};
 
 /// What the loop needs beside the objective.
@@ -20,6 +22,8 @@ pub struct TrainPlan {
     pub schedule: LrSchedule,
     /// Gradient norm above which gradients are scaled down; 0 is off.
     pub grad_clip: f64,
+    /// What is done about bad steps.
+    pub setbacks: SetbackLimits,
     /// When states are saved.
     pub checkpoint: CheckpointParams,
     /// What a progress event calls this (`train`).
@@ -37,6 +41,10 @@ pub struct TrainOutcome {
     pub data_cursor: u64,
     /// Curves by metric.
     pub curves: Curves,
+    /// Optimiser steps that were left out.
+    pub left_out: Vec<u64>,
+    /// Warnings by code: how often.
+    pub warnings: BTreeMap<String, u64>,
 }
 
 /// Trains an objective's weights, from the newest whole checkpoint on where there is one.
@@ -57,10 +65,12 @@ pub fn train_in(
 ) -> Result<TrainOutcome, TrainError> {
     let mut optimizer = Optimizer::new(objective.parameters(), plan.optimizer.clone());
     let checkpoints = Checkpoints::open(folder, plan.checkpoint.keep)?;
-    let restored = checkpoints.restore(&mut optimizer)?;
+    let noted = Setbacks::read(folder)?;
+    let restored = checkpoints.restore(&mut optimizer, &noted)?;
     if let Some(progress) = &restored {
         ctx.events().log(format!("resumes after optimiser step {} of {}", progress.steps, plan.steps));
     }
+    let mut setbacks = noted.resume(restored.as_ref());
     let mut progress = restored.unwrap_or_else(Progress::start);
     let mut curves = progress.curves();
     let mut saved_at = Instant::now();
@@ -68,7 +78,8 @@ pub fn train_in(
     while progress.steps < plan.steps {
         let step = progress.steps;
         let begin = Instant::now();
-        let tokens = one_step(ctx, plan, objective, &mut optimizer, (step, &mut curves))?;
+        let state = (&mut optimizer, &mut setbacks);
+        let tokens = one_step(ctx, (plan, folder), objective, state, (step, &mut curves))?;
         progress.steps = step + 1;
         progress.tokens += tokens;
         progress.data_cursor = objective.data_cursor(progress.steps);
@@ -78,6 +89,7 @@ pub fn train_in(
         let stop = ctx.stop_requested();
         if stop || is_due(&plan.checkpoint, progress.steps - saved_steps, saved_at.elapsed().as_secs_f64()) {
             progress.curves = curves.0.clone();
+            progress.setbacks = setbacks.clone();
             ctx.events().checkpoint(checkpoints.save(&progress, &optimizer)?)?;
             (saved_at, saved_steps) = (Instant::now(), progress.steps);
         }
@@ -85,11 +97,20 @@ pub fn train_in(
             return Err(JobError::Cancelled.into());
         }
     }
+    let mut warnings = BTreeMap::new();
+    let halvings = u64::from(ctx.job().micro_batch_halvings);
+    for (name, count) in [("micro_batch_halved", halvings), ("setback", setbacks.count)] {
+        if count > 0 {
+            warnings.insert(name.to_owned(), count);
+        }
+    }
     Ok(TrainOutcome {
         steps: progress.steps,
         tokens: progress.tokens,
         data_cursor: progress.data_cursor,
         curves,
+        left_out: setbacks.left_out.into_iter().collect(),
+        warnings,
     })
 }
 
@@ -98,39 +119,26 @@ fn is_due(params: &CheckpointParams, steps: u64, secs: f64) -> bool {
         || (params.every_secs > 0.0 && secs >= params.every_secs)
 }
 
-/// Forward and backward of every micro-batch, then one step of the optimiser. Returns the tokens that carried loss.
+/// One optimiser step, if it is one that is not left out. Returns the tokens that carried loss.
 fn one_step(
     ctx: &StepContext,
-    plan: &TrainPlan,
+    (plan, folder): (&TrainPlan, &Path),
     objective: &mut dyn Objective,
-    optimizer: &mut Optimizer,
+    (optimizer, setbacks): (&mut Optimizer, &mut Setbacks),
     (step, curves): (u64, &mut Curves),
 ) -> Result<u64, TrainError> {
-    let (mut loss, mut tokens) = (0.0, 0);
-    let mut metrics: Vec<(&'static str, f64)> = Vec::new();
-    for micro in 0..objective.micro_batches(step) {
-        let part = objective.loss(step, micro)?;
-        if part.tokens == 0 {
-            return Err(TrainError::NoLoss { step, micro });
-        }
-        let value = part.loss.f_double_value(&[])?;
-        if !value.is_finite() {
-            return Err(TrainError::NotFinite { step, loss: value });
-        }
-        part.loss.f_backward()?;
-        loss += value;
-        tokens += part.tokens;
-        for (name, value) in part.metrics {
-            match metrics.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, sum)) => *sum += value,
-                None => metrics.push((name, value)),
-            }
-        }
+    if setbacks.leaves_out(step) {
+        return Ok(0);
     }
-    let norm = optimizer.grad_norm();
-    if !norm.is_finite() {
-        return Err(TrainError::GradientNotFinite { step, norm });
+    let Gradient { loss, norm, tokens, mut metrics, trouble } =
+        accumulate(objective, optimizer, step, |loss| setbacks.judge(loss, plan.setbacks))?;
+    if let Some(trouble) = trouble {
+        optimizer.zero_grad();
+        ctx.events().metric("loss", step, loss);
+        give_way(ctx, (plan, folder), objective, setbacks, (step, trouble))?;
+        return Ok(0);
     }
+    setbacks.take_good(loss, plan.setbacks);
     let scale = if plan.grad_clip > 0.0 && norm > plan.grad_clip { plan.grad_clip / norm } else { 1.0 };
     let factor = plan.schedule.factor(step);
     optimizer.step(factor, scale);
@@ -143,4 +151,74 @@ fn one_step(
         }
     }
     Ok(tokens)
+}
+
+/// What the micro-batches of a step gave.
+struct Gradient {
+    loss: f64,
+    norm: f64,
+    tokens: u64,
+    metrics: Vec<(&'static str, f64)>,
+    trouble: Option<Trouble>,
+}
+
+/// Forward and backward of every micro-batch; `judge` says whether the step's loss is one to go on with.
+fn accumulate(
+    objective: &mut dyn Objective,
+    optimizer: &Optimizer,
+    step: u64,
+    judge: impl Fn(f64) -> Option<Trouble>,
+) -> Result<Gradient, TrainError> {
+    let mut sum = Gradient { loss: 0.0, norm: 0.0, tokens: 0, metrics: Vec::new(), trouble: None };
+    for micro in 0..objective.micro_batches(step) {
+        let part = objective.loss(step, micro)?;
+        if part.tokens == 0 {
+            return Err(TrainError::NoLoss { step, micro });
+        }
+        let value = part.loss.f_double_value(&[])?;
+        sum.loss += value;
+        if !value.is_finite() {
+            sum.trouble = Some(Trouble::Loss(value));
+            return Ok(sum);
+        }
+        part.loss.f_backward()?;
+        sum.tokens += part.tokens;
+        for (name, value) in part.metrics {
+            match sum.metrics.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, total)) => *total += value,
+                None => sum.metrics.push((name, value)),
+            }
+        }
+    }
+    sum.norm = optimizer.grad_norm();
+    let of_norm = (!sum.norm.is_finite()).then_some(Trouble::Gradient(sum.norm));
+    sum.trouble = judge(sum.loss).or(of_norm);
+    Ok(sum)
+}
+
+/// A bad step is left out, or the run goes back, and both are told.
+fn give_way(
+    ctx: &StepContext,
+    (plan, folder): (&TrainPlan, &Path),
+    objective: &mut dyn Objective,
+    setbacks: &mut Setbacks,
+    (step, trouble): (u64, Trouble),
+) -> Result<(), TrainError> {
+    let verdict = setbacks.take_bad(step, trouble, plan.setbacks)?;
+    let share = format!("setback {} of at most {}", setbacks.count, plan.setbacks.max_setbacks);
+    match verdict {
+        Verdict::LeaveOut => {
+            let words = trouble.words();
+            ctx.events()
+                .warning("setback", format!("optimiser step {step}: {words}; it is left out ({share})"));
+            Ok(())
+        }
+        Verdict::GoBack(to) => {
+            objective.go_back(to)?;
+            setbacks.write(folder)?;
+            let error = TrainError::WentBack { step, trouble: trouble.words(), to };
+            ctx.events().warning("setback", format!("{error} ({share})"));
+            Err(error)
+        }
+    }
 }

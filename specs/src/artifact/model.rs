@@ -33,6 +33,9 @@ pub struct TrainingRecord {
     pub flops: f64,
     /// Position in the data order at the end, rows.
     pub data_cursor: u64,
+    /// Optimiser steps that were left out, since their loss was no number or rose too far.
+    #[serde(default)]
+    pub left_out: Vec<u64>,
     /// What `auto` chose and by which rule: name to (rule, value).
     pub chosen: BTreeMap<String, (String, f64)>,
     /// Curves by metric.

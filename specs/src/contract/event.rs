@@ -109,12 +109,19 @@ pub struct Failure {
 impl Failure {
     /// The code of a step that ran out of memory.
     pub const OUT_OF_MEMORY: &'static str = "out_of_memory";
+    /// The code of a training step that goes back to before a setback.
+    pub const WENT_BACK: &'static str = "went_back";
     /// The code of a step that ran out of disk.
     pub const STORAGE_FULL: &'static str = "storage_full";
 
     /// Whether another attempt with less memory may do: without a smaller micro-batch the class is the user's.
     pub fn is_out_of_memory(&self) -> bool {
         self.class == ErrorClass::Transient && self.code == Self::OUT_OF_MEMORY
+    }
+
+    /// Whether the step went back on purpose, as often as it may.
+    pub fn is_return(&self) -> bool {
+        self.class == ErrorClass::Transient && self.code == Self::WENT_BACK
     }
 
     /// Whether another attempt may do once there is room on the disk.

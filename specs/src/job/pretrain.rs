@@ -146,6 +146,10 @@ pub struct OptimizerParams {
     pub grad_clip: f64,
     /// Linear warm-up, share of all optimiser steps.
     pub warmup: f64,
+    /// Bad steps, and returns to before several of them, that a run may have; 0 fails at the first.
+    pub max_setbacks: u64,
+    /// Standard deviations above the mean of the last 128 losses from which on a step is bad; 0 is off.
+    pub spike_sigma: f64,
 }
 
 /// Optimiser of the hidden matrices.

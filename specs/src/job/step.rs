@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DataParams, EvalParams, FitParams, OptimizeParams, PreferencesParams, PretrainParams, RewardModelParams,
-    SftParams, SweepParams, TokenizerParams, TokensParams,
+    AutoOr, DataParams, EvalParams, FitParams, OptimizeParams, PreferencesParams, PretrainParams,
+    RewardModelParams, SftParams, SweepParams, TokenizerParams, TokensParams,
 };
 
 /// The resolved parameters of one step. The input roles that each one reads are in its doc line.
@@ -98,11 +98,6 @@ impl StepKind {
         }
     }
 
-    /// Whether a step of this kind works in micro-batches, which may be made smaller without another result.
-    pub fn has_micro_batch(self) -> bool {
-        matches!(self, Self::Sweep | Self::Pretrain | Self::Sft | Self::RewardModel | Self::Optimize)
-    }
-
     /// The version of the code behind this kind: raised whenever the same parameters and inputs may give other bytes.
     pub fn code_version(self) -> u32 {
         match self {
@@ -129,6 +124,23 @@ impl StepParams {
                 (matrices as f64 * tokens * params.lr.len() as f64) as u64
             }
             _ => 0,
+        }
+    }
+
+    /// How often the micro-batch of this step can be halved, as far as that is known before it runs; 0 where it has none.
+    pub fn most_halvings(&self) -> u32 {
+        let batch = match self {
+            Self::Sweep(params) => params.batch,
+            Self::Pretrain(params) => params.batch,
+            Self::Sft(params) => params.batch,
+            Self::RewardModel(params) => params.batch,
+            Self::Optimize(params) => params.batch,
+            _ => return 0,
+        };
+        match batch.micro_batch {
+            // One more shows that there is nothing left to halve.
+            AutoOr::Value(rows) => rows.max(1).ilog2() + 1,
+            AutoOr::Auto => 8,
         }
     }
 

@@ -132,6 +132,16 @@ impl Decode for FilterWritten {
             "c4" => c4(&C4::decode(&body, session)?),
             "fineweb" => fineweb(&Fineweb::decode(&body, session)?),
             "code" => code(&CodeRules::decode(&body, session)?),
+            "custom" if node.text().is_some() => {
+                session
+                    .error(
+                        Code::MissingField,
+                        spot,
+                        "the filter `custom` is an expression, and there is none",
+                    )
+                    .expecting("{custom: EXPRESSION}");
+                return None;
+            }
             "custom" => return Some(Self::Custom),
             _ => {
                 session
@@ -232,7 +242,7 @@ impl JsonSchema for FilterWritten {
         json_schema!({
             "description": "A filter by name, or {name: {threshold: value}}.",
             "anyOf": [
-                { "enum": NAMES },
+                { "enum": NAMES[..NAMES.len() - 1] },
                 {
                     "type": "object",
                     "properties": {

@@ -206,6 +206,8 @@ fn phase_weights(
 pub(crate) enum Stage {
     /// From scratch: Muon for the hidden matrices, weight decay 0.1.
     Base,
+    /// The same, many times over: a run that diverges is a result.
+    Sweep,
     /// From a trained model: AdamW throughout, no weight decay.
     Tuning,
 }
@@ -216,9 +218,10 @@ pub(crate) fn optimizer(
     stage: Stage,
     resolver: &mut Resolver<'_, '_>,
 ) -> Option<OptimizerParams> {
-    let (matrices, weight_decay) = match stage {
-        Stage::Base => (MatrixOptimizer::Muon, 0.1),
-        Stage::Tuning => (MatrixOptimizer::Adamw, 0.0),
+    let (matrices, weight_decay, max_setbacks) = match stage {
+        Stage::Base => (MatrixOptimizer::Muon, 0.1, 8),
+        Stage::Sweep => (MatrixOptimizer::Muon, 0.1, 0),
+        Stage::Tuning => (MatrixOptimizer::Adamw, 0.0, 8),
     };
     let [first, second] = w.betas.value[..] else {
         resolver
@@ -240,10 +243,12 @@ pub(crate) fn optimizer(
         eps: w.eps,
         grad_clip: w.grad_clip,
         warmup: w.warmup.0,
+        max_setbacks: w.max_setbacks.unwrap_or(max_setbacks),
+        spike_sigma: w.spike_sigma,
     })
 }
 
-/// The optimisers of a base model where nothing is written.
+/// The optimisers of a sweep where nothing is written.
 pub(crate) fn default_optimizer() -> OptimizerParams {
     OptimizerParams {
         matrices: MatrixOptimizer::Muon,
@@ -254,6 +259,8 @@ pub(crate) fn default_optimizer() -> OptimizerParams {
         eps: 1e-8,
         grad_clip: 1.0,
         warmup: 0.02,
+        max_setbacks: 0,
+        spike_sigma: 0.0,
     }
 }
 

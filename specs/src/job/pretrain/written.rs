@@ -98,6 +98,11 @@ written! {
         grad_clip: f64 = "1"; 0.0 ..= 1_000_000.0,
         /// Linear warm-up, share of all optimiser steps.
         warmup: Share = "2%"; 0.0 ..= 1.0,
+        /// Steps that may be left out since their loss or gradient is no number, or a spike; after three in a row the run goes back and
+        /// leaves out what lies between. 0 fails at the first. Default: 0 in scaling, where such a run has diverged, 8 elsewhere.
+        max_setbacks: Option<u64>; 0 ..= 64,
+        /// A loss that is this many standard deviations above the mean of the last 128 is a spike; 0 is off.
+        spike_sigma: f64 = "0"; 0.0 ..= 1_000.0,
     }
 
     /// Batch sizes.

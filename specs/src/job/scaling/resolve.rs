@@ -22,8 +22,8 @@ pub(crate) fn scaling(
     let written_phases = w.phases.as_ref().or(user.and_then(|user| user.phases.as_ref()));
     let phases = phases(written_phases, corpus.as_ref(), w.corpus.spot, resolver);
     let optimizer = match (&w.optimizer, user) {
-        (Some(own), _) => optimizer(own, Stage::Base, resolver),
-        (None, Some(user)) => optimizer(&user.optimizer, Stage::Base, resolver),
+        (Some(own), _) => optimizer(own, Stage::Sweep, resolver),
+        (None, Some(user)) => optimizer(&user.optimizer, Stage::Sweep, resolver),
         (None, None) => Some(resolve::default_optimizer()),
     };
     let target = target(w, resolver);
