@@ -151,10 +151,16 @@ fn ask(
             Err(_) if !needed.contains(job) => continue,
             Err(problem) => return broken(format!("the report of `{job}` can't be read: {problem}")),
         };
-        match previous_rows(job, fingerprint, served, projection) {
-            Ok(rows) => drop(facts.previous.insert(job.clone(), rows)),
-            Err(reason) => drop(facts.absent.insert(job.clone(), reason)),
-        }
+        let Some(served) = served else { continue };
+        let rows = previous_rows(job, fingerprint, served, projection).unwrap_or_else(|reason| {
+            facts.absent.insert(job.clone(), reason);
+            Vec::new()
+        });
+        facts.previous.insert(job.clone(), rows);
+    }
+    if served.is_none() {
+        let reason = "no model is served yet; `cupola promote` makes this one the first, or let the gate ask `!has(previous.JOB) || …`";
+        facts.absent.insert(String::new(), reason.to_owned());
     }
     gate.evaluate(&facts)
 }
@@ -163,12 +169,9 @@ fn ask(
 fn previous_rows(
     job: &str,
     report: &str,
-    served: Option<&PromotionRecord>,
+    served: &PromotionRecord,
     projection: &Projection,
 ) -> Result<Vec<ReportRow>, String> {
-    let served = served.ok_or_else(|| {
-        "no model is served yet; `cupola promote` makes this one the first, or let the gate ask `!has(previous.…) || …`".to_owned()
-    })?;
     let model = &served.model;
     let mut known = reports_about(&model.step, &model.fingerprint, job, &served.spec, projection);
     known.extend(served.reports.get(job).cloned());

@@ -42,6 +42,7 @@ pub(crate) fn facts() -> ReportFacts {
 
 pub(crate) fn failed() -> ReportFacts {
     let mut facts = facts();
+    facts.served = None;
     facts.run.state = RunState::Failed;
     for step in &mut facts.steps {
         match step.kind {

@@ -22,9 +22,9 @@ pub(super) const FIELDS: [&str; 6] = ["value", "low", "high", "stderr", "n", "hi
 pub struct GateFacts {
     /// Rows of the newest report about the model, by eval job.
     pub reports: BTreeMap<String, Vec<ReportRow>>,
-    /// The same about the model that is served now; a job without comparable rows is not in it.
+    /// The same about the model that is served now, empty while none is; a job without comparable rows has none.
     pub previous: BTreeMap<String, Vec<ReportRow>>,
-    /// Why jobs are not in `previous`, by job; `""` stands for all others.
+    /// Why jobs have no rows in `previous`, by job; `""` stands for all others.
     pub absent: BTreeMap<String, String>,
 }
 
