@@ -23,7 +23,7 @@ pub(super) fn run(args: &ApproveArgs, global: &Global) -> Result<Outcome, CliErr
     let book = PromotionBook::of(&projection);
     let act = global.act();
     let records = approve(&book, args.id.as_deref(), person(&act.actor.who(), &args.reason))?;
-    change_served(&projection, Change::new(&book, records.clone()), act, global)?;
+    change_served(&projection, &Change::new(&book, records.clone()), act, global)?;
     say(&records, global);
     Ok(Outcome::Done)
 }

@@ -35,7 +35,7 @@ pub(super) fn run(args: &PromoteArgs, global: &Global) -> Result<Outcome, CliErr
     let act = global.act();
     let records = promote_by_hand(&book, &proposal, args.force, person(&act.actor.who(), &args.reason))?;
     check_there(&records[0], &projection)?;
-    change_served(&projection, Change::new(&book, records.clone()), act, global)?;
+    change_served(&projection, &Change::new(&book, records.clone()), act, global)?;
     say(&records[..1], global);
     Ok(Outcome::Done)
 }

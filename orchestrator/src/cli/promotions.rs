@@ -100,7 +100,7 @@ pub(super) fn spec_served(projection: &Projection, book: &PromotionBook) -> Opti
 /// Carries a change out, or has the process that drives a run carry it out: going back must not wait for a night's training.
 pub(super) fn change_served(
     projection: &Projection,
-    change: Change,
+    change: &Change,
     act: Act,
     global: &Global,
 ) -> Result<(), CliError> {
@@ -109,17 +109,17 @@ pub(super) fn change_served(
         match State::open(&global.state_dir(), "promote") {
             Ok(mut state) => {
                 let facts = change.facts(state.projection())?.ok_or_else(changed_meanwhile)?;
-                let acted = Fact::Acted(Box::new(Act { result: result_of(&change), ..act }));
+                let acted = Fact::Acted(Box::new(Act { result: result_of(change), ..act }));
                 state.record(std::iter::once(acted).chain(facts).collect())?;
                 return sync(state.projection());
             }
             Err(StateError::Locked { .. }) if since.elapsed() < PATIENCE => {
                 let asked = ControlRequest::promotion(
                     change.clone(),
-                    Act { result: result_of(&change), ..act.clone() },
+                    Act { result: result_of(change), ..act.clone() },
                 );
                 if ask(projection.dir(), &asked, since)? {
-                    return check_done(&change, global);
+                    return check_done(change, global);
                 }
             }
             Err(error) => return Err(error.into()),

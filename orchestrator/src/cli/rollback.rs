@@ -31,10 +31,12 @@ pub(super) fn run(args: &RollbackArgs, global: &Global) -> Result<Outcome, CliEr
     let act = global.act();
     let records = roll_back(&book, &spec, args.to.as_deref(), person(&act.actor.who(), &args.reason))?;
     let change = Change::new(&book, records.clone());
-    records.iter().for_each(|record| book.take(record.clone()));
+    for record in &records {
+        book.take(record.clone());
+    }
     let served = book.served(&spec).map(|served| served.now.clone()).ok_or(PromoteError::NothingServed)?;
     check_there(&served, &projection)?;
-    change_served(&projection, change, act, global)?;
+    change_served(&projection, &change, act, global)?;
     let ids: Vec<&str> = records.iter().map(|record| record.id.as_str()).collect();
     if global.json {
         println!("{}", serde_json::json!({ "served": served, "rolled_back": ids }));

@@ -153,14 +153,15 @@ pub fn roll_back(
             target
         }
     };
-    let mut order = book.next_order();
-    let mut records = Vec::new();
-    for record in book.standing(spec).into_iter().take_while(|record| record.id != target.id) {
-        let mut record = record.clone();
-        record.move_to(PromotionState::RolledBack, order, person.moment());
-        order += 1;
-        records.push(record);
-    }
+    let above = book.standing(spec).into_iter().take_while(|record| record.id != target.id);
+    let records: Vec<PromotionRecord> = above
+        .zip(book.next_order()..)
+        .map(|(record, order)| {
+            let mut record = record.clone();
+            record.move_to(PromotionState::RolledBack, order, person.moment());
+            record
+        })
+        .collect();
     if records.is_empty() {
         let hint = "nothing changes".to_owned();
         return Err(PromoteError::WrongState {

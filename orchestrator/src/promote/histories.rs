@@ -273,8 +273,14 @@ proptest! {
 
 fn book_of(records: impl IntoIterator<Item = PromotionRecord>) -> PromotionBook {
     let mut book = PromotionBook::default();
-    records.into_iter().for_each(|record| book.take(record));
+    take_all(&mut book, records);
     book
+}
+
+fn take_all(book: &mut PromotionBook, records: impl IntoIterator<Item = PromotionRecord>) {
+    for record in records {
+        book.take(record);
+    }
 }
 
 fn decided(book: &PromotionBook, proposal: &Proposal) -> Vec<PromotionRecord> {
@@ -323,16 +329,16 @@ fn force_needs_a_reason_and_is_kept_in_the_record() {
 fn a_gate_that_refuses_each_night_keeps_one_short_record() {
     let mut book = PromotionBook::default();
     for night in 0..300 {
-        decided(&book, &proposal(0, night % 2 == 0, true, night))
-            .into_iter()
-            .for_each(|record| book.take(record));
+        let records = decided(&book, &proposal(0, night % 2 == 0, true, night));
+        take_all(&mut book, records);
     }
     assert_eq!(book.records.len(), 1);
     assert!(book.records["aligned-1"].history.len() <= 42);
     for model in 0..250_u64 {
         let mut proposal = proposal(0, false, false, 1);
         proposal.model.fingerprint = format!("other {model}");
-        decided(&book, &proposal).into_iter().for_each(|record| book.take(record));
+        let records = decided(&book, &proposal);
+        take_all(&mut book, records);
     }
     assert_eq!(book.outdated(SPEC).len(), 51);
 }
@@ -364,7 +370,8 @@ fn what_is_told_is_short_and_says_why() {
     let mut book = book_of(decided(&empty, &passed));
     lines.push(decision_line(&decide(&book, &passed, (8, "ben"))));
     let second = proposal(1, true, false, 5);
-    decided(&book, &second).into_iter().for_each(|record| book.take(record));
+    let records = decided(&book, &second);
+    take_all(&mut book, records);
     let person = Person { by: "anna@desk", at_millis: 9, reason: "it swears" };
     for record in roll_back(&book, SPEC, None, person).unwrap() {
         book.take(record);

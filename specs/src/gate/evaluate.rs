@@ -100,10 +100,15 @@ fn missing_number(mention: &Mention, facts: &GateFacts) -> String {
     }
 }
 
+/// Rows of a report by suite, model and metric; none where two have one name.
+type Rows<'f> = BTreeMap<[String; 3], Option<&'f ReportRow>>;
+/// What a map holds.
+type Entries = Vec<(String, Value)>;
+
 /// The rows by name; of two with one name neither.
 struct Tables<'f> {
-    reports: BTreeMap<String, BTreeMap<[String; 3], Option<&'f ReportRow>>>,
-    previous: BTreeMap<String, BTreeMap<[String; 3], Option<&'f ReportRow>>>,
+    reports: BTreeMap<String, Rows<'f>>,
+    previous: BTreeMap<String, Rows<'f>>,
 }
 
 impl<'f> Tables<'f> {
@@ -132,9 +137,9 @@ impl<'f> Tables<'f> {
     }
 
     fn context(&self) -> Result<Context<'static, 'static>, ExecutionError> {
-        let jobs = |table: &BTreeMap<String, BTreeMap<[String; 3], Option<&ReportRow>>>| {
+        let jobs = |table: &BTreeMap<String, Rows<'_>>| {
             let jobs = table.iter().map(|(job, rows)| (job.clone(), job_value(rows)));
-            jobs.collect::<Vec<(String, Value)>>()
+            jobs.collect::<Entries>()
         };
         let mut variables = jobs(&self.reports);
         variables.push(("previous".to_owned(), map(jobs(&self.previous))));
@@ -143,7 +148,7 @@ impl<'f> Tables<'f> {
 }
 
 /// An expression's world: these variables, the standard functions, and ours.
-fn context(variables: Vec<(String, Value)>) -> Result<Context<'static, 'static>, ExecutionError> {
+fn context(variables: Entries) -> Result<Context<'static, 'static>, ExecutionError> {
     let mut context = Context::default();
     for (name, value) in variables {
         context.add_variable_from_value(name, value);
@@ -180,7 +185,7 @@ pub(super) fn context_of_samples(names: &GateNames) -> Option<Context<'static, '
         chance: None,
         higher_is_better: true,
     };
-    let mut jobs: BTreeMap<String, BTreeMap<[String; 3], Option<&ReportRow>>> =
+    let mut jobs: BTreeMap<String, Rows<'_>> =
         names.jobs.keys().map(|job| (job.clone(), BTreeMap::new())).collect();
     for path in names.numbers.keys() {
         let segments: Vec<&str> = path.split('.').collect();
@@ -191,14 +196,15 @@ pub(super) fn context_of_samples(names: &GateNames) -> Option<Context<'static, '
     Tables { previous: jobs.clone(), reports: jobs }.context().ok()
 }
 
-fn job_value(rows: &BTreeMap<[String; 3], Option<&ReportRow>>) -> Value {
-    let mut suites: BTreeMap<&str, BTreeMap<&str, Vec<(String, Value)>>> = BTreeMap::new();
+fn job_value(rows: &Rows<'_>) -> Value {
+    // Suite, then model, then metric: each level is a map of the one below.
+    let mut suites: BTreeMap<&str, BTreeMap<&str, Entries>> = BTreeMap::new();
     for ([suite, model, metric], row) in rows {
         let Some(row) = row else { continue };
         let models = suites.entry(suite).or_default();
         models.entry(model).or_default().push((metric.clone(), row_value(row)));
     }
-    let models = |models: BTreeMap<&str, Vec<(String, Value)>>| {
+    let models = |models: BTreeMap<&str, Entries>| {
         map(models.into_iter().map(|(model, metrics)| (model.to_owned(), map(metrics))).collect())
     };
     map(suites.into_iter().map(|(suite, of)| (suite.to_owned(), models(of))).collect())
@@ -216,7 +222,7 @@ fn row_value(row: &ReportRow) -> Value {
     map(FIELDS.iter().map(|field| (*field).to_owned()).zip(values).collect())
 }
 
-fn map(entries: Vec<(String, Value)>) -> Value {
+fn map(entries: Entries) -> Value {
     let entries: HashMap<Key, Value> =
         entries.into_iter().map(|(key, value)| (Key::String(Arc::new(key)), value)).collect();
     Value::Map(Map { map: Arc::new(entries) })

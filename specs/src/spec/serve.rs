@@ -101,7 +101,9 @@ fn check_gate(
     let Some(model) = model.filter(|_| jobs.iter().all(Option::is_some)) else { return true };
     let names = gate_names(&evals_of(jobs.iter().flatten(), model));
     let problems = gate.check(&names);
-    problems.iter().for_each(|problem| tell(problem, written, session));
+    for problem in &problems {
+        tell(problem, written, session);
+    }
     problems.is_empty()
 }
 
