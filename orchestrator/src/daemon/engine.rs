@@ -78,8 +78,7 @@ impl<L: Launcher> Engine<L> {
 
     /// Starts `cupola` with these arguments. `whom` goes into the audit log: `api ADDRESS`, `schedule NAME`.
     pub fn launch_for(&mut self, whom: &str, arguments: Vec<String>) -> Result<Ticket, DaemonError> {
-        let mut full = vec!["--state".to_owned(), self.dir.root().display().to_string()];
-        full.push(format!("--via={whom}"));
+        let mut full = vec![format!("--state={}", self.dir.root().display()), format!("--via={whom}")];
         full.extend(arguments);
         let log = self.log();
         let ticket = self.launcher.start(&full, &log).map_err(DaemonError::io(&log))?;

@@ -15,7 +15,7 @@ struct FakeLauncher {
 
 impl Launcher for FakeLauncher {
     fn start(&mut self, arguments: &[String], _log: &Path) -> std::io::Result<Ticket> {
-        self.started.push(arguments[3..].to_vec());
+        self.started.push(arguments[2..].to_vec());
         Ok(self.started.len() as Ticket)
     }
     fn ended(&mut self, ticket: Ticket) -> std::io::Result<Option<i32>> {
