@@ -39,7 +39,7 @@ pub(super) fn after_run(
     let book = PromotionBook::of(projection);
     if crate::promote::is_settled(&book, &rules, &candidate.fingerprint, run) {
         let word = crate::promote::last_word(&book, &rules.spec, &candidate.fingerprint);
-        let known = || book.last_word(&rules.spec, &candidate.fingerprint).cloned();
+        let known = || book.newest(&rules.spec, &candidate.fingerprint).cloned();
         return Ok(word.or_else(|| known().map(|record| Decision::Decided(vec![record]))));
     }
     let proposal = propose(&rules, &candidate, projection);

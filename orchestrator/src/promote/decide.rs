@@ -103,7 +103,7 @@ pub(super) fn open_record(book: &PromotionBook, proposal: &Proposal) -> Promotio
     let is_open = |record: &&PromotionRecord| {
         matches!(record.state, PromotionState::Refused | PromotionState::Awaiting)
     };
-    let known = book.last_word(&proposal.spec, &proposal.model.fingerprint).filter(is_open);
+    let known = book.newest(&proposal.spec, &proposal.model.fingerprint).filter(is_open);
     let (id, state, history) = match known {
         Some(known) => (known.id.clone(), known.state, known.history.clone()),
         None => (book.next_id(&proposal.name), PromotionState::Proposed, Vec::new()),
@@ -128,7 +128,7 @@ pub fn is_settled(book: &PromotionBook, rules: &Rules, fingerprint: &str, run: &
     if last_word(book, &rules.spec, fingerprint).is_some() {
         return true;
     }
-    book.last_word(&rules.spec, fingerprint).is_some_and(|record| {
+    book.newest(&rules.spec, fingerprint).is_some_and(|record| {
         let expression = record.gate.as_ref().map(|gate| gate.expression.as_str());
         let is_same = expression == rules.promote_if.as_deref()
             && record.needs_approval == (rules.approval == cupola_specs::spec::Approval::Required);

@@ -202,8 +202,20 @@ impl PromotionBook {
         Some(ServedBy { now, before: standing.iter().find(other).copied() })
     }
 
-    /// What happened last to a model under a spec.
+    /// What was last said of a model under a spec by being served or taken back. What a gate refuses or what waits says nothing of that.
     pub fn last_word(&self, spec: &str, fingerprint: &str) -> Option<&PromotionRecord> {
+        let is_word = |record: &&PromotionRecord| {
+            matches!(
+                record.state,
+                PromotionState::Promoted | PromotionState::RolledBack | PromotionState::Rejected
+            )
+        };
+        let of_model = |record: &&PromotionRecord| record.model.fingerprint == fingerprint;
+        self.of_spec(spec).into_iter().filter(of_model).find(is_word)
+    }
+
+    /// The newest proposal of a model under a spec.
+    pub fn newest(&self, spec: &str, fingerprint: &str) -> Option<&PromotionRecord> {
         self.of_spec(spec).into_iter().find(|record| record.model.fingerprint == fingerprint)
     }
 
