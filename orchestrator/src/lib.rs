@@ -11,8 +11,10 @@ pub mod run;
 pub mod schedule;
 
 pub mod api;
+pub mod audit;
 pub mod bundle;
 pub mod daemon;
+pub mod promote;
 pub mod report;
 pub mod watch;
 

@@ -136,6 +136,17 @@ impl Redactor {
 
     /// The text without secrets and home folders, and how many places were changed.
     pub fn redact(&self, text: &str) -> (String, usize) {
+        let (mut text, mut changed) = self.hide_secrets(text);
+        if let Some(home) = &self.home {
+            changed += replace_folder(&mut text, home, "~");
+        }
+        changed += self.homes.find_iter(&text).count();
+        text = self.homes.replace_all(&text, "${1}[user]").into_owned();
+        (text, changed)
+    }
+
+    /// The text without secrets, and how many places were changed.
+    pub fn hide_secrets(&self, text: &str) -> (String, usize) {
         let mut changed = 0;
         let mut text = text.to_owned();
         for (value, place) in &self.values {
@@ -152,11 +163,6 @@ impl Redactor {
         text = self.assignment.replace_all(&text, |found: &Captures<'_>| assigned(found, &mut hidden)).into();
         text = self.url.replace_all(&text, |found: &Captures<'_>| webhook(found, &mut hidden)).into();
         changed += hidden;
-        if let Some(home) = &self.home {
-            changed += replace_folder(&mut text, home, "~");
-        }
-        changed += self.homes.find_iter(&text).count();
-        text = self.homes.replace_all(&text, "${1}[user]").into_owned();
         (text, changed)
     }
 }

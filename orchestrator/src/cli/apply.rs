@@ -13,11 +13,12 @@ use super::tables::step_table;
 use super::{CliError, Global, Outcome};
 use crate::executor::LocalExecutor;
 use crate::plan::{PlanCounts, result_step};
+use crate::promote::{Decision, Rules, decision_line};
 use crate::report::{ReportOptions, write_run_report};
 use crate::run::{
     Applied, Console, DriveEnd, Signals, SystemClock, World, apply, is_users_fault, save_spec, take_requests,
 };
-use crate::state::{RunState, RunView, State, now_millis};
+use crate::state::{Fact, Projection, RunState, RunView, State, now_millis};
 use crate::store::{Committer, Store};
 use crate::watch::{Display, DisplayMode};
 
@@ -39,6 +40,9 @@ pub struct ApplyArgs {
     /// Set by `--detach` on the process that goes on.
     #[arg(long, hide = true)]
     pub background: bool,
+    /// Whether who asked for it is in the audit log already.
+    #[arg(skip)]
+    pub is_recorded: bool,
 }
 
 /// Runs what a spec asks for and is not there yet.
@@ -54,6 +58,7 @@ pub(super) fn run(args: &ApplyArgs, global: &Global) -> Result<Outcome, CliError
     }
     let prepared = prepare(global, &args.spec, &args.select)?;
     if let Some(done) = &prepared.done
+        && prepared.is_settled
         && report_of(done, global).exists()
     {
         return nothing_to_do(&prepared, done, global);
@@ -62,23 +67,29 @@ pub(super) fn run(args: &ApplyArgs, global: &Global) -> Result<Outcome, CliError
         eprintln!("warning: {warning}");
     }
     let invocation = Invocation::new(&args.spec, &args.select);
-    let applied = carry_out(&prepared, Some(&invocation), global)?;
-    finish(&prepared.spec, &applied, global)
+    let done = carry_out(&prepared, Some((&invocation, args.is_recorded)), global)?;
+    finish(&prepared.spec, &done, global)
 }
 
-/// Applies a prepared plan under the lock.
+/// A plan that was applied.
+pub(super) struct CarriedOut {
+    /// Its run.
+    pub(super) applied: Applied,
+    /// What was decided about the model that the spec serves; none where there was nothing to decide.
+    pub(super) decision: Option<Decision>,
+}
+
+/// Applies a prepared plan under the lock. An invocation comes with whether who asked for it is recorded already.
 pub(super) fn carry_out(
     prepared: &Prepared,
-    invocation: Option<&Invocation>,
+    invocation: Option<(&Invocation, bool)>,
     global: &Global,
-) -> Result<Applied, CliError> {
+) -> Result<CarriedOut, CliError> {
     let dir = global.state_dir();
     let mut state = State::open(&dir, "apply")?;
     // Decided again under the lock: what was read before it may have changed.
     let decisions = decide_now(&prepared.plan, &prepared.spec, state.projection(), global)?;
-    if let Some(invocation) = invocation {
-        invocation.note(&mut state, &prepared.plan.hash())?;
-    }
+    state.record(first_facts(prepared, invocation, state.projection(), global)?)?;
     let signals = Signals::listen();
     let counts = PlanCounts::of(&decisions);
     let slots = prepared.slots();
@@ -109,7 +120,28 @@ pub(super) fn carry_out(
     if applied.end.is_some() {
         save_spec(&state, &applied.run.id, &prepared.spec)?;
     }
-    Ok(applied)
+    let decision = super::promotions::after_run(&mut state, &prepared.spec, &applied.run.id, global)?;
+    Ok(CarriedOut { applied, decision })
+}
+
+/// What is recorded before anything is done: who asks for it, how, and by which rules its model is served.
+fn first_facts(
+    prepared: &Prepared,
+    invocation: Option<(&Invocation, bool)>,
+    projection: &Projection,
+    global: &Global,
+) -> Result<Vec<Fact>, CliError> {
+    let mut facts = Vec::new();
+    if !invocation.is_some_and(|(_, is_recorded)| is_recorded) {
+        facts.push(global.acted(""));
+    }
+    if let Some((invocation, _)) = invocation {
+        facts.extend(invocation.fact(projection, &prepared.plan.hash())?);
+    }
+    if let Some(rules) = Rules::of(&prepared.spec) {
+        facts.extend(rules.fact(projection)?);
+    }
+    Ok(facts)
 }
 
 fn report_of(run: &str, global: &Global) -> PathBuf {
@@ -137,20 +169,29 @@ fn say_chat(spec: &ResolvedSpec) {
     }
 }
 
-fn finish(spec: &ResolvedSpec, applied: &Applied, global: &Global) -> Result<Outcome, CliError> {
+fn finish(spec: &ResolvedSpec, done: &CarriedOut, global: &Global) -> Result<Outcome, CliError> {
+    let CarriedOut { applied, decision } = done;
     let run = &applied.run;
+    let decided = decision.as_ref().map(decision_line);
     let folder = global.state_dir().run(&run.id);
     let report = report_of(&run.id, global);
     let nothing_ran = applied.end.is_none();
     let mut headlines = Vec::new();
     if !(nothing_ran && report.exists()) {
-        let options =
-            ReportOptions { usd_per_device_hour: spec.budget.usd_per_device_hour, now_millis: now_millis() };
+        let options = ReportOptions {
+            usd_per_device_hour: spec.budget.usd_per_device_hour,
+            now_millis: now_millis(),
+            served: decided.clone(),
+        };
         let files = write_run_report(run, &options, &folder)?;
         headlines = files.headlines.iter().map(crate::report::Headline::line).collect();
     }
     if global.json {
-        println!("{:#}", serde_json::json!({ "run": run, "ran": !nothing_ran, "report": report }));
+        let served = decided.as_deref();
+        println!(
+            "{:#}",
+            serde_json::json!({ "run": run, "ran": !nothing_ran, "report": report, "served": served })
+        );
         return outcome_of(applied);
     }
     if nothing_ran {
@@ -163,6 +204,9 @@ fn finish(spec: &ResolvedSpec, applied: &Applied, global: &Global) -> Result<Out
         println!("\nrun {}: {}", run.id, run.state.as_str());
     }
     println!("report: {}", display_path(&report));
+    if let Some(decided) = decided {
+        println!("{decided}");
+    }
     if run.state == RunState::Succeeded {
         say_chat(spec);
     } else if applied.end == Some(DriveEnd::Detached) {

@@ -22,7 +22,7 @@ const START_PATIENCE: Duration = Duration::from_mins(2);
 /// Arguments of `cupola chat`.
 #[derive(Debug, Args)]
 pub struct ChatArgs {
-    /// A job, a step or a model folder; what the newest spec serves where none is given.
+    /// A job, a step or a model folder; the promoted model, else the newest, where none is given.
     pub model: Option<String>,
     /// A server that runs already, up to and with `/v1`; one is started where none is given.
     #[arg(long)]

@@ -6,11 +6,12 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::{
-    CliError, apply, bundle, cancel, chaos, chat, completions, daemon, describe, diff, doctor, explain,
-    export, gc, get, import, init, logs, pause, plan, report, resume, retry, run_job, schedule, schema,
-    serve, status, validate, watch, why,
+    CliError, apply, approve, bundle, cancel, chaos, chat, completions, daemon, describe, diff, doctor,
+    explain, export, gc, get, import, init, logs, pause, plan, promote, reject, report, resume, retry,
+    rollback, run_job, schedule, schema, serve, status, validate, watch, why,
 };
-use crate::state::StateDir;
+use crate::audit::act_of_command;
+use crate::state::{Act, Fact, StateDir};
 use crate::telemetry::{self, TelemetryError};
 
 /// Builds language models from declarative specs.
@@ -34,12 +35,28 @@ pub struct Global {
     /// Prints JSON for machines.
     #[arg(long, global = true)]
     pub json: bool,
+    /// On whose behalf the command works, for the audit log: set by the daemon on what it starts.
+    #[arg(long, global = true, hide = true, value_name = "WHOM", default_value = "")]
+    pub via: String,
+    /// The command's name: `apply`, `schedule pause`.
+    #[arg(skip)]
+    pub command: String,
 }
 
 impl Global {
     /// The state folder's layout.
     pub fn state_dir(&self) -> StateDir {
         StateDir::new(&self.state)
+    }
+
+    /// What this command does, and who does it.
+    pub fn act(&self) -> Act {
+        act_of_command(&self.command, &self.via)
+    }
+
+    /// The fact that records it, with what came of it where that is known.
+    pub fn acted(&self, result: &str) -> Fact {
+        Fact::Acted(Box::new(Act { result: result.to_owned(), ..self.act() }))
     }
 }
 
@@ -62,7 +79,7 @@ pub enum Command {
     Status(status::StatusArgs),
     /// Prints what a step's worker says.
     Logs(logs::LogsArgs),
-    /// Lists runs, steps, artifacts, schedules, models, metrics or events.
+    /// Lists runs, steps, artifacts, schedules, models, metrics, events, promotions or who did what.
     Get(get::GetArgs),
     /// Shows everything about a run, step, artifact or attempt.
     Describe(describe::DescribeArgs),
@@ -78,6 +95,14 @@ pub enum Command {
     Resume(resume::ResumeArgs),
     /// Runs failed steps again.
     Retry(retry::RetryArgs),
+    /// Promotes a model by hand: what is served changes.
+    Promote(promote::PromoteArgs),
+    /// Approves a model that awaits it, and promotes it.
+    Approve(approve::ApproveArgs),
+    /// Rejects a model that awaits approval.
+    Reject(reject::RejectArgs),
+    /// Goes back to the model that was served before.
+    Rollback(rollback::RollbackArgs),
     /// Runs one job without a spec file.
     Run(run_job::RunArgs),
     /// Deletes artifacts that nothing needs; only lists them without --yes.
@@ -134,7 +159,9 @@ pub fn main() -> ExitCode {
     end_quietly_on_closed_pipes();
     let matches = Cli::command().get_matches();
     let name = matches.subcommand_name().unwrap_or_default().to_owned();
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let verb = matches.subcommand().and_then(|(_, inner)| inner.subcommand_name());
+    cli.global.command = verb.map_or_else(|| name.clone(), |verb| format!("{name} {verb}"));
     match observed(&name, &cli) {
         Ok(outcome) => outcome.into(),
         Err(error) => {
@@ -192,6 +219,10 @@ fn carry_out(command: &Command, global: &Global) -> Result<Outcome, CliError> {
         Command::Pause(args) => pause::run(args, global),
         Command::Resume(args) => resume::run(args, global),
         Command::Retry(args) => retry::run(args, global),
+        Command::Promote(args) => promote::run(args, global),
+        Command::Approve(args) => approve::run(args, global),
+        Command::Reject(args) => reject::run(args, global),
+        Command::Rollback(args) => rollback::run(args, global),
         Command::Run(args) => run_job::run(args, global),
         Command::Gc(args) => gc::run(args, global),
         Command::Doctor(args) => doctor::run(args, global),

@@ -10,7 +10,7 @@ use super::select::{RunArgs, find_run, find_steps, projection};
 use super::{CliError, Global, Outcome};
 use crate::executor::LocalExecutor;
 use crate::run::{ControlRequest, ControlVerb, SystemClock, cancel_idle, leave_request};
-use crate::state::{State, holder};
+use crate::state::{Act, Fact, State, holder};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -32,7 +32,7 @@ pub(super) fn ask(verb: ControlVerb, args: &ControlArgs, global: &Global) -> Res
         find_steps(&run, job)?;
     }
     let Some(holder) = holder(&dir) else { return act_alone(verb, args, global) };
-    let request = ControlRequest { verb, run: Some(run.id.clone()), step: args.job.clone() };
+    let request = ControlRequest::new(verb, Some(run.id.clone()), args.job.clone(), global.act());
     let file = leave_request(&dir, &request)?;
     let since = Instant::now();
     while file.exists() {
@@ -59,7 +59,14 @@ fn act_alone(verb: ControlVerb, args: &ControlArgs, global: &Global) -> Result<O
                     format!("run {} was of {}, which is no longer there", run.id, run.spec_path.display());
                 return Err(CliError::input(message, "give its command again; what was done is cached"));
             }
-            let again = ApplyArgs { spec, select, on: "local".to_owned(), detach: false, background: false };
+            let again = ApplyArgs {
+                spec,
+                select,
+                on: "local".to_owned(),
+                detach: false,
+                background: false,
+                is_recorded: false,
+            };
             apply(&again, global)
         }
         ControlVerb::Cancel => {
@@ -67,12 +74,14 @@ fn act_alone(verb: ControlVerb, args: &ControlArgs, global: &Global) -> Result<O
                 return Err(CliError::input(format!("run {} has ended: {}", run.id, run.state.as_str()), ""));
             }
             let mut state = State::open(&global.state_dir(), "cancel")?;
+            let act = Act { run: Some(run.id.clone()), ..global.act() };
+            state.record(vec![Fact::Acted(Box::new(act))])?;
             let mut executor = LocalExecutor::of_nothing_new()?;
             cancel_idle(&mut state, &run.id, &mut executor, &mut SystemClock::default())?;
             say(global, verb, &run.id, "cancelled");
             Ok(Outcome::Done)
         }
-        ControlVerb::Pause => {
+        ControlVerb::Pause | ControlVerb::Promotion => {
             let message = format!("nobody drives run {} now, so there is nothing to pause", run.id);
             Err(CliError::input(message, "`cupola resume` goes on with it"))
         }

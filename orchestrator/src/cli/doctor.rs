@@ -8,7 +8,8 @@ use serde_json::json;
 use super::{CliError, Global, Outcome};
 use crate::executor::LocalExecutor;
 use crate::plan::Machine;
-use crate::state::{Finding, check_state, export_state, holder, read_journal};
+use crate::promote::{read_served, served_of};
+use crate::state::{Finding, State, StateError, check_state, export_state, holder, read_journal};
 use crate::store::Store;
 
 /// Arguments of `cupola doctor`.
@@ -84,9 +85,43 @@ fn state_findings(args: &DoctorArgs, global: &Global, findings: &mut Vec<Finding
         return;
     }
     match check_state(&dir, args.rebuild) {
-        Ok(found) => findings.extend(found),
+        Ok(found) => {
+            findings.extend(found);
+            findings.extend(served_findings(args, global));
+        }
         Err(error) => findings.push(Finding::bad(format!("{error} ({})", error.hint()))),
     }
+}
+
+/// Whether `served.json` says what the journal says; and who made the database again.
+fn served_findings(args: &DoctorArgs, global: &Global) -> Vec<Finding> {
+    let dir = global.state_dir();
+    let before = read_served(&dir);
+    let broken = |error: StateError| vec![Finding::bad(format!("{error} ({})", error.hint()))];
+    // Opening the folder is what writes the file anew.
+    let mut state = match State::open(&dir, "doctor") {
+        Ok(state) => state,
+        Err(error) => return broken(error),
+    };
+    if args.rebuild
+        && let Err(error) = state.record(vec![global.acted("made again")])
+    {
+        return broken(error);
+    }
+    let served = served_of(state.projection());
+    if served.models.is_empty() && before.is_none() {
+        return Vec::new();
+    }
+    let ids: Vec<&str> = served.models.iter().map(|model| model.promotion.as_str()).collect();
+    let ids = if ids.is_empty() { "nothing".to_owned() } else { ids.join(", ") };
+    let word =
+        if before.as_ref() == Some(&served) { "agrees with the journal" } else { "differed; made again" };
+    let mut findings = vec![Finding::good(format!("served: {word} ({ids})"))];
+    for model in served.models.iter().filter(|model| !model.folder.join("config.json").is_file()) {
+        let text = format!("served: the model of {} is gone: {}", model.promotion, model.folder.display());
+        findings.push(Finding::bad(text));
+    }
+    findings
 }
 
 fn store_findings(global: &Global, findings: &mut Vec<Finding>) -> Result<(), CliError> {

@@ -35,6 +35,7 @@ pub(super) fn run(args: &GcArgs, global: &Global) -> Result<Outcome, CliError> {
     }
     let mut state = State::open(&dir, "gc")?;
     let plan = plan_gc(state.projection(), &store, args.keep_runs)?;
+    state.record(vec![global.acted(&format!("{} things", plan.items.len()))])?;
     for item in &plan.items {
         if item.what == "artifact" {
             // Recorded first: an artifact that is said to be there is there.

@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
+use super::promotions;
 use super::schedule::known_schedules;
 use super::select::{RunArgs, find_run, find_steps, projection};
 use super::tables::{plain_table, step_table, text_of};
@@ -20,9 +21,15 @@ pub struct GetArgs {
     /// Which run (steps, metrics, events).
     #[command(flatten)]
     pub run: RunArgs,
-    /// As it stood right after this record of the journal (runs, artifacts, models, schedules), or events from this one on.
+    /// As it stood right after this record of the journal (runs, artifacts, models, schedules, promotions), or events from this one on.
     #[arg(long, value_name = "NUMBER")]
     pub at: Option<u64>,
+    /// Not before this (audit): so long ago, such as 7d or 12h, or a time.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only of this user, host, client or schedule (audit).
+    #[arg(long, value_name = "NAME")]
+    pub who: Option<String>,
 }
 
 /// What can be listed.
@@ -42,9 +49,13 @@ pub enum What {
     Metrics,
     /// Records of the journal: what became true, and when.
     Events,
+    /// Models that were proposed, and what became of each.
+    Promotions,
+    /// Who did what that changes state.
+    Audit,
 }
 
-/// Lists runs, steps, artifacts, schedules, models, metrics or events.
+/// Lists runs, steps, artifacts, schedules, models, metrics, events, promotions or who did what.
 pub(super) fn run(args: &GetArgs, global: &Global) -> Result<Outcome, CliError> {
     let projection = match args.at.filter(|_| args.what != What::Events) {
         Some(seq) => read_state_at(&global.state_dir(), seq)?,
@@ -61,6 +72,8 @@ pub(super) fn run(args: &GetArgs, global: &Global) -> Result<Outcome, CliError> 
         What::Models => artifacts(projection.artifacts().values().filter(|a| a.kind == "model").collect()),
         What::Schedules => known_schedules(&projection),
         What::Events => events(args, global)?,
+        What::Promotions => promotions::listed(&projection),
+        What::Audit => super::audit::listed((args.since.as_deref(), args.who.as_deref()), global)?,
         What::Metrics => metrics(&find_run(&projection, args.run.run.as_deref())?, args.job.as_deref())?,
     };
     if global.json {
@@ -119,7 +132,7 @@ fn events(args: &GetArgs, global: &Global) -> Result<(Value, String), CliError> 
         if args.run.run.as_deref().is_some_and(|run| of_run != Some(run)) {
             continue;
         }
-        let what = ["run", "step", "token", "topic", "key", "fingerprint"].iter();
+        let what = ["verb", "run", "step", "token", "topic", "key", "fingerprint"].iter();
         let mut what: Vec<String> = what
             .filter_map(|field| body[*field].as_str())
             .map(|text| text.chars().take(40).collect())

@@ -28,6 +28,7 @@ pub(super) fn run(args: &ImportArgs, global: &Global) -> Result<Outcome, CliErro
     verify(global, &source)?;
     let dir = global.state_dir();
     let mut state = State::open(&dir, "import")?;
+    state.record(vec![global.acted("")])?;
     let manifest = source.manifest;
     let staging = dir.staging().join(format!("import-{}", std::process::id()));
     for name in manifest.files.keys() {

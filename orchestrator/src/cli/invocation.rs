@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::load::{Prepared, SelectArgs, SpecArgs, prepare};
 use super::{CliError, Global};
-use crate::state::{Fact, Projection, RunView, State, StateError};
+use crate::state::{Fact, Projection, RunView, StateError};
 
 const TOPIC: &str = "invocation";
 
@@ -42,13 +42,12 @@ impl Invocation {
         })
     }
 
-    /// Notes it for a plan, if that is news.
-    pub(super) fn note(&self, state: &mut State, plan_hash: &str) -> Result<(), StateError> {
+    /// The fact that notes it for a plan, if that is news.
+    pub(super) fn fact(&self, projection: &Projection, plan_hash: &str) -> Result<Option<Fact>, StateError> {
         let value = serde_json::to_value(self)?;
-        if state.projection().note(TOPIC, plan_hash) == Some(&value) {
-            return Ok(());
-        }
-        state.record(vec![Fact::Noted { topic: TOPIC.to_owned(), key: plan_hash.to_owned(), value }])
+        let is_known = projection.note(TOPIC, plan_hash) == Some(&value);
+        let fact = || Fact::Noted { topic: TOPIC.to_owned(), key: plan_hash.to_owned(), value };
+        Ok((!is_known).then(fact))
     }
 
     /// The arguments that ask for it.

@@ -77,6 +77,8 @@ pub(super) struct Prepared {
     pub(super) machine: Machine,
     /// The run that has done all of it.
     pub(super) done: Option<String>,
+    /// Whether nothing is left to decide about what that run's spec serves.
+    pub(super) is_settled: bool,
     /// What it takes.
     pub(super) estimate: Estimate,
 }
@@ -132,11 +134,13 @@ pub(super) fn prepare(global: &Global, args: &SpecArgs, select: &SelectArgs) -> 
     let (planned, projection) = rayon::join(planned, || read_state(&dir));
     let ((spec, mut plan), projection) = (planned?, projection?);
     let decisions = decide_now(&plan, &spec, &projection, global)?;
-    let done = done_run(&projection, &plan, &decisions).map(|run| run.id.clone());
+    let done = done_run(&projection, &plan, &decisions);
+    let is_settled = done.is_none_or(|run| super::promotions::is_settled(&spec, run, &projection));
+    let done = done.map(|run| run.id.clone());
     let resources = Resources::detect(machine.cores, dir.root());
     let estimate = estimate(&plan, &decisions, &projection, (resources, &spec.budget))?;
     plan.reserve(&estimate);
-    Ok(Prepared { spec, plan, decisions, machine, done, estimate })
+    Ok(Prepared { spec, plan, decisions, machine, done, is_settled, estimate })
 }
 
 /// The plan of a spec; hashes of source files are remembered in the state folder.

@@ -3,6 +3,8 @@
 //! Exit codes: 0 done, 1 a step failed, 2 the user's input is wrong, 3 interrupted.
 
 mod apply;
+mod approve;
+mod audit;
 mod bundle;
 mod cancel;
 mod chaos;
@@ -27,9 +29,13 @@ mod logs;
 mod model;
 mod pause;
 mod plan;
+mod promote;
+mod promotions;
+mod reject;
 mod report;
 mod resume;
 mod retry;
+mod rollback;
 mod run_job;
 mod schedule;
 mod schema;

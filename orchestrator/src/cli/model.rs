@@ -1,13 +1,14 @@
-//! Finding the model that a name means: a folder, a job or step of a run, or what the newest spec serves.
+//! Finding the model that a name means: a folder, a job or step of a run, or the one that is promoted.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use cupola_specs::job::StepKind;
-use serde_json::Value;
 
 use super::CliError;
-use crate::state::{Projection, RunRow, StepRow};
+use super::promotions::{check_there, nothing_served, spec_served};
+use crate::promote::{PromotionBook, rules_of};
+use crate::state::{Projection, StepRow};
 
 /// A model that can be served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,35 +19,71 @@ pub(super) struct FoundModel {
     pub(super) folder: PathBuf,
     /// Where its spec wants it served.
     pub(super) listen: Option<SocketAddr>,
+    /// The spec that made or serves it; none for a folder.
+    pub(super) spec: Option<String>,
+    /// The newest run that has it; none for a folder.
+    pub(super) run: Option<String>,
+    /// The step that made it; empty for a folder.
+    pub(super) step: String,
+    /// Its fingerprint; none for a folder.
+    pub(super) fingerprint: Option<String>,
 }
 
-/// The model that `name` means; without a name the one that the newest spec serves, else the newest model there is.
+/// The model that is served: the newest promotion of the newest spec that has one.
+pub(super) fn promoted_model(projection: &Projection) -> Result<FoundModel, CliError> {
+    let book = PromotionBook::of(projection);
+    let spec = spec_served(projection, &book);
+    let Some(served) = spec.as_ref().and_then(|spec| book.served(spec)) else {
+        return Err(nothing_served(projection));
+    };
+    check_there(served.now, projection)?;
+    Ok(FoundModel {
+        name: served.now.name.clone(),
+        folder: projection.dir().root().join(&served.now.model.folder),
+        listen: spec.as_ref().and_then(|spec| rules_of(projection, spec)).map(|rules| rules.listen),
+        spec,
+        run: Some(served.now.run.clone()),
+        step: served.now.model.step.clone(),
+        fingerprint: Some(served.now.model.fingerprint.clone()),
+    })
+}
+
+/// The model that `name` means: a folder, a job or step, or the start of a fingerprint; without a name the promoted one, else the newest.
 pub(super) fn find_model(projection: &Projection, name: Option<&str>) -> Result<FoundModel, CliError> {
     if let Some(folder) = name.map(Path::new).filter(|folder| folder.join("config.json").is_file()) {
-        let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
-        let name = folder.file_name().map_or("model".to_owned(), |name| name.to_string_lossy().into_owned());
-        return Ok(FoundModel { name, folder, listen: None });
+        return Ok(of_folder(folder));
     }
-    let served = projection.runs().iter().rev().find_map(|run| served_by(projection, run));
-    let listen = served.as_ref().and_then(|(_, listen)| *listen);
-    let wanted = name.map(str::to_owned).or_else(|| served.map(|(job, _)| job));
-    let steps = projection.runs().iter().rev().flat_map(|run| run.steps.iter().rev());
-    let found = steps.filter(|step| is_model(step.kind) && step.state.is_done()).find_map(|step| {
-        let fits = wanted.as_deref().is_none_or(|wanted| step.job == wanted || step.name == wanted);
+    if name.is_none()
+        && let Ok(promoted) = promoted_model(projection)
+    {
+        return Ok(promoted);
+    }
+    let runs = projection.runs().iter().rev();
+    let steps = runs.flat_map(|run| run.steps.iter().rev().map(move |step| (run, step)));
+    let is_print = |name: &str, step: &StepRow| name.len() >= 6 && step.fingerprint.starts_with(name);
+    let fits = |name: &str, step: &StepRow| step.job == name || step.name == name || is_print(name, step);
+    let mut done = steps.filter(|(_, step)| is_model(step.kind) && step.state.is_done());
+    let found = done.find_map(|(run, step)| {
+        let fits = name.is_none_or(|name| fits(name, step));
         let artifact = projection.artifacts().get(&step.fingerprint).filter(|_| fits)?;
-        Some(FoundModel { name: model_name(step), folder: artifact.path.clone(), listen })
+        Some(FoundModel {
+            name: model_name(step),
+            folder: artifact.path.clone(),
+            listen: rules_of(projection, &run.spec_name).map(|rules| rules.listen),
+            spec: Some(run.spec_name.clone()),
+            run: Some(run.id.clone()),
+            step: step.name.clone(),
+            fingerprint: Some(step.fingerprint.clone()),
+        })
     });
-    found.ok_or_else(|| missing(projection, wanted.as_deref()))
+    found.ok_or_else(|| missing(projection, name))
 }
 
-/// The job that a run's spec serves, and where.
-fn served_by(projection: &Projection, run: &RunRow) -> Option<(String, Option<SocketAddr>)> {
-    let text = std::fs::read(projection.dir().run(&run.id).join("spec.json")).ok()?;
-    let spec: Value = serde_json::from_slice(&text).ok()?;
-    let serve = spec.get("serve")?;
-    let job = serve.pointer("/model/job/job")?.as_str()?.to_owned();
-    let listen = serve.get("listen").and_then(Value::as_str).and_then(|listen| listen.parse().ok());
-    Some((job, listen))
+fn of_folder(folder: &Path) -> FoundModel {
+    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
+    let name = folder.file_name().map_or("model".to_owned(), |name| name.to_string_lossy().into_owned());
+    let (listen, spec, run, fingerprint) = (None, None, None, None);
+    FoundModel { name, folder, listen, spec, run, step: String::new(), fingerprint }
 }
 
 fn is_model(kind: StepKind) -> bool {

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::apply::display_path;
 use super::{CliError, Global, Outcome};
+use crate::promote::{PromotionBook, run_line};
 use crate::report::{ReportOptions, write_run_report};
 use crate::state::{StateDir, load_run, now_millis, read_state};
 
@@ -29,7 +30,8 @@ pub struct ReportArgs {
 pub(super) fn run(args: &ReportArgs, global: &Global) -> Result<Outcome, CliError> {
     let dir = global.state_dir();
     let wanted = args.run.as_deref();
-    let view = load_run(&read_state(&dir)?, wanted)?.ok_or_else(|| match wanted {
+    let projection = read_state(&dir)?;
+    let view = load_run(&projection, wanted)?.ok_or_else(|| match wanted {
         Some(run) => CliError::input(format!("there is no run `{run}`"), "`cupola get runs` lists them"),
         None => CliError::input("there is no run yet", "`cupola apply SPEC` makes one"),
     })?;
@@ -37,6 +39,7 @@ pub(super) fn run(args: &ReportArgs, global: &Global) -> Result<Outcome, CliErro
     let options = ReportOptions {
         usd_per_device_hour: args.usd_per_device_hour.unwrap_or_else(|| price(&dir, &view.id)),
         now_millis: now_millis(),
+        served: run_line(&PromotionBook::of(&projection), &view.id),
     };
     let files = write_run_report(&view, &options, &folder)?;
     if global.json {

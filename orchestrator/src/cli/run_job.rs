@@ -35,8 +35,16 @@ pub(super) fn run(args: &RunArgs, global: &Global) -> Result<Outcome, CliError> 
     let machine = Machine::detect();
     let plan = build_plan(global, &spec, machine)?;
     let decisions = decide_now(&plan, &spec, &projection(global)?, global)?;
-    let prepared = Prepared { spec, plan, decisions, machine, done: None, estimate: Estimate::default() };
-    let applied = carry_out(&prepared, None, global)?;
+    let prepared = Prepared {
+        spec,
+        plan,
+        decisions,
+        machine,
+        done: None,
+        is_settled: true,
+        estimate: Estimate::default(),
+    };
+    let applied = carry_out(&prepared, None, global)?.applied;
     if applied.run.state != RunState::Succeeded {
         return super::apply::outcome_of(&applied);
     }

@@ -155,7 +155,7 @@ fn set_paused(one: &OneSchedule, paused: bool, global: &Global) -> Result<Outcom
     let (watched, book) = watched(&one.spec, global)?;
     let found = find_schedule(watched.schedules(), &one.name)?;
     let record = pause_record(&book, &found.id, found.spec.clone(), paused, now_millis());
-    note(global, record.fact(&found.id)?)?;
+    note(global, vec![global.acted(""), record.fact(&found.id)?])?;
     let word = if paused { "paused" } else { "goes on" };
     if global.json {
         println!("{}", json!({ "schedule": found.id, "paused": paused }));
@@ -170,7 +170,7 @@ fn fire(one: &OneSchedule, global: &Global) -> Result<Outcome, CliError> {
     let found = find_schedule(watched.schedules(), &one.name)?;
     let now = now_millis();
     let mut record = firing(&found.id, now, now, FiringState::Started, "", true);
-    note(global, record.fact()?)?;
+    note(global, vec![global.acted(""), record.fact()?])?;
     let ended = apply(&apply_args(found), global);
     record.state =
         if matches!(ended, Ok(Outcome::Done)) { FiringState::Succeeded } else { FiringState::Failed };
@@ -190,21 +190,22 @@ fn apply_args(found: &WatchedSchedule) -> ApplyArgs {
         on: "local".to_owned(),
         detach: false,
         background: false,
+        is_recorded: true,
     }
 }
 
 fn finish(record: &mut FiringRecord, found: &WatchedSchedule, global: &Global) -> Result<(), CliError> {
     let projection = read_state(&global.state_dir())?;
     record.run = projection.latest_run(Some(&found.spec_name)).map(|run| run.id.clone());
-    note(global, record.fact()?)
+    note(global, vec![record.fact()?])
 }
 
-/// Records a fact; waits a moment for a process that holds the folder.
-fn note(global: &Global, fact: Fact) -> Result<(), CliError> {
+/// Records facts; waits a moment for a process that holds the folder.
+fn note(global: &Global, facts: Vec<Fact>) -> Result<(), CliError> {
     let since = Instant::now();
     loop {
         match State::open(&global.state_dir(), "schedule") {
-            Ok(mut state) => return Ok(state.record(vec![fact])?),
+            Ok(mut state) => return Ok(state.record(facts)?),
             Err(StateError::Locked { .. }) if since.elapsed() < PATIENCE => {
                 std::thread::sleep(Duration::from_millis(100));
             }

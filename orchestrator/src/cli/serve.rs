@@ -8,7 +8,7 @@ use std::process::Command;
 use clap::Args;
 use cupola_specs::contract::ErrorClass;
 
-use super::model::find_model;
+use super::model::{find_model, promoted_model};
 use super::select::projection;
 use super::{CliError, Global, Outcome};
 
@@ -17,7 +17,7 @@ const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 /// Arguments of `cupola serve`.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// A job, a step or a model folder; what the newest spec serves where none is given.
+    /// A job, a step or a model folder, promoted or not; the promoted model where none is given.
     pub model: Option<String>,
     /// Address to listen on; the spec's, or 127.0.0.1:8080, where none is given.
     #[arg(long, value_name = "ADDRESS")]
@@ -32,7 +32,12 @@ pub struct ServeArgs {
 
 /// Turns this process into the server.
 pub(super) fn run(args: &ServeArgs, global: &Global) -> Result<Outcome, CliError> {
-    let model = find_model(&projection(global)?, args.model.as_deref())?;
+    let projection = projection(global)?;
+    // A name is a developer's act: it serves that model as it is, promoted or not.
+    let model = match &args.model {
+        Some(name) => find_model(&projection, Some(name))?,
+        None => promoted_model(&projection)?,
+    };
     let listen = args.listen.or(model.listen).map_or(DEFAULT_LISTEN.to_owned(), |listen| listen.to_string());
     let server = server_binary()?;
     let mut command = Command::new(&server);

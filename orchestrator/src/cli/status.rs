@@ -5,6 +5,7 @@ use clap::Args;
 use super::select::{RunArgs, find_row, find_run, projection};
 use super::tables::{job_table, step_table};
 use super::{CliError, Global, Outcome};
+use crate::promote::{PromotionBook, served_line};
 use crate::report::format;
 use crate::run::WantedRoom;
 use crate::state::{
@@ -48,6 +49,9 @@ pub(super) fn run(args: &StatusArgs, global: &Global) -> Result<Outcome, CliErro
     println!("\n{}", step_table(&run, now_millis()));
     print_live(&run);
     print_errors(run.steps.iter());
+    if let Some(served) = served_line(&PromotionBook::of(&projection), &run.spec_name) {
+        println!("\n{served}");
+    }
     Ok(outcome_of(run.state))
 }
 

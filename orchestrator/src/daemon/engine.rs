@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use super::firings::{apply_arguments, due, firing, left_behind, pause_record};
 use super::{DaemonError, FolderLedger, Launcher, Ledger, Ticket, WatchedSchedule, WatchedSpecs};
+use crate::audit::act_of_api;
 use crate::schedule::{FiringRecord, FiringState, ScheduleBook, ScheduleRecord, forget_firing};
 use crate::state::{Fact, Projection, StateDir};
 
@@ -72,7 +73,12 @@ impl<L: Launcher> Engine<L> {
 
     /// Starts `cupola` with these arguments, for the control API.
     pub fn launch(&mut self, arguments: Vec<String>) -> Result<Ticket, DaemonError> {
-        let mut full = vec!["--state".to_owned(), self.dir.root().display().to_string()];
+        self.launch_for("api", arguments)
+    }
+
+    /// Starts `cupola` with these arguments. `whom` goes into the audit log: `api ADDRESS`, `schedule NAME`.
+    pub fn launch_for(&mut self, whom: &str, arguments: Vec<String>) -> Result<Ticket, DaemonError> {
+        let mut full = vec![format!("--state={}", self.dir.root().display()), format!("--via={whom}")];
         full.extend(arguments);
         let log = self.log();
         let ticket = self.launcher.start(&full, &log).map_err(DaemonError::io(&log))?;
@@ -96,13 +102,14 @@ impl<L: Launcher> Engine<L> {
         let spec = self.specs.schedules().iter().find(|known| known.id == id).map(|known| known.spec.clone());
         let book = self.book(&projection);
         let record = pause_record(&book, id, spec.unwrap_or_default(), paused, now_millis);
-        Ok(self.ledger.record(vec![record.fact(id)?])?)
+        let verb = if paused { "schedule pause" } else { "schedule resume" };
+        Ok(self.ledger.record(vec![acted(verb, id), record.fact(id)?])?)
     }
 
     /// Queues a firing by hand; false where another process holds the folder.
     pub fn fire(&mut self, id: &str, now_millis: i64) -> Result<bool, DaemonError> {
         let firing = firing(id, now_millis, now_millis, FiringState::Queued, "fired by hand", true);
-        Ok(self.ledger.record(vec![firing.fact()?])?)
+        Ok(self.ledger.record(vec![acted("schedule fire", id), firing.fact()?])?)
     }
 
     /// What the journal says of schedules, and what was decided and could not be recorded yet.
@@ -240,7 +247,7 @@ impl<L: Launcher> Engine<L> {
         if !self.record(&now)? {
             return Ok(());
         }
-        match self.launch(arguments) {
+        match self.launch_for(&format!("schedule {}", now.schedule), arguments) {
             Ok(ticket) => {
                 self.running.insert(key.clone(), ticket);
                 Ok(())
@@ -263,6 +270,11 @@ impl<L: Launcher> Engine<L> {
     fn log(&self) -> PathBuf {
         self.dir.root().join("daemon.log")
     }
+}
+
+/// What a client of the control API asked for.
+fn acted(verb: &str, id: &str) -> Fact {
+    Fact::Acted(Box::new(act_of_api("", verb, &[id.to_owned()])))
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ pub fn collect(run: &RunView, options: &ReportOptions) -> ReportFacts {
         lineage: Vec::new(),
         unreadable: Vec::new(),
         usd_per_device_hour: options.usd_per_device_hour,
+        served: options.served.clone(),
     };
     for step in &run.steps {
         if let Some(folder) = step.artifact.as_deref().filter(|_| step.state.is_done()) {

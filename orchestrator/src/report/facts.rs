@@ -31,6 +31,8 @@ pub struct ReportFacts {
     pub unreadable: Vec<(String, String)>,
     /// Price of a device for an hour, US dollars; 0 where none is known.
     pub usd_per_device_hour: f64,
+    /// What was decided about the model that the spec serves, in one line; none where there was nothing to decide.
+    pub served: Option<String>,
 }
 
 /// The run.

@@ -47,6 +47,7 @@ pub(super) fn render(facts: &ReportFacts) -> Result<String, ReportError> {
         begun => time(facts.run.created_millis),
         ended => time(facts.run.ended_millis),
         version => facts.run.version,
+        served => facts.served,
         cards,
         problems => problems(facts),
         sections,

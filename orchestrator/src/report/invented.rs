@@ -36,11 +36,13 @@ pub(crate) fn facts() -> ReportFacts {
         lineage,
         unreadable: Vec::new(),
         usd_per_device_hour: 0.1,
+        served: Some("promoted: aligned-3 is served: `report.judge.aligned.win_rate.low > 0.5` is true, with report.judge.aligned.win_rate = 0.6100 [0.5200, 0.6900], n 200; `cupola rollback` goes back".to_owned()),
     }
 }
 
 pub(crate) fn failed() -> ReportFacts {
     let mut facts = facts();
+    facts.served = None;
     facts.run.state = RunState::Failed;
     for step in &mut facts.steps {
         match step.kind {

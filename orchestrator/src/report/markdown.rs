@@ -20,6 +20,9 @@ pub(super) fn render(facts: &ReportFacts) -> String {
         time(run.ended_millis),
         run.version
     );
+    if let Some(served) = &facts.served {
+        let _ = writeln!(text, "{}\n", inline(served));
+    }
     let problems = problems(facts);
     if !problems.is_empty() {
         text.push_str("## Problems\n\n");

@@ -6,12 +6,14 @@ use super::{Headline, ReportError, collect, headlines, html, markdown};
 use crate::state::RunView;
 
 /// What a report needs that a run does not know.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ReportOptions {
     /// Price of a device for an hour, US dollars (`budget.usd_per_device_hour`); 0 where none is stated.
     pub usd_per_device_hour: f64,
     /// The time of the report, milliseconds since the Unix epoch.
     pub now_millis: i64,
+    /// What was decided about the model that the spec serves, in one line; none where there was nothing to decide.
+    pub served: Option<String>,
 }
 
 /// A written report card.

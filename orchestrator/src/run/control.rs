@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Request;
 use crate::plan::{Plan, PlannedStep};
-use crate::state::{StateDir, StateError, now_millis};
+use crate::promote::Change;
+use crate::state::{Act, Fact, Projection, StateDir, StateError, now_millis};
 
 /// What another process asks for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ControlRequest {
     /// What to do.
     pub verb: ControlVerb,
@@ -18,6 +19,38 @@ pub struct ControlRequest {
     pub run: Option<String>,
     /// One step or job of it; all where none is named.
     pub step: Option<String>,
+    /// Who asks: recorded by the process that carries it out.
+    #[serde(default)]
+    pub act: Act,
+    /// A change of what is served; only with [`ControlVerb::Promotion`].
+    #[serde(default)]
+    pub change: Option<Change>,
+}
+
+impl ControlRequest {
+    /// A request with what is recorded of it.
+    pub fn new(verb: ControlVerb, run: Option<String>, step: Option<String>, act: Act) -> Self {
+        let act = Act { verb: verb.as_str().to_owned(), run: run.clone(), ..act };
+        Self { verb, run, step, act, change: None }
+    }
+
+    /// A request to change what is served.
+    pub fn promotion(change: Change, act: Act) -> Self {
+        Self { verb: ControlVerb::Promotion, run: None, step: None, act, change: Some(change) }
+    }
+
+    /// The facts of a change of what is served, with who asked for it; none where something else changed since it was made.
+    pub(super) fn promotion_facts(&self, projection: &Projection) -> Result<Vec<Fact>, serde_json::Error> {
+        let facts = self.change.as_ref().map(|change| change.facts(projection)).transpose()?.flatten();
+        let acted = Fact::Acted(Box::new(self.act.clone()));
+        Ok(facts.map_or_else(Vec::new, |facts| std::iter::once(acted).chain(facts).collect()))
+    }
+
+    /// The fact that says who asked for it.
+    pub(super) fn fact(&self, run: &str) -> Fact {
+        let act = self.act.clone();
+        Fact::Acted(Box::new(Act { verb: self.verb.as_str().to_owned(), run: Some(run.to_owned()), ..act }))
+    }
 }
 
 /// What to do.
@@ -32,6 +65,8 @@ pub enum ControlVerb {
     Resume,
     /// Run failed steps again.
     Retry,
+    /// Change what is served.
+    Promotion,
 }
 
 impl ControlVerb {
@@ -42,6 +77,7 @@ impl ControlVerb {
             Self::Pause => "pause",
             Self::Resume => "resume",
             Self::Retry => "retry",
+            Self::Promotion => "promotion",
         }
     }
 }
@@ -90,5 +126,6 @@ pub(super) fn requests_of(request: &ControlRequest, run: &str, plan: &Plan) -> V
         }
         (ControlVerb::Pause, _) => vec![Request::Pause],
         (ControlVerb::Resume, _) => vec![Request::Resume],
+        (ControlVerb::Promotion, _) => Vec::new(),
     }
 }

@@ -15,7 +15,8 @@ use super::{
 };
 use crate::executor::{AttemptRef, Executor};
 use crate::plan::Plan;
-use crate::state::{EventFold, Fact, RunState, RunView, State, StepMove};
+use crate::promote::sync_served;
+use crate::state::{EventFold, Fact, RunState, RunView, State, StateError, StepMove};
 use crate::store::ArtifactStore;
 
 /// The longest wait of a turn: time-outs, back-off, requests and what workers say are seen this often.
@@ -171,11 +172,15 @@ impl<'a, E: Executor, C: Clock, A: ArtifactStore> Driver<'a, E, C, A> {
         if now.saturating_sub(self.control_millis) >= CONTROL_MILLIS {
             self.control_millis = now;
             for request in (console.requests)() {
-                self.queue.extend(
-                    super::control::requests_of(&request, &self.run, self.plan)
-                        .into_iter()
-                        .map(Happening::Asked),
-                );
+                if request.change.is_some() {
+                    self.change_served(&request)?;
+                    continue;
+                }
+                let asked = super::control::requests_of(&request, &self.run, self.plan);
+                if !asked.is_empty() {
+                    self.facts.push(request.fact(&self.run));
+                }
+                self.queue.extend(asked.into_iter().map(Happening::Asked));
             }
         }
         if console.signals.count() > self.signals {
@@ -190,6 +195,19 @@ impl<'a, E: Executor, C: Clock, A: ArtifactStore> Driver<'a, E, C, A> {
         self.queue.push_back(Happening::Tick);
         self.settle()?;
         Ok(false)
+    }
+
+    /// Carries out a change of what is served: that need not wait for the end of a run.
+    fn change_served(&mut self, request: &ControlRequest) -> Result<(), RunError> {
+        let facts = request.promotion_facts(self.state.projection()).map_err(StateError::from)?;
+        if facts.is_empty() {
+            return Ok(());
+        }
+        self.state.record(facts)?;
+        if let Err(error) = sync_served(self.state.projection()) {
+            tracing::warn!("served.json could not be written: {error}; the next command does");
+        }
+        Ok(())
     }
 
     /// Feeds the scheduler, flushes what follows and does it, until nothing more follows.

@@ -250,6 +250,7 @@ fn touched(fact: &Fact) -> (Option<&str>, Option<&str>) {
         | Fact::StepsPlanned { .. }
         | Fact::CheckpointSaved { .. }
         | Fact::ArtifactDeleted { .. }
+        | Fact::Acted(_)
         | Fact::Noted { .. } => (None, None),
     }
 }

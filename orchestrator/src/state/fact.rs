@@ -10,7 +10,7 @@ use cupola_specs::contract::{CheckpointRecord, ErrorClass, Failure};
 use cupola_specs::job::StepKind;
 use serde::{Deserialize, Serialize};
 
-use super::RunState;
+use super::{Act, RunState};
 
 /// A fact with its place in the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -166,6 +166,8 @@ pub enum Fact {
         /// How it stands now.
         state: RunState,
     },
+    /// Somebody did something that changes state. Only the journal keeps it.
+    Acted(Box<Act>),
     /// A named fact of another room (`schedule`, `schedule_firing`, `promotion`): the newest value of a key counts.
     Noted {
         /// Which kind of fact.

@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use super::frame::{FIRST_HEAD, HEADER, chain, decode, encode, frame, push_frame, whole_record_follows};
 use super::medium::{Medium, MemoryFile};
-use super::{Fact, Record, StateError};
+use super::{Fact, Record, StateDir, StateError};
 
 /// The first bytes of a journal; the last digit is the version of its schema.
-pub(super) const MAGIC: &[u8; 8] = b"cupolaJ2";
+pub(super) const MAGIC: &[u8; 8] = b"cupolaJ3";
 
 /// A place behind a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,6 +168,20 @@ pub fn read_journal(path: &Path) -> Result<JournalContents, StateError> {
     read_journal_after(path, &Position::FIRST)
 }
 
+/// Gives each record of a folder's journal in order, and keeps none of them.
+pub fn visit_journal(dir: &StateDir, take: &mut dyn FnMut(Record)) -> Result<(), StateError> {
+    let path = dir.journal();
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(StateError::Io { path, source }),
+    };
+    let Some((magic, records)) = bytes.split_first_chunk::<8>() else { return Ok(()) };
+    check_magic(*magic, &path)?;
+    parse_each(records, &Position::FIRST, take).map_err(|problem| problem.at(&path))?;
+    Ok(())
+}
+
 /// Reads a whole journal in memory; an empty one holds nothing.
 pub(super) fn parse_memory(file: &MemoryFile, path: &Path) -> Result<JournalContents, StateError> {
     let bytes = file.read();
@@ -266,24 +280,34 @@ fn check_magic(magic: [u8; 8], path: &Path) -> Result<(), StateError> {
 
 /// Parses the records in `bytes`, which stand behind `from`.
 fn parse(bytes: &[u8], from: &Position) -> Result<JournalContents, Damage> {
-    let mut contents = JournalContents { records: Vec::new(), position: from.clone(), torn_bytes: 0 };
+    let mut records = Vec::new();
+    let (position, torn_bytes) = parse_each(bytes, from, &mut |record| records.push(record))?;
+    Ok(JournalContents { records, position, torn_bytes })
+}
+
+/// Gives each of the records in `bytes`, and then the place behind the last one and the length of a torn tail.
+fn parse_each(
+    bytes: &[u8],
+    from: &Position,
+    take: &mut dyn FnMut(Record),
+) -> Result<(Position, u64), Damage> {
+    let mut here = from.clone();
     let mut at = 0;
     while at < bytes.len() {
         let start = from.end + at as u64;
-        match parse_record(&bytes[at..], &contents.position, start) {
+        match parse_record(&bytes[at..], &here, start) {
             Ok((record, position)) => {
                 at = (position.end - from.end) as usize;
-                contents.records.push(record);
-                contents.position = position;
+                take(record);
+                here = position;
             }
             Err(problem) if whole_record_follows(&bytes[at..]) => {
-                return Err(Damage { seq: contents.position.seq + 1, offset: start, problem });
+                return Err(Damage { seq: here.seq + 1, offset: start, problem });
             }
             Err(_) => break,
         }
     }
-    contents.torn_bytes = (bytes.len() - at) as u64;
-    Ok(contents)
+    Ok((here, (bytes.len() - at) as u64))
 }
 
 fn parse_record(bytes: &[u8], before: &Position, start: u64) -> Result<(Record, Position), String> {

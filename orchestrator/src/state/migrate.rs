@@ -1,5 +1,6 @@
 //! Journals of earlier schemas: rewritten once into the present one, with the old file kept beside it.
 
+use std::io::Read;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -14,10 +15,12 @@ const PLAN_CHUNK: usize = 256;
 /// Brings the journal of a folder to this version's schema. Gives the schema that it was of, where it was an older one.
 pub(super) fn migrate(dir: &StateDir) -> Result<Option<u8>, StateError> {
     let path = dir.journal();
-    let Ok(bytes) = std::fs::read(&path) else { return Ok(None) };
-    if !bytes.starts_with(b"cupolaJ1") {
-        return Ok(None);
+    match schema_of(&path) {
+        Some(b'1') => {}
+        Some(b'2') => return from_second(dir).map(|()| Some(2)),
+        _ => return Ok(None),
     }
+    let bytes = std::fs::read(&path).map_err(StateError::io(&path))?;
     let broken = |problem: &str| StateError::Journal {
         path: path.clone(),
         seq: 0,
@@ -33,12 +36,34 @@ pub(super) fn migrate(dir: &StateDir) -> Result<Option<u8>, StateError> {
     let io = StateError::io;
     let kept = path.with_extension("schema-1");
     std::fs::write(&kept, &bytes).map_err(io(&kept))?;
+    replace(dir, &fresh)?;
+    Ok(Some(1))
+}
+
+/// The digit of a journal's schema; none where there is no journal.
+fn schema_of(path: &Path) -> Option<u8> {
+    let mut magic = [0; MAGIC.len()];
+    std::fs::File::open(path).ok()?.read_exact(&mut magic).ok()?;
+    magic.strip_prefix(b"cupolaJ").and_then(|rest| rest.first().copied())
+}
+
+/// Schema 2 to 3: records may be acts, which a version that knows none would take for a torn tail. What is there stays as it is, byte for
+/// byte, so nothing is kept beside it.
+fn from_second(dir: &StateDir) -> Result<(), StateError> {
+    let path = dir.journal();
+    let mut bytes = std::fs::read(&path).map_err(StateError::io(&path))?;
+    bytes[..MAGIC.len()].copy_from_slice(MAGIC);
+    replace(dir, &bytes)
+}
+
+/// Puts another journal in place of the present one, whole or not at all.
+fn replace(dir: &StateDir, bytes: &[u8]) -> Result<(), StateError> {
+    let (path, io) = (dir.journal(), StateError::io);
     let draft = path.with_extension("draft");
-    std::fs::write(&draft, &fresh).map_err(io(&draft))?;
+    std::fs::write(&draft, bytes).map_err(io(&draft))?;
     std::fs::File::open(&draft).and_then(|file| file.sync_all()).map_err(io(&draft))?;
     std::fs::rename(&draft, &path).map_err(io(&path))?;
-    sync_folder(dir.root()).map_err(io(dir.root()))?;
-    Ok(Some(1))
+    sync_folder(dir.root()).map_err(io(dir.root()))
 }
 
 /// Records of a journal whatever they hold; a torn tail is left out.
@@ -105,8 +130,26 @@ fn push(fresh: &mut Vec<Value>, at: i64, name: &str, body: Value) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{State, read_state};
+    use super::super::{Fact, State, read_state};
     use super::*;
+
+    #[test]
+    fn a_journal_of_schema_2_is_read_as_it_is_and_takes_acts() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = StateDir::new(folder.path());
+        let note = Fact::Noted { topic: "t".into(), key: "k".into(), value: 1.into() };
+        State::open(&dir, "test").unwrap().record(vec![note]).unwrap();
+        let mut bytes = std::fs::read(dir.journal()).unwrap();
+        bytes[7] = b'2';
+        std::fs::write(dir.journal(), &bytes).unwrap();
+        assert_eq!(read_state(&dir).unwrap().note("t", "k"), Some(&1.into()));
+        let mut state = State::open(&dir, "test").unwrap();
+        state.record(vec![Fact::Acted(Box::default())]).unwrap();
+        drop(state);
+        assert_eq!(read_state(&dir).unwrap().note("t", "k"), Some(&1.into()));
+        let after = std::fs::read(dir.journal()).unwrap();
+        assert_eq!((&after[..8], &after[8..bytes.len()]), (&b"cupolaJ3"[..], &bytes[8..]));
+    }
 
     #[test]
     fn a_journal_of_schema_1_is_brought_to_this_one_and_kept() {

@@ -7,6 +7,7 @@
 //! * An acknowledged fact is never lost: a torn tail of the journal is what nobody was told about, and a cut one comes back from the
 //!   database. A full disk finds the ballast given up.
 
+mod act;
 mod curve;
 mod error;
 mod fact;
@@ -37,13 +38,14 @@ mod events;
 mod open;
 mod recover;
 
+pub use act::{Act, Actor};
 pub use ballast::free_bytes;
 pub use check::{Finding, check_state, export_state};
 pub use curve::MetricSeries;
 pub use error::StateError;
 pub use events::{EventFold, EventTail, events_file, fill_step, load_run};
 pub use fact::{AttemptOutcome, CommittedArtifact, Fact, FolderId, PlannedStep, Record, StepMove};
-pub use journal::{Journal, JournalContents, Position, read_journal, read_journal_after};
+pub use journal::{Journal, JournalContents, Position, read_journal, read_journal_after, visit_journal};
 pub use lock::{Holder, StateLock, boot_id, holder, host_name};
 pub use medium::MemoryFile;
 pub use open::{State, now_millis, read_memory_at, read_runs, read_state, read_state_at};

@@ -14,6 +14,7 @@ use super::{
     AttemptOutcome, Fact, Journal, MemoryFile, MetricSeries, Position, Projection, Record, StateDir,
     StateError, StateLock, host_name, read_journal, read_journal_after,
 };
+use crate::promote::sync_served;
 use crate::telemetry::FactSpans;
 
 /// A journal that is longer than this behind its snapshot gets a new one on closing.
@@ -70,6 +71,10 @@ impl State {
             spans: FactSpans::default(),
         };
         state.begin_epoch()?;
+        // Another projection of the journal: whoever died before it was written left it behind.
+        if let Err(error) = sync_served(&state.projection) {
+            tracing::warn!("{}: {error}; it stays behind the journal", dir.served().display());
+        }
         Ok(state)
     }
 

@@ -54,6 +54,11 @@ impl StateDir {
         self.root.join("control")
     }
 
+    /// Which models are served, for a server that runs.
+    pub fn served(&self) -> PathBuf {
+        self.root.join("served.json")
+    }
+
     /// The artifact store.
     pub fn store(&self) -> PathBuf {
         self.root.join("store")

@@ -197,7 +197,7 @@ impl Facts {
             Fact::CheckpointSaved { fingerprint, record } => {
                 self.checkpoints.insert(fingerprint.clone(), record.clone());
             }
-            Fact::CommitIntended { .. } => {}
+            Fact::CommitIntended { .. } | Fact::Acted(_) => {}
             Fact::ArtifactCommitted(artifact) => self.commit(artifact, root, at),
             Fact::ArtifactDeleted { fingerprint } => {
                 self.artifacts.remove(fingerprint);

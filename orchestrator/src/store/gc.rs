@@ -7,6 +7,7 @@ use serde::Serialize;
 use walkdir::WalkDir;
 
 use super::{Store, StoreError};
+use crate::promote::PromotionBook;
 use crate::state::Projection;
 
 /// One thing that may go.
@@ -33,8 +34,8 @@ pub struct GcPlan {
     pub kept_artifacts: usize,
 }
 
-/// Lists what may go. Kept are: everything of runs that have not ended, of the newest `keep_runs` runs of each spec, what is marked by a
-/// note of the topic `keep`, and all that those were made from.
+/// Lists what may go. Kept are: everything of runs that have not ended, of the newest `keep_runs` runs of each spec, what is served, what
+/// a rollback goes back to and what awaits approval, what is marked by a note of the topic `keep`, and all that those were made from.
 pub fn plan_gc(projection: &Projection, store: &Store, keep_runs: usize) -> Result<GcPlan, StoreError> {
     let artifacts = store.list()?;
     let mut needed = needed_fingerprints(projection, keep_runs);
@@ -90,6 +91,7 @@ fn needed_fingerprints(projection: &Projection, keep_runs: usize) -> BTreeSet<St
             needed.extend(run.steps.iter().map(|step| step.fingerprint.clone()));
         }
     }
+    needed.extend(PromotionBook::of(projection).needed());
     needed.extend(projection.notes("keep").map(|(fingerprint, _)| fingerprint.clone()));
     needed
 }

@@ -66,6 +66,7 @@ impl FactSpans {
             Fact::ArtifactDeleted { fingerprint } => info!(seq, fingerprint, "artifact deleted"),
             Fact::StepMoved { run, step, to } => self.move_step(&(run.clone(), step.clone()), to, seq),
             // The value may be anybody's, also a secret.
+            Fact::Acted(act) => info!(seq, who = act.actor.who(), verb = act.verb, "acted"),
             Fact::Noted { topic, key, .. } => debug!(seq, topic, key, "noted"),
         }
     }

@@ -11,6 +11,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use super::draw::{Paint, Scene, draw};
 use super::page::{Page, Wish};
 use super::{Follower, WatchError};
+use crate::audit::act_of_command;
 use crate::run::{ControlRequest, ControlVerb, leave_request};
 use crate::state::now_millis;
 
@@ -109,7 +110,8 @@ fn ask(verb: ControlVerb, follower: &Follower, page: &mut Page) -> Option<Pendin
         }
         return None;
     }
-    let request = ControlRequest { verb, run: Some(run.id.clone()), step: None };
+    let request =
+        ControlRequest::new(verb, Some(run.id.clone()), None, act_of_command(verb.as_str(), "watch"));
     match leave_request(follower.dir(), &request) {
         Ok(file) => {
             page.notice = format!("{} is asked for …", verb.as_str());
@@ -131,7 +133,7 @@ fn look_after(pending: &mut Option<Pending>, page: &mut Page) -> bool {
             ControlVerb::Cancel | ControlVerb::Pause => {
                 format!("{verb}: under way; running steps save a checkpoint first")
             }
-            ControlVerb::Resume | ControlVerb::Retry => format!("{verb}: under way"),
+            ControlVerb::Resume | ControlVerb::Retry | ControlVerb::Promotion => format!("{verb}: under way"),
         };
     } else if asked.since.elapsed() > PATIENCE {
         // Nobody must find it later and stop a run that was not meant any more.

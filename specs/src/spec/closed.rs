@@ -102,4 +102,5 @@ words!(
     crate::spec::JobKind,
     crate::spec::Overlap,
     crate::spec::CatchUp,
+    crate::spec::Approval,
 );

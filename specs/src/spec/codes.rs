@@ -103,6 +103,8 @@ codes! {
     BadAddress = "E0603", "Write HOST:PORT, such as 127.0.0.1:8080.";
     /// The regular expression or the glob is wrong.
     BadPattern = "E0604", "In a regex `\\` escapes; in a glob `*` is within a folder and `**` is any depth.";
+    /// The expression of a gate is wrong.
+    BadExpression = "E0605", "A number of a report is JOB.SUITE.MODEL.METRIC with .value, .low, .high or .n, such as report.judge.aligned.win_rate.low > 0.5; `cupola explain serve.promote_if` says more.";
     /// The language has it, this version does not carry it out.
     Unsupported = "E0901", "Remove it: it is refused rather than ignored.";
 }

@@ -5,6 +5,7 @@ use super::reference::Ref;
 use super::resolved::JobKind;
 use super::schedule::{CatchUp, Overlap};
 use super::secret::Secret;
+use super::serve::Approval;
 use super::units::{Bytes, Duration};
 use super::written::written;
 use crate::job::{Device, Precision};
@@ -88,8 +89,10 @@ written! {
         model: Ref,
         /// Address and port.
         listen: At<String> = "127.0.0.1:8080",
-        /// CEL expression over the newest report; where it is true the new model replaces the served one.
-        promote_if: Option<String>,
+        /// CEL expression over the newest reports about the model and about the one that is served now; where it is true the new model replaces the served one. A number is JOB.SUITE.MODEL.METRIC with .value, .low, .high (95 %) and .n; behind `previous.` it is that of the served model: has(previous.JOB) is false while none is served, and one that was measured on other data or in another way is an error. After an error nothing is promoted. better(new, old) and not_worse(new, old, margin) compare numbers by the 95 % interval of their difference. Without it every successful run's model is served.
+        promote_if: Option<At<String>>,
+        /// Whether a model that passes waits for `cupola approve`.
+        approval: Approval = "none",
     }
 
     /// A schedule: when the daemon runs jobs again.

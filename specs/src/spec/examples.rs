@@ -123,6 +123,10 @@ fn of_fields(code: Code) -> Option<(&'static str, &'static str)> {
             "serve: { model: base, listen: localhost }\n",
             "serve: { model: base, listen: 127.0.0.1:8080 }\n",
         ),
+        Code::BadExpression => (
+            "jobs:\n  report: { kind: eval, models: [base], suites: [{ perplexity: { on: corpus.validation } }] }\nserve: { model: base, promote_if: \"report.perplexity.base.bpb < 1.2\" }\n",
+            "jobs:\n  report: { kind: eval, models: [base], suites: [{ perplexity: { on: corpus.validation } }] }\nserve: { model: base, promote_if: \"report.perplexity.base.bpb.high < 1.2\" }\n",
+        ),
         Code::BadPattern => (
             "jobs:\n  vocab: { pattern: '(\\p{L}+|\\d' }\n",
             "jobs:\n  vocab: { pattern: '(\\p{L}+|\\d)' }\n",

@@ -35,6 +35,7 @@ mod sarif;
 mod schedule;
 mod schema;
 mod secret;
+mod serve;
 pub(crate) mod session;
 mod substitute;
 mod syntax;
@@ -62,4 +63,5 @@ pub use resolved::{
 };
 pub use schedule::{CatchUp, Overlap, Schedule};
 pub use schema::schema;
+pub use serve::{Approval, ServedEval, gate_names};
 pub use template::Template;

@@ -4,22 +4,18 @@ use std::path::Path;
 
 use super::codes::Code;
 use super::decode::{Decode, Named, wrong_type};
-use super::document::{
-    DefaultsWritten, JobCommon, JudgeWritten, ResourcesWritten, ScheduleWritten, ServeWritten, Top,
-};
+use super::document::{DefaultsWritten, JobCommon, JudgeWritten, ResourcesWritten, ScheduleWritten, Top};
 use super::graph::check_cycles;
 use super::jobs::{WrittenBody, WrittenJob, check_name};
 use super::lineage::Lineage;
 use super::origin::Origins;
-use super::resolved::{
-    Budget, JobIndex, Judge, ResolvedJob, ResolvedJobBody, ResolvedSpec, Resources, Serve,
-};
+use super::resolved::{Budget, JobIndex, Judge, ResolvedJob, ResolvedJobBody, ResolvedSpec, Resources};
 use super::resolver::{JobNames, Resolver};
 use super::schedule::{Schedule, resolve_schedules};
+use super::serve::resolve_serve;
 use super::session::Session;
 use super::tree::{Key, Node, Value};
 use super::unsupported;
-use super::wanted::Wanted;
 use super::written::{check_keys, missing};
 use crate::job::resolve as kinds;
 
@@ -61,7 +57,7 @@ pub(crate) fn resolve(path: &Path, root: &Node, session: &mut Session<'_>) -> Op
         (0..jobs.len()).map(|at| resolve_job(at, &mut resolver)).collect();
     resolver.current = None;
     check_cycles(&jobs, &resolver.edges, resolver.session);
-    let serve = top.serve.as_ref().map(|serve| resolve_serve(serve, &mut resolver));
+    let serve = top.serve.as_ref().map(|serve| resolve_serve(serve, &resolved, &mut resolver));
     let schedules = if is_whole {
         resolve_schedules(&top.schedules, &mut resolver)
     } else {
@@ -125,19 +121,6 @@ fn schedules(
     resolve_schedules(&Named(rough), resolver);
     resolver.session.only = None;
     resolve_schedules(&Named(whole), resolver)
-}
-
-/// What is served.
-fn resolve_serve(serve: &ServeWritten, resolver: &mut Resolver<'_, '_>) -> Option<Serve> {
-    let listen = serve.listen.value.parse().ok();
-    if listen.is_none() {
-        let message = format!("`{}` is not an address", serve.listen.value);
-        resolver
-            .session
-            .error(Code::BadAddress, serve.listen.spot, message)
-            .expecting("HOST:PORT such as 127.0.0.1:8080");
-    }
-    Some(Serve { model: resolver.artifact(&serve.model, Wanted::Model)?, listen: listen? })
 }
 
 /// Checks version, name and variables; gives the name.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::origin::{Origin, Origins};
 use super::schedule::Schedule;
+use super::serve::Approval;
 use crate::job::{
     DataParams, Device, EvalParams, FitParams, OptimizeParams, Precision, PreferencesParams, PretrainParams,
     RewardModelParams, SftParams, SweepParams, TokenizerParams,
@@ -351,6 +352,10 @@ pub struct Serve {
     pub model: ArtifactRef,
     /// Where the server listens. Default: 127.0.0.1:8080.
     pub listen: SocketAddr,
+    /// The CEL expression that a model passes before it replaces the served one; none where every successful run's does.
+    pub promote_if: Option<String>,
+    /// Whether a person decides too. Default: none.
+    pub approval: Approval,
 }
 
 /// A judge model behind an OpenAI-compatible API.

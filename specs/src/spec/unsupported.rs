@@ -53,7 +53,6 @@ const UNSUPPORTED: &[(&str, Refused)] = &[
     ("*.resources.time", Any),
     ("*.resources.account", Any),
     ("*.resources.qos", Any),
-    ("serve.promote_if", Any),
     ("schedules.*.on_failure", Any),
     ("**.huggingface", Any),
 ];

@@ -13,7 +13,7 @@ use crate::run::apply::begin;
 use crate::run::{
     Console, ControlRequest, ControlVerb, DriveEnd, Driver, End, Happening, RunError, Signals, Slots, World,
 };
-use crate::state::{MemoryFile, Projection, RunState, State, StateDir, read_memory_at};
+use crate::state::{Act, MemoryFile, Projection, RunState, State, StateDir, read_memory_at};
 
 /// Turns until the world becomes kind, so that the run can come to an end.
 const WILD_TURNS: u32 = 250;
@@ -179,7 +179,7 @@ impl Past {
             }
         }
         if truth.is_kind {
-            let resume = ControlRequest { verb: ControlVerb::Resume, run: None, step: None };
+            let resume = ControlRequest::new(ControlVerb::Resume, None, None, Act::default());
             return Some(resume);
         }
         // Heard before anything else: from here on nothing starts that does not fit.
@@ -215,7 +215,7 @@ impl Past {
             61..64 => (ControlVerb::Retry, None),
             _ => return None,
         };
-        Some(ControlRequest { verb, run: None, step })
+        Some(ControlRequest::new(verb, None, step, Act::default()))
     }
 
     fn decisions(&self) -> Vec<Decision> {
