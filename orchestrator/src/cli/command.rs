@@ -62,7 +62,7 @@ pub enum Command {
     Status(status::StatusArgs),
     /// Prints what a step's worker says.
     Logs(logs::LogsArgs),
-    /// Lists runs, steps, artifacts, schedules, models, metrics or events.
+    /// Lists runs, steps, artifacts, schedules, models, metrics, alerts or events.
     Get(get::GetArgs),
     /// Shows everything about a run, step, artifact or attempt.
     Describe(describe::DescribeArgs),

@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
+use super::alerts::known_alerts;
 use super::schedule::known_schedules;
 use super::select::{RunArgs, find_run, find_steps, projection};
 use super::tables::{plain_table, step_table, text_of};
@@ -20,7 +21,7 @@ pub struct GetArgs {
     /// Which run (steps, metrics, events).
     #[command(flatten)]
     pub run: RunArgs,
-    /// As it stood right after this record of the journal (runs, artifacts, models, schedules), or events from this one on.
+    /// As it stood right after this record of the journal (runs, artifacts, models, schedules, alerts), or events from this one on.
     #[arg(long, value_name = "NUMBER")]
     pub at: Option<u64>,
 }
@@ -40,11 +41,13 @@ pub enum What {
     Models,
     /// Curves of a run.
     Metrics,
+    /// What was told to webhooks, and how reports compared with the ones before them.
+    Alerts,
     /// Records of the journal: what became true, and when.
     Events,
 }
 
-/// Lists runs, steps, artifacts, schedules, models, metrics or events.
+/// Lists runs, steps, artifacts, schedules, models, metrics, alerts or events.
 pub(super) fn run(args: &GetArgs, global: &Global) -> Result<Outcome, CliError> {
     let projection = match args.at.filter(|_| args.what != What::Events) {
         Some(seq) => read_state_at(&global.state_dir(), seq)?,
@@ -60,6 +63,7 @@ pub(super) fn run(args: &GetArgs, global: &Global) -> Result<Outcome, CliError> 
         What::Artifacts => artifacts(projection.artifacts().values().collect()),
         What::Models => artifacts(projection.artifacts().values().filter(|a| a.kind == "model").collect()),
         What::Schedules => known_schedules(&projection),
+        What::Alerts => known_alerts(&projection),
         What::Events => events(args, global)?,
         What::Metrics => metrics(&find_run(&projection, args.run.run.as_deref())?, args.job.as_deref())?,
     };

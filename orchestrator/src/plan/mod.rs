@@ -21,6 +21,7 @@ mod difference;
 mod fields;
 mod reason;
 
+mod between;
 mod decide;
 mod estimate;
 mod render;
@@ -28,6 +29,7 @@ mod render;
 #[cfg(test)]
 mod quickstart;
 
+pub use between::changes_between;
 pub use decide::{Action, Decision, decide};
 pub use difference::compare;
 pub use error::PlanError;

@@ -60,6 +60,6 @@ pub use resolved::{
     ResolvedJobBody, ResolvedSpec, Resources, RlhfBody, RowsInput, ScalingBody, SecretRef, Serve, SftBody,
     SourceGlob, SweepBody, TokenizerBody,
 };
-pub use schedule::{CatchUp, Overlap, Schedule};
+pub use schedule::{CatchUp, Overlap, Schedule, Webhook};
 pub use schema::schema;
 pub use template::Template;

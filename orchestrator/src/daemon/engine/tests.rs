@@ -39,6 +39,8 @@ fn nightly(overlap: Overlap, catch_up: CatchUp) -> WatchedSpecs {
         overlap,
         catch_up,
         jitter_secs: 0,
+        on_failure: None,
+        on_regression: None,
         origin: Origin { file: String::new(), line: 1, column: 1 },
     };
     let table = Timetable::new(&schedule).unwrap();
