@@ -8,9 +8,6 @@ use serde_json::Value;
 use super::Obstacles;
 use crate::state::PlannedStep;
 
-/// The lineages of two reports, each in topological order with the report's own step at its end.
-pub(super) type Lineages<'a> = (&'a [PlannedStep], &'a [PlannedStep]);
-
 /// What stands in the way of comparing the reports at the ends of two lineages. `part_hash` gives the hash over the files of a part of a
 /// corpus by the corpus's fingerprint, where it is in the store: a corpus that changed elsewhere still asks the same.
 pub fn obstacles(
