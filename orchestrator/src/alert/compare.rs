@@ -26,8 +26,7 @@ const Z95: f64 = 1.959_963_984_540_054;
 /// The byte n-gram model that perplexity suites put beside the models.
 const REFERENCE_MODEL: &str = "ngram3";
 /// How it is tested, in one line.
-pub(super) const TEST: &str =
-    "difference over its standard error from the facing sides of both 95 % intervals, one-sided, 5 %, Holm's correction over all metrics";
+pub(super) const TEST: &str = "difference over its standard error from the facing sides of both 95 % intervals, one-sided, 5 %, Holm's correction over all metrics";
 
 /// What stands in the way of comparing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

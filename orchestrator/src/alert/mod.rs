@@ -38,7 +38,8 @@ pub use compare::{Comparison, Obstacles, compare, holm};
 pub use error::AlertError;
 pub use lineage::{ChangedStep, first_changed, lineage_of};
 pub use message::{
-    Alert, AlertKind, ChangedAncestor, FailedStep, Measured, MetricChange, NotCompared, ReportChange, ReportId,
+    Alert, AlertKind, ChangedAncestor, FailedStep, Measured, MetricChange, NotCompared, ReportChange,
+    ReportId,
 };
 pub use outbox::{Desk, Outbox, Parcel, test_alert};
 pub use policy::{MOST_TRIES, Next, next_step};

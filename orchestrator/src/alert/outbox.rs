@@ -112,7 +112,8 @@ impl<D: Desk, S: Sender> Outbox<D, S> {
         if self.unrecorded.is_empty() {
             return Ok(());
         }
-        let facts: Result<Vec<Fact>, _> = self.unrecorded.iter().map(|(key, record)| record.fact(key)).collect();
+        let facts: Result<Vec<Fact>, _> =
+            self.unrecorded.iter().map(|(key, record)| record.fact(key)).collect();
         if self.desk.record(facts?)? {
             for (key, record) in std::mem::take(&mut self.unrecorded) {
                 if record.state != AlertState::Pending {
@@ -152,7 +153,9 @@ impl Parcel<'_> {
         let url = secrets.find(&self.webhook.url).ok_or_else(|| missing(&self.webhook.url))?;
         if !is_web_address(&url) {
             let name = &self.webhook.url.name;
-            return Err(SendError::Secret(format!("the value of {name} is no URL that a POST can be sent to")));
+            return Err(SendError::Secret(format!(
+                "the value of {name} is no URL that a POST can be sent to"
+            )));
         }
         let mut headers =
             vec![("webhook-id", self.id.to_owned()), ("webhook-timestamp", now_secs.to_string())];
@@ -174,7 +177,8 @@ impl Parcel<'_> {
             (format!("{}{query}", url.path()), url.path().to_owned())
         });
         let (whole, path) = path.unwrap_or_default();
-        let values = [Some(url.expose().to_owned()), key.map(|key| key.expose().to_owned()), Some(whole), Some(path)];
+        let values =
+            [Some(url.expose().to_owned()), key.map(|key| key.expose().to_owned()), Some(whole), Some(path)];
         for value in values.into_iter().flatten().filter(|value| value.len() > 1) {
             hidden = hidden.replace(&value, "[secret]");
         }

@@ -27,7 +27,12 @@ pub enum Next {
 
 /// What follows from the `tries`-th try of an alert, and what came of it in words. A receiver's `Retry-After` makes a wait longer, never
 /// shorter.
-pub fn next_step(id: &str, tries: u32, answer: &Result<Answer, SendError>, now_millis: i64) -> (Next, String) {
+pub fn next_step(
+    id: &str,
+    tries: u32,
+    answer: &Result<Answer, SendError>,
+    now_millis: i64,
+) -> (Next, String) {
     let (outcome, is_final, asked_millis) = match answer {
         Ok(answer) if (200..300).contains(&answer.status) => {
             return (Next::Delivered, format!("answered {}", answer.status));
@@ -52,7 +57,9 @@ pub fn next_step(id: &str, tries: u32, answer: &Result<Answer, SendError>, now_m
 /// What is said of an answer that is no success.
 fn said(status: u16) -> String {
     match status {
-        300..=399 => format!("answered {status}: redirects are not followed, the secret must hold the last address"),
+        300..=399 => {
+            format!("answered {status}: redirects are not followed, the secret must hold the last address")
+        }
         401 | 403 => format!("answered {status}: it wants another URL or key"),
         404 | 410 => format!("answered {status}: nobody takes alerts there any more"),
         _ => format!("answered {status}"),

@@ -153,10 +153,7 @@ mod tests {
             "the report's seed changed from 1 to 2: it chooses the questions"
         );
         new.code_version = 9;
-        assert_eq!(
-            found(&[old.clone()], &[new]).suites["perplexity"],
-            "the code that measures changed"
-        );
+        assert_eq!(found(&[old.clone()], &[new]).suites["perplexity"], "the code that measures changed");
         let vocab = |print: &str| planned("vocab", StepKind::Tokenizer, print, &[]);
         let obstacles = found(&[vocab("1"), old.clone()], &[vocab("2"), old]);
         assert!(obstacles.suites.is_empty() && obstacles.per_token.is_some());

@@ -62,10 +62,8 @@ impl<'a> ReportPair<'a> {
     /// Compares them. Nothing of this is an error of the firing: what can't be read is told.
     pub(super) fn judge(&self, projection: &Projection, store: &Store) -> Result<Judged, AlertError> {
         let (older, newer) = self.ids();
-        let lineages = (
-            lineage_of(projection, self.older, self.step)?,
-            lineage_of(projection, self.newer, self.step)?,
-        );
+        let lineages =
+            (lineage_of(projection, self.older, self.step)?, lineage_of(projection, self.newer, self.step)?);
         let part_hash = |fingerprint: &str, part: &str| part_hash(store, fingerprint, part);
         let obstacles = obstacles((&lineages.0, &lineages.1), &part_hash);
         let old = read_report(store, &older)?;

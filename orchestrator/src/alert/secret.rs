@@ -51,7 +51,8 @@ pub fn secret_warnings(schedule: &Schedule, secrets: &dyn Secrets) -> Vec<String
     let mut warnings = Vec::new();
     for (field, webhook) in hooks.into_iter().filter_map(|(field, hook)| Some((field, hook.as_ref()?))) {
         let found = problems(webhook, secrets);
-        warnings.extend(found.into_iter().map(|what| format!("schedule `{}`: {field}: {what}", schedule.name)));
+        warnings
+            .extend(found.into_iter().map(|what| format!("schedule `{}`: {field}: {what}", schedule.name)));
     }
     warnings
 }
@@ -61,7 +62,10 @@ fn problems(webhook: &Webhook, secrets: &dyn Secrets) -> Vec<String> {
     match secrets.find(&webhook.url) {
         None => found.push(unset(&webhook.url)),
         Some(url) if !is_web_address(&url) => {
-            found.push(format!("the value of {} is no URL that begins with http:// or https://", webhook.url.name));
+            found.push(format!(
+                "the value of {} is no URL that begins with http:// or https://",
+                webhook.url.name
+            ));
         }
         Some(_) => {}
     }

@@ -171,12 +171,15 @@ mod tests {
         assert_eq!(answer, Answer { status: 503, retry_after: Some("7".into()), text: "busy".into() });
         let request = served.join().unwrap();
         assert!(request.starts_with("POST /hook/s3cr3t HTTP/1.1") && request.ends_with("{}"), "{request}");
-        assert!(request.contains("webhook-id: alert_1") && request.contains("content-type: application/json"));
+        assert!(
+            request.contains("webhook-id: alert_1") && request.contains("content-type: application/json")
+        );
     }
 
     #[test]
     fn a_redirect_is_an_answer_and_is_not_followed() {
-        let (url, served) = serve("HTTP/1.1 302 x\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n");
+        let (url, served) =
+            serve("HTTP/1.1 302 x\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n");
         assert_eq!(post(&url).unwrap().status, 302);
         served.join().unwrap();
     }

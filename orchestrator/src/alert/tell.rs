@@ -123,7 +123,8 @@ fn failure(firing: &FiringRecord, schedule: &Schedule, told: &Told<'_>) -> Alert
             hint: error.map_or_else(String::new, |error| told.plain(&error.hint)),
         });
     }
-    let mut notes: Vec<String> = std::iter::once(told.plain(&firing.note)).filter(|n| !n.is_empty()).collect();
+    let mut notes: Vec<String> =
+        std::iter::once(told.plain(&firing.note)).filter(|n| !n.is_empty()).collect();
     if failed.len() > MOST_STEPS {
         notes.push(format!("{} more steps failed", failed.len() - MOST_STEPS));
     }
@@ -143,7 +144,8 @@ fn failure(firing: &FiringRecord, schedule: &Schedule, told: &Told<'_>) -> Alert
     alert.text = lines.join("\n");
     if let (Some(step), Some(run)) = (failed.first(), run) {
         let (step, run) = (quoted(&step.name), quoted(&run.id));
-        alert.look = vec![format!("cupola why {step} --run {run}"), format!("cupola logs {step} --run {run}")];
+        alert.look =
+            vec![format!("cupola why {step} --run {run}"), format!("cupola logs {step} --run {run}")];
     }
     alert
 }
@@ -216,7 +218,8 @@ fn new_pairs<'a>(
         let last = before.iter().find_map(|(_, record)| record.reports.iter().find(|r| r.step == pair.step));
         last.is_some_and(|last| last.newer.fingerprint == newer.fingerprint)
     };
-    let evals = run.steps.iter().filter(|step| step.kind == StepKind::Eval && schedule.jobs.contains(&step.job));
+    let evals =
+        run.steps.iter().filter(|step| step.kind == StepKind::Eval && schedule.jobs.contains(&step.job));
     let pairs = evals.filter_map(|step| ReportPair::of(told.projection, run, &step.name));
     pairs.filter(|pair| !is_known(pair)).collect()
 }

@@ -35,7 +35,9 @@ pub(super) fn known_alerts(projection: &Projection) -> (Value, String) {
             delivery.map_or_else(|| "not sent yet".to_owned(), last),
             alert.body["text"].as_str().unwrap_or_default().lines().next().unwrap_or_default().to_owned(),
         ]);
-        objects.push(json!({ "key": key, "id": alert_id(key), "state": state, "alert": alert, "delivery": delivery }));
+        objects.push(
+            json!({ "key": key, "id": alert_id(key), "state": state, "alert": alert, "delivery": delivery }),
+        );
     }
     let mut parts = Vec::new();
     if !objects.is_empty() {
@@ -79,7 +81,8 @@ fn comparisons(book: &AlertBook) -> (Value, String) {
 
 /// Sends a test alert to everyone whom a schedule tells, once, and says what came back. Secrets are those of this process.
 pub(super) fn send_test(found: &WatchedSchedule, global: &Global) -> Result<Outcome, CliError> {
-    let hooks = [("on_failure", &found.schedule.on_failure), ("on_regression", &found.schedule.on_regression)];
+    let hooks =
+        [("on_failure", &found.schedule.on_failure), ("on_regression", &found.schedule.on_regression)];
     let hooks: Vec<(&str, &Webhook)> =
         hooks.into_iter().filter_map(|(field, hook)| Some((field, hook.as_ref()?))).collect();
     if hooks.is_empty() {

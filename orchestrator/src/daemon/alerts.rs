@@ -41,7 +41,8 @@ fn redaction(watched: &WatchedSchedule) -> impl Fn(&str) -> String {
         .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
         .collect();
     let hooks = [&watched.schedule.on_failure, &watched.schedule.on_regression];
-    let secrets = hooks.into_iter().flatten().flat_map(|hook| std::iter::once(&hook.url).chain(&hook.signing_key));
+    let secrets =
+        hooks.into_iter().flatten().flat_map(|hook| std::iter::once(&hook.url).chain(&hook.signing_key));
     let names: Vec<String> = secrets.map(|secret| secret.name.clone()).collect();
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let redactor = Redactor::new(&environment, &names, home.as_deref());

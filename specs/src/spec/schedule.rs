@@ -110,7 +110,8 @@ pub(crate) fn resolve_schedules(
                 .expecting("at least one job in `jobs`");
         }
         if schedule.on_regression.is_some() && !jobs.is_empty() && !has_report {
-            let message = format!("the schedule `{}` has `on_regression` and no job that makes a report", key.name);
+            let message =
+                format!("the schedule `{}` has `on_regression` and no job that makes a report", key.name);
             resolver.session.error(Code::Conflict, key.spot, message).expecting("an eval job in `jobs`");
         }
         out.push(Schedule {

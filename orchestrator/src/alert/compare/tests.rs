@@ -65,8 +65,9 @@ fn statistics_and_corrected_p_values_are_those_of_scipy_and_statsmodels() {
         .map(|(at, pair)| {
             let of = |which: &str| -> Measured { serde_json::from_value(pair[which].clone()).unwrap() };
             let higher = pair["higher_is_better"].as_bool().unwrap();
-            let one =
-                |which| vec![row("s", &format!("m{at}"), pair["metric"].as_str().unwrap(), higher, of(which))];
+            let one = |which| {
+                vec![row("s", &format!("m{at}"), pair["metric"].as_str().unwrap(), higher, of(which))]
+            };
             compared(one("old"), one("new")).metrics.remove(0)
         })
         .collect();
@@ -139,7 +140,10 @@ fn what_only_one_report_has_is_told_and_is_no_regression() {
         comparison.not_compared.iter().map(|one| format!("{}: {}", one.what, one.why)).collect();
     assert_eq!(
         told,
-        ["perplexity new bpb: only the newer report has it", "perplexity old bpb: only the older report has it"]
+        [
+            "perplexity new bpb: only the newer report has it",
+            "perplexity old bpb: only the older report has it"
+        ]
     );
 }
 
@@ -178,7 +182,8 @@ fn other_questions_and_other_tokens_are_not_compared() {
 
 #[test]
 fn numbers_without_an_interval_say_nothing_and_those_without_spread_all() {
-    let exact = |value: f64| row("judge", "a", "win_rate", true, Measured { value, low: value, high: value, n: 50 });
+    let exact =
+        |value: f64| row("judge", "a", "win_rate", true, Measured { value, low: value, high: value, n: 50 });
     let p = |old: f64, new: f64| compared(vec![exact(old)], vec![exact(new)]).metrics[0].p;
     assert_eq!((p(1.0, 0.9), p(0.9, 0.9), p(0.9, 1.0)), (0.0, 0.5, 1.0));
     let mut single = bpb("a", 1.0, 0.0);
@@ -186,7 +191,9 @@ fn numbers_without_an_interval_say_nothing_and_those_without_spread_all() {
     let comparison = compared(vec![single.clone()], vec![bpb("a", 2.0, 0.1)]);
     assert!(comparison.metrics.is_empty() && comparison.not_compared[0].why.contains("on 1 units"));
     single.value = f64::INFINITY;
-    assert!(compared(vec![bpb("a", 2.0, 0.1)], vec![single]).not_compared[0].why.contains("no finite number"));
+    assert!(
+        compared(vec![bpb("a", 2.0, 0.1)], vec![single]).not_compared[0].why.contains("no finite number")
+    );
 }
 
 #[test]

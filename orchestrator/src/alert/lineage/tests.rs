@@ -37,9 +37,19 @@ fn chain(versions: [u32; 6]) -> Vec<PlannedStep> {
     vec![
         planned("corpus", StepKind::Data, &corpus, &[]),
         planned("vocab", StepKind::Tokenizer, &vocab, &[("corpus", &corpus, "corpus")]),
-        planned("base", StepKind::Pretrain, &base, &[("tokens", &corpus, "corpus"), ("tokenizer", &vocab, "vocab")]),
+        planned(
+            "base",
+            StepKind::Pretrain,
+            &base,
+            &[("tokens", &corpus, "corpus"), ("tokenizer", &vocab, "vocab")],
+        ),
         planned("chat", StepKind::Sft, &chat, &[("model", &base, "base"), ("data.0", &folder, "")]),
-        planned("report", StepKind::Eval, &report("report"), &[("model.a", &base, "base"), ("model.b", &chat, "chat")]),
+        planned(
+            "report",
+            StepKind::Eval,
+            &report("report"),
+            &[("model.a", &base, "base"), ("model.b", &chat, "chat")],
+        ),
     ]
 }
 

@@ -66,7 +66,8 @@ impl Sender for FakeReceiver {
             let found = post.headers.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| value.clone()).unwrap_or_default()
         };
-        let (id, at, signed) = (header("webhook-id"), header("webhook-timestamp"), header("webhook-signature"));
+        let (id, at, signed) =
+            (header("webhook-id"), header("webhook-timestamp"), header("webhook-signature"));
         let expected = signature(&SecretText::new(KEY), &id, at.parse().unwrap(), post.body).unwrap();
         assert_eq!(signed, expected);
         let now = world.now;
@@ -151,7 +152,10 @@ fn an_alert_is_delivered_once_and_what_came_of_it_is_recorded() {
     life.live(HOUR, MINUTE);
     assert_eq!(life.got().len(), 1);
     let record = life.delivery("a");
-    assert_eq!((record.state, record.tries, record.outcome.as_str()), (AlertState::Delivered, 1, "answered 200"));
+    assert_eq!(
+        (record.state, record.tries, record.outcome.as_str()),
+        (AlertState::Delivered, 1, "answered 200")
+    );
     life.dies_and_starts();
     life.live(HOUR, MINUTE);
     assert_eq!(life.got().len(), 1, "a daemon after it finds it delivered");
@@ -179,7 +183,8 @@ fn a_day_of_failures_is_tried_nine_times_with_one_id_and_then_given_up() {
 
 #[test]
 fn a_receiver_that_comes_back_gets_it_and_one_that_has_gone_is_left_alone() {
-    let mut life = Life::new(vec![Ok(answer(503)), Err(SendError::TimedOut), Ok(answer(302)), Ok(answer(204))]);
+    let mut life =
+        Life::new(vec![Ok(answer(503)), Err(SendError::TimedOut), Ok(answer(302)), Ok(answer(204))]);
     life.intend("a");
     life.live(24 * HOUR, 1_000);
     assert_eq!((life.got().len(), life.delivery("a").state), (4, AlertState::Delivered));
@@ -283,7 +288,10 @@ fn clocks_that_jump_and_daemons_that_die_lose_no_alert_and_none_is_tried_too_oft
         assert_eq!(life.delivery("a").state, AlertState::Delivered, "{what}");
         let tries = life.got().len();
         // At least once: again only where a daemon died before it could record an outcome.
-        assert!((down + 1..=down + 1 + deaths).contains(&tries), "{what}: {tries} tries, {down} failures, {deaths} deaths");
+        assert!(
+            (down + 1..=down + 1 + deaths).contains(&tries),
+            "{what}: {tries} tries, {down} failures, {deaths} deaths"
+        );
         assert!(life.got().iter().all(|(id, _)| *id == alert_id("a")), "{what}");
     }
 }

@@ -68,6 +68,14 @@ fn projection() -> Projection {
         run_before: None,
         is_cancelled: false,
     };
+    let alert = |key: &str, topic: &str, value| Fact::Noted { topic: topic.into(), key: key.into(), value };
+    let told = serde_json::json!({
+        "schedule": "t.nightly", "kind": "run_failed", "made_millis": 1, "body": {},
+        "webhook": { "url": { "name": "HOOK" }, "signing_key": null },
+    });
+    let taken = serde_json::json!({
+        "state": "delivered", "tries": 1, "tried_millis": 1, "wait_millis": 0, "outcome": "answered 200",
+    });
     let steps = vec![planned("a", 1), planned("b", 3), planned("c", 1)];
     let created = Fact::RunCreated {
         run: "t-1".into(),
@@ -88,6 +96,9 @@ fn projection() -> Projection {
         intended("b", "1.3"),
         schedule.fact("t.nightly").unwrap(),
         firing.fact().unwrap(),
+        alert("t.nightly@1/run_failed", "alert", told.clone()),
+        alert("t.nightly@2/run_failed", "alert", told),
+        alert("t.nightly@1/run_failed", "alert_delivery", taken),
     ];
     let mut projection = Projection::new(&StateDir::new(std::path::Path::new("/nowhere")));
     for (at, fact) in facts.into_iter().enumerate() {
@@ -113,6 +124,9 @@ fn every_family_is_well_formed_and_says_what_state_says() {
         ("cupola_steps{spec=\"t\\\"1\",state=\"submitted\"}", 1.0),
         ("cupola_steps{spec=\"t\\\"1\",state=\"waiting\"}", 1.0),
         ("cupola_queued_steps", 1.0),
+        ("cupola_alerts{state=\"pending\"}", 1.0),
+        ("cupola_alerts{state=\"delivered\"}", 1.0),
+        ("cupola_alerts{state=\"failed\"}", 0.0),
         ("cupola_slots_used_cores", 3.0),
         ("cupola_slots_cores", 4.0),
         ("cupola_attempts_total{kind=\"fit\",outcome=\"failed\",code=\"network\"}", 1.0),
