@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::message::VERSION;
 use super::secret::{is_web_address, unset};
+use super::sender::Header;
 use super::tell::time;
 use super::{
     Alert, AlertBook, AlertError, AlertKind, AlertRecord, AlertState, Answer, DeliveryRecord, Next, Post,
@@ -148,7 +149,7 @@ impl Parcel<'_> {
         secrets: &dyn Secrets,
         now_secs: i64,
         body: &[u8],
-    ) -> Result<(SecretText, Vec<(&'static str, String)>), SendError> {
+    ) -> Result<(SecretText, Vec<Header>), SendError> {
         let missing = |secret| SendError::Secret(unset(secret));
         let url = secrets.find(&self.webhook.url).ok_or_else(|| missing(&self.webhook.url))?;
         if !is_web_address(&url) {

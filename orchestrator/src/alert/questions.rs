@@ -97,12 +97,14 @@ fn tokenizers(lineage: &[PlannedStep]) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use serde_json::json;
 
     use super::super::lineage::tests::planned;
     use super::*;
 
-    fn report(suites: Value, inputs: &[(&str, &str)]) -> PlannedStep {
+    fn report(suites: &Value, inputs: &[(&str, &str)]) -> PlannedStep {
         let mut step = planned("report", StepKind::Eval, "r", &[]);
         step.params = json!({ "step": "eval", "suites": suites });
         step.inputs = inputs.iter().map(|(role, print)| ((*role).to_owned(), (*print).to_owned())).collect();
@@ -123,11 +125,11 @@ mod tests {
             { "suite": "judge", "part": "", "model": "b", "baseline": "a" },
             { "suite": "chat_loss", "part": "", "limit": 5 },
         ]);
-        let old = report(suites.clone(), &[("suite.0", "corpus-1"), ("model.a", "1"), ("model.b", "1")]);
-        assert_eq!(found(&[old.clone()], &[old.clone()]), Obstacles::default());
-        let mut new = report(suites, &[("suite.0", "corpus-2"), ("model.a", "2"), ("model.b", "2")]);
+        let old = report(&suites, &[("suite.0", "corpus-1"), ("model.a", "1"), ("model.b", "1")]);
+        assert_eq!(found(from_ref(&old), from_ref(&old)), Obstacles::default());
+        let mut new = report(&suites, &[("suite.0", "corpus-2"), ("model.a", "2"), ("model.b", "2")]);
         new.params["suites"][2]["limit"] = json!(6);
-        let why = found(&[old.clone()], &[new.clone()]).suites;
+        let why = found(from_ref(&old), from_ref(&new)).suites;
         assert_eq!(why["perplexity"], "the questions changed: its input is another one");
         assert_eq!(why["judge"], "the model that it is held against changed");
         assert_eq!(why["chat_loss"], "the suite's parameters changed");
@@ -138,22 +140,22 @@ mod tests {
     #[test]
     fn a_corpus_that_changed_outside_of_the_part_asks_the_same() {
         let suites = json!([{ "suite": "perplexity", "part": "validation", "max_bytes": 0 }]);
-        let old = report(suites.clone(), &[("suite.0", "same-1")]);
-        let new = report(suites, &[("suite.0", "same-2")]);
+        let old = report(&suites, &[("suite.0", "same-1")]);
+        let new = report(&suites, &[("suite.0", "same-2")]);
         assert_eq!(found(&[old], &[new]).suites, BTreeMap::new());
     }
 
     #[test]
     fn another_seed_or_code_of_the_report_stops_all_and_another_tokenizer_what_counts_tokens() {
         let suites = json!([{ "suite": "perplexity", "part": "validation", "max_bytes": 9 }]);
-        let old = report(suites, &[("suite.0", "same-1")]);
+        let old = report(&suites, &[("suite.0", "same-1")]);
         let mut new = PlannedStep { seed: 2, ..old.clone() };
         assert_eq!(
-            found(&[old.clone()], &[new.clone()]).suites["perplexity"],
+            found(from_ref(&old), from_ref(&new)).suites["perplexity"],
             "the report's seed changed from 1 to 2: it chooses the questions"
         );
         new.code_version = 9;
-        assert_eq!(found(&[old.clone()], &[new]).suites["perplexity"], "the code that measures changed");
+        assert_eq!(found(from_ref(&old), &[new]).suites["perplexity"], "the code that measures changed");
         let vocab = |print: &str| planned("vocab", StepKind::Tokenizer, print, &[]);
         let obstacles = found(&[vocab("1"), old.clone()], &[vocab("2"), old]);
         assert!(obstacles.suites.is_empty() && obstacles.per_token.is_some());

@@ -14,6 +14,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Most bytes of an answer that are read.
 const MOST_BYTES: u64 = 1_024;
 
+/// A header's name and value.
+pub(super) type Header = (&'static str, String);
+
 /// A POST.
 #[derive(Debug, Clone)]
 pub struct Post<'a> {

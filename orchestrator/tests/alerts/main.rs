@@ -16,7 +16,7 @@ use serde_json::Value;
 const KEY: &str = "whsec_cGxhbnRlZCBzaWduaW5nIGtleQ==";
 const SECRET_PATH: &str = "/hook/planted-s3cr3t-path";
 /// Longer than the first wait between two tries.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A POST as it came in.
 struct Posted {
@@ -183,11 +183,19 @@ fn files_with(folder: &Path, texts: &[&str]) -> Vec<PathBuf> {
 fn a_failure_and_a_regression_are_posted_signed_and_no_secret_is_written_anywhere() {
     let (url, posted) = receiver();
     let mut house = House::new(&url);
-    house.write("broken", "");
     house.write("bpb", "1.80");
     house.start_daemon();
+    a_failure_is_posted_until_it_is_taken(&house, &posted);
+    a_regression_is_posted(&house, &posted);
+    both_are_told_here(&house);
+    nothing_is_posted_again_by_the_next_daemon(&mut house, &posted);
+    a_test_alert_is_posted(&house, &posted);
+    no_secret_is_written(&house);
+}
 
-    // A firing fails: the receiver refuses the alert once and gets it again, the same.
+/// A firing fails: the receiver refuses the alert once and gets it again, the same.
+fn a_failure_is_posted_until_it_is_taken(house: &House, posted: &Receiver<Posted>) {
+    house.write("broken", "");
     house.fire(1, RunState::Failed);
     let (first, again) = (posted.recv_timeout(PATIENCE).unwrap(), posted.recv_timeout(PATIENCE).unwrap());
     let alert = first.alert();
@@ -204,9 +212,11 @@ fn a_failure_and_a_regression_are_posted_signed_and_no_secret_is_written_anywher
         alert.text,
         "t.yearly failed, run t-1\nbase: no such thing (bad_input)\n  mend it\nfired by hand"
     );
-
-    // The first report has none before it; a worse one is told with what began to differ.
     std::fs::remove_file(house.path("broken")).unwrap();
+}
+
+/// The first report has none before it; a worse one is told with what began to differ.
+fn a_regression_is_posted(house: &House, posted: &Receiver<Posted>) {
     house.fire(2, RunState::Succeeded);
     house.write("bpb", "1.95");
     let spec = include_str!("spec.yaml").replace("tokens: 1M", "tokens: 2M");
@@ -235,8 +245,9 @@ fn a_failure_and_a_regression_are_posted_signed_and_no_secret_is_written_anywher
     let line = spec.lines().position(|line| line.contains("tokens: 2M")).unwrap() as u64 + 1;
     assert_eq!(reason["origin"]["line"], line);
     assert_eq!(alert.look, ["cupola why base --run t-3", "cupola diff t-2 t-3"]);
+}
 
-    // What is told of them here.
+fn both_are_told_here(house: &House) {
     until("both are delivered", || {
         let known = house.alerts();
         let states: Vec<&Value> =
@@ -249,21 +260,27 @@ fn a_failure_and_a_regression_are_posted_signed_and_no_secret_is_written_anywher
     assert_eq!((compared.len(), &compared.values().next().unwrap()["reports"][0]["worse"]), (1, &1.into()));
     let metrics = house.call("GET", "/metrics");
     assert!(metrics.contains("cupola_alerts{state=\"delivered\"} 2\n"), "{metrics}");
+}
 
-    // A daemon that is killed and started again has nothing more to say.
+/// A daemon that is killed and started again has nothing more to say.
+fn nothing_is_posted_again_by_the_next_daemon(house: &mut House, posted: &Receiver<Posted>) {
     let mut daemon = house.daemon.take().unwrap();
     daemon.kill().unwrap();
     daemon.wait().unwrap();
     house.start_daemon();
     assert!(posted.recv_timeout(Duration::from_secs(3)).is_err());
+}
 
+fn a_test_alert_is_posted(house: &House, posted: &Receiver<Posted>) {
     let (code, text, errors) = house.output(&["schedule", "test-alert", "yearly"]);
     assert_eq!(code, Some(0), "{text} {errors}");
     assert!(text.contains("on_failure: delivered, signed: answered 200"), "{text}");
     for _ in 0..2 {
         assert_eq!(posted.recv_timeout(PATIENCE).unwrap().alert().kind, AlertKind::Test);
     }
+}
 
+fn no_secret_is_written(house: &House) {
     let (code, _, errors) = house.output(&["bundle", "--out", "bundle.tar.zst"]);
     assert_eq!(code, Some(0), "{errors}");
     let bundle = zstd::decode_all(std::fs::File::open(house.path("bundle.tar.zst")).unwrap()).unwrap();
@@ -271,7 +288,7 @@ fn a_failure_and_a_regression_are_posted_signed_and_no_secret_is_written_anywher
     std::fs::write(house.path("bundle.tar"), bundle).unwrap();
     let secrets = ["planted-s3cr3t-path", "cGxhbnRlZCBzaWduaW5nIGtleQ", "planted signing key"];
     assert_eq!(files_with(house.folder.path(), &secrets), Vec::<PathBuf>::new());
-    assert_eq!(files_with(house.folder.path(), &["ALERT_HOOK"]).is_empty(), false, "names are there");
+    assert!(!files_with(house.folder.path(), &["ALERT_HOOK"]).is_empty(), "names are there");
 }
 
 #[test]

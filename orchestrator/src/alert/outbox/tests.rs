@@ -51,7 +51,9 @@ impl Desk for FakeDesk {
         if world.is_held {
             return Ok(false);
         }
-        facts.into_iter().for_each(|fact| world.fact(fact));
+        for fact in facts {
+            world.fact(fact);
+        }
         Ok(true)
     }
 }

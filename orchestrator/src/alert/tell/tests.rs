@@ -24,7 +24,7 @@ impl House {
     }
 
     /// A run of corpus → base → report; each artifact is named after its version.
-    fn run(&mut self, [corpus, base, report]: [u32; 3], state: StepMove) {
+    fn run(&mut self, [corpus, base, report]: [u32; 3], state: &StepMove) {
         let run = format!("t-{}", self.state.projection().runs().len() + 1);
         let [corpus, base, report] =
             [format!("corpus-{corpus}"), format!("base-{base}"), format!("report-{report}")];
@@ -157,11 +157,12 @@ fn failure(message: &str) -> StepMove {
 #[test]
 fn a_worse_report_is_told_with_the_first_changed_step_and_once() {
     let mut house = House::new();
-    (house.report(1, "base", 1.80), house.report(2, "base", 1.95));
-    house.run([1, 1, 1], StepMove::Cached);
+    house.report(1, "base", 1.80);
+    house.report(2, "base", 1.95);
+    house.run([1, 1, 1], &StepMove::Cached);
     let first = firing(0, Some("t-1"), FiringState::Succeeded);
     assert_eq!(house.told(&first, &watched()), None, "the first report has none before it");
-    house.run([1, 2, 2], StepMove::Cached);
+    house.run([1, 2, 2], &StepMove::Cached);
     let second = firing(1, Some("t-2"), FiringState::Succeeded);
     let alert = house.told(&second, &watched()).unwrap();
     let report = &alert.reports[0];
@@ -177,7 +178,7 @@ fn a_worse_report_is_told_with_the_first_changed_step_and_once() {
         alert.text
     );
     // The same report again, found in the store: nothing new, whatever run it is in.
-    house.run([1, 2, 2], StepMove::Cached);
+    house.run([1, 2, 2], &StepMove::Cached);
     for (night, run) in [(2, Some("t-3")), (3, None)] {
         let again = firing(night, run, FiringState::Succeeded);
         assert!(house.tell(&again, &watched()).is_empty(), "{night}");
@@ -189,7 +190,7 @@ fn a_report_within_chance_or_better_is_recorded_and_nobody_is_told() {
     let mut house = House::new();
     for (version, value) in [(1, 1.80), (2, 1.83), (3, 1.60)] {
         house.report(version, "base", value);
-        house.run([1, version, version], StepMove::Cached);
+        house.run([1, version, version], &StepMove::Cached);
         let firing = firing(i64::from(version), Some(&format!("t-{version}")), FiringState::Succeeded);
         assert_eq!(house.told(&firing, &watched()), None);
         let verdict = house.comparison(&firing).map(|compared| compared.verdict());
@@ -200,17 +201,21 @@ fn a_report_within_chance_or_better_is_recorded_and_nobody_is_told() {
 #[test]
 fn other_questions_are_not_compared_and_that_is_recorded() {
     let mut house = House::new();
-    (house.report(1, "base", 1.80), house.report(2, "base", 1.95), house.report(3, "base", 2.50));
-    (house.corpus(1, "a"), house.corpus(2, "b"), house.corpus(3, "b"));
-    house.run([1, 1, 1], StepMove::Cached);
-    house.run([2, 2, 2], StepMove::Cached);
+    house.report(1, "base", 1.80);
+    house.report(2, "base", 1.95);
+    house.report(3, "base", 2.50);
+    for (version, validation) in [(1, "a"), (2, "b"), (3, "b")] {
+        house.corpus(version, validation);
+    }
+    house.run([1, 1, 1], &StepMove::Cached);
+    house.run([2, 2, 2], &StepMove::Cached);
     let second = firing(1, Some("t-2"), FiringState::Succeeded);
     assert_eq!(house.told(&second, &watched()), None);
     let compared = house.comparison(&second).unwrap();
     assert_eq!(compared.verdict(), "not compared");
     assert_eq!(compared.notes, ["perplexity: not compared, the questions changed: its input is another one"]);
     // A corpus that changed on its training side alone asks the same.
-    house.run([3, 3, 3], StepMove::Cached);
+    house.run([3, 3, 3], &StepMove::Cached);
     let alert = house.told(&firing(2, Some("t-3"), FiringState::Succeeded), &watched()).unwrap();
     assert_eq!(alert.reports[0].first_changed.as_ref().unwrap().step, "corpus");
 }
@@ -219,8 +224,8 @@ fn other_questions_are_not_compared_and_that_is_recorded() {
 fn a_report_that_is_gone_or_broken_is_recorded_and_nobody_is_told() {
     let mut house = House::new();
     house.report(2, "base", 1.95);
-    house.run([1, 1, 1], StepMove::Cached);
-    house.run([1, 2, 2], StepMove::Cached);
+    house.run([1, 1, 1], &StepMove::Cached);
+    house.run([1, 2, 2], &StepMove::Cached);
     let second = firing(1, Some("t-2"), FiringState::Succeeded);
     assert_eq!(house.told(&second, &watched()), None);
     assert_eq!(
@@ -228,7 +233,7 @@ fn a_report_that_is_gone_or_broken_is_recorded_and_nobody_is_told() {
         ["the report of run t-1 is not in the store any more"]
     );
     house.write("report/report-3/report.json", &json!({ "rows": 3 }));
-    house.run([1, 3, 3], StepMove::Cached);
+    house.run([1, 3, 3], &StepMove::Cached);
     let third = firing(2, Some("t-3"), FiringState::Succeeded);
     assert_eq!(house.told(&third, &watched()), None);
     assert!(house.comparison(&third).unwrap().notes[0].starts_with("report.json of run t-3 can't be read"));
@@ -237,7 +242,7 @@ fn a_report_that_is_gone_or_broken_is_recorded_and_nobody_is_told() {
 #[test]
 fn a_failure_is_told_with_its_steps_and_without_secrets() {
     let mut house = House::new();
-    house.run([1, 1, 1], failure("no file at https://x/s3cr3t"));
+    house.run([1, 1, 1], &failure("no file at https://x/s3cr3t"));
     let failed = firing(0, Some("t-1"), FiringState::Failed);
     let alert = house.told(&failed, &watched()).unwrap();
     let steps: Vec<&str> = alert.failed_steps.iter().map(|step| step.step.as_str()).collect();

@@ -37,6 +37,23 @@ fn ended(step: &str, token: &str, outcome: AttemptOutcome) -> Fact {
     Fact::AttemptEnded { run, step, token, outcome, peak_rss_bytes: 0, cpu_millis: 0 }
 }
 
+/// Two alerts, one of which was delivered.
+fn alerts() -> [Fact; 3] {
+    let noted = |key: &str, topic: &str, value| Fact::Noted { topic: topic.into(), key: key.into(), value };
+    let told = serde_json::json!({
+        "schedule": "t.nightly", "kind": "run_failed", "made_millis": 1, "body": {},
+        "webhook": { "url": { "name": "HOOK" }, "signing_key": null },
+    });
+    let taken = serde_json::json!({
+        "state": "delivered", "tries": 1, "tried_millis": 1, "wait_millis": 0, "outcome": "answered 200",
+    });
+    [
+        noted("t.nightly@1/run_failed", "alert", told.clone()),
+        noted("t.nightly@2/run_failed", "alert", told),
+        noted("t.nightly@1/run_failed", "alert_delivery", taken),
+    ]
+}
+
 /// A run with a step that failed once and succeeded, one that runs on three cores, and one that waits; and a schedule that fired late.
 fn projection() -> Projection {
     let failure = Failure {
@@ -68,14 +85,6 @@ fn projection() -> Projection {
         run_before: None,
         is_cancelled: false,
     };
-    let alert = |key: &str, topic: &str, value| Fact::Noted { topic: topic.into(), key: key.into(), value };
-    let told = serde_json::json!({
-        "schedule": "t.nightly", "kind": "run_failed", "made_millis": 1, "body": {},
-        "webhook": { "url": { "name": "HOOK" }, "signing_key": null },
-    });
-    let taken = serde_json::json!({
-        "state": "delivered", "tries": 1, "tried_millis": 1, "wait_millis": 0, "outcome": "answered 200",
-    });
     let steps = vec![planned("a", 1), planned("b", 3), planned("c", 1)];
     let created = Fact::RunCreated {
         run: "t-1".into(),
@@ -96,12 +105,9 @@ fn projection() -> Projection {
         intended("b", "1.3"),
         schedule.fact("t.nightly").unwrap(),
         firing.fact().unwrap(),
-        alert("t.nightly@1/run_failed", "alert", told.clone()),
-        alert("t.nightly@2/run_failed", "alert", told),
-        alert("t.nightly@1/run_failed", "alert_delivery", taken),
     ];
     let mut projection = Projection::new(&StateDir::new(std::path::Path::new("/nowhere")));
-    for (at, fact) in facts.into_iter().enumerate() {
+    for (at, fact) in facts.into_iter().chain(alerts()).enumerate() {
         projection.apply(&Record { seq: at as u64 + 1, at_millis: at as i64 * 2_000, fact, offset: 0 });
     }
     projection
