@@ -141,7 +141,7 @@ fn every_family_is_well_formed_and_says_what_state_says() {
         ("cupola_attempt_duration_seconds_bucket{kind=\"fit\",le=\"5\"}", 2.0),
         ("cupola_attempt_duration_seconds_sum{kind=\"fit\"}", 4.0),
         ("cupola_store_bytes{kind=\"law\"}", 700.0),
-        ("cupola_journal_records_total", 11.0),
+        ("cupola_journal_records_total", 14.0),
         ("cupola_journal_bytes", 1_234.0),
         ("cupola_snapshot_age_seconds", 1.5),
         ("cupola_disk_free_bytes", 10.0),
