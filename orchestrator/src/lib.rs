@@ -10,6 +10,7 @@ pub mod executor;
 pub mod run;
 pub mod schedule;
 
+pub mod alert;
 pub mod api;
 pub mod audit;
 pub mod bundle;

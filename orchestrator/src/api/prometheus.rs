@@ -1,4 +1,4 @@
-//! `/metrics`: how state, runs, attempts, the store and schedules stand, as Prometheus reads it.
+//! `/metrics`: how state, runs, attempts, the store, schedules and alerts stand, as Prometheus reads it.
 //!
 //! A scrape reads state once, as every page does, and looks at the sizes of a few files; it opens no event file.
 
@@ -13,6 +13,7 @@ use axum::response::IntoResponse;
 
 use self::exposition::{Buckets, Exposition, Kind};
 use super::{ApiError, ApiState};
+use crate::alert::{AlertBook, AlertState};
 use crate::daemon::WatchedSchedule;
 use crate::plan::Machine;
 use crate::schedule::{FiringRecord, FiringState, ScheduleBook};
@@ -102,6 +103,7 @@ fn render(
     store(&mut text, projection);
     files(&mut text, projection, around);
     schedules(&mut text, &ScheduleBook::of(projection), watched, now_millis);
+    alerts(&mut text, &AlertBook::of(projection));
     text.into_text()
 }
 
@@ -229,6 +231,14 @@ fn schedules(text: &mut Exposition, book: &ScheduleBook, watched: &[WatchedSched
     for (id, firing) in ids.iter().filter_map(|id| Some((id, newest_firing(book, id)?))) {
         let until = if firing.state == FiringState::Queued { now_millis } else { firing.recorded_millis };
         text.sample(&[("schedule", id)], (until - firing.slot_millis).max(0) as f64 / 1000.0);
+    }
+}
+
+fn alerts(text: &mut Exposition, book: &AlertBook) {
+    text.family("cupola_alerts", Kind::Gauge, "Alerts that the journal holds by state.");
+    for state in AlertState::ALL {
+        let count = book.alerts.keys().filter(|key| book.state(key) == state).count();
+        text.sample(&[("state", state.as_str())], count as f64);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cupola_specs::job::{Device, FitMethod, FitParams, FitTarget, StepParams};
+use cupola_specs::job::{FitMethod, FitParams, FitTarget, StepParams};
 use rand::Rng;
 
 use crate::plan::{FileHashes, Input, Plan, PlanError, Step, StepSettings};
@@ -28,17 +28,7 @@ fn step(name: &str, inputs: &[String]) -> Step {
         seed: u64::from_le_bytes(
             blake3::hash(name.as_bytes()).as_bytes()[..8].try_into().unwrap_or_default(),
         ),
-        settings: StepSettings {
-            device: Device::Cpu,
-            cores: 1,
-            devices: 0,
-            memory_bytes: 0,
-            memory_limit_bytes: 0,
-            disk_bytes: 0,
-            retries: RETRIES,
-            timeout_secs: 0.0,
-            priority: 0,
-        },
+        settings: StepSettings { retries: RETRIES, ..StepSettings::PLAIN },
     }
 }
 

@@ -79,7 +79,7 @@ pub enum Command {
     Status(status::StatusArgs),
     /// Prints what a step's worker says.
     Logs(logs::LogsArgs),
-    /// Lists runs, steps, artifacts, schedules, models, metrics, events, promotions or who did what.
+    /// Lists runs, steps, artifacts, schedules, models, metrics, alerts, events, promotions or who did what.
     Get(get::GetArgs),
     /// Shows everything about a run, step, artifact or attempt.
     Describe(describe::DescribeArgs),

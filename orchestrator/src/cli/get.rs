@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
+use super::alerts::known_alerts;
 use super::promotions;
 use super::schedule::known_schedules;
 use super::select::{RunArgs, find_run, find_steps, projection};
@@ -21,7 +22,7 @@ pub struct GetArgs {
     /// Which run (steps, metrics, events).
     #[command(flatten)]
     pub run: RunArgs,
-    /// As it stood right after this record of the journal (runs, artifacts, models, schedules, promotions), or events from this one on.
+    /// As it stood right after this record of the journal (runs, artifacts, models, schedules, alerts, promotions), or events from this one on.
     #[arg(long, value_name = "NUMBER")]
     pub at: Option<u64>,
     /// Not before this (audit): so long ago, such as 7d or 12h, or a time.
@@ -47,6 +48,8 @@ pub enum What {
     Models,
     /// Curves of a run.
     Metrics,
+    /// What was told to webhooks, and how reports compared with the ones before them.
+    Alerts,
     /// Records of the journal: what became true, and when.
     Events,
     /// Models that were proposed, and what became of each.
@@ -55,7 +58,7 @@ pub enum What {
     Audit,
 }
 
-/// Lists runs, steps, artifacts, schedules, models, metrics, events, promotions or who did what.
+/// Lists runs, steps, artifacts, schedules, models, metrics, alerts, events, promotions or who did what.
 pub(super) fn run(args: &GetArgs, global: &Global) -> Result<Outcome, CliError> {
     let projection = match args.at.filter(|_| args.what != What::Events) {
         Some(seq) => read_state_at(&global.state_dir(), seq)?,
@@ -71,6 +74,7 @@ pub(super) fn run(args: &GetArgs, global: &Global) -> Result<Outcome, CliError> 
         What::Artifacts => artifacts(projection.artifacts().values().collect()),
         What::Models => artifacts(projection.artifacts().values().filter(|a| a.kind == "model").collect()),
         What::Schedules => known_schedules(&projection),
+        What::Alerts => known_alerts(&projection),
         What::Events => events(args, global)?,
         What::Promotions => promotions::listed(&projection),
         What::Audit => super::audit::listed((args.since.as_deref(), args.who.as_deref()), global)?,

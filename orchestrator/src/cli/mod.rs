@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 a step failed, 2 the user's input is wrong, 3 interrupted.
 
+mod alerts;
 mod apply;
 mod approve;
 mod audit;

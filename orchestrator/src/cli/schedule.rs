@@ -7,10 +7,12 @@ use clap::{Args, Subcommand};
 use cupola_specs::spec::{ResolvedSpec, Schedule};
 use serde_json::{Value, json};
 
+use super::alerts::send_test;
 use super::apply::{ApplyArgs, run as apply};
 use super::load::{SelectArgs, SpecArgs};
 use super::tables::{plain_table, text_of};
 use super::{CliError, Global, Outcome};
+use crate::alert::{ProcessSecrets, secret_warnings};
 use crate::api::schedule_json;
 use crate::daemon::{WatchedSchedule, WatchedSpecs, find_schedule, firing, pause_record};
 use crate::schedule::{FiringRecord, FiringState, ScheduleBook, ScheduleError, clock_warnings, upcoming};
@@ -40,6 +42,8 @@ pub enum ScheduleVerb {
     Resume(OneSchedule),
     /// Fires a schedule at once, in this terminal.
     Fire(OneSchedule),
+    /// Sends a test alert to the webhooks of a schedule, and says what came back.
+    TestAlert(OneSchedule),
 }
 
 /// One schedule.
@@ -59,6 +63,10 @@ pub(super) fn run(args: &ScheduleArgs, global: &Global) -> Result<Outcome, CliEr
         ScheduleVerb::Pause(one) => set_paused(one, true, global),
         ScheduleVerb::Resume(one) => set_paused(one, false, global),
         ScheduleVerb::Fire(one) => fire(one, global),
+        ScheduleVerb::TestAlert(one) => {
+            let (watched, _) = watched(&one.spec, global)?;
+            send_test(find_schedule(watched.schedules(), &one.name)?, global)
+        }
     }
 }
 
@@ -141,14 +149,15 @@ fn to_come(one: &WatchedSchedule, book: &ScheduleBook, now_millis: i64) -> Vec<S
     lines
 }
 
-/// What the clock does to the schedules of a spec within a year, one line each.
+/// What the clock does to the schedules of a spec within a year, and what their webhooks lack here, one line each.
 pub(super) fn spec_warnings(spec: &ResolvedSpec, now_millis: i64) -> Vec<String> {
     let of = |schedule: &Schedule| {
         let warnings = clock_warnings(schedule, now_millis);
         let name = schedule.name.clone();
         warnings.into_iter().map(move |warning| format!("schedule `{name}`: {warning}"))
     };
-    spec.schedules.iter().flat_map(of).collect()
+    let of_secrets = |schedule: &Schedule| secret_warnings(schedule, &ProcessSecrets);
+    spec.schedules.iter().flat_map(of).chain(spec.schedules.iter().flat_map(of_secrets)).collect()
 }
 
 fn set_paused(one: &OneSchedule, paused: bool, global: &Global) -> Result<Outcome, CliError> {
@@ -246,6 +255,8 @@ mod tests {
             overlap: Overlap::CancelPrevious,
             catch_up: CatchUp::None,
             jitter_secs: 0,
+            on_failure: None,
+            on_regression: None,
             origin: Origin { file: String::new(), line: 1, column: 1 },
         };
         let table = Timetable::new(&schedule).unwrap();

@@ -5,12 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use super::alerts::alerts_of;
 use super::firings::{apply_arguments, due, firing, left_behind, pause_record};
 use super::{DaemonError, FolderLedger, Launcher, Ledger, Ticket, WatchedSchedule, WatchedSpecs};
+use crate::alert::AlertBook;
 use crate::audit::act_of_api;
 use crate::schedule::{FiringRecord, FiringState, ScheduleBook, ScheduleRecord, forget_firing};
-use crate::state::{Fact, Projection, StateDir};
+use crate::state::{Fact, Projection, StateDir, StateError};
 
 /// Fires schedules. Time comes in as an argument, processes through [`Launcher`], the journal through [`Ledger`].
 pub struct Engine<L> {
@@ -22,6 +25,8 @@ pub struct Engine<L> {
     stopped: BTreeSet<Ticket>,
     asked: BTreeMap<Ticket, Vec<String>>,
     unrecorded: ScheduleBook,
+    /// What is told of firings that ended, recorded before their end is.
+    untold: Vec<Fact>,
 }
 
 impl<L: Launcher> Engine<L> {
@@ -41,6 +46,7 @@ impl<L: Launcher> Engine<L> {
             stopped: BTreeSet::new(),
             asked: BTreeMap::new(),
             unrecorded: ScheduleBook::default(),
+            untold: Vec::new(),
         }
     }
 
@@ -49,9 +55,12 @@ impl<L: Launcher> Engine<L> {
         self.specs.schedules()
     }
 
-    /// Reads specs again that changed; gives what is wrong with them as lines.
+    /// Reads specs again that changed; gives what is wrong with them, and with the secrets that they name, as lines.
     pub fn refresh(&mut self) -> Vec<String> {
-        self.specs.refresh()
+        let before = self.specs.hooks();
+        let mut problems = self.specs.refresh();
+        problems.extend(self.specs.hook_warnings(&before));
+        problems
     }
 
     /// Does what is due at `now_millis`. Where another process holds the folder, what is decided is recorded and started later.
@@ -59,6 +68,7 @@ impl<L: Launcher> Engine<L> {
         let projection = self.ledger.projection()?;
         let mut book = self.book(&projection);
         for ended in self.ended(&book, &projection)? {
+            self.tell(&ended, now_millis)?;
             self.decide(&mut book, ended);
         }
         for at in 0..self.specs.schedules().len() {
@@ -112,6 +122,19 @@ impl<L: Launcher> Engine<L> {
         Ok(self.ledger.record(vec![acted("schedule fire", id), firing.fact()?])?)
     }
 
+    /// The state as it is now.
+    pub fn projection(&mut self) -> Result<Arc<Projection>, StateError> {
+        self.ledger.projection()
+    }
+
+    /// Records facts of another room; false while a firing runs, whose process needs the folder, or while another process holds it.
+    pub fn note(&mut self, facts: Vec<Fact>) -> Result<bool, StateError> {
+        if !self.running.is_empty() || self.ledger.holder().is_some() {
+            return Ok(false);
+        }
+        self.ledger.record(facts)
+    }
+
     /// What the journal says of schedules, and what was decided and could not be recorded yet.
     fn book(&self, projection: &Projection) -> ScheduleBook {
         let mut book = ScheduleBook::of(projection);
@@ -122,6 +145,16 @@ impl<L: Launcher> Engine<L> {
         }
         book.firings.extend(self.unrecorded.firings.clone());
         book
+    }
+
+    /// Takes down what is told of a firing that ended. The state is read again: its run may have ended after this tick began.
+    fn tell(&mut self, ended: &FiringRecord, now_millis: i64) -> Result<(), DaemonError> {
+        let Some(watched) = self.specs.schedules().iter().find(|known| known.id == ended.schedule) else {
+            return Ok(());
+        };
+        let projection = self.ledger.projection()?;
+        self.untold.extend(alerts_of(ended, watched, &projection, now_millis));
+        Ok(())
     }
 
     /// Takes a decision down, to be recorded at the end of the tick or later.
@@ -199,7 +232,7 @@ impl<L: Launcher> Engine<L> {
 
     /// Records what was decided, and forgets firings that nobody needs; false where another process holds the folder.
     fn flush(&mut self, book: &ScheduleBook, now_millis: i64) -> Result<bool, DaemonError> {
-        let mut facts = Vec::new();
+        let mut facts = self.untold.clone();
         for id in self.unrecorded.schedules.keys() {
             // With what somebody else recorded meanwhile.
             if let Some(record) = book.schedules.get(id) {
@@ -215,10 +248,14 @@ impl<L: Launcher> Engine<L> {
         for watched in self.specs.schedules() {
             facts.extend(book.outdated(&watched.id, now_millis).into_iter().map(forget_firing));
         }
+        if !self.untold.is_empty() {
+            facts.extend(AlertBook::of(&*self.ledger.projection()?).forget_outdated(now_millis));
+        }
         if !self.ledger.record(facts)? {
             return Ok(false);
         }
         self.unrecorded = ScheduleBook::default();
+        self.untold.clear();
         Ok(true)
     }
 
@@ -255,6 +292,7 @@ impl<L: Launcher> Engine<L> {
             Err(error) => {
                 now.state = FiringState::Failed;
                 now.note = format!("could not be started: {error}");
+                self.tell(&now, now_millis)?;
                 self.unrecorded.take(now);
                 Err(error)
             }

@@ -3,8 +3,10 @@
 //! It holds the state folder's lock only for the moment of a record, so that `cupola apply` works beside it; what it fires is an
 //! `apply --only JOBS` of the current spec in a process of its own, one at a time, when nobody else holds the folder. Every slot is in the
 //! journal before its process starts. A firing that a daemon left behind when it died is followed up by the next one once nobody holds the
-//! folder: it ends as its run did, or is started again where that was interrupted or never begun.
+//! folder: it ends as its run did, or is started again where that was interrupted or never begun. What is told of a firing's end is recorded
+//! with it, and sent by a thread of its own.
 
+mod alerts;
 mod engine;
 mod error;
 mod files;

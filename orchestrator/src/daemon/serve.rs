@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::process::{Pid, test_kill_process};
 use tokio::net::TcpListener;
 
+use super::alerts::deliver;
 use super::files::{remove_daemon_file, token, write_daemon_file};
 use super::{DaemonError, DaemonFile, Engine, ProcessLauncher, WatchedSpecs, read_daemon_file};
 use crate::api::{ApiState, router};
@@ -38,10 +39,12 @@ pub fn run_daemon(
     std::fs::create_dir_all(dir.root()).map_err(DaemonError::io(dir.root()))?;
     let program = PathBuf::from("/proc/self/exe");
     let launcher = ProcessLauncher::new().map_err(DaemonError::io(&program))?;
-    let (specs, problems) = WatchedSpecs::open(&options.specs, &read_state(dir)?);
+    let (specs, mut problems) = WatchedSpecs::open(&options.specs, &read_state(dir)?);
+    problems.extend(specs.hook_warnings(&[]));
     let engine = Arc::new(Mutex::new(Engine::new(dir, specs, launcher)));
     let token = token(dir)?;
     let signals = Signals::listen();
+    let outbox = deliver(&engine, &signals);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -75,6 +78,8 @@ pub fn run_daemon(
         Ok(())
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
+    // A delivery that is not over is made again by the next daemon.
+    outbox.wait(Duration::from_secs(1));
     remove_daemon_file(dir);
     served
 }

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use cupola_specs::spec::{ProcessEnvironment, ResolvedSpec, Schedule, load};
+use cupola_specs::spec::{ProcessEnvironment, ResolvedSpec, Schedule, Webhook, load};
 
+use crate::alert::{ProcessSecrets, secret_warnings};
 use crate::schedule::{Named, ScheduleError, Timetable, schedule_id};
 use crate::state::Projection;
 
@@ -27,6 +28,24 @@ impl WatchedSchedule {
     /// Its name, what the spec says and its instants.
     pub fn named(&self) -> Named<'_> {
         Named { id: &self.id, schedule: &self.schedule, table: &self.table }
+    }
+}
+
+/// Who is told by a schedule.
+#[derive(Debug, PartialEq)]
+pub(super) struct Hooks {
+    id: String,
+    on_failure: Option<Webhook>,
+    on_regression: Option<Webhook>,
+}
+
+impl Hooks {
+    fn of(watched: &WatchedSchedule) -> Self {
+        Self {
+            id: watched.id.clone(),
+            on_failure: watched.schedule.on_failure.clone(),
+            on_regression: watched.schedule.on_regression.clone(),
+        }
     }
 }
 
@@ -81,6 +100,18 @@ impl WatchedSpecs {
             }
         }
         problems
+    }
+
+    /// Who is told by each schedule.
+    pub(super) fn hooks(&self) -> Vec<Hooks> {
+        self.schedules.iter().map(Hooks::of).collect()
+    }
+
+    /// What keeps webhooks from working in this process, of schedules that tell others than `before`.
+    pub(super) fn hook_warnings(&self, before: &[Hooks]) -> Vec<String> {
+        let news = self.schedules.iter().filter(|one| !before.contains(&Hooks::of(one)));
+        let warnings = news.flat_map(|one| secret_warnings(&one.schedule, &ProcessSecrets));
+        warnings.map(|warning| format!("warning: {warning}")).collect()
     }
 
     /// Every schedule.

@@ -156,7 +156,9 @@ impl<'p> History<'p> {
             return Ok(vec![unfinished(run, step)]);
         }
         match self.last.get(&at) {
-            Some((run, before)) => changes(planned, run, before, fields),
+            Some((run, before)) => {
+                changes(planned, planned.step.kind().code_version(), (run, before), fields)
+            }
             None => Ok(vec![Reason::NeverRan]),
         }
     }
@@ -176,10 +178,10 @@ fn unfinished(run: &RunRow, step: &StepRow) -> Reason {
 }
 
 /// What differs from the last time a step of this name ended.
-fn changes(
+pub(super) fn changes(
     planned: &PlannedStep,
-    run: &RunRow,
-    before: &Before,
+    code_version: u32,
+    (run, before): (&RunRow, &Before),
     fields: &Fields<'_>,
 ) -> Result<Vec<Reason>, PlanError> {
     let mut changes = Changes { reasons: Vec::new(), told: Vec::new() };
@@ -202,7 +204,6 @@ fn changes(
     if before.seed != planned.step.seed {
         changes.field(fields.seed(&planned.step), before.seed.into(), planned.step.seed.into());
     }
-    let code_version = planned.step.kind().code_version();
     if before.code_version != code_version {
         changes.reasons.push(Reason::CodeVersion { old: before.code_version, new: code_version });
     }

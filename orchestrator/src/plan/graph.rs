@@ -260,24 +260,14 @@ fn reach(graph: &StableDiGraph<(), ()>, from: &[NodeIndex], forwards: bool) -> V
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use cupola_specs::job::{Device, StepParams, TokensParams};
+    use cupola_specs::job::{StepParams, TokensParams};
 
     use crate::plan::StepSettings;
 
     /// A step that reads others and is else as small as a step can be.
     pub(in crate::plan) fn step(name: &str, needs: &[&str]) -> Step {
         let inputs = needs.iter().map(|need| (format!("role.{need}"), Input::Step((*need).to_owned())));
-        let settings = StepSettings {
-            device: Device::Cpu,
-            cores: 1,
-            devices: 0,
-            memory_bytes: 0,
-            memory_limit_bytes: 0,
-            disk_bytes: 0,
-            retries: 0,
-            timeout_secs: 0.0,
-            priority: 0,
-        };
+        let settings = StepSettings::PLAIN;
         Step {
             name: name.to_owned(),
             job: name.to_owned(),

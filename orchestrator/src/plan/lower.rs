@@ -193,17 +193,7 @@ impl Lowering<'_> {
         if self.shared.contains(&name) {
             return Ok(name);
         }
-        let settings = StepSettings {
-            device: Device::Cpu,
-            cores: self.machine.cores,
-            devices: 0,
-            memory_bytes: 0,
-            memory_limit_bytes: 0,
-            disk_bytes: 0,
-            retries: 2,
-            timeout_secs: 0.0,
-            priority: 0,
-        };
+        let settings = StepSettings { cores: self.machine.cores, retries: 2, ..StepSettings::PLAIN };
         let mut step = Step {
             name: name.clone(),
             job: String::new(),

@@ -21,6 +21,7 @@ mod difference;
 mod fields;
 mod reason;
 
+mod between;
 mod decide;
 mod draw;
 mod estimate;
@@ -29,6 +30,7 @@ mod render;
 #[cfg(test)]
 mod quickstart;
 
+pub use between::changes_between;
 pub use decide::{Action, Decision, decide};
 pub use difference::compare;
 pub use draw::{to_dot, to_svg};

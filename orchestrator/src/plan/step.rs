@@ -73,6 +73,21 @@ pub struct StepSettings {
     pub priority: i64,
 }
 
+impl StepSettings {
+    /// One core, once, for as long as it takes.
+    pub const PLAIN: Self = Self {
+        device: Device::Cpu,
+        cores: 1,
+        devices: 0,
+        memory_bytes: 0,
+        memory_limit_bytes: 0,
+        disk_bytes: 0,
+        retries: 0,
+        timeout_secs: 0.0,
+        priority: 0,
+    };
+}
+
 /// Where an input is from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {

@@ -21,3 +21,6 @@ pub use record::{
     FiringRecord, FiringState, ScheduleBook, ScheduleRecord, firing_key, forget_firing, schedule_id,
 };
 pub use timetable::{Slots, Timetable};
+
+#[cfg(test)]
+pub(crate) use timetable::tests;

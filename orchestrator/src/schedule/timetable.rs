@@ -168,6 +168,8 @@ pub(crate) mod tests {
             overlap: Overlap::Skip,
             catch_up: CatchUp::Once,
             jitter_secs: 0,
+            on_failure: None,
+            on_regression: None,
             origin: Origin { file: String::new(), line: 1, column: 1 },
         }
     }

@@ -13,7 +13,7 @@ use cupola::run::{Applied, Console, DriveEnd, Signals, Slots, SystemClock, World
 use cupola::state::{AttemptView, RunState, RunView, State, StateDir, StateError, StepState, read_state};
 use cupola::store::{Committer, Store};
 use cupola_specs::contract::JobFile;
-use cupola_specs::job::{Device, FitMethod, FitParams, FitTarget, StepParams};
+use cupola_specs::job::{FitMethod, FitParams, FitTarget, StepParams};
 use cupola_specs::spec::ProcessEnvironment;
 
 struct House {
@@ -79,17 +79,7 @@ fn step(name: &str, inputs: &[&str], tokens: f64) -> Step {
         sources: Vec::new(),
         after: Vec::new(),
         seed: name.len() as u64,
-        settings: StepSettings {
-            device: Device::Cpu,
-            cores: 1,
-            devices: 0,
-            memory_bytes: 0,
-            memory_limit_bytes: 0,
-            disk_bytes: 0,
-            retries: 2,
-            timeout_secs: 60.0,
-            priority: 0,
-        },
+        settings: StepSettings { retries: 2, timeout_secs: 60.0, ..StepSettings::PLAIN },
     }
 }
 

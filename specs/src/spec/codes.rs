@@ -74,7 +74,7 @@ codes! {
     /// The placeholder is not one of the three that the language knows.
     UnknownPlaceholder = "E0403", "Only ${vars.NAME}, ${env.NAME}, ${env.NAME:-default} and ${secret.NAME} exist; `$${` stands for a plain `${`.";
     /// A secret stands where it would be written down.
-    MisplacedSecret = "E0404", "Secrets may stand only as the whole value of a judge's api_key or a webhook.";
+    MisplacedSecret = "E0404", "Secrets may stand only as the whole value of a judge's api_key, a webhook or its signing_key.";
     /// A value of --set has no place in the spec.
     BadOverride = "E0405", "A key of --set is a field path such as vars.depth or jobs.base.tokens.";
     /// No job has this name.

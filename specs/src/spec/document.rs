@@ -109,14 +109,18 @@ written! {
         catch_up: CatchUp = "once",
         /// Each firing starts by less than this later than its slot, the same for the same slot; shorter than the time between two slots.
         jitter: At<Duration> = "0s",
-        /// Whom to tell of a failure.
-        on_failure: Option<OnFailure>,
+        /// Whom to tell when a firing fails; without it nobody is told.
+        on_failure: Option<WebhookWritten>,
+        /// Whom to tell when a firing's report is worse than the one before it, by more than chance; without it nobody is told.
+        on_regression: Option<WebhookWritten>,
     }
 
-    /// Whom to tell of a failure.
-    pub(crate) struct OnFailure {
-        /// URL that gets a POST, as ${secret.NAME}.
+    /// Who is told, by a POST of JSON that is tried again for about a day.
+    pub(crate) struct WebhookWritten {
+        /// URL that gets the POST, as ${secret.NAME}: who knows it can post there.
         webhook: Secret,
+        /// Key that signs each POST by the Standard Webhooks scheme, as ${secret.NAME}: `whsec_` and base64, or a text. Without it the receiver can't tell who posts.
+        signing_key: Option<Secret>,
     }
 
     /// A judge model behind an OpenAI-compatible API.

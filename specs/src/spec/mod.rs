@@ -61,7 +61,7 @@ pub use resolved::{
     ResolvedJobBody, ResolvedSpec, Resources, RlhfBody, RowsInput, ScalingBody, SecretRef, Serve, SftBody,
     SourceGlob, SweepBody, TokenizerBody,
 };
-pub use schedule::{CatchUp, Overlap, Schedule};
+pub use schedule::{CatchUp, Overlap, Schedule, Webhook};
 pub use schema::schema;
 pub use serve::{Approval, ServedEval, gate_names};
 pub use template::Template;

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::codes::Code;
 use super::decode::Named;
-use super::document::ScheduleWritten;
+use super::document::{ScheduleWritten, WebhookWritten};
 use super::jobs::{Resolver, check_name};
 use super::origin::Origin;
+use super::resolved::{JobKind, SecretRef};
 
 /// 2028-01-01T00:00:00Z.
 const LEAP_YEAR_SECS: i64 = 1_830_297_600;
@@ -34,8 +35,28 @@ pub struct Schedule {
     pub catch_up: CatchUp,
     /// A firing starts by less than this many seconds later than its slot. Default: 0.
     pub jitter_secs: u64,
+    /// Who is told when a firing fails; none where nobody is.
+    pub on_failure: Option<Webhook>,
+    /// Who is told when a firing's report is worse than the one before it; none where nobody is.
+    pub on_regression: Option<Webhook>,
     /// Where it is written.
     pub origin: Origin,
+}
+
+/// Who is told, by a POST. Both values are named here and read where they are used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Webhook {
+    /// The URL.
+    pub url: SecretRef,
+    /// The key that signs each POST; none where it goes unsigned.
+    pub signing_key: Option<SecretRef>,
+}
+
+impl Webhook {
+    fn of(written: &WebhookWritten) -> Self {
+        let signing_key = written.signing_key.as_ref().map(|key| key.0.clone());
+        Self { url: written.webhook.0.clone(), signing_key }
+    }
 }
 
 /// What happens while the last firing still runs.
@@ -74,14 +95,24 @@ pub(crate) fn resolve_schedules(
         check_timezone(schedule, resolver);
         check_jitter(schedule, resolver);
         let mut jobs = Vec::new();
+        let mut has_report = false;
         for job in &schedule.jobs {
-            jobs.extend(resolver.find_all(&job.value, job.spot).into_iter().map(|job| job.name.clone()));
+            for found in resolver.find_all(&job.value, job.spot) {
+                // A job whose kind is wrong has an error of its own.
+                has_report |= found.kind.is_none_or(|kind| kind == JobKind::Eval);
+                jobs.push(found.name.clone());
+            }
         }
         if schedule.jobs.is_empty() {
             resolver
                 .session
                 .error(Code::MissingField, key.spot, format!("the schedule `{}` names no job", key.name))
                 .expecting("at least one job in `jobs`");
+        }
+        if schedule.on_regression.is_some() && !jobs.is_empty() && !has_report {
+            let message =
+                format!("the schedule `{}` has `on_regression` and no job that makes a report", key.name);
+            resolver.session.error(Code::Conflict, key.spot, message).expecting("an eval job in `jobs`");
         }
         out.push(Schedule {
             name: key.name.clone(),
@@ -91,6 +122,8 @@ pub(crate) fn resolve_schedules(
             overlap: schedule.overlap,
             catch_up: schedule.catch_up,
             jitter_secs: schedule.jitter.value.0.ceil() as u64,
+            on_failure: schedule.on_failure.as_ref().map(Webhook::of),
+            on_regression: schedule.on_regression.as_ref().map(Webhook::of),
             origin: resolver.session.origin(key.spot),
         });
     }

@@ -53,7 +53,6 @@ const UNSUPPORTED: &[(&str, Refused)] = &[
     ("*.resources.time", Any),
     ("*.resources.account", Any),
     ("*.resources.qos", Any),
-    ("schedules.*.on_failure", Any),
     ("**.huggingface", Any),
 ];
 
@@ -189,6 +188,5 @@ mod tests {
         assert_eq!(refused("sft", "huggingface: org/name"), 1);
         assert_eq!(refused("pretrain", "parallel: { data: 1 }"), 0);
         assert_eq!(refused("pretrain", "parallel: { data: 2 }\nresources: { nodes: 2, cores: 1 }"), 2);
-        assert_eq!(refused("schedules", "nightly: { on_failure: { webhook: x } }"), 1);
     }
 }

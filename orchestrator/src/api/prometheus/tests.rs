@@ -37,6 +37,23 @@ fn ended(step: &str, token: &str, outcome: AttemptOutcome) -> Fact {
     Fact::AttemptEnded { run, step, token, outcome, peak_rss_bytes: 0, cpu_millis: 0 }
 }
 
+/// Two alerts, one of which was delivered.
+fn alerts() -> [Fact; 3] {
+    let noted = |key: &str, topic: &str, value| Fact::Noted { topic: topic.into(), key: key.into(), value };
+    let told = serde_json::json!({
+        "schedule": "t.nightly", "kind": "run_failed", "made_millis": 1, "body": {},
+        "webhook": { "url": { "name": "HOOK" }, "signing_key": null },
+    });
+    let taken = serde_json::json!({
+        "state": "delivered", "tries": 1, "tried_millis": 1, "wait_millis": 0, "outcome": "answered 200",
+    });
+    [
+        noted("t.nightly@1/run_failed", "alert", told.clone()),
+        noted("t.nightly@2/run_failed", "alert", told),
+        noted("t.nightly@1/run_failed", "alert_delivery", taken),
+    ]
+}
+
 /// A run with a step that failed once and succeeded, one that runs on three cores, and one that waits; and a schedule that fired late.
 fn projection() -> Projection {
     let failure = Failure {
@@ -90,7 +107,7 @@ fn projection() -> Projection {
         firing.fact().unwrap(),
     ];
     let mut projection = Projection::new(&StateDir::new(std::path::Path::new("/nowhere")));
-    for (at, fact) in facts.into_iter().enumerate() {
+    for (at, fact) in facts.into_iter().chain(alerts()).enumerate() {
         projection.apply(&Record { seq: at as u64 + 1, at_millis: at as i64 * 2_000, fact, offset: 0 });
     }
     projection
@@ -113,6 +130,9 @@ fn every_family_is_well_formed_and_says_what_state_says() {
         ("cupola_steps{spec=\"t\\\"1\",state=\"submitted\"}", 1.0),
         ("cupola_steps{spec=\"t\\\"1\",state=\"waiting\"}", 1.0),
         ("cupola_queued_steps", 1.0),
+        ("cupola_alerts{state=\"pending\"}", 1.0),
+        ("cupola_alerts{state=\"delivered\"}", 1.0),
+        ("cupola_alerts{state=\"failed\"}", 0.0),
         ("cupola_slots_used_cores", 3.0),
         ("cupola_slots_cores", 4.0),
         ("cupola_attempts_total{kind=\"fit\",outcome=\"failed\",code=\"network\"}", 1.0),
@@ -121,7 +141,7 @@ fn every_family_is_well_formed_and_says_what_state_says() {
         ("cupola_attempt_duration_seconds_bucket{kind=\"fit\",le=\"5\"}", 2.0),
         ("cupola_attempt_duration_seconds_sum{kind=\"fit\"}", 4.0),
         ("cupola_store_bytes{kind=\"law\"}", 700.0),
-        ("cupola_journal_records_total", 11.0),
+        ("cupola_journal_records_total", 14.0),
         ("cupola_journal_bytes", 1_234.0),
         ("cupola_snapshot_age_seconds", 1.5),
         ("cupola_disk_free_bytes", 10.0),

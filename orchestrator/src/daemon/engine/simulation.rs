@@ -217,6 +217,8 @@ fn schedule(cron: &str, zone: &str, (overlap, catch_up): (Overlap, CatchUp)) -> 
         overlap,
         catch_up,
         jitter_secs: 0,
+        on_failure: None,
+        on_regression: None,
         origin: Origin { file: String::new(), line: 1, column: 1 },
     }
 }

@@ -1,10 +1,10 @@
 use std::path::Path;
 
-use cupola_specs::spec::{CatchUp, Origin, Overlap, Schedule};
+use cupola_specs::spec::{CatchUp, Origin, Overlap, Schedule, SecretRef, Webhook};
 
 use super::*;
 use crate::schedule::Timetable;
-use crate::state::{State, read_state};
+use crate::state::{State, read_journal, read_state};
 
 #[derive(Default)]
 struct FakeLauncher {
@@ -39,6 +39,8 @@ fn nightly(overlap: Overlap, catch_up: CatchUp) -> WatchedSpecs {
         overlap,
         catch_up,
         jitter_secs: 0,
+        on_failure: None,
+        on_regression: None,
         origin: Origin { file: String::new(), line: 1, column: 1 },
     };
     let table = Timetable::new(&schedule).unwrap();
@@ -181,4 +183,37 @@ fn a_firing_by_hand_runs_at_once() {
     engine.tick(utc("2026-01-10T12:00:02Z")).unwrap();
     assert_eq!(engine.launcher.started.len(), 1);
     assert_eq!(states(&dir)[0].0, "quickstart.nightly@2026-01-10T12:00:01Z-manual");
+}
+
+#[test]
+fn a_firing_that_fails_has_its_alert_in_the_journal_before_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = StateDir::new(folder.path());
+    let name = |name: &str| SecretRef { name: name.to_owned() };
+    let mut specs = nightly(Overlap::Skip, CatchUp::Once).schedules().to_vec();
+    specs[0].schedule.on_failure = Some(Webhook { url: name("HOOK"), signing_key: Some(name("KEY")) });
+    let mut engine = Engine::new(&dir, WatchedSpecs::of(specs), FakeLauncher::default());
+    tick_from_to(&mut engine, "2026-01-11T00:59:00Z", "2026-01-11T01:00:00Z", 1);
+    assert!(!engine.note(Vec::new()).unwrap(), "the firing's process needs the folder");
+    engine.launcher.ended.insert(1, 2);
+    tick_from_to(&mut engine, "2026-01-11T01:05:00Z", "2026-01-11T01:09:00Z", 1);
+    let records = read_journal(&dir.journal()).unwrap().records;
+    let keys: Vec<(String, String)> = records
+        .into_iter()
+        .filter_map(|record| match record.fact {
+            Fact::Noted { key, value, .. } if key.contains('@') => {
+                Some((key, value["state"].as_str().unwrap_or("alert").to_owned()))
+            }
+            _ => None,
+        })
+        .collect();
+    let firing = "quickstart.nightly@2026-01-11T01:00:00Z";
+    let expected = [
+        (firing, "queued"),
+        (firing, "started"),
+        (&format!("{firing}/run_failed"), "alert"),
+        (firing, "failed"),
+    ];
+    assert_eq!(keys, expected.map(|(key, state)| (key.to_owned(), state.to_owned())));
+    assert!(engine.note(Vec::new()).unwrap());
 }
