@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::state::is_disk_full;
+
 /// What goes wrong with attempts.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecutorError {
@@ -65,7 +67,7 @@ impl ExecutorError {
 
     /// Whether the disk had no room for a file.
     pub fn is_storage_full(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull)
+        matches!(self, Self::Io { source, .. } if is_disk_full(source))
     }
 
     /// What the user can do.

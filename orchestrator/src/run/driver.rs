@@ -23,6 +23,8 @@ use crate::store::ArtifactStore;
 const TURN_MILLIS: u64 = 100;
 /// The longest wait while an attempt has not shown itself yet.
 const START_MILLIS: u64 = 20;
+/// How long is waited for room on a disk that takes no record.
+const ROOM_MILLIS: u64 = 500;
 const CONTROL_MILLIS: i64 = 50;
 const SHOW_MILLIS: i64 = 250;
 /// Showing takes no more than this share of the time.
@@ -90,6 +92,7 @@ pub struct Driver<'a, E, C, A> {
     pub(super) wait: Option<Wait>,
     shown_millis: i64,
     control_millis: i64,
+    heard: Signals,
     signals: u32,
 }
 
@@ -119,6 +122,7 @@ impl<'a, E: Executor, C: Clock, A: ArtifactStore> Driver<'a, E, C, A> {
             wait: None,
             shown_millis: i64::MIN,
             control_millis: i64::MIN,
+            heard: Signals::default(),
             signals: 0,
             state,
         };
@@ -129,7 +133,8 @@ impl<'a, E: Executor, C: Clock, A: ArtifactStore> Driver<'a, E, C, A> {
 
     /// Drives the run to its end.
     pub fn drive(&mut self, console: &mut Console<'_>) -> Result<DriveEnd, RunError> {
-        self.signals = console.signals.count();
+        self.heard = console.signals.clone();
+        self.signals = self.heard.count();
         let mut worth_a_look = Vec::new();
         loop {
             if self.turn(&worth_a_look, console)? {
@@ -220,7 +225,7 @@ impl<'a, E: Executor, C: Clock, A: ArtifactStore> Driver<'a, E, C, A> {
                 }
             }
             let facts = std::mem::take(&mut self.facts);
-            self.state.record(facts)?;
+            self.record(facts)?;
             // What starts comes first: the rest is not waited for.
             let (submits, others): (Vec<_>, Vec<_>) =
                 std::mem::take(&mut self.acts).into_iter().partition(|act| matches!(act, Act::Submit { .. }));
@@ -229,6 +234,24 @@ impl<'a, E: Executor, C: Clock, A: ArtifactStore> Driver<'a, E, C, A> {
             }
         }
         Ok(())
+    }
+
+    /// Records facts, and waits where not even a record finds room: nothing follows from a fact that is not written down.
+    fn record(&mut self, facts: Vec<Fact>) -> Result<(), RunError> {
+        let mut is_told = false;
+        loop {
+            match self.state.record(facts.clone()) {
+                Err(error) if error.is_storage_full() && self.heard.count() == self.signals => {
+                    if !is_told {
+                        tracing::warn!("{error}; waits until there is room on the disk");
+                        is_told = true;
+                    }
+                    // What ends meanwhile is seen by the next look.
+                    let _ = self.world.executor.wait(ROOM_MILLIS);
+                }
+                recorded => return Ok(recorded?),
+            }
+        }
     }
 
     /// Turns a command into the facts and acts of this turn.

@@ -119,7 +119,12 @@ impl<E: Executor, C: Clock, A: ArtifactStore> Driver<'_, E, C, A> {
         let micro_batch_halvings = self.halvings(step);
         let given = Given { devices: devices.clone(), micro_batch_halvings, traceparent };
         let order = work_order(self.state.dir(), self.plan, planned, (&self.run, &attempt), given);
-        let submitted = self.world.executor.submit(&attempt, &order);
+        // The last of the room is for the records.
+        let submitted = if self.is_disk_full() {
+            Err(ExecutorError::io(&attempt.dir)(std::io::ErrorKind::StorageFull.into()))
+        } else {
+            self.world.executor.submit(&attempt, &order)
+        };
         let token = attempt.token.clone();
         self.queue.push_back(Happening::Submitted { step, token: token.clone() });
         match submitted {

@@ -49,7 +49,7 @@ pub(super) fn drop_ballast(path: &Path) -> bool {
     std::fs::remove_file(path).is_ok()
 }
 
-/// Whether an error says that the disk is full.
-pub(super) fn is_disk_full(error: &std::io::Error) -> bool {
+/// Whether an error says that the disk is full, or a user's share of it.
+pub fn is_disk_full(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }

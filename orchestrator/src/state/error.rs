@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use cupola_specs::contract::ErrorClass;
 
+use super::is_disk_full;
+
 /// What goes wrong with state.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -89,6 +91,11 @@ impl StateError {
             Self::Locked { .. } | Self::NetworkFolder { .. } | Self::Schema { .. } => ErrorClass::User,
             Self::Journal { .. } | Self::Encode(_) => ErrorClass::Bug,
         }
+    }
+
+    /// Whether there was no room for a record.
+    pub fn is_storage_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if is_disk_full(source))
     }
 
     /// What the user can do.

@@ -39,7 +39,7 @@ mod open;
 mod recover;
 
 pub use act::{Act, Actor};
-pub use ballast::free_bytes;
+pub use ballast::{free_bytes, is_disk_full};
 pub use check::{Finding, check_state, export_state};
 pub use curve::MetricSeries;
 pub use error::StateError;

@@ -1,9 +1,10 @@
 //! What goes wrong with artifacts.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use cupola_specs::contract::{ErrorClass, Failure};
+
+use crate::state::is_disk_full;
 
 /// What goes wrong with artifacts.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +53,7 @@ impl StoreError {
     /// A stable short name.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Io { source, .. } if source.kind() == ErrorKind::StorageFull => Failure::STORAGE_FULL,
+            Self::Io { source, .. } if is_disk_full(source) => Failure::STORAGE_FULL,
             Self::Io { .. } => "store_io",
             Self::Empty { .. } => "empty_output",
             Self::Manifest { .. } => "bad_manifest",

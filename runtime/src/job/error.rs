@@ -31,8 +31,8 @@ impl ErrorFacts {
     /// A file could not be read or written. What is not there, or not to be read, is no more so at the next attempt.
     pub fn io(error: &std::io::Error) -> Self {
         match error.kind() {
-            ErrorKind::StorageFull => Self::transient(
-                "storage_full",
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::transient(
+                Failure::STORAGE_FULL,
                 "free space on the disk that holds the state folder; `cupola gc` removes old artifacts",
             ),
             ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
