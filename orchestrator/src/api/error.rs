@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
+use super::answers::{Refusal, RefusalText};
 use crate::daemon::DaemonError;
 use crate::schedule::ScheduleError;
 use crate::state::StateError;
@@ -79,7 +80,7 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = serde_json::json!({ "error": { "message": self.to_string(), "hint": self.hint() } });
-        (self.status(), Json(body)).into_response()
+        let error = RefusalText { message: self.to_string(), hint: self.hint().to_owned() };
+        (self.status(), Json(Refusal { error })).into_response()
     }
 }

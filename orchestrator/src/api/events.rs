@@ -9,12 +9,26 @@ use futures::Stream;
 use futures::stream::unfold;
 use serde_json::{Value, json};
 
-use super::{ApiError, ApiState, routes};
+use super::answers::{Refusal, RunBrief};
+use super::{ApiError, ApiState};
 use crate::state::{RunView, StepView, holder};
 
 const POLL: Duration = Duration::from_millis(500);
 
 /// Event `run` whenever the run changed; event `end` when it came to its end or nobody drives it, and then the stream ends.
+#[utoipa::path(
+    get,
+    path = "/runs/{run}/events",
+    tag = "runs",
+    params(("run" = String, Path, description = "The run's id, or `latest`")),
+    responses(
+        (status = 200, body = String, content_type = "text/event-stream", description = "Server-sent events: `run` whenever it changed, then `end`"),
+        (status = 401, body = Refusal, description = "No token, or another one"),
+        (status = 404, body = Refusal, description = "There is no such run"),
+        (status = 421, body = Refusal, description = "Another host than loopback"),
+        (status = 500, body = Refusal, description = "State could not be read"),
+    )
+)]
 pub(super) async fn events(
     State(state): State<ApiState>,
     Path(run): Path<String>,
@@ -43,7 +57,7 @@ pub(super) async fn events(
 }
 
 fn snapshot(run: &RunView) -> Value {
-    let mut value = routes::brief(run);
+    let mut value = json!(RunBrief::of(run));
     value["steps"] = run.steps.iter().map(brief_step).collect();
     value
 }

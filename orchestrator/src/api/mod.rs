@@ -11,6 +11,7 @@
 //! | `POST /api/v1/apply` | `{spec, only?, from?, set?}` |
 //! | `POST /api/v1/runs/{run}/{cancel,pause,resume,retry}` | `{job?}` |
 //! | `POST /api/v1/schedules/{name}/{fire,pause,resume}` | |
+//! | `GET /api/v1/openapi.json` | this, as an OpenAPI document; needs no token |
 //! | `GET /metrics` | Prometheus text |
 //! | `GET /`, `/runs/{run}`, `/runs/{run}/report` | the dashboard |
 //!
@@ -18,6 +19,7 @@
 //! state folder, as a bearer token; `GET` also takes the cookie that `/login?token=…` sets. A changing request never rests on a cookie.
 
 mod access;
+mod answers;
 mod commands;
 mod error;
 mod events;
@@ -29,5 +31,5 @@ mod routes;
 
 pub use commands::Commands;
 pub use error::ApiError;
-pub use router::{ApiState, router};
-pub(crate) use routes::schedule_json;
+pub use router::{ApiState, openapi, router};
+pub(crate) use routes::schedule_state;

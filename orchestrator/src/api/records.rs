@@ -14,6 +14,7 @@ use futures::Stream;
 use futures::stream::unfold;
 use serde_json::json;
 
+use super::answers::Refusal;
 use super::{ApiError, ApiState};
 use crate::state::{JournalContents, Position, Record, read_journal, read_journal_after};
 
@@ -28,6 +29,19 @@ struct Reader {
 }
 
 /// Every record after `Last-Event-ID`, and those that are still to come; without the header, only these.
+#[utoipa::path(
+    get,
+    path = "/events",
+    tag = "events",
+    params(("Last-Event-ID" = Option<u64>, Header, description = "The last record that the client saw; without it only new ones come")),
+    responses(
+        (status = 200, body = String, content_type = "text/event-stream", description = "Server-sent events: each record of the journal, with its number as the id"),
+        (status = 401, body = Refusal, description = "No token, or another one"),
+        (status = 421, body = Refusal, description = "Another host than loopback"),
+        (status = 422, body = Refusal, description = "There is no such record"),
+        (status = 500, body = Refusal, description = "State could not be read"),
+    )
+)]
 pub(super) async fn records(
     State(state): State<ApiState>,
     headers: HeaderMap,

@@ -2,9 +2,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post};
+use axum::routing::get;
+use axum::{Json, Router};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::{ApiError, Commands, access, events, pages, prometheus, records, routes};
 use crate::state::{Projection, RunView, StateDir, load_run, read_state};
@@ -56,20 +60,55 @@ impl ApiState {
     }
 }
 
+/// What the document says of itself.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Cupola's control API",
+        description = "Runs, schedules and the journal of one state folder. It answers on loopback only, to holders of the folder's token."
+    ),
+    servers((url = "/api/v1")),
+    security(("token" = [])),
+    modifiers(&Token)
+)]
+struct Document;
+
+/// The scheme of the token.
+struct Token;
+
+impl Modify for Token {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let components = document.components.get_or_insert_with(Default::default);
+        let mut scheme = Http::new(HttpAuthScheme::Bearer);
+        scheme.description = Some("The text of `daemon.token` in the state folder.".to_owned());
+        components.add_security_scheme("token", SecurityScheme::Http(scheme));
+    }
+}
+
+/// The routes of the API with their entries in the document: neither is there without the other.
+fn described() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(routes::runs))
+        .routes(routes!(routes::run))
+        .routes(routes!(routes::step))
+        .routes(routes!(routes::metrics))
+        .routes(routes!(events::events))
+        .routes(routes!(routes::control))
+        .routes(routes!(records::records))
+        .routes(routes!(routes::apply))
+        .routes(routes!(routes::schedules))
+        .routes(routes!(routes::schedule))
+        .routes(routes!(routes::command))
+}
+
+/// The OpenAPI document of the control API.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    described().into_openapi()
+}
+
 /// The control API and the dashboard.
 pub fn router(state: ApiState) -> Router {
-    let api = Router::new()
-        .route("/runs", get(routes::runs))
-        .route("/runs/{run}", get(routes::run))
-        .route("/runs/{run}/step", get(routes::step))
-        .route("/runs/{run}/metrics", get(routes::metrics))
-        .route("/runs/{run}/events", get(events::events))
-        .route("/runs/{run}/{verb}", post(routes::control))
-        .route("/events", get(records::records))
-        .route("/apply", post(routes::apply))
-        .route("/schedules", get(routes::schedules))
-        .route("/schedules/{name}/{verb}", post(routes::schedule))
-        .route("/commands/{ticket}", get(routes::command));
+    let (api, document) = described().split_for_parts();
     let guarded = Router::new()
         .nest("/api/v1", api)
         .route("/metrics", get(prometheus::metrics))
@@ -79,6 +118,7 @@ pub fn router(state: ApiState) -> Router {
         .layer(from_fn_with_state(state.clone(), access::check_token));
     Router::new()
         .merge(guarded)
+        .route("/api/v1/openapi.json", get(|| async { Json(document) }))
         .route("/login", get(access::login))
         .route("/health", get(|| async { "ok\n" }))
         .layer(from_fn(access::check_host))
@@ -87,3 +127,6 @@ pub fn router(state: ApiState) -> Router {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod document;

@@ -13,7 +13,7 @@ use super::load::{SelectArgs, SpecArgs};
 use super::tables::{plain_table, text_of};
 use super::{CliError, Global, Outcome};
 use crate::alert::{ProcessSecrets, secret_warnings};
-use crate::api::schedule_json;
+use crate::api::schedule_state;
 use crate::daemon::{WatchedSchedule, WatchedSpecs, find_schedule, firing, pause_record};
 use crate::schedule::{FiringRecord, FiringState, ScheduleBook, ScheduleError, clock_warnings, upcoming};
 use crate::state::{Fact, Projection, State, StateError, now_millis, read_state};
@@ -104,7 +104,7 @@ pub(super) fn known_schedules(projection: &Projection) -> (Value, String) {
 
 /// A table of schedules, and under it the next firings of each with what the clock does to it.
 fn listed(schedules: &[WatchedSchedule], book: &ScheduleBook, now_millis: i64) -> (Value, String) {
-    let all: Vec<Value> = schedules.iter().map(|one| schedule_json(one, book, now_millis)).collect();
+    let all: Vec<Value> = schedules.iter().map(|one| json!(schedule_state(one, book, now_millis))).collect();
     let object = json!({ "schedules": all });
     if schedules.is_empty() {
         return (object, "no schedule: give a spec, or apply one that has `schedules`".to_owned());

@@ -6,10 +6,18 @@ use super::Outcome;
 
 /// Arguments of `cupola schema`.
 #[derive(Debug, Args)]
-pub struct SchemaArgs {}
+pub struct SchemaArgs {
+    /// Prints the OpenAPI document of the daemon's control API instead.
+    #[arg(long)]
+    pub api: bool,
+}
 
-/// Prints the JSON Schema of the spec language.
-pub(super) fn run(_args: &SchemaArgs) -> Outcome {
-    println!("{:#}", cupola_specs::spec::schema());
+/// Prints the JSON Schema of the spec language, or the document of the API.
+pub(super) fn run(args: &SchemaArgs) -> Outcome {
+    if args.api {
+        println!("{:#}", serde_json::json!(crate::api::openapi()));
+    } else {
+        println!("{:#}", cupola_specs::spec::schema());
+    }
     Outcome::Done
 }

@@ -17,11 +17,12 @@ const SPARE_BYTES: u64 = 1 << 20;
 const LOOK_MILLIS: i64 = 500;
 
 /// What a paused run waits for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct WantedRoom {
     /// The step that ran out of disk.
     pub step: String,
     /// The disk, by the state folder on it.
+    #[schema(value_type = String)]
     pub disk: PathBuf,
     /// Bytes that must be free before the run goes on.
     pub needed_bytes: u64,

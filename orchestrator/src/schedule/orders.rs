@@ -113,7 +113,7 @@ fn by_overlap(overlap: Overlap, slot_millis: i64, note: String, is_busy: bool) -
 }
 
 /// A firing that is to come.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Upcoming {
     /// Its slot, milliseconds since the Unix epoch.
     pub slot_millis: i64,

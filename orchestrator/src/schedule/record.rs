@@ -27,7 +27,7 @@ pub struct ScheduleRecord {
 }
 
 /// What became of a slot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FiringRecord {
     /// The schedule, `spec.name`.
     pub schedule: String,
@@ -54,7 +54,7 @@ pub struct FiringRecord {
 }
 
 /// How a firing stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FiringState {
     /// It waits for its turn.

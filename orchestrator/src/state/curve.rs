@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// A curve, thinned to [`MetricSeries::MAX_POINTS`].
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct MetricSeries {
     /// Points in the order of the x axis.
     pub points: Vec<(u64, f64)>,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{StateDir, StateError};
 
 /// Who holds a state folder.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Holder {
     /// Process id.
     pub pid: u32,

@@ -11,7 +11,7 @@ use super::{MetricSeries, PlannedStep, RunRow, StepRow};
 use crate::run::WantedRoom;
 
 /// How a run stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RunState {
     /// It has steps to run; whether a process drives it now says [`super::lock::holder`].
@@ -48,7 +48,7 @@ impl RunState {
 }
 
 /// How a step stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StepState {
     /// It waits for its inputs or for a slot.
@@ -107,13 +107,14 @@ impl StepState {
 }
 
 /// A run with its steps.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RunView {
     /// The run's id: the spec's name and a number.
     pub id: String,
     /// The spec's name.
     pub spec_name: String,
     /// The spec's file as it was given.
+    #[schema(value_type = String)]
     pub spec_path: PathBuf,
     /// blake3 over the names and fingerprints of the steps.
     pub plan_hash: String,
@@ -166,7 +167,7 @@ impl RunView {
 }
 
 /// A step of a run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct StepView {
     /// The step's name in plans.
     pub name: String,
@@ -187,6 +188,7 @@ pub struct StepView {
     /// Names of the steps that it waits for.
     pub needs: Vec<String>,
     /// Resolved parameters, as JSON.
+    #[schema(value_type = Object)]
     pub params: serde_json::Value,
     /// Its seed.
     pub seed: u64,
@@ -213,10 +215,12 @@ pub struct StepView {
     /// User and system time over all attempts, milliseconds.
     pub cpu_millis: u64,
     /// The artifact's folder, where it is committed.
+    #[schema(value_type = Option<String>)]
     pub artifact: Option<PathBuf>,
     /// The run that made the artifact.
     pub made_by: Option<String>,
     /// The step's own facts from its `finished` event.
+    #[schema(value_type = Object)]
     pub summary: serde_json::Map<String, serde_json::Value>,
     /// Why it failed.
     pub error: Option<Failure>,
@@ -281,13 +285,14 @@ impl StepView {
 }
 
 /// One try of a step.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AttemptView {
     /// 1, 2, …
     pub number: u32,
     /// `epoch.attempt`: only the newest may commit.
     pub token: String,
     /// Its folder.
+    #[schema(value_type = String)]
     pub dir: PathBuf,
     /// When it was handed to the executor, milliseconds since the Unix epoch.
     pub submitted_millis: i64,
@@ -306,7 +311,7 @@ pub struct AttemptView {
 }
 
 /// How far a step is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ProgressView {
     /// Units done.
     pub done: f64,
@@ -323,7 +328,7 @@ pub struct ProgressView {
 }
 
 /// A text that the model wrote while it trained.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SampleView {
     /// Optimiser step.
     pub step: u64,

@@ -79,7 +79,7 @@ pub enum EventBody {
 }
 
 /// A durable training state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct CheckpointRecord {
     /// Optimiser step.
     pub step: u64,
@@ -94,7 +94,7 @@ pub struct CheckpointRecord {
 }
 
 /// Why a step failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Failure {
     /// What to do about it.
     pub class: ErrorClass,
@@ -131,7 +131,7 @@ impl Failure {
 }
 
 /// What to do about a failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorClass {
     /// The input is wrong: exit 2, no retry.

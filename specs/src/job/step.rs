@@ -38,7 +38,9 @@ pub enum StepParams {
 }
 
 /// A step's kind by name; also the folder of its artifact in the store is [`StepKind::artifact_kind`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum StepKind {
     /// Curation.

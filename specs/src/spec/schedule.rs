@@ -60,7 +60,9 @@ impl Webhook {
 }
 
 /// What happens while the last firing still runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema, utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Overlap {
     /// The new firing is skipped and recorded.
@@ -72,7 +74,9 @@ pub enum Overlap {
 }
 
 /// What happens with firings that were missed while no daemon ran.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema, utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum CatchUp {
     /// None of them fires.

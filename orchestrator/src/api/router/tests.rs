@@ -25,13 +25,13 @@ impl Launcher for FakeLauncher {
     fn stop(&mut self, _ticket: Ticket) {}
 }
 
-struct Bench {
-    folder: tempfile::TempDir,
+pub(super) struct Bench {
+    pub(super) folder: tempfile::TempDir,
     app: Router,
     started: Arc<Mutex<Vec<Vec<String>>>>,
 }
 
-fn bench() -> Bench {
+pub(super) fn bench() -> Bench {
     let folder = tempfile::tempdir().unwrap();
     let dir = StateDir::new(folder.path());
     let mut state = State::open(&dir, "test").unwrap();
@@ -51,23 +51,29 @@ fn bench() -> Bench {
 }
 
 impl Bench {
-    async fn send(&self, request: Request<Body>) -> (StatusCode, String) {
+    pub(super) async fn send(&self, request: Request<Body>) -> (StatusCode, String) {
         let response = self.app.clone().oneshot(request).await.unwrap();
         let status = response.status();
         let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
         (status, String::from_utf8(bytes.to_vec()).unwrap())
     }
 
-    async fn get(&self, path: &str) -> (StatusCode, String) {
+    pub(super) async fn get(&self, path: &str) -> (StatusCode, String) {
         self.send(request("GET", path, "127.0.0.1:7070", Some(TOKEN), "")).await
     }
 
-    async fn post(&self, path: &str, body: &str) -> (StatusCode, String) {
+    pub(super) async fn post(&self, path: &str, body: &str) -> (StatusCode, String) {
         self.send(request("POST", path, "localhost:7070", Some(TOKEN), body)).await
     }
 }
 
-fn request(method: &str, path: &str, host: &str, token: Option<&str>, body: &str) -> Request<Body> {
+pub(super) fn request(
+    method: &str,
+    path: &str,
+    host: &str,
+    token: Option<&str>,
+    body: &str,
+) -> Request<Body> {
     let mut request = Request::builder().method(method).uri(path).header(header::HOST, host);
     if let Some(token) = token {
         request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
