@@ -225,7 +225,7 @@ impl<'a, E: Executor, C: Clock, A: ArtifactStore> Driver<'a, E, C, A> {
                 }
             }
             let facts = std::mem::take(&mut self.facts);
-            self.record(facts)?;
+            self.record(&facts)?;
             // What starts comes first: the rest is not waited for.
             let (submits, others): (Vec<_>, Vec<_>) =
                 std::mem::take(&mut self.acts).into_iter().partition(|act| matches!(act, Act::Submit { .. }));
@@ -237,10 +237,10 @@ impl<'a, E: Executor, C: Clock, A: ArtifactStore> Driver<'a, E, C, A> {
     }
 
     /// Records facts, and waits where not even a record finds room: nothing follows from a fact that is not written down.
-    fn record(&mut self, facts: Vec<Fact>) -> Result<(), RunError> {
+    fn record(&mut self, facts: &[Fact]) -> Result<(), RunError> {
         let mut is_told = false;
         loop {
-            match self.state.record(facts.clone()) {
+            match self.state.record(facts.to_vec()) {
                 Err(error) if error.is_storage_full() && self.heard.count() == self.signals => {
                     if !is_told {
                         tracing::warn!("{error}; waits until there is room on the disk");

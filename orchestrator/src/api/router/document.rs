@@ -41,10 +41,8 @@ fn check(document: &Value, (method, path, status): (&str, &str, u16), body: &str
     assert_eq!(wrong, Vec::<String>::new(), "{what}");
 }
 
-/// A run with a step that failed once and then made its artifact.
-fn record_a_run(state: &mut State) {
-    let run = "rich-1".to_owned();
-    let step = PlannedStep {
+fn planned() -> PlannedStep {
+    PlannedStep {
         name: "base".into(),
         job: "base".into(),
         kind: cupola_specs::job::StepKind::Pretrain,
@@ -59,7 +57,12 @@ fn record_a_run(state: &mut State) {
         cached: false,
         reason: "never ran".into(),
         training_flops: 1e9,
-    };
+    }
+}
+
+/// A run with a step that failed once and then made its artifact.
+fn record_a_run(state: &mut State) {
+    let (run, step) = ("rich-1".to_owned(), planned());
     let (token, dir) = ("1.1".to_owned(), "runs/rich-1/base.attempt-1".into());
     let failure = cupola_specs::contract::Failure {
         class: cupola_specs::contract::ErrorClass::Transient,
