@@ -6,7 +6,7 @@ use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 
-use super::{ApiError, Commands, access, events, pages, prometheus, records, routes};
+use super::{ApiError, Commands, access, events, orders, pages, prometheus, records, routes};
 use crate::state::{Projection, RunView, StateDir, load_run, read_state};
 
 /// What every handler shares.
@@ -66,7 +66,8 @@ pub fn router(state: ApiState) -> Router {
         .route("/runs/{run}/events", get(events::events))
         .route("/runs/{run}/{verb}", post(routes::control))
         .route("/events", get(records::records))
-        .route("/apply", post(routes::apply))
+        .route("/apply", post(orders::apply))
+        .route("/orders/{order}", get(orders::order).delete(orders::withdraw))
         .route("/schedules", get(routes::schedules))
         .route("/schedules/{name}/{verb}", post(routes::schedule))
         .route("/commands/{ticket}", get(routes::command));

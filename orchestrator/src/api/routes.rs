@@ -68,39 +68,6 @@ pub(super) async fn metrics(State(state): State<ApiState>, Path(run): Path<Strin
     Ok(Json(Value::Object(steps)))
 }
 
-/// What `apply` is asked for.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ApplyBody {
-    spec: String,
-    #[serde(default)]
-    only: Vec<String>,
-    #[serde(default)]
-    from: Vec<String>,
-    #[serde(default)]
-    set: Vec<String>,
-}
-
-/// Applies a spec.
-pub(super) async fn apply(
-    State(state): State<ApiState>,
-    body: Result<Json<ApplyBody>, axum::extract::rejection::JsonRejection>,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
-    let Json(body) = body.map_err(|error| ApiError::Invalid(error.body_text()))?;
-    if !std::path::Path::new(&body.spec).is_file() {
-        return Err(ApiError::Missing { what: "spec", name: body.spec });
-    }
-    if holder(state.dir()).is_some() {
-        return Err(ApiError::Busy);
-    }
-    let mut arguments = vec!["apply".to_owned()];
-    for (option, values) in [("only", &body.only), ("from", &body.from), ("set", &body.set)] {
-        arguments.extend(values.iter().map(|value| format!("--{option}={value}")));
-    }
-    arguments.extend(["--".to_owned(), body.spec]);
-    launch(&state, arguments)
-}
-
 /// What of a run a verb is about.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

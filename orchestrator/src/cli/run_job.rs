@@ -1,5 +1,6 @@
 //! `cupola run`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -43,6 +44,7 @@ pub(super) fn run(args: &RunArgs, global: &Global) -> Result<Outcome, CliError> 
         done: None,
         is_settled: true,
         estimate: Estimate::default(),
+        environment: BTreeMap::new(),
     };
     let applied = carry_out(&prepared, None, global)?.applied;
     if applied.run.state != RunState::Succeeded {

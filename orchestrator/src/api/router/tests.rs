@@ -1,4 +1,3 @@
-use std::path::Path;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -7,7 +6,7 @@ use futures::StreamExt;
 use tower::ServiceExt;
 
 use super::*;
-use crate::daemon::{Engine, Launcher, Ticket, WatchedSpecs};
+use crate::daemon::{Engine, Launcher, Surroundings, Ticket, WatchedSpecs};
 use crate::state::{Fact, RunState, State};
 
 const TOKEN: &str = "a-token";
@@ -15,7 +14,7 @@ const TOKEN: &str = "a-token";
 struct FakeLauncher(Arc<Mutex<Vec<Vec<String>>>>);
 
 impl Launcher for FakeLauncher {
-    fn start(&mut self, arguments: &[String], _log: &Path) -> std::io::Result<Ticket> {
+    fn start(&mut self, arguments: &[String], _around: &Surroundings<'_>) -> std::io::Result<Ticket> {
         self.0.lock().unwrap().push(arguments[2..].to_vec());
         Ok(7)
     }

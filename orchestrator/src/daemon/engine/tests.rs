@@ -1,5 +1,3 @@
-use std::path::Path;
-
 use cupola_specs::spec::{CatchUp, Origin, Overlap, Schedule, SecretRef, Webhook};
 
 use super::*;
@@ -14,7 +12,7 @@ struct FakeLauncher {
 }
 
 impl Launcher for FakeLauncher {
-    fn start(&mut self, arguments: &[String], _log: &Path) -> std::io::Result<Ticket> {
+    fn start(&mut self, arguments: &[String], _around: &Surroundings<'_>) -> std::io::Result<Ticket> {
         self.started.push(arguments[2..].to_vec());
         Ok(self.started.len() as Ticket)
     }
