@@ -1,9 +1,11 @@
 //! The other end of the control API: what the command line asks of a daemon that runs for its state folder.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use cupola_specs::contract::ErrorClass;
+use reqwest::StatusCode;
 use reqwest::blocking::{Client, RequestBuilder};
 use serde_json::Value;
 
@@ -45,6 +47,12 @@ pub enum ClientError {
         /// Why.
         source: reqwest::Error,
     },
+    /// Another program, or the daemon of another folder, answers where this folder's daemon was.
+    #[error("what answers at {address} is not the daemon of this state folder")]
+    Stranger {
+        /// Where.
+        address: SocketAddr,
+    },
     /// It refused.
     #[error("{message}")]
     Refused {
@@ -63,7 +71,10 @@ impl ClientError {
         match self {
             Self::Version { .. } => "restart the daemon with this version, or work without it by --no-daemon",
             Self::Token { .. } => "only the daemon's user can use it; work without it by --no-daemon",
-            Self::Silent { .. } => "the daemon's own output says why; work without it by --no-daemon",
+            Self::Silent { .. } => {
+                "it may have taken the order all the same: see `cupola status`; --no-daemon works without it"
+            }
+            Self::Stranger { .. } => "start this folder's `cupola daemon` again, or give --no-daemon",
             Self::Refused { hint, .. } => hint,
         }
     }
@@ -71,10 +82,9 @@ impl ClientError {
     /// What to do about it.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Version { .. } | Self::Token { .. } => ErrorClass::User,
-            Self::Silent { .. } => ErrorClass::Transient,
+            Self::Version { .. } | Self::Token { .. } | Self::Stranger { .. } => ErrorClass::User,
             Self::Refused { status, .. } if *status < 500 => ErrorClass::User,
-            Self::Refused { .. } => ErrorClass::Transient,
+            Self::Silent { .. } | Self::Refused { .. } => ErrorClass::Transient,
         }
     }
 }
@@ -109,11 +119,6 @@ impl DaemonClient {
         Ok(Some(Self { file, token: token.trim().to_owned(), http }))
     }
 
-    /// Its process.
-    pub fn pid(&self) -> u32 {
-        self.file.pid
-    }
-
     /// Whether its process still lives.
     pub fn is_alive(&self) -> bool {
         self.file.is_alive()
@@ -142,6 +147,9 @@ impl DaemonClient {
         let silent = |source| ClientError::Silent { pid: self.file.pid, source };
         let answer = request.bearer_auth(&self.token).send().map_err(silent)?;
         let status = answer.status();
+        if status == StatusCode::UNAUTHORIZED {
+            return Err(ClientError::Stranger { address: self.file.address });
+        }
         let said: Value = answer.json().map_err(silent)?;
         if status.is_success() {
             return Ok(said);

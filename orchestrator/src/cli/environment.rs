@@ -10,13 +10,16 @@ use cupola_specs::spec::{Environment, ProcessEnvironment};
 /// What the home folder of `~` comes from.
 const HOME: &str = "HOME";
 
+/// Variables with their values; none of one that is not set.
+pub(super) type Variables = BTreeMap<String, Option<String>>;
+
 /// The process's environment, with every variable that was asked for.
 #[derive(Debug, Default)]
-pub(super) struct Remembered(RefCell<BTreeMap<String, Option<String>>>);
+pub(super) struct Remembered(RefCell<Variables>);
 
 impl Remembered {
-    /// The variables that were asked for; none of one that is not set.
-    pub(super) fn variables(self) -> BTreeMap<String, Option<String>> {
+    /// The variables that were asked for.
+    pub(super) fn variables(self) -> Variables {
         self.0.into_inner()
     }
 }

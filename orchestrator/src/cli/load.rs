@@ -1,13 +1,12 @@
 //! From the command line to a spec, and on to a plan with decisions.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use cupola_specs::contract::ErrorClass;
 use cupola_specs::spec::{Diagnostics, Environment, Format, ProcessEnvironment, ResolvedSpec};
 
-use super::environment::Remembered;
+use super::environment::{Remembered, Variables};
 use super::{CliError, Global};
 use crate::plan::{
     Decision, Estimate, FileHashes, Machine, Plan, PlanError, Resources, decide, estimate, lower,
@@ -84,7 +83,7 @@ pub(super) struct Prepared {
     /// What it takes.
     pub(super) estimate: Estimate,
     /// The variables that the spec names, with their values.
-    pub(super) environment: BTreeMap<String, Option<String>>,
+    pub(super) environment: Variables,
 }
 
 impl Prepared {
@@ -133,7 +132,7 @@ pub(super) fn diagnostics(errors: &Diagnostics, json: bool) -> CliError {
 pub(super) fn prepare(global: &Global, args: &SpecArgs, select: &SelectArgs) -> Result<Prepared, CliError> {
     let dir = global.state_dir();
     let machine = Machine::detect();
-    let planned = || -> Result<(ResolvedSpec, Plan, BTreeMap<String, Option<String>>), CliError> {
+    let planned = || -> Result<(ResolvedSpec, Plan, Variables), CliError> {
         let remembered = Remembered::default();
         let spec = load_by(&remembered, &args.spec, &args.overrides, args.format(global))?;
         let plan = build_plan(global, &spec, machine)?;

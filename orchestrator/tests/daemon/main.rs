@@ -11,7 +11,7 @@ use cupola::state::{RunState, StateDir, read_state};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A process that is killed where the test ends before it.
 struct Running(Child);
@@ -159,11 +159,11 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Lines without what differs from run to run: times.
+/// Lines without what differs from run to run: times and shares.
 fn words(text: &str) -> Vec<String> {
-    let is_time = |word: &&str| word.ends_with('s') && word.starts_with(|first: char| first.is_ascii_digit());
-    let line =
-        |line: &str| line.split_whitespace().filter(|word| !is_time(word)).collect::<Vec<_>>().join(" ");
+    let is_said =
+        |word: &&str| !word.starts_with(['(', '.']) && !word.starts_with(|c: char| c.is_ascii_digit());
+    let line = |line: &str| line.split_whitespace().filter(is_said).collect::<Vec<_>>().join(" ");
     text.lines().map(line).collect()
 }
 
@@ -211,6 +211,20 @@ fn a_run_outlives_its_terminal() {
     apply.signal(Signal::KILL);
     drop(apply);
     house.go_on();
+    until("the run ends", || house.has_ended("house-1", RunState::Succeeded));
+}
+
+#[test]
+fn a_run_whose_process_is_killed_is_told_and_goes_on_with_the_same_command() {
+    let house = House::with_daemon();
+    let apply = house.slow_apply();
+    let holder = cupola::state::holder(&house.dir()).unwrap();
+    kill_process(Pid::from_raw(holder.pid as i32).unwrap(), Signal::KILL).unwrap();
+    let (_, errors, code) = apply.ended();
+    assert!(code == 1 && errors.contains("ended from outside"), "{errors}");
+    house.go_on();
+    let text = house.done(&["apply", "house.yaml", "--detach"]);
+    assert!(text.contains("run house-1 as process") || text.contains("run house-1: succeeded"), "{text}");
     until("the run ends", || house.has_ended("house-1", RunState::Succeeded));
 }
 
@@ -314,6 +328,16 @@ fn a_daemon_that_lacks_a_secret_or_is_of_another_version_is_refused_with_the_way
     let (errors, code) = apply(&["apply", "house.yaml", "--no-daemon"]);
     assert_eq!(code, 0, "{errors}");
     assert_eq!(house.via(), [""]);
+}
+
+#[test]
+fn the_daemon_of_another_folder_is_given_nothing() {
+    let (house, other) = (House::with_daemon(), House::with_daemon());
+    let file = |house: &House| house.dir().root().join("daemon.json");
+    std::fs::copy(file(&other), file(&house)).unwrap();
+    let (_, errors, code) = house.tell(&["apply", "house.yaml"]);
+    assert!(code == 2 && errors.contains("is not the daemon of this state folder"), "{errors}");
+    assert_eq!((house.waiting(), other.waiting()), (0, 0));
 }
 
 #[test]

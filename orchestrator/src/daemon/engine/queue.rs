@@ -1,10 +1,14 @@
 //! Orders of clients: they start in the order in which they came, one at a time, in turn with firings.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use super::Engine;
 use crate::daemon::{ApplyOrder, DaemonError, Launcher, OrderFiles, Surroundings, Ticket};
 
+/// Exit codes with which the program ends by itself.
+const OWN_CODES: RangeInclusive<i32> = 0..=3;
+const ENDED: &str = "error: the process of this order was ended from outside\nhint: the same command goes on from what is there";
 /// What stands for the code of a process that could not be started, or that a signal ended.
 const BROKEN: i32 = 1;
 
@@ -55,11 +59,15 @@ impl<L: Launcher> Engine<L> {
         let log = self.log();
         let Some(code) = self.launcher.ended(ticket).map_err(DaemonError::io(&log))? else { return Ok(()) };
         self.queue.started = None;
-        // It says so itself, unless a signal ended it. Where another process has the order's run, that one will.
+        // A process that came to its end has said so, and a client may have fetched it already. Where another process has the order's run,
+        // that one will.
+        let is_unsaid = self.queue.files.is_waiting(&id) || !OWN_CODES.contains(&code);
         let is_others = self.queue.files.run(&id).is_some() && self.ledger.holder().is_some();
-        if self.queue.files.code(&id).is_none() && !is_others {
-            say(&self.queue.files.errors(&id), "error: the process of this order was ended from outside");
-            self.queue.files.note_end(&id, if code < 0 { BROKEN } else { code })?;
+        if is_unsaid && !is_others {
+            if !OWN_CODES.contains(&code) {
+                say(&self.queue.files.errors(&id), ENDED);
+            }
+            self.queue.files.note_end(&id, if OWN_CODES.contains(&code) { code } else { BROKEN })?;
         }
         self.queue.files.withdraw(&id);
         Ok(())
