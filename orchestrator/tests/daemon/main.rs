@@ -143,6 +143,7 @@ impl House {
         self.write("slow", "corpus");
         let apply = self.spawn(&["apply", "house.yaml"]);
         until("the run starts", || self.dir().journal().exists() && self.is_live("house-1", "corpus"));
+        until("its order is taken away", || self.waiting() == 0);
         apply
     }
 
