@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -354,12 +355,17 @@ fn the_file_of_a_dead_daemon_stops_nobody() {
 fn where_there_is_nothing_to_do_the_daemon_is_not_asked() {
     let house = House::with_daemon();
     house.done(&["apply", "house.yaml"]);
-    // Stopped, it answers nobody.
-    house.daemon.as_ref().unwrap().signal(Signal::STOP);
-    let since = Instant::now();
+    let file = house.dir().root().join("daemon.json");
+    let own = std::fs::read_to_string(&file).unwrap();
+    let mut told: Value = serde_json::from_str(&own).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    told["address"] = listener.local_addr().unwrap().to_string().into();
+    std::fs::write(&file, told.to_string()).unwrap();
     let text = house.done(&["apply", "house.yaml"]);
-    assert!(text.contains("nothing to do") && since.elapsed() < Duration::from_millis(250), "{text}");
+    assert!(text.contains("nothing to do") && listener.accept().is_err(), "{text}");
     let text = house.done(&["apply", "house.yaml", "--set", "jobs.vocab.vocab_size=301"]);
     assert!(text.contains("run house-2: succeeded"), "one that does not answer is not waited for: {text}");
+    assert!(listener.accept().is_ok(), "it was asked");
     assert_eq!(house.via(), ["api", ""]);
 }
