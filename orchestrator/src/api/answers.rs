@@ -59,23 +59,6 @@ impl RunBrief {
 #[serde(transparent)]
 pub(super) struct Curves(pub(super) BTreeMap<String, BTreeMap<String, Vec<(u64, f64)>>>);
 
-/// What `apply` is asked for.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ApplyBody {
-    /// The spec's file on this machine.
-    pub(super) spec: String,
-    /// Only these jobs, with what they need.
-    #[serde(default)]
-    pub(super) only: Vec<String>,
-    /// These jobs and all that needs them.
-    #[serde(default)]
-    pub(super) from: Vec<String>,
-    /// Values to set, `PATH=VALUE`.
-    #[serde(default)]
-    pub(super) set: Vec<String>,
-}
-
 /// What of a run a verb is about.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -90,6 +73,51 @@ pub(super) struct Started {
     /// Asks for its end: `/commands/{ticket}`.
     #[schema(value_type = u64)]
     pub(super) command: Ticket,
+}
+
+/// An apply waits for its turn.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Ordered {
+    /// Asks how it stands: `/orders/{order}`.
+    pub(super) order: String,
+}
+
+/// How far an order is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum OrderStage {
+    /// It waits for its turn.
+    Waiting,
+    /// Its run is there.
+    Running,
+    /// Its process ended.
+    Ended,
+}
+
+/// How an order stands.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct OrderState {
+    /// Which.
+    pub(super) order: String,
+    /// How far it is.
+    pub(super) state: OrderStage,
+    /// The run that it led to.
+    pub(super) run: Option<String>,
+    /// The exit code of its process.
+    pub(super) exit_code: Option<i32>,
+    /// The end of what its process said.
+    pub(super) output: String,
+    /// The end of what its process said of errors.
+    pub(super) errors: String,
+}
+
+/// An order was taken back.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Withdrawn {
+    /// Which.
+    pub(super) order: String,
+    /// `withdrawn`.
+    pub(super) done: &'static str,
 }
 
 /// How a command that was started ended.

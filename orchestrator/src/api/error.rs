@@ -32,6 +32,12 @@ pub enum ApiError {
     /// Another process holds the state folder.
     #[error("another process works on the state folder")]
     Busy,
+    /// An order whose process was started already.
+    #[error("order {0} has begun")]
+    Begun(String),
+    /// Secrets that the client has and the daemon lacks.
+    #[error("the daemon runs without {0}, which the spec names as a secret and this terminal has")]
+    Secrets(String),
     /// State could not be read.
     #[error(transparent)]
     State(#[from] StateError),
@@ -55,8 +61,8 @@ impl ApiError {
             Self::Missing { .. } | Self::Schedule(_) => StatusCode::NOT_FOUND,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Host => StatusCode::MISDIRECTED_REQUEST,
-            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Busy => StatusCode::CONFLICT,
+            Self::Invalid(_) | Self::Secrets(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Busy | Self::Begun(_) => StatusCode::CONFLICT,
             Self::State(_) | Self::Daemon(_) | Self::Render(_) | Self::Stopped => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
@@ -70,6 +76,10 @@ impl ApiError {
             }
             Self::Host => "call it as 127.0.0.1 or localhost",
             Self::Busy => "try again when its run has ended",
+            Self::Begun(_) => "`cupola cancel` stops its run",
+            Self::Secrets(_) => {
+                "secrets stay where they are: restart the daemon with it in its environment, or work without it by --no-daemon"
+            }
             Self::State(error) => error.hint(),
             Self::Daemon(error) => error.hint(),
             Self::Schedule(error) => error.hint(),

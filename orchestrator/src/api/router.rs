@@ -10,7 +10,7 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{ApiError, Commands, access, events, pages, prometheus, records, routes};
+use super::{ApiError, Commands, access, events, orders, pages, prometheus, records, routes};
 use crate::state::{Projection, RunView, StateDir, load_run, read_state};
 
 /// What every handler shares.
@@ -95,7 +95,8 @@ fn described() -> OpenApiRouter<ApiState> {
         .routes(routes!(events::events))
         .routes(routes!(routes::control))
         .routes(routes!(records::records))
-        .routes(routes!(routes::apply))
+        .routes(routes!(orders::apply))
+        .routes(routes!(orders::order, orders::withdraw))
         .routes(routes!(routes::schedules))
         .routes(routes!(routes::schedule))
         .routes(routes!(routes::command))

@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::answers::{
-    ApplyBody, CommandEnd, ControlBody, Curves, KeyedFiring, Refusal, RunBrief, RunList, ScheduleDone,
-    ScheduleList, ScheduleState, ScheduleVerb, Started,
+    CommandEnd, ControlBody, Curves, KeyedFiring, Refusal, RunBrief, RunList, ScheduleDone, ScheduleList,
+    ScheduleState, ScheduleVerb, Started,
 };
 use super::{ApiError, ApiState};
 use crate::daemon::{Ticket, WatchedSchedule, find_schedule};
@@ -116,43 +115,6 @@ pub(super) async fn metrics(State(state): State<ApiState>, Path(run): Path<Strin
         steps.insert(step.name.clone(), curves);
     }
     Ok(Json(Curves(steps)))
-}
-
-/// Applies a spec.
-#[utoipa::path(
-    post,
-    path = "/apply",
-    tag = "runs",
-    request_body(content = ApplyBody, content_type = "application/json"),
-    responses(
-        (status = 202, body = Started, description = "Its process was started"),
-        (status = 400, body = Refusal, description = "The body is no JSON"),
-        (status = 404, body = Refusal, description = "There is no such spec"),
-        (status = 409, body = Refusal, description = "Another process works on the state folder"),
-        (status = 415, body = Refusal, description = "The body is not declared as JSON"),
-        (status = 422, body = Refusal, description = "The body is not what it should be"),
-        (status = 401, body = Refusal, description = "No token, or another one"),
-        (status = 421, body = Refusal, description = "Another host than loopback"),
-        (status = 500, body = Refusal, description = "State could not be read"),
-    )
-)]
-pub(super) async fn apply(
-    State(state): State<ApiState>,
-    body: Result<Json<ApplyBody>, JsonRejection>,
-) -> Result<(StatusCode, Json<Started>), ApiError> {
-    let Json(body) = body.map_err(|error| ApiError::Invalid(error.body_text()))?;
-    if !std::path::Path::new(&body.spec).is_file() {
-        return Err(ApiError::Missing { what: "spec", name: body.spec });
-    }
-    if holder(state.dir()).is_some() {
-        return Err(ApiError::Busy);
-    }
-    let mut arguments = vec!["apply".to_owned()];
-    for (option, values) in [("only", &body.only), ("from", &body.from), ("set", &body.set)] {
-        arguments.extend(values.iter().map(|value| format!("--{option}={value}")));
-    }
-    arguments.extend(["--".to_owned(), body.spec]);
-    launch(&state, arguments)
 }
 
 /// `cancel`, `pause`, `resume` or `retry` of a run.

@@ -1,6 +1,7 @@
 //! `cupola apply`.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use cupola_specs::spec::{ArtifactRef, ResolvedSpec};
@@ -8,9 +9,11 @@ use cupola_specs::spec::{ArtifactRef, ResolvedSpec};
 use super::detach::detach;
 use super::invocation::Invocation;
 use super::load::{Prepared, SelectArgs, SpecArgs, decide_now, prepare};
+use super::order::{daemon, order};
 use super::select::{find_run, projection};
 use super::tables::step_table;
 use super::{CliError, Global, Outcome};
+use crate::daemon::OrderFiles;
 use crate::executor::LocalExecutor;
 use crate::plan::{PlanCounts, result_step};
 use crate::promote::{Decision, Rules, decision_line};
@@ -18,9 +21,12 @@ use crate::report::{ReportOptions, write_run_report};
 use crate::run::{
     Applied, Console, DriveEnd, Signals, SystemClock, World, apply, is_users_fault, save_spec, take_requests,
 };
-use crate::state::{Fact, Projection, RunState, RunView, State, now_millis};
+use crate::state::{Fact, Projection, RunState, RunView, State, StateError, now_millis};
 use crate::store::{Committer, Store};
 use crate::watch::{Display, DisplayMode};
+
+/// How often the process of an order tries to take the lock.
+const ORDER_PAUSE: Duration = Duration::from_millis(100);
 
 /// Arguments of `cupola apply`.
 #[derive(Debug, Args)]
@@ -47,11 +53,6 @@ pub struct ApplyArgs {
 
 /// Runs what a spec asks for and is not there yet.
 pub(super) fn run(args: &ApplyArgs, global: &Global) -> Result<Outcome, CliError> {
-    if args.detach {
-        // Mistakes of the user are said here, where they are seen.
-        prepare(global, &args.spec, &args.select)?;
-        return detach(global);
-    }
     if args.background {
         // Fails only where this process leads a session already.
         let _ = rustix::process::setsid();
@@ -63,8 +64,16 @@ pub(super) fn run(args: &ApplyArgs, global: &Global) -> Result<Outcome, CliError
     {
         return nothing_to_do(&prepared, done, global);
     }
-    for warning in prepared.estimate.warnings.iter().filter(|_| !global.json) {
+    let daemon = daemon(args, global)?;
+    if args.detach && daemon.is_none() {
+        return detach(global);
+    }
+    // Who placed the order has said them.
+    for warning in prepared.estimate.warnings.iter().filter(|_| !global.json && global.order.is_empty()) {
         eprintln!("warning: {warning}");
+    }
+    if let Some(daemon) = daemon {
+        return order(&daemon, args, &prepared, global);
     }
     let invocation = Invocation::new(&args.spec, &args.select);
     let done = carry_out(&prepared, Some((&invocation, args.is_recorded)), global)?;
@@ -86,7 +95,7 @@ pub(super) fn carry_out(
     global: &Global,
 ) -> Result<CarriedOut, CliError> {
     let dir = global.state_dir();
-    let mut state = State::open(&dir, "apply")?;
+    let mut state = open_for(global)?;
     // Decided again under the lock: what was read before it may have changed.
     let decisions = decide_now(&prepared.plan, &prepared.spec, state.projection(), global)?;
     state.record(first_facts(prepared, invocation, state.projection(), global)?)?;
@@ -98,10 +107,13 @@ pub(super) fn carry_out(
     } else {
         LocalExecutor::of_this_program()?
     };
-    let mut display = Display::new(DisplayMode::detect(global.json));
+    let is_quiet = global.json || !global.order.is_empty();
+    let mut display = Display::new(DisplayMode::detect(is_quiet));
+    let mut begun = Begun::of(global);
     let (heard, quiet) = (signals.clone(), global.json);
     let mut said = false;
     let mut show = |run: &RunView, now: i64| {
+        begun.note(&run.id);
         if heard.count() > 0 && !said && !quiet {
             eprintln!(
                 "stopping: running steps save a checkpoint first; again (^C) leaves them running on their own"
@@ -122,6 +134,44 @@ pub(super) fn carry_out(
     }
     let decision = super::promotions::after_run(&mut state, &prepared.spec, &applied.run.id, global)?;
     Ok(CarriedOut { applied, decision })
+}
+
+/// Takes the lock. An order waits for its turn, as long as no other process has taken the order.
+fn open_for(global: &Global) -> Result<State, CliError> {
+    let dir = global.state_dir();
+    let orders = OrderFiles::new(&dir);
+    loop {
+        match State::open(&dir, "apply") {
+            Err(StateError::Locked { .. })
+                if !global.order.is_empty() && orders.is_waiting(&global.order) =>
+            {
+                std::thread::sleep(ORDER_PAUSE);
+            }
+            other => return Ok(other?),
+        }
+    }
+}
+
+/// Says once which run an order became.
+struct Begun<'a> {
+    files: OrderFiles,
+    order: &'a str,
+    is_said: bool,
+}
+
+impl<'a> Begun<'a> {
+    fn of(global: &'a Global) -> Self {
+        let order = global.order.as_str();
+        Self { files: OrderFiles::new(&global.state_dir()), order, is_said: order.is_empty() }
+    }
+
+    fn note(&mut self, run: &str) {
+        if !self.is_said {
+            // Tried again at the next look; until then the order waits, and applying it twice makes one run.
+            let noted = self.files.note_run(self.order, run);
+            self.is_said = noted.inspect_err(|error| tracing::warn!("{error}")).is_ok();
+        }
+    }
 }
 
 /// What is recorded before anything is done: who asks for it, how, and by which rules its model is served.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::{
@@ -11,7 +12,8 @@ use super::{
     rollback, run_job, schedule, schema, serve, status, validate, watch, why,
 };
 use crate::audit::act_of_command;
-use crate::state::{Act, Fact, StateDir};
+use crate::daemon::OrderFiles;
+use crate::state::{Act, Fact, StateDir, StateError};
 use crate::telemetry::{self, TelemetryError};
 
 /// Builds language models from declarative specs.
@@ -38,6 +40,12 @@ pub struct Global {
     /// On whose behalf the command works, for the audit log: set by the daemon on what it starts.
     #[arg(long, global = true, hide = true, value_name = "WHOM", default_value = "")]
     pub via: String,
+    /// Works without the daemon, also where one runs.
+    #[arg(long, global = true, env = "CUPOLA_NO_DAEMON", value_parser = FalseyValueParser::new())]
+    pub no_daemon: bool,
+    /// The order that the command carries out: set by the daemon on what it starts.
+    #[arg(long, global = true, hide = true, value_name = "ID", default_value = "")]
+    pub order: String,
     /// The command's name: `apply`, `schedule pause`.
     #[arg(skip)]
     pub command: String,
@@ -47,6 +55,16 @@ impl Global {
     /// The state folder's layout.
     pub fn state_dir(&self) -> StateDir {
         StateDir::new(&self.state)
+    }
+
+    /// Says how the order ended that the command carries out. Where another process took it over, that one says so.
+    fn end_order(&self, code: u8) -> Result<(), StateError> {
+        let files = OrderFiles::new(&self.state_dir());
+        let is_others = || files.run(&self.order).is_some_and(|run| run.pid != std::process::id());
+        if self.order.is_empty() || is_others() {
+            return Ok(());
+        }
+        files.note_end(&self.order, i32::from(code))
     }
 
     /// What this command does, and who does it.
@@ -142,14 +160,18 @@ pub enum Outcome {
     Failed,
     /// A signal or a user stopped it: exit code 3.
     Interrupted,
+    /// Another process did it and said how it ended: its exit code.
+    Told(u8),
 }
 
-impl From<Outcome> for ExitCode {
-    fn from(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Done => Self::SUCCESS,
-            Outcome::Failed => Self::from(1),
-            Outcome::Interrupted => Self::from(3),
+impl Outcome {
+    /// The exit code.
+    fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Interrupted => 3,
+            Self::Told(code) => code,
         }
     }
 }
@@ -162,13 +184,17 @@ pub fn main() -> ExitCode {
     let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let verb = matches.subcommand().and_then(|(_, inner)| inner.subcommand_name());
     cli.global.command = verb.map_or_else(|| name.clone(), |verb| format!("{name} {verb}"));
-    match observed(&name, &cli) {
-        Ok(outcome) => outcome.into(),
+    let code = match observed(&name, &cli) {
+        Ok(outcome) => outcome.code(),
         Err(error) => {
             error.print(cli.global.json);
-            error.exit_code()
+            error.code()
         }
+    };
+    if let Err(error) = cli.global.end_order(code) {
+        eprintln!("error: {error}");
     }
+    ExitCode::from(code)
 }
 
 /// Carries a command out inside its span; what telemetry holds at its end goes out before the process does.

@@ -31,20 +31,24 @@ pub(super) fn ask(verb: ControlVerb, args: &ControlArgs, global: &Global) -> Res
     if let Some(job) = &args.job {
         find_steps(&run, job)?;
     }
-    let Some(holder) = holder(&dir) else { return act_alone(verb, args, global) };
+    let Some(driver) = holder(&dir) else { return act_alone(verb, args, global) };
     let request = ControlRequest::new(verb, Some(run.id.clone()), args.job.clone(), global.act());
     let file = leave_request(&dir, &request)?;
     let since = Instant::now();
     while file.exists() {
+        // It let go without taking the request: nobody must find it later.
+        if holder(&dir).is_none() && std::fs::remove_file(&file).is_ok() {
+            return act_alone(verb, args, global);
+        }
         if since.elapsed() > PATIENCE {
             let _ = std::fs::remove_file(&file);
             let message =
-                format!("process {} on {} ({}) does not answer", holder.pid, holder.host, holder.command);
+                format!("process {} on {} ({}) does not answer", driver.pid, driver.host, driver.command);
             return Err(CliError::input(message, "it may drive no run now; see `cupola status`"));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    say(global, verb, &run.id, &format!("asked process {} on {}", holder.pid, holder.host));
+    say(global, verb, &run.id, &format!("asked process {} on {}", driver.pid, driver.host));
     Ok(Outcome::Done)
 }
 

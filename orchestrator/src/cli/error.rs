@@ -1,7 +1,6 @@
 //! What ends a command, with its exit code and a hint.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use cupola_specs::contract::ErrorClass;
 use cupola_specs::spec::{Diagnostics, Format};
@@ -73,10 +72,10 @@ impl CliError {
     }
 
     /// 2 where the user's input is wrong, else 1.
-    pub fn exit_code(&self) -> ExitCode {
+    pub fn code(&self) -> u8 {
         match self.class() {
-            ErrorClass::User => ExitCode::from(2),
-            ErrorClass::Transient | ErrorClass::Bug => ExitCode::from(1),
+            ErrorClass::User => 2,
+            ErrorClass::Transient | ErrorClass::Bug => 1,
         }
     }
 

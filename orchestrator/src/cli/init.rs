@@ -164,8 +164,14 @@ mod tests {
     use super::*;
 
     fn init(dir: &Path, template: TemplateArg, force: bool) -> Result<Outcome, CliError> {
-        let global =
-            Global { state: dir.join(".cupola"), json: true, via: String::new(), command: "init".to_owned() };
+        let global = Global {
+            state: dir.join(".cupola"),
+            json: true,
+            via: String::new(),
+            no_daemon: false,
+            order: String::new(),
+            command: "init".to_owned(),
+        };
         run(&InitArgs { dir: dir.to_owned(), template, force }, &global)
     }
 

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use cupola_specs::contract::ErrorClass;
-use cupola_specs::spec::{Diagnostics, Format, ProcessEnvironment, ResolvedSpec};
+use cupola_specs::spec::{Diagnostics, Environment, Format, ProcessEnvironment, ResolvedSpec};
 
+use super::environment::{Remembered, Variables};
 use super::{CliError, Global};
 use crate::plan::{
     Decision, Estimate, FileHashes, Machine, Plan, PlanError, Resources, decide, estimate, lower,
@@ -81,6 +82,8 @@ pub(super) struct Prepared {
     pub(super) is_settled: bool,
     /// What it takes.
     pub(super) estimate: Estimate,
+    /// The variables that the spec names, with their values.
+    pub(super) environment: Variables,
 }
 
 impl Prepared {
@@ -107,7 +110,16 @@ pub(super) fn load_in(
     overrides: &[(String, String)],
     format: Format,
 ) -> Result<ResolvedSpec, CliError> {
-    cupola_specs::spec::load(path, overrides, &ProcessEnvironment)
+    load_by(&ProcessEnvironment, path, overrides, format)
+}
+
+fn load_by(
+    environment: &dyn Environment,
+    path: &Path,
+    overrides: &[(String, String)],
+    format: Format,
+) -> Result<ResolvedSpec, CliError> {
+    cupola_specs::spec::load(path, overrides, environment)
         .map_err(|diagnostics| CliError::Diagnostics { diagnostics, format })
 }
 
@@ -120,19 +132,20 @@ pub(super) fn diagnostics(errors: &Diagnostics, json: bool) -> CliError {
 pub(super) fn prepare(global: &Global, args: &SpecArgs, select: &SelectArgs) -> Result<Prepared, CliError> {
     let dir = global.state_dir();
     let machine = Machine::detect();
-    let planned = || -> Result<(ResolvedSpec, Plan), CliError> {
-        let spec = load_in(&args.spec, &args.overrides, args.format(global))?;
+    let planned = || -> Result<(ResolvedSpec, Plan, Variables), CliError> {
+        let remembered = Remembered::default();
+        let spec = load_by(&remembered, &args.spec, &args.overrides, args.format(global))?;
         let plan = build_plan(global, &spec, machine)?;
         let plan = match (select.only.is_empty(), select.from.is_empty()) {
             (false, _) => plan.select(&select.only, false)?,
             (true, false) => plan.select(&select.from, true)?,
             (true, true) => plan,
         };
-        Ok((spec, plan))
+        Ok((spec, plan, remembered.variables()))
     };
     // Neither needs the other, and of a long run each takes a while.
     let (planned, projection) = rayon::join(planned, || read_state(&dir));
-    let ((spec, mut plan), projection) = (planned?, projection?);
+    let ((spec, mut plan, environment), projection) = (planned?, projection?);
     let decisions = decide_now(&plan, &spec, &projection, global)?;
     let done = done_run(&projection, &plan, &decisions);
     let is_settled = done.is_none_or(|run| super::promotions::is_settled(&spec, run, &projection));
@@ -140,7 +153,7 @@ pub(super) fn prepare(global: &Global, args: &SpecArgs, select: &SelectArgs) -> 
     let resources = Resources::detect(machine.cores, dir.root());
     let estimate = estimate(&plan, &decisions, &projection, (resources, &spec.budget))?;
     plan.reserve(&estimate);
-    Ok(Prepared { spec, plan, decisions, machine, done, is_settled, estimate })
+    Ok(Prepared { spec, plan, decisions, machine, done, is_settled, estimate, environment })
 }
 
 /// The plan of a spec; hashes of source files are remembered in the state folder.

@@ -7,6 +7,7 @@ use cupola_specs::spec::{ProcessEnvironment, Reference, ResolvedSpec, parse};
 use serde_yaml::{Mapping, Value};
 
 use super::apply::carry_out;
+use super::environment::Variables;
 use super::load::{Prepared, build_plan, decide_now, diagnostics};
 use super::select::projection;
 use super::{CliError, Global, Outcome};
@@ -43,6 +44,7 @@ pub(super) fn run(args: &RunArgs, global: &Global) -> Result<Outcome, CliError> 
         done: None,
         is_settled: true,
         estimate: Estimate::default(),
+        environment: Variables::new(),
     };
     let applied = carry_out(&prepared, None, global)?.applied;
     if applied.run.state != RunState::Succeeded {

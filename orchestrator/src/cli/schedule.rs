@@ -186,6 +186,7 @@ fn fire(one: &OneSchedule, global: &Global) -> Result<Outcome, CliError> {
     record.exit_code = Some(match &ended {
         Ok(Outcome::Done) => 0,
         Ok(Outcome::Interrupted) => 3,
+        Ok(Outcome::Told(code)) => i32::from(*code),
         Ok(Outcome::Failed) | Err(_) => 1,
     });
     finish(&mut record, found, global)?;

@@ -9,19 +9,27 @@ use std::sync::Arc;
 
 use super::alerts::alerts_of;
 use super::firings::{apply_arguments, due, firing, left_behind, pause_record};
-use super::{DaemonError, FolderLedger, Launcher, Ledger, Ticket, WatchedSchedule, WatchedSpecs};
+use super::{
+    DaemonError, FolderLedger, Launcher, Ledger, OrderFiles, Surroundings, Ticket, WatchedSchedule,
+    WatchedSpecs,
+};
 use crate::alert::AlertBook;
 use crate::audit::act_of_api;
 use crate::schedule::{FiringRecord, FiringState, ScheduleBook, ScheduleRecord, forget_firing};
 use crate::state::{Fact, Projection, StateDir, StateError};
 
-/// Fires schedules. Time comes in as an argument, processes through [`Launcher`], the journal through [`Ledger`].
+mod queue;
+
+use queue::Queue;
+
+/// Fires schedules and carries out orders. Time comes in as an argument, processes through [`Launcher`], the journal through [`Ledger`].
 pub struct Engine<L> {
     dir: StateDir,
     ledger: Box<dyn Ledger>,
     specs: WatchedSpecs,
     launcher: L,
     running: BTreeMap<String, Ticket>,
+    queue: Queue,
     stopped: BTreeSet<Ticket>,
     asked: BTreeMap<Ticket, Vec<String>>,
     unrecorded: ScheduleBook,
@@ -43,6 +51,7 @@ impl<L: Launcher> Engine<L> {
             specs,
             launcher,
             running: BTreeMap::new(),
+            queue: Queue::new(OrderFiles::new(dir)),
             stopped: BTreeSet::new(),
             asked: BTreeMap::new(),
             unrecorded: ScheduleBook::default(),
@@ -65,6 +74,7 @@ impl<L: Launcher> Engine<L> {
 
     /// Does what is due at `now_millis`. Where another process holds the folder, what is decided is recorded and started later.
     pub fn tick(&mut self, now_millis: i64) -> Result<(), DaemonError> {
+        self.end_order()?;
         let projection = self.ledger.projection()?;
         let mut book = self.book(&projection);
         for ended in self.ended(&book, &projection)? {
@@ -91,7 +101,8 @@ impl<L: Launcher> Engine<L> {
         let mut full = vec![format!("--state={}", self.dir.root().display()), format!("--via={whom}")];
         full.extend(arguments);
         let log = self.log();
-        let ticket = self.launcher.start(&full, &log).map_err(DaemonError::io(&log))?;
+        let around = Surroundings { folder: None, environment: &BTreeMap::new(), output: &log, errors: &log };
+        let ticket = self.launcher.start(&full, &around).map_err(DaemonError::io(&log))?;
         self.asked.insert(ticket, full);
         Ok(ticket)
     }
@@ -127,9 +138,9 @@ impl<L: Launcher> Engine<L> {
         self.ledger.projection()
     }
 
-    /// Records facts of another room; false while a firing runs, whose process needs the folder, or while another process holds it.
+    /// Records facts of another room; false while a process of ours runs, which needs the folder, or while another process holds it.
     pub fn note(&mut self, facts: Vec<Fact>) -> Result<bool, StateError> {
-        if !self.running.is_empty() || self.ledger.holder().is_some() {
+        if self.is_busy() {
             return Ok(false);
         }
         self.ledger.record(facts)
@@ -259,18 +270,29 @@ impl<L: Launcher> Engine<L> {
         Ok(true)
     }
 
-    /// Starts the oldest queued firing where nothing of ours runs and nobody holds the folder.
+    /// Whether a process of ours runs, or somebody holds the folder.
+    fn is_busy(&self) -> bool {
+        !self.running.is_empty() || self.queue.is_busy() || self.ledger.holder().is_some()
+    }
+
+    /// Starts the oldest of the queued firings and of the orders where nothing of ours runs and nobody holds the folder.
     fn start_next(
         &mut self,
         book: &ScheduleBook,
         projection: &Projection,
         now_millis: i64,
     ) -> Result<(), DaemonError> {
-        if !self.running.is_empty() || self.ledger.holder().is_some() {
+        if self.is_busy() {
             return Ok(());
         }
         let queued = book.firings.iter().filter(|(_, firing)| firing.state == FiringState::Queued);
-        let Some((key, firing)) = queued.min_by_key(|(_, firing)| firing.slot_millis) else { return Ok(()) };
+        let oldest = queued.min_by_key(|(_, firing)| firing.slot_millis);
+        let slot_millis = oldest.map(|(_, firing)| firing.slot_millis);
+        let order = self.queue.next();
+        if let Some(order) = order.filter(|order| slot_millis.is_none_or(|slot| order.placed_millis < slot)) {
+            return self.start_order(&order);
+        }
+        let Some((key, firing)) = oldest else { return Ok(()) };
         let mut now = firing.clone();
         let Some(watched) = self.specs.schedules().iter().find(|known| known.id == firing.schedule) else {
             now.state = FiringState::Skipped;

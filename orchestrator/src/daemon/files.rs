@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
+use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
 use super::DaemonError;
@@ -18,6 +19,9 @@ pub struct DaemonFile {
     pub pid: u32,
     /// Where the control API listens.
     pub address: SocketAddr,
+    /// Its version; empty of one that did not say.
+    #[serde(default)]
+    pub version: String,
     /// Since when, milliseconds since the Unix epoch.
     pub since_millis: i64,
 }
@@ -29,6 +33,13 @@ fn path(dir: &StateDir) -> PathBuf {
 /// The file with the bearer token; only its owner can read it.
 pub fn token_file(dir: &StateDir) -> PathBuf {
     dir.root().join("daemon.token")
+}
+
+impl DaemonFile {
+    /// Whether a process of its id lives: one that was killed leaves its file behind.
+    pub fn is_alive(&self) -> bool {
+        Pid::from_raw(self.pid as i32).is_some_and(|pid| test_kill_process(pid).is_ok())
+    }
 }
 
 /// How to reach the daemon of a state folder; none where none was started or the last one ended as it should.

@@ -11,10 +11,41 @@ use rustix::process::{Pid, Signal, kill_process};
 /// A started process.
 pub type Ticket = u64;
 
+/// What a process is started in.
+#[derive(Debug)]
+pub struct Surroundings<'a> {
+    /// Its working folder; the daemon's where none is given.
+    pub folder: Option<&'a Path>,
+    /// What differs from the daemon's environment; without a value, a variable is not set.
+    pub environment: &'a BTreeMap<String, Option<String>>,
+    /// Where its output goes.
+    pub output: &'a Path,
+    /// Where its errors go.
+    pub errors: &'a Path,
+}
+
+impl Surroundings<'_> {
+    fn command(&self, program: &Path) -> std::io::Result<Command> {
+        let open = |path: &Path| File::options().create(true).append(true).open(path);
+        let mut command = Command::new(program);
+        command.stdin(Stdio::null()).stdout(open(self.output)?).stderr(open(self.errors)?).process_group(0);
+        if let Some(folder) = self.folder {
+            command.current_dir(folder);
+        }
+        for (name, value) in self.environment {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        Ok(command)
+    }
+}
+
 /// Starts processes and says when they ended.
 pub trait Launcher: Send {
-    /// Starts `cupola` with these arguments and its output in `log`.
-    fn start(&mut self, arguments: &[String], log: &Path) -> std::io::Result<Ticket>;
+    /// Starts `cupola` with these arguments.
+    fn start(&mut self, arguments: &[String], around: &Surroundings<'_>) -> std::io::Result<Ticket>;
     /// The exit code of a process that ended; -1 where a signal ended it.
     fn ended(&mut self, ticket: Ticket) -> std::io::Result<Option<i32>>;
     /// Asks a process to checkpoint and stop.
@@ -37,11 +68,9 @@ impl ProcessLauncher {
 }
 
 impl Launcher for ProcessLauncher {
-    fn start(&mut self, arguments: &[String], log: &Path) -> std::io::Result<Ticket> {
-        let output = File::options().create(true).append(true).open(log)?;
-        let errors = output.try_clone()?;
-        let mut command = Command::new(&self.program);
-        command.args(arguments).stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
+    fn start(&mut self, arguments: &[String], around: &Surroundings<'_>) -> std::io::Result<Ticket> {
+        let mut command = around.command(&self.program)?;
+        command.args(arguments);
         let ticket = self.next;
         self.children.insert(ticket, command.spawn()?);
         self.next += 1;

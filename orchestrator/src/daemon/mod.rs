@@ -13,6 +13,7 @@ mod files;
 mod firings;
 mod launcher;
 mod ledger;
+mod orders;
 mod serve;
 mod specs;
 
@@ -20,7 +21,8 @@ pub use engine::Engine;
 pub use error::DaemonError;
 pub use files::{DaemonFile, read_daemon_file, token_file};
 pub(crate) use firings::{firing, pause_record};
-pub use launcher::{Launcher, ProcessLauncher, Ticket};
+pub use launcher::{Launcher, ProcessLauncher, Surroundings, Ticket};
 pub use ledger::{FolderLedger, Follower, Ledger};
+pub use orders::{ApplyOrder, OrderFiles, OrderRun};
 pub use serve::{DaemonOptions, run_daemon};
 pub use specs::{WatchedSchedule, WatchedSpecs, find_schedule};

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, test_kill_process};
 use tokio::net::TcpListener;
 
 use super::alerts::deliver;
@@ -54,7 +53,12 @@ pub fn run_daemon(
         let taken = |source| DaemonError::Listen { address: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(taken)?;
         let address = listener.local_addr().map_err(taken)?;
-        let file = DaemonFile { pid: std::process::id(), address, since_millis: now_millis() };
+        let file = DaemonFile {
+            pid: std::process::id(),
+            address,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            since_millis: now_millis(),
+        };
         write_daemon_file(dir, &file)?;
         ready(address, &token, &problems);
         let ticking = tokio::task::spawn_blocking({
@@ -101,8 +105,7 @@ fn tick_until(engine: &Mutex<Engine<ProcessLauncher>>, signals: &Signals) {
 
 fn refuse_second(dir: &StateDir) -> Result<(), DaemonError> {
     let Some(file) = read_daemon_file(dir) else { return Ok(()) };
-    let alive = Pid::from_raw(file.pid as i32).is_some_and(|pid| test_kill_process(pid).is_ok());
-    if alive && file.pid != std::process::id() && answers(file.address) {
+    if file.is_alive() && file.pid != std::process::id() && answers(file.address) {
         return Err(DaemonError::Running { pid: file.pid, address: file.address });
     }
     Ok(())

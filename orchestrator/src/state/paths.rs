@@ -54,6 +54,11 @@ impl StateDir {
         self.root.join("control")
     }
 
+    /// What the daemon was asked to apply and has not begun, and how what it was asked ended.
+    pub fn orders(&self) -> PathBuf {
+        self.root.join("orders")
+    }
+
     /// Which models are served, for a server that runs.
     pub fn served(&self) -> PathBuf {
         self.root.join("served.json")

@@ -10,8 +10,8 @@ use super::forecast::{Forecast, Past};
 use super::line::event_line;
 use crate::run::WantedRoom;
 use crate::state::{
-    EventFold, EventTail, Fact, Holder, Position, Projection, Record, RunRow, StateDir, StateError, StepView,
-    events_file, holder, read_journal_after, read_state,
+    EventFold, EventTail, Fact, Holder, Position, Projection, Record, RunRow, RunView, StateDir, StateError,
+    StepView, events_file, holder, read_journal_after, read_state,
 };
 
 /// Lines of a step's log that are kept.
@@ -136,6 +136,18 @@ impl Follower {
             view.progress.clone_from(&feed.fold.progress);
             view.metrics.clone_from(&feed.fold.metrics);
             view.warnings.clone_from(&feed.fold.warnings);
+        }
+        Some(view)
+    }
+
+    /// The run with what the events of its steps say, as far as they were read.
+    pub fn run_view(&self) -> Option<RunView> {
+        let mut view = RunView::of(self.run()?);
+        view.waits_for = self.wanted_room();
+        for (at, step) in view.steps.iter_mut().enumerate() {
+            if let Some(seen) = self.feeds.get(&at).and_then(|_| self.view(at)) {
+                *step = seen;
+            }
         }
         Some(view)
     }

@@ -127,6 +127,7 @@ async fn answers_are_what_the_document_says() {
         ("/runs/latest/metrics", "/runs/{run}/metrics", 200),
         ("/schedules", "/schedules", 200),
         ("/commands/7", "/commands/{ticket}", 200),
+        ("/orders/none", "/orders/{order}", 404),
     ] {
         let (got, body) = bench.get(&format!("/api/v1{path}")).await;
         assert_eq!(got.as_u16(), status, "{path}: {body}");
@@ -153,10 +154,13 @@ async fn each_documented_operation_is_there_and_asks_for_the_token() {
     let bench = bench();
     let document = document();
     let paths = document["paths"].as_object().unwrap();
-    assert_eq!(paths.len(), 11, "{:?}", paths.keys());
+    assert_eq!(paths.len(), 12, "{:?}", paths.keys());
     for (path, operations) in paths {
-        for method in
-            operations.as_object().unwrap().keys().filter(|key| ["get", "post"].contains(&key.as_str()))
+        for method in operations
+            .as_object()
+            .unwrap()
+            .keys()
+            .filter(|key| ["get", "post", "delete"].contains(&key.as_str()))
         {
             let asked = format!("/api/v1{}", path.replace(['{', '}'], ""));
             let request = super::tests::request(&method.to_uppercase(), &asked, "localhost", None, "");

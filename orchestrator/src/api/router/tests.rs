@@ -1,4 +1,3 @@
-use std::path::Path;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -7,7 +6,7 @@ use futures::StreamExt;
 use tower::ServiceExt;
 
 use super::*;
-use crate::daemon::{Engine, Launcher, Ticket, WatchedSpecs};
+use crate::daemon::{Engine, Launcher, Surroundings, Ticket, WatchedSpecs};
 use crate::state::{Fact, RunState, State};
 
 const TOKEN: &str = "a-token";
@@ -15,7 +14,7 @@ const TOKEN: &str = "a-token";
 struct FakeLauncher(Arc<Mutex<Vec<Vec<String>>>>);
 
 impl Launcher for FakeLauncher {
-    fn start(&mut self, arguments: &[String], _log: &Path) -> std::io::Result<Ticket> {
+    fn start(&mut self, arguments: &[String], _around: &Surroundings<'_>) -> std::io::Result<Ticket> {
         self.0.lock().unwrap().push(arguments[2..].to_vec());
         Ok(7)
     }
@@ -154,6 +153,42 @@ async fn verbs_become_commands_of_the_program() {
     assert_eq!(bench.post("/api/v1/schedules/nightly/fire", "").await.0, StatusCode::NOT_FOUND);
     let (_, text) = bench.get("/api/v1/commands/7").await;
     assert!(text.contains("\"exit_code\":0"), "{text}");
+}
+
+#[tokio::test]
+async fn an_apply_is_an_order_that_can_be_looked_at_and_taken_back() {
+    let bench = bench();
+    let spec = bench.folder.path().join("t.yaml");
+    std::fs::write(&spec, "").unwrap();
+    let held = State::open(&StateDir::new(bench.folder.path()), "apply").unwrap();
+    let apply = |more: &str| format!(r#"{{"spec":"t.yaml","folder":{:?}{more}}}"#, bench.folder.path());
+    let (status, text) = bench.post("/api/v1/apply", &apply(r#","set":["a=b"],"verb":"retry""#)).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{text}");
+    let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let path = format!("/api/v1/orders/{}", answer["order"].as_str().unwrap());
+    let (_, text) = bench.get(&path).await;
+    assert!(text.contains("\"state\":\"waiting\""), "{text}");
+    let delete = || request("DELETE", &path, "localhost", Some(TOKEN), "");
+    assert_eq!(bench.send(delete()).await.0, StatusCode::OK);
+    assert_eq!(bench.send(delete()).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(bench.get("/api/v1/orders/..%2Fjournal").await.0, StatusCode::NOT_FOUND);
+    for (wrong, word) in [
+        (r#","verb":"gc""#, "gc"),
+        (r#","environment":{"A=B":"c"}"#, "A=B"),
+        (r#","secrets":["NO_SUCH_SECRET_OF_CUPOLA"]"#, "--no-daemon"),
+    ] {
+        let (status, text) = bench.post("/api/v1/apply", &apply(wrong)).await;
+        assert!(status == StatusCode::UNPROCESSABLE_ENTITY && text.contains(word), "{text}");
+    }
+    drop(held);
+    let (_, text) = bench.post("/api/v1/apply", &apply("")).await;
+    let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let id = answer["order"].as_str().unwrap();
+    let expected = [format!("--order={id}"), "apply".to_owned(), "--".to_owned(), "t.yaml".to_owned()];
+    assert_eq!(*bench.started.lock().unwrap(), [expected]);
+    let begun = request("DELETE", &format!("/api/v1/orders/{id}"), "localhost", Some(TOKEN), "");
+    let (status, text) = bench.send(begun).await;
+    assert!(status == StatusCode::CONFLICT && text.contains("has begun"), "{text}");
 }
 
 #[tokio::test]

@@ -3,7 +3,6 @@
 //! Invariants: each slot has one record, is started at most once, and fires as `catch_up` and `overlap` say; in the end nothing is open.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use cupola_specs::spec::{CatchUp, Origin, Overlap, Schedule};
@@ -11,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
-use crate::daemon::{Launcher, Ledger};
+use crate::daemon::{Launcher, Ledger, Surroundings};
 use crate::schedule::{Timetable, firing_key};
 use crate::state::{Holder, Record, RunState, StateError};
 
@@ -98,7 +97,7 @@ struct FakeProcesses {
 }
 
 impl Launcher for FakeProcesses {
-    fn start(&mut self, _arguments: &[String], _log: &Path) -> std::io::Result<Ticket> {
+    fn start(&mut self, _arguments: &[String], _around: &Surroundings<'_>) -> std::io::Result<Ticket> {
         let mut world = self.world.lock().unwrap();
         world.tickets += 1;
         let (ticket, run) = (world.tickets, format!("t-{}", world.tickets));
@@ -139,7 +138,7 @@ struct Life {
 
 impl Life {
     fn new(schedule: Schedule, from: i64, run_millis: i64) -> Self {
-        let dir = StateDir::new(Path::new("no/such/folder"));
+        let dir = StateDir::new(std::path::Path::new("no/such/folder"));
         let world = World {
             now: from,
             journal: Projection::new(&dir),

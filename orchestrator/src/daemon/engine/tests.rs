@@ -1,8 +1,7 @@
-use std::path::Path;
-
 use cupola_specs::spec::{CatchUp, Origin, Overlap, Schedule, SecretRef, Webhook};
 
 use super::*;
+use crate::daemon::ApplyOrder;
 use crate::schedule::Timetable;
 use crate::state::{State, read_journal, read_state};
 
@@ -14,7 +13,7 @@ struct FakeLauncher {
 }
 
 impl Launcher for FakeLauncher {
-    fn start(&mut self, arguments: &[String], _log: &Path) -> std::io::Result<Ticket> {
+    fn start(&mut self, arguments: &[String], _around: &Surroundings<'_>) -> std::io::Result<Ticket> {
         self.started.push(arguments[2..].to_vec());
         Ok(self.started.len() as Ticket)
     }
@@ -216,4 +215,68 @@ fn a_firing_that_fails_has_its_alert_in_the_journal_before_its_end() {
     ];
     assert_eq!(keys, expected.map(|(key, state)| (key.to_owned(), state.to_owned())));
     assert!(engine.note(Vec::new()).unwrap());
+}
+
+fn order(spec: &str) -> ApplyOrder {
+    ApplyOrder { arguments: vec!["apply".into(), spec.into()], via: "api".into(), ..ApplyOrder::default() }
+}
+
+#[test]
+fn orders_and_firings_start_one_at_a_time_in_the_order_in_which_they_came() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = StateDir::new(folder.path());
+    let mut engine = engine(&dir, Overlap::Skip, CatchUp::Once);
+    tick_from_to(&mut engine, "2026-01-10T23:00:00Z", "2026-01-10T23:01:00Z", 1);
+    let holder = State::open(&dir, "apply").unwrap();
+    engine.place(order("a.yaml"), utc("2026-01-11T00:30:00Z")).unwrap();
+    tick_from_to(&mut engine, "2026-01-11T01:00:00Z", "2026-01-11T01:01:00Z", 1);
+    let second = engine.place(order("b.yaml"), utc("2026-01-11T01:02:00Z")).unwrap();
+    let third = engine.place(order("c.yaml"), utc("2026-01-11T01:03:00Z")).unwrap();
+    assert!(engine.launcher.started.is_empty(), "somebody holds the folder");
+    drop(holder);
+    for (at, expected) in ["a.yaml", "quickstart.yaml", "b.yaml", "c.yaml"].into_iter().enumerate() {
+        let now = utc("2026-01-11T01:04:00Z") + at as i64 * 60_000;
+        engine.tick(now).unwrap();
+        engine.tick(now + 1).unwrap();
+        assert_eq!(engine.launcher.started.len(), at + 1, "one at a time");
+        assert!(engine.launcher.started[at].iter().any(|word| word == expected), "{expected}");
+        assert!(!engine.note(Vec::new()).unwrap(), "its process needs the folder");
+        if expected == "b.yaml" {
+            assert!(!engine.withdraw(&second), "it has begun");
+        }
+        engine.launcher.ended.insert(at as Ticket + 1, 0);
+    }
+    engine.tick(utc("2026-01-11T01:30:00Z")).unwrap();
+    assert!(OrderFiles::new(&dir).waiting().is_empty());
+    assert_eq!(OrderFiles::new(&dir).code(&third), Some(0));
+}
+
+#[test]
+fn the_next_daemon_takes_up_orders_and_what_was_taken_back_starts_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = StateDir::new(folder.path());
+    let now = utc("2026-01-10T12:00:00Z");
+    let mut first = engine(&dir, Overlap::Skip, CatchUp::Once);
+    for spec in ["a.yaml", "b.yaml", "c.yaml"] {
+        first.place(order(spec), now).unwrap();
+    }
+    assert_eq!(first.launcher.started.len(), 1);
+    let waiting = OrderFiles::new(&dir).waiting();
+    OrderFiles::new(&dir).note_run(&waiting[0].id, "t-1").unwrap();
+    assert!(first.withdraw(&waiting[1].id) && !first.withdraw(&waiting[1].id));
+    drop(first);
+    let mut second = engine(&dir, Overlap::Skip, CatchUp::Once);
+    let running = State::open(&dir, "apply").unwrap();
+    second.tick(now + 1_000).unwrap();
+    assert!(second.launcher.started.is_empty(), "the process of the first one goes on");
+    drop(running);
+    second.tick(now + 2_000).unwrap();
+    assert_eq!(second.launcher.started.len(), 1);
+    assert!(second.launcher.started[0].iter().any(|word| word == "c.yaml"));
+    second.launcher.ended.insert(1, -1);
+    second.tick(now + 3_000).unwrap();
+    let files = OrderFiles::new(&dir);
+    assert_eq!(files.code(&waiting[2].id), Some(1), "a process that was killed has failed");
+    let said = std::fs::read_to_string(files.errors(&waiting[2].id)).unwrap();
+    assert!(said.contains("ended from outside"), "{said}");
 }
