@@ -214,3 +214,18 @@ pub(super) struct RefusalText {
     /// What to do about it; may be empty.
     pub(super) hint: String,
 }
+
+/// How any request may be refused.
+#[derive(utoipa::IntoResponses)]
+#[expect(dead_code, reason = "the document's own: handlers answer with `ApiError`")]
+pub(super) enum Always {
+    /// No token, or another one.
+    #[response(status = 401)]
+    Token(#[to_schema] Refusal),
+    /// Another host than loopback.
+    #[response(status = 421)]
+    Host(#[to_schema] Refusal),
+    /// State could not be read or written.
+    #[response(status = 500)]
+    State(#[to_schema] Refusal),
+}

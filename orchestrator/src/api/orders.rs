@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use cupola_specs::spec::SecretRef;
 use serde::{Deserialize, Serialize};
 
-use super::answers::{OrderStage, OrderState, Ordered, Refusal, Withdrawn};
+use super::answers::{Always, OrderStage, OrderState, Ordered, Refusal, Withdrawn};
 use super::{ApiError, ApiState};
 use crate::alert::{ProcessSecrets, Secrets};
 use crate::daemon::{ApplyOrder, OrderFiles};
@@ -85,9 +85,7 @@ impl ApplyBody {
         (status = 202, body = Ordered, description = "It starts when nobody holds the state folder and no older order waits"),
         (status = 404, body = Refusal, description = "There is no such spec"),
         (status = 422, body = Refusal, description = "The body is not what it should be"),
-        (status = 401, body = Refusal, description = "No token, or another one"),
-        (status = 421, body = Refusal, description = "Another host than loopback"),
-        (status = 500, body = Refusal, description = "State could not be read or written"),
+        Always,
     )
 )]
 pub(super) async fn apply(
@@ -118,9 +116,7 @@ pub(super) async fn apply(
     responses(
         (status = 200, body = OrderState, description = "How it stands"),
         (status = 404, body = Refusal, description = "There is no such order"),
-        (status = 401, body = Refusal, description = "No token, or another one"),
-        (status = 421, body = Refusal, description = "Another host than loopback"),
-        (status = 500, body = Refusal, description = "State could not be read or written"),
+        Always,
     )
 )]
 pub(super) async fn order(
@@ -163,9 +159,7 @@ pub(super) async fn order(
         (status = 200, body = Withdrawn, description = "It will not start"),
         (status = 404, body = Refusal, description = "There is no such order"),
         (status = 409, body = Refusal, description = "It has begun"),
-        (status = 401, body = Refusal, description = "No token, or another one"),
-        (status = 421, body = Refusal, description = "Another host than loopback"),
-        (status = 500, body = Refusal, description = "State could not be read or written"),
+        Always,
     )
 )]
 pub(super) async fn withdraw(

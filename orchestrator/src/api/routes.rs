@@ -9,8 +9,8 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::answers::{
-    CommandEnd, ControlBody, Curves, KeyedFiring, Refusal, RunBrief, RunList, ScheduleDone, ScheduleList,
-    ScheduleState, ScheduleVerb, Started,
+    Always, CommandEnd, ControlBody, Curves, KeyedFiring, Refusal, RunBrief, RunList, ScheduleDone,
+    ScheduleList, ScheduleState, ScheduleVerb, Started,
 };
 use super::{ApiError, ApiState};
 use crate::daemon::{Ticket, WatchedSchedule, find_schedule};
@@ -27,9 +27,7 @@ type Answer<T> = Result<Json<T>, ApiError>;
     tag = "runs",
     responses(
         (status = 200, body = RunList, description = "The runs"),
-        (status = 401, body = Refusal, description = "No token, or another one"),
-        (status = 421, body = Refusal, description = "Another host than loopback"),
-        (status = 500, body = Refusal, description = "State could not be read"),
+        Always,
     )
 )]
 pub(super) async fn runs(State(state): State<ApiState>) -> Answer<RunList> {
@@ -50,9 +48,7 @@ pub(super) async fn runs(State(state): State<ApiState>) -> Answer<RunList> {
     responses(
         (status = 200, body = RunView, description = "The run"),
         (status = 404, body = Refusal, description = "There is no such run"),
-        (status = 401, body = Refusal, description = "No token, or another one"),
-        (status = 421, body = Refusal, description = "Another host than loopback"),
-        (status = 500, body = Refusal, description = "State could not be read"),
+        Always,
     )
 )]
 pub(super) async fn run(State(state): State<ApiState>, Path(run): Path<String>) -> Answer<RunView> {
@@ -76,9 +72,7 @@ pub(super) struct StepQuery {
     responses(
         (status = 200, body = StepView, description = "The step"),
         (status = 404, body = Refusal, description = "There is no such run or step"),
-        (status = 401, body = Refusal, description = "No token, or another one"),
-        (status = 421, body = Refusal, description = "Another host than loopback"),
-        (status = 500, body = Refusal, description = "State could not be read"),
+        Always,
     )
 )]
 pub(super) async fn step(
@@ -102,9 +96,7 @@ pub(super) async fn step(
     responses(
         (status = 200, body = Curves, description = "The curves"),
         (status = 404, body = Refusal, description = "There is no such run"),
-        (status = 401, body = Refusal, description = "No token, or another one"),
-        (status = 421, body = Refusal, description = "Another host than loopback"),
-        (status = 500, body = Refusal, description = "State could not be read"),
+        Always,
     )
 )]
 pub(super) async fn metrics(State(state): State<ApiState>, Path(run): Path<String>) -> Answer<Curves> {
@@ -128,9 +120,7 @@ pub(super) async fn metrics(State(state): State<ApiState>, Path(run): Path<Strin
         (status = 202, body = Started, description = "Its process was started"),
         (status = 404, body = Refusal, description = "There is no such run, verb or job"),
         (status = 422, body = Refusal, description = "The body is not what it should be"),
-        (status = 401, body = Refusal, description = "No token, or another one"),
-        (status = 421, body = Refusal, description = "Another host than loopback"),
-        (status = 500, body = Refusal, description = "State could not be read"),
+        Always,
     )
 )]
 pub(super) async fn control(
@@ -169,9 +159,7 @@ fn launch(state: &ApiState, arguments: Vec<String>) -> Result<(StatusCode, Json<
     responses(
         (status = 200, body = CommandEnd, description = "Whether it ended, and how"),
         (status = 400, body = Refusal, description = "The ticket is no number"),
-        (status = 401, body = Refusal, description = "No token, or another one"),
-        (status = 421, body = Refusal, description = "Another host than loopback"),
-        (status = 500, body = Refusal, description = "State could not be read"),
+        Always,
     )
 )]
 pub(super) async fn command(State(state): State<ApiState>, Path(ticket): Path<Ticket>) -> Answer<CommandEnd> {
@@ -186,9 +174,7 @@ pub(super) async fn command(State(state): State<ApiState>, Path(ticket): Path<Ti
     tag = "schedules",
     responses(
         (status = 200, body = ScheduleList, description = "The schedules"),
-        (status = 401, body = Refusal, description = "No token, or another one"),
-        (status = 421, body = Refusal, description = "Another host than loopback"),
-        (status = 500, body = Refusal, description = "State could not be read"),
+        Always,
     )
 )]
 pub(super) async fn schedules(State(state): State<ApiState>) -> Answer<ScheduleList> {
@@ -237,9 +223,7 @@ pub(crate) fn schedule_state(
         (status = 202, body = ScheduleDone, description = "It is done, or will be when its turn comes"),
         (status = 404, body = Refusal, description = "There is no such schedule or verb"),
         (status = 409, body = Refusal, description = "Another process works on the state folder"),
-        (status = 401, body = Refusal, description = "No token, or another one"),
-        (status = 421, body = Refusal, description = "Another host than loopback"),
-        (status = 500, body = Refusal, description = "State could not be read"),
+        Always,
     )
 )]
 pub(super) async fn schedule(

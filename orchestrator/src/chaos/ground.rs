@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::worker::{OUTPUT_FILE, line_of};
 use super::{ChaosError, drill_plan};
 use crate::plan::{Input, Plan};
-use crate::run::WantedRoom;
+use crate::state::WantedRoom;
 use crate::state::{AttemptView, Fact, RunState, StateDir, read_journal, read_state};
 use crate::store::Store;
 

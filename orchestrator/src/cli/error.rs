@@ -9,9 +9,6 @@ use serde_json::{Value, json};
 /// What ends a command.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
-    /// The subcommand has no code yet.
-    #[error("`cupola {0}` is not supported yet")]
-    NotYet(&'static str),
     /// What is wrong with a spec, in the format that the user asked for.
     #[error("{}", diagnostics.to_format(*format).trim_end())]
     Diagnostics {
@@ -57,7 +54,7 @@ impl CliError {
     /// What to do about it.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::NotYet(_) | Self::Diagnostics { .. } | Self::Input { .. } => ErrorClass::User,
+            Self::Diagnostics { .. } | Self::Input { .. } => ErrorClass::User,
             Self::Io { .. } => ErrorClass::Transient,
             Self::Other { class, .. } => *class,
         }

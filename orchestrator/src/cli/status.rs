@@ -7,7 +7,7 @@ use super::tables::{job_table, step_table};
 use super::{CliError, Global, Outcome};
 use crate::promote::{PromotionBook, served_line};
 use crate::report::format;
-use crate::run::WantedRoom;
+use crate::state::WantedRoom;
 use crate::state::{
     Holder, Projection, RunRow, RunState, RunView, StepState, StepView, fill_step, holder, now_millis,
     read_runs,

@@ -10,13 +10,11 @@ use std::path::PathBuf;
 use super::follow::Live;
 use super::nodes::{empty_view, nodes_of};
 use super::room::Wait;
-use super::{
-    Clock, Command, ControlRequest, Happening, Request, RunError, Scheduler, Signals, Slots, WantedRoom,
-};
+use super::{Clock, Command, ControlRequest, Happening, Request, RunError, Scheduler, Signals, Slots};
 use crate::executor::{AttemptRef, Executor};
 use crate::plan::Plan;
 use crate::promote::sync_served;
-use crate::state::{EventFold, Fact, RunState, RunView, State, StateError, StepMove};
+use crate::state::{EventFold, Fact, RunState, RunView, State, StateError, StepMove, WantedRoom};
 use crate::store::ArtifactStore;
 
 /// The longest wait of a turn: time-outs, back-off, requests and what workers say are seen this often.

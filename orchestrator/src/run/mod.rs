@@ -12,6 +12,7 @@ mod signals;
 
 mod board;
 mod control;
+mod failure;
 mod message;
 mod scheduler;
 
@@ -34,7 +35,6 @@ pub use driver::{Console, DriveEnd, Driver, World};
 pub use error::RunError;
 pub use message::{Command, End, Happening, Node, Request, Slots};
 pub use nodes::is_users_fault;
-pub use room::WantedRoom;
 pub use scheduler::Scheduler;
 pub use signals::Signals;
 pub use simulation::{Histories, History, simulate, simulate_all};

@@ -1,57 +1,14 @@
-//! A run that waits for room on the disk: what it waits for, as everybody sees it, and the end of the wait.
-
-use std::path::PathBuf;
-
-use serde::{Deserialize, Serialize};
+//! A run that waits for room on the disk, and the end of the wait.
 
 use super::{Clock, Driver, Happening, Request, RunError};
 use crate::executor::Executor;
-use crate::report::format;
-use crate::state::{Fact, Projection, RunRow, RunState, StateError};
+use crate::state::WantedRoom;
 use crate::store::ArtifactStore;
 
-const TOPIC: &str = "room";
 /// Beside what a step writes there is always something: logs, records, a manifest.
 const SPARE_BYTES: u64 = 1 << 20;
 /// How often the disk is looked at.
 const LOOK_MILLIS: i64 = 500;
-
-/// What a paused run waits for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct WantedRoom {
-    /// The step that ran out of disk.
-    pub step: String,
-    /// The disk, by the state folder on it.
-    #[schema(value_type = String)]
-    pub disk: PathBuf,
-    /// Bytes that must be free before the run goes on.
-    pub needed_bytes: u64,
-    /// Bytes that were free when it stopped.
-    pub free_bytes: u64,
-}
-
-impl WantedRoom {
-    /// What this run waits for; none where it does not.
-    pub fn of(projection: &Projection, run: &RunRow) -> Option<Self> {
-        let noted = projection.note(TOPIC, &run.id).filter(|_| run.state == RunState::Paused);
-        noted.and_then(|value| Self::deserialize(value).ok())
-    }
-
-    /// What is missing and what to do, in a line.
-    pub fn line(&self) -> String {
-        format!(
-            "the disk of {} is full: `{}` needs {} free and found {}; make room (`cupola gc` lists what nothing needs), and the run goes on by itself",
-            self.disk.display(),
-            self.step,
-            format::bytes(self.needed_bytes),
-            format::bytes(self.free_bytes),
-        )
-    }
-
-    fn fact(&self, run: &str) -> Result<Fact, StateError> {
-        Ok(Fact::Noted { topic: TOPIC.to_owned(), key: run.to_owned(), value: serde_json::to_value(self)? })
-    }
-}
 
 /// What a driver remembers while its run waits.
 #[derive(Debug)]
@@ -103,7 +60,6 @@ impl<E: Executor, C: Clock, A: ArtifactStore> Driver<'_, E, C, A> {
             self.queue.push_back(Happening::Asked(Request::Resume));
         }
         self.wait = None;
-        let (topic, key) = (TOPIC.to_owned(), self.run.clone());
-        self.facts.push(Fact::Noted { topic, key, value: serde_json::Value::Null });
+        self.facts.push(WantedRoom::end(&self.run));
     }
 }

@@ -8,30 +8,25 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
-use cupola_specs::contract::{ErrorClass, Failure};
-
-use super::backoff::delay_millis;
 use super::board::{Board, Group, Phase, Stopping};
 use super::{Command, End, Happening, Node, Request, Slots};
 use crate::state::{RunState, StepMove};
 
-/// How often a training step may go back to before a setback: what the language allows it.
-const MOST_RETURNS: u32 = 64;
 /// How long a worker may take to write a checkpoint and stop before it is ended.
 const GRACE_MILLIS: i64 = 60_000;
 
 /// The state machine of one run.
 #[derive(Debug, Clone)]
 pub struct Scheduler {
-    board: Board,
+    pub(super) board: Board,
     slots: Slots,
     /// What each step would take if there were enough.
     wanted: Vec<Slots>,
-    mode: RunState,
+    pub(super) mode: RunState,
     /// Whether the run is paused for want of room on the disk, and goes on by itself once there is some.
-    awaits_room: bool,
+    pub(super) awaits_room: bool,
     /// Steps whose output is whole and waits for room in the store.
-    uncommitted: BTreeSet<usize>,
+    pub(super) uncommitted: BTreeSet<usize>,
     ended: bool,
 }
 
@@ -169,94 +164,7 @@ impl Scheduler {
         }
     }
 
-    fn fail(
-        &mut self,
-        step: usize,
-        failure: Failure,
-        (advanced, stopping): (bool, Option<Stopping>),
-        now: i64,
-        commands: &mut Vec<Command>,
-    ) {
-        match stopping {
-            Some(Stopping::Pause) => {
-                self.move_step(step, Phase::Waiting, StepMove::Waiting, commands);
-                return;
-            }
-            Some(Stopping::Cancel) => {
-                self.move_step(step, Phase::Cancelled, StepMove::Cancelled, commands);
-                return;
-            }
-            Some(Stopping::Timeout) | None => {}
-        }
-        if failure.is_storage_full() {
-            self.move_step(step, Phase::Waiting, StepMove::Waiting, commands);
-            self.await_room(step, commands);
-            return;
-        }
-        let failure = if stopping == Some(Stopping::Timeout) { self.timed_out(step) } else { failure };
-        let progress = &mut self.board.progress[step];
-        // With less memory, or from before a setback on, it is another try, not the same one again.
-        let changes = if failure.is_out_of_memory() && progress.halvings < self.board.nodes[step].halvings {
-            progress.halvings += 1;
-            true
-        } else if failure.is_return() && progress.returns < MOST_RETURNS {
-            progress.returns += 1;
-            true
-        } else {
-            progress.failures = if advanced { 1 } else { progress.failures + 1 };
-            false
-        };
-        let again = changes || progress.failures <= self.board.nodes[step].retries;
-        if failure.class == ErrorClass::Transient && again {
-            let until = now + delay_millis(&self.board.nodes[step].fingerprint, progress.failures.max(1));
-            self.move_step(
-                step,
-                Phase::Backoff { until },
-                StepMove::Backoff { until_millis: until },
-                commands,
-            );
-        } else {
-            self.move_step(step, Phase::Failed, StepMove::Failed { failure }, commands);
-        }
-    }
-
-    /// An output that found no room in the store is whole: it waits and is moved there later.
-    fn fail_commit(&mut self, step: usize, failure: Failure, now: i64, commands: &mut Vec<Command>) {
-        let goes_on = matches!(self.mode, RunState::Running | RunState::Paused);
-        if failure.is_storage_full() && goes_on {
-            self.uncommitted.insert(step);
-            self.await_room(step, commands);
-        } else {
-            self.fail(step, failure, (false, None), now, commands);
-        }
-    }
-
-    /// Nothing starts until there is room on the disk; what lives goes on as long as it can.
-    fn await_room(&mut self, step: usize, commands: &mut Vec<Command>) {
-        match self.mode {
-            RunState::Running => {
-                self.mode = RunState::Paused;
-                self.awaits_room = true;
-                commands.extend([Command::MoveRun(RunState::Paused), Command::AwaitRoom(step)]);
-            }
-            RunState::Paused if self.awaits_room => commands.push(Command::AwaitRoom(step)),
-            _ => {}
-        }
-    }
-
-    fn timed_out(&self, step: usize) -> Failure {
-        Failure {
-            class: ErrorClass::Transient,
-            code: "timeout".to_owned(),
-            message: format!(
-                "the attempt took longer than {} s",
-                self.board.nodes[step].timeout_millis / 1000
-            ),
-            hint: "raise the job's `timeout`".to_owned(),
-        }
-    }
-
-    fn move_step(&mut self, step: usize, phase: Phase, to: StepMove, commands: &mut Vec<Command>) {
+    pub(super) fn move_step(&mut self, step: usize, phase: Phase, to: StepMove, commands: &mut Vec<Command>) {
         self.board.set_phase(step, phase);
         commands.push(Command::Move { step, to });
     }

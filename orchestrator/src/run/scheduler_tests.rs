@@ -1,3 +1,5 @@
+use cupola_specs::contract::{ErrorClass, Failure};
+
 use super::*;
 use crate::run::Node;
 

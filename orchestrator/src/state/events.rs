@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 
 use cupola_specs::contract::{CheckpointRecord, Event, EventBody, Failure};
 
-use super::{MetricSeries, ProgressView, Projection, RunView, SampleView, StateError, StepView};
-use crate::run::WantedRoom;
+use super::{MetricSeries, ProgressView, Projection, RunView, SampleView, StateError, StepView, WantedRoom};
 
 const RATE_WINDOW_MILLIS: i64 = 30_000;
 const MAX_SAMPLES: usize = 64;

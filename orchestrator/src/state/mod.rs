@@ -12,6 +12,7 @@ mod curve;
 mod error;
 mod fact;
 mod paths;
+mod room;
 mod rows;
 mod view;
 
@@ -51,5 +52,6 @@ pub use medium::MemoryFile;
 pub use open::{State, now_millis, read_memory_at, read_runs, read_state, read_state_at};
 pub use paths::StateDir;
 pub use projection::Projection;
+pub use room::WantedRoom;
 pub use rows::{RunRow, StepRow};
 pub use view::{ArtifactView, AttemptView, ProgressView, RunState, RunView, SampleView, StepState, StepView};

@@ -7,8 +7,7 @@ use cupola_specs::contract::{CheckpointRecord, Failure};
 use cupola_specs::job::StepKind;
 use serde::{Deserialize, Serialize};
 
-use super::{MetricSeries, PlannedStep, RunRow, StepRow};
-use crate::run::WantedRoom;
+use super::{MetricSeries, PlannedStep, RunRow, StepRow, WantedRoom};
 
 /// How a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]

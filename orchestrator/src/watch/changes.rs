@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::line::telling;
 use super::{Follower, ended_line, running_line};
-use crate::run::WantedRoom;
+use crate::state::WantedRoom;
 use crate::state::{RunState, StepState, StepView};
 
 /// Between two changes that only tell how far a step is.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::{ended_line, running_line};
-use crate::run::WantedRoom;
+use crate::state::WantedRoom;
 use crate::state::{RunView, StepState, StepView};
 
 /// Between two plain lines about a step that goes on.

@@ -8,7 +8,7 @@ use cupola_specs::contract::{Event, EventBody};
 
 use super::forecast::{Forecast, Past};
 use super::line::event_line;
-use crate::run::WantedRoom;
+use crate::state::WantedRoom;
 use crate::state::{
     EventFold, EventTail, Fact, Holder, Position, Projection, Record, RunRow, RunView, StateDir, StateError,
     StepView, events_file, holder, read_journal_after, read_state,
