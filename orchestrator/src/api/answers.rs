@@ -221,11 +221,11 @@ pub(super) struct RefusalText {
 pub(super) enum Always {
     /// No token, or another one.
     #[response(status = 401)]
-    Token(#[to_schema] Refusal),
+    Token(Refusal),
     /// Another host than loopback.
     #[response(status = 421)]
-    Host(#[to_schema] Refusal),
+    Host(Refusal),
     /// State could not be read or written.
     #[response(status = 500)]
-    State(#[to_schema] Refusal),
+    State(Refusal),
 }
