@@ -11,7 +11,7 @@ use crate::daemon::{DaemonError, DaemonOptions, run_daemon, token_file};
 /// Arguments of `cupola daemon`.
 #[derive(Debug, Args)]
 pub struct DaemonArgs {
-    /// Specs whose schedules are fired; those of the runs in the state folder where none is given.
+    /// Specs whose schedules are fired; where none is given, those of the runs in the state folder, as they begin.
     pub specs: Vec<PathBuf>,
     /// Where the control API and the dashboard listen: a loopback address, port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7070")]

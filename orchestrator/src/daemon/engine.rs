@@ -64,12 +64,13 @@ impl<L: Launcher> Engine<L> {
         self.specs.schedules()
     }
 
-    /// Reads specs again that changed; gives what is wrong with them, and with the secrets that they name, as lines.
-    pub fn refresh(&mut self) -> Vec<String> {
+    /// Reads specs that changed or are of new runs; gives what is wrong with them, and with the secrets that they name, as lines.
+    pub fn refresh(&mut self) -> Result<Vec<String>, DaemonError> {
+        let projection = self.ledger.projection()?;
         let before = self.specs.hooks();
-        let mut problems = self.specs.refresh();
+        let mut problems = self.specs.refresh(&projection);
         problems.extend(self.specs.hook_warnings(&before));
-        problems
+        Ok(problems)
     }
 
     /// Does what is due at `now_millis`. Where another process holds the folder, what is decided is recorded and started later.

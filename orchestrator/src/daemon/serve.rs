@@ -19,7 +19,7 @@ const TICK: Duration = Duration::from_millis(500);
 /// What a daemon is started with.
 #[derive(Debug, Clone)]
 pub struct DaemonOptions {
-    /// Specs whose schedules it fires; those of the runs in the state folder where none is given.
+    /// Specs whose schedules it fires; where none is given, those of the runs in the state folder, as they begin.
     pub specs: Vec<PathBuf>,
     /// Where the control API listens; on loopback.
     pub listen: SocketAddr,
@@ -92,10 +92,11 @@ fn tick_until(engine: &Mutex<Engine<ProcessLauncher>>, signals: &Signals) {
     while signals.count() == 0 {
         {
             let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
-            for problem in engine.refresh() {
-                tracing::warn!("{problem}");
-            }
-            if let Err(error) = engine.tick(now_millis()) {
+            let ticked = engine.refresh().and_then(|problems| {
+                problems.iter().for_each(|problem| tracing::warn!("{problem}"));
+                engine.tick(now_millis())
+            });
+            if let Err(error) = ticked {
                 tracing::warn!("schedules: {error}");
             }
         }

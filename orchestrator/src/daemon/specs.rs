@@ -7,7 +7,7 @@ use cupola_specs::spec::{ProcessEnvironment, ResolvedSpec, Schedule, Webhook, lo
 
 use crate::alert::{ProcessSecrets, secret_warnings};
 use crate::schedule::{Named, ScheduleError, Timetable, schedule_id};
-use crate::state::Projection;
+use crate::state::{Projection, RunRow};
 
 /// A schedule with its spec and its instants.
 #[derive(Debug, Clone)]
@@ -52,42 +52,54 @@ impl Hooks {
 /// Specs by file.
 #[derive(Debug, Default)]
 pub struct WatchedSpecs {
-    files: Vec<(PathBuf, Option<SystemTime>)>,
+    files: Vec<SpecFile>,
+    /// Those of the files that come first stand first: of two specs with one name the first is meant.
     schedules: Vec<WatchedSchedule>,
+    /// How many runs were asked for their specs; none where the files were named.
+    runs: Option<usize>,
+}
+
+/// A spec's file, and when what was last read of it was written: nothing before the first look, no time while there is no file.
+#[derive(Debug)]
+struct SpecFile {
+    path: PathBuf,
+    read: Option<Option<SystemTime>>,
+}
+
+impl SpecFile {
+    fn new(path: &Path) -> Self {
+        Self { path: std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()), read: None }
+    }
 }
 
 impl WatchedSpecs {
-    /// The specs in these files; without any, those of the runs in the state folder. Gives what is wrong with them as lines, too.
+    /// The specs in these files; without any, those of the runs in the state folder, also of runs that begin later. Gives what is
+    /// wrong with them as lines, too.
     pub fn open(files: &[PathBuf], projection: &Projection) -> (Self, Vec<String>) {
-        let mut paths: Vec<PathBuf> = files.to_vec();
-        if paths.is_empty() {
-            for run in projection.runs().iter().rev() {
-                if !paths.contains(&run.spec_path) && run.spec_path.is_file() {
-                    paths.push(run.spec_path.clone());
-                }
-            }
-        }
-        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
-        let files = paths.into_iter().map(|path| (absolute(path), None)).collect();
-        let mut specs = Self { files, schedules: Vec::new() };
-        let problems = specs.refresh();
+        let mut specs = Self {
+            files: files.iter().map(|path| SpecFile::new(path)).collect(),
+            schedules: Vec::new(),
+            runs: files.is_empty().then_some(0),
+        };
+        let problems = specs.refresh(projection);
         (specs, problems)
     }
 
     /// Specs that are there already, for tests.
     pub fn of(schedules: Vec<WatchedSchedule>) -> Self {
-        Self { files: Vec::new(), schedules }
+        Self { files: Vec::new(), schedules, runs: None }
     }
 
-    /// Reads again what changed; a spec with errors keeps the schedules that it had.
-    pub fn refresh(&mut self) -> Vec<String> {
+    /// Reads again what changed, and the specs of runs that began since; a spec with errors keeps the schedules that it had.
+    pub fn refresh(&mut self, projection: &Projection) -> Vec<String> {
+        self.follow(projection.runs());
         let mut problems = Vec::new();
-        for (path, known) in &mut self.files {
-            let changed = std::fs::metadata(&*path).and_then(|data| data.modified()).ok();
-            if changed == *known && known.is_some() {
+        for SpecFile { path, read } in &mut self.files {
+            let written = std::fs::metadata(&*path).and_then(|data| data.modified()).ok();
+            if *read == Some(written) {
                 continue;
             }
-            *known = changed;
+            *read = Some(written);
             match load(path, &[], &ProcessEnvironment) {
                 Err(errors) => problems.push(errors.to_text()),
                 Ok(spec) => match watched(&spec, path) {
@@ -99,7 +111,21 @@ impl WatchedSpecs {
                 },
             }
         }
+        let files = &self.files;
+        self.schedules.sort_by_key(|schedule| files.iter().position(|file| file.path == schedule.spec));
         problems
+    }
+
+    /// Takes the specs of runs that were not there the last time, the newest first.
+    fn follow(&mut self, runs: &[RunRow]) {
+        let Some(seen) = &mut self.runs else { return };
+        let news = runs.get(*seen..).unwrap_or(runs);
+        *seen = runs.len();
+        for run in news {
+            if self.files.iter().all(|file| file.path != run.spec_path) && run.spec_path.is_file() {
+                self.files.insert(0, SpecFile::new(&run.spec_path));
+            }
+        }
     }
 
     /// Who is told by each schedule.
@@ -150,5 +176,74 @@ pub fn find_schedule<'a>(
             let ids: Vec<&str> = named.iter().map(|schedule| schedule.id.as_str()).collect();
             Err(ScheduleError::Ambiguous { name: name.to_owned(), ids: ids.join(", ") })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::{Fact, State, StateDir, read_state};
+
+    fn write(path: &Path, zone: &str) {
+        let text = format!(
+            "cupola: v1\nname: s\njobs:\n  c: {{ kind: data, sources: [{{ name: t, format: text, paths: [\"*.txt\"] }}] }}\n\
+             schedules:\n  nightly: {{ cron: \"0 2 * * *\", timezone: {zone}, jobs: [c] }}\n"
+        );
+        std::fs::write(path, text).unwrap();
+    }
+
+    fn begin(dir: &StateDir, run: &str, spec: &Path) -> Projection {
+        let created = Fact::RunCreated {
+            run: run.into(),
+            spec_name: "s".into(),
+            spec_path: spec.to_path_buf(),
+            plan_hash: String::new(),
+        };
+        State::open(dir, "test").unwrap().record(vec![created]).unwrap();
+        read_state(dir).unwrap()
+    }
+
+    fn zones(specs: &WatchedSpecs) -> Vec<&str> {
+        specs.schedules().iter().map(|one| one.schedule.timezone.as_str()).collect()
+    }
+
+    #[test]
+    fn the_spec_of_a_run_that_began_later_is_watched() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = StateDir::new(&folder.path().join("state"));
+        let (first, second) = (folder.path().join("first.yaml"), folder.path().join("second.yaml"));
+        write(&first, "Europe/Berlin");
+        write(&second, "Asia/Tokyo");
+        let (mut specs, problems) = WatchedSpecs::open(&[], &read_state(&dir).unwrap());
+        assert_eq!((zones(&specs), problems), (vec![], vec![]));
+
+        assert_eq!(specs.refresh(&begin(&dir, "s-1", &first)), Vec::<String>::new());
+        assert_eq!(zones(&specs), ["Europe/Berlin"]);
+        specs.refresh(&begin(&dir, "s-2", &second));
+        assert_eq!(zones(&specs), ["Asia/Tokyo", "Europe/Berlin"], "the newest run's spec comes first");
+        let projection = begin(&dir, "s-3", &first);
+        specs.refresh(&projection);
+        assert_eq!(zones(&specs).len(), 2, "a spec is watched once");
+
+        let (mut named, _) = WatchedSpecs::open(&[first.clone()], &projection);
+        named.refresh(&begin(&dir, "s-4", &second));
+        assert_eq!(zones(&named), ["Europe/Berlin"], "where specs are named, only those");
+    }
+
+    #[test]
+    fn a_spec_that_is_gone_is_said_once_and_keeps_its_schedules() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = StateDir::new(&folder.path().join("state"));
+        let spec = folder.path().join("spec.yaml");
+        write(&spec, "Europe/Berlin");
+        let projection = begin(&dir, "s-1", &spec);
+        let (mut specs, _) = WatchedSpecs::open(&[], &projection);
+        std::fs::remove_file(&spec).unwrap();
+        assert_eq!(specs.refresh(&projection).len(), 1);
+        assert_eq!(specs.refresh(&projection), Vec::<String>::new());
+        assert_eq!(zones(&specs), ["Europe/Berlin"]);
+        write(&spec, "Asia/Tokyo");
+        assert_eq!(specs.refresh(&projection), Vec::<String>::new());
+        assert_eq!(zones(&specs), ["Asia/Tokyo"]);
     }
 }

@@ -17,7 +17,7 @@ pub struct RunRow {
     pub id: String,
     /// The spec's name.
     pub spec_name: String,
-    /// The spec's file as it was given.
+    /// The spec's file, absolute.
     pub spec_path: PathBuf,
     /// blake3 over the names and fingerprints of the steps.
     pub plan_hash: String,

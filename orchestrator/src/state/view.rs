@@ -112,7 +112,7 @@ pub struct RunView {
     pub id: String,
     /// The spec's name.
     pub spec_name: String,
-    /// The spec's file as it was given.
+    /// The spec's file, absolute.
     #[schema(value_type = String)]
     pub spec_path: PathBuf,
     /// blake3 over the names and fingerprints of the steps.
