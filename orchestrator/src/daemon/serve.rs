@@ -93,7 +93,9 @@ fn tick_until(engine: &Mutex<Engine<ProcessLauncher>>, signals: &Signals) {
         {
             let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
             let ticked = engine.refresh().and_then(|problems| {
-                problems.iter().for_each(|problem| tracing::warn!("{problem}"));
+                for problem in problems {
+                    tracing::warn!("{problem}");
+                }
                 engine.tick(now_millis())
             });
             if let Err(error) = ticked {

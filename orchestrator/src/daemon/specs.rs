@@ -59,16 +59,30 @@ pub struct WatchedSpecs {
     runs: Option<usize>,
 }
 
-/// A spec's file, and when what was last read of it was written: nothing before the first look, no time while there is no file.
+/// A spec's file, and how it was at the last look.
 #[derive(Debug)]
 struct SpecFile {
     path: PathBuf,
-    read: Option<Option<SystemTime>>,
+    seen: Seen,
+}
+
+#[derive(Debug, PartialEq)]
+enum Seen {
+    Never,
+    Missing,
+    Written(SystemTime),
+}
+
+impl Seen {
+    fn now(path: &Path) -> Self {
+        let written = std::fs::metadata(path).and_then(|data| data.modified());
+        written.map_or(Self::Missing, Self::Written)
+    }
 }
 
 impl SpecFile {
     fn new(path: &Path) -> Self {
-        Self { path: std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()), read: None }
+        Self { path: std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()), seen: Seen::Never }
     }
 }
 
@@ -94,12 +108,12 @@ impl WatchedSpecs {
     pub fn refresh(&mut self, projection: &Projection) -> Vec<String> {
         self.follow(projection.runs());
         let mut problems = Vec::new();
-        for SpecFile { path, read } in &mut self.files {
-            let written = std::fs::metadata(&*path).and_then(|data| data.modified()).ok();
-            if *read == Some(written) {
+        for SpecFile { path, seen } in &mut self.files {
+            let now = Seen::now(path);
+            if *seen == now {
                 continue;
             }
-            *read = Some(written);
+            *seen = now;
             match load(path, &[], &ProcessEnvironment) {
                 Err(errors) => problems.push(errors.to_text()),
                 Ok(spec) => match watched(&spec, path) {
@@ -118,9 +132,9 @@ impl WatchedSpecs {
 
     /// Takes the specs of runs that were not there the last time, the newest first.
     fn follow(&mut self, runs: &[RunRow]) {
-        let Some(seen) = &mut self.runs else { return };
-        let news = runs.get(*seen..).unwrap_or(runs);
-        *seen = runs.len();
+        let Some(asked) = &mut self.runs else { return };
+        let news = runs.get(*asked..).unwrap_or(runs);
+        *asked = runs.len();
         for run in news {
             if self.files.iter().all(|file| file.path != run.spec_path) && run.spec_path.is_file() {
                 self.files.insert(0, SpecFile::new(&run.spec_path));
@@ -225,7 +239,7 @@ mod tests {
         specs.refresh(&projection);
         assert_eq!(zones(&specs).len(), 2, "a spec is watched once");
 
-        let (mut named, _) = WatchedSpecs::open(&[first.clone()], &projection);
+        let (mut named, _) = WatchedSpecs::open(std::slice::from_ref(&first), &projection);
         named.refresh(&begin(&dir, "s-4", &second));
         assert_eq!(zones(&named), ["Europe/Berlin"], "where specs are named, only those");
     }
