@@ -69,6 +69,11 @@ pub const FAULTS: &[Fault] = &[
         act: journal_cut,
     },
     Fault {
+        name: "a byte flipped at 200 places of the journal",
+        seen: "a warning that names the record and counts those which came back from the database",
+        act: journal_flipped,
+    },
+    Fault {
         name: "database deleted",
         seen: "nothing: it is made again from the journal",
         act: database_deleted,
@@ -268,21 +273,31 @@ fn database_deleted(ground: &Ground) -> Result<Done, ChaosError> {
     damaged(ground, || std::fs::remove_dir_all(ground.dir.database()))
 }
 
+fn journal_flipped(ground: &Ground) -> Result<Done, ChaosError> {
+    // The magic names the schema: it is no record.
+    let after_magic = 8;
+    flipped(ground, &ground.dir.journal(), after_magic, "journal")
+}
+
 fn database_flipped(ground: &Ground) -> Result<Done, ChaosError> {
-    const PLACES: u64 = 200;
+    flipped(ground, &ground.dir.database().join("db"), 0, "database")
+}
+
+/// Flips a bit at even distances over a file of a drill that is done, one after the other: none changes what is true.
+fn flipped(ground: &Ground, file: &Path, first: usize, what: &str) -> Result<Done, ChaosError> {
+    const PLACES: usize = 200;
     ground.finish()?;
     ground.judge()?;
-    let database = ground.dir.database().join("db");
     let before = read_state(&ground.dir)?;
     for place in 0..PLACES {
-        let mut bytes = std::fs::read(&database).map_err(ChaosError::io(&database))?;
-        let at = (bytes.len() as u64 * place / PLACES) as usize;
+        let mut bytes = std::fs::read(file).map_err(ChaosError::io(file))?;
+        let at = first + (bytes.len() - first) * place / PLACES;
         bytes[at] ^= 1 << (place % 8);
-        std::fs::write(&database, &bytes).map_err(ChaosError::io(&database))?;
+        std::fs::write(file, &bytes).map_err(ChaosError::io(file))?;
         let state = State::open(&ground.dir, "chaos")?;
         if state.projection().runs() != before.runs() || state.projection().artifacts() != before.artifacts()
         {
-            return Err(ground.broken(format!("byte {at} of the database changed what is true")));
+            return Err(ground.broken(format!("byte {at} of the {what} changed what is true")));
         }
     }
     ground.finish()?;

@@ -52,7 +52,7 @@ pub(super) fn run(args: &BundleArgs, global: &Global) -> Result<Outcome, CliErro
         Some(run) => add_run(&mut bundle, &dir, run)?,
         None => bundle.leave_out("a run", problem.as_deref().unwrap_or("there is none yet")),
     }
-    match findings(&DoctorArgs { rebuild: false, export: None }, global) {
+    match findings(&DoctorArgs::default(), global) {
         Ok(found) => add_findings(&mut bundle, &found)?,
         Err(error) => bundle.leave_out("doctor.json", &error.to_string()),
     }

@@ -6,18 +6,23 @@ use clap::Args;
 use serde_json::json;
 
 use super::{CliError, Global, Outcome};
-use crate::executor::LocalExecutor;
+use crate::executor::{LocalExecutor, find_below};
 use crate::plan::Machine;
 use crate::promote::{read_served, served_of};
-use crate::state::{Finding, State, StateError, check_state, export_state, holder, read_journal};
+use crate::state::{
+    Finding, State, StateDir, StateError, check_state, cut_damage, export_state, holder, read_journal,
+};
 use crate::store::Store;
 
 /// Arguments of `cupola doctor`.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct DoctorArgs {
     /// Makes the database again from the journal.
     #[arg(long)]
     pub rebuild: bool,
+    /// Gives up the records of a damaged journal from the damage on, where the database can't restore them.
+    #[arg(long, conflicts_with = "export")]
+    pub cut_damage: bool,
     /// Writes every record of the journal and every row of the database to a file, as lines of JSON.
     #[arg(long, value_name = "FILE", conflicts_with = "rebuild")]
     pub export: Option<PathBuf>,
@@ -89,24 +94,47 @@ fn state_findings(args: &DoctorArgs, global: &Global, findings: &mut Vec<Finding
             findings.extend(found);
             findings.extend(served_findings(args, global));
         }
-        Err(error) => findings.push(Finding::bad(format!("{error} ({})", error.hint()))),
+        Err(damage @ StateError::Journal { .. }) if args.cut_damage => {
+            findings.push(Finding::good(damage.to_string()));
+            findings.push(cut(&dir, global).unwrap_or_else(|error| broken(&error)));
+        }
+        Err(error) => findings.push(broken(&error)),
     }
+}
+
+fn broken(error: &StateError) -> Finding {
+    Finding::bad(format!("{error} ({})", error.hint()))
+}
+
+/// Cuts the journal before its damage, unless something that it may not know of any more still runs.
+fn cut(dir: &StateDir, global: &Global) -> Result<Finding, StateError> {
+    if let Some(worker) = find_below(&dir.root().join("runs")) {
+        let pid = worker.pid;
+        return Ok(Finding::bad(format!(
+            "process {pid} works in this folder: end it first, or its step could run twice"
+        )));
+    }
+    let kept = cut_damage(dir)?;
+    let result = format!("cut after record {kept}");
+    State::open(dir, "doctor")?.record(vec![global.acted(&result)])?;
+    Ok(Finding::good(format!(
+        "journal: {result}; what it said after that is lost, the damaged file is journal.damaged, and artifacts are in the store as before"
+    )))
 }
 
 /// Whether `served.json` says what the journal says; and who made the database again.
 fn served_findings(args: &DoctorArgs, global: &Global) -> Vec<Finding> {
     let dir = global.state_dir();
     let before = read_served(&dir);
-    let broken = |error: StateError| vec![Finding::bad(format!("{error} ({})", error.hint()))];
     // Opening the folder is what writes the file anew.
     let mut state = match State::open(&dir, "doctor") {
         Ok(state) => state,
-        Err(error) => return broken(error),
+        Err(error) => return vec![broken(&error)],
     };
     if args.rebuild
         && let Err(error) = state.record(vec![global.acted("made again")])
     {
-        return broken(error);
+        return vec![broken(&error)];
     }
     let served = served_of(state.projection());
     if served.models.is_empty() && before.is_none() {

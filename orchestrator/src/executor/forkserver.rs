@@ -9,16 +9,32 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use fork::Fork;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use serde::{Deserialize, Serialize};
 
-use super::shim::{ShimOrder, run_shim};
+use super::shim::{ShimOrder, out_of_memory_kills, run_shim};
 
 /// While shims live the server looks once in this many seconds for those that ended.
 const REAP_SECS: i64 = 1;
+
+/// The kernel takes long to count its kills for want of memory: for one shim it may be this old.
+const KILLS_AGE: Duration = Duration::from_secs(1);
+
+/// Kills for want of memory up to a moment.
+struct KillCount {
+    count: u64,
+    read_at: Instant,
+}
+
+impl KillCount {
+    fn read() -> Self {
+        Self { count: out_of_memory_kills(), read_at: Instant::now() }
+    }
+}
 
 /// What the server answers to an order.
 #[derive(Debug, Serialize, Deserialize)]
@@ -115,6 +131,7 @@ pub fn serve_forks() -> Result<()> {
     let stdin = std::io::stdin();
     let mut pending = Vec::new();
     let mut live = 0u32;
+    let mut kills = KillCount::read();
     loop {
         live = live.saturating_sub(reap());
         let second = Timespec { tv_sec: REAP_SECS, tv_nsec: 0 };
@@ -127,11 +144,14 @@ pub fn serve_forks() -> Result<()> {
             return Ok(());
         }
         pending.extend_from_slice(&chunk[..length]);
+        if kills.read_at.elapsed() >= KILLS_AGE {
+            kills = KillCount::read();
+        }
         while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = pending.drain(..=end).collect();
             let order: ShimOrder = serde_json::from_slice(&line)?;
             let reply = match fork::fork() {
-                Ok(Fork::Child) => return run_forked(&order),
+                Ok(Fork::Child) => return run_forked(&order, kills.count),
                 Ok(Fork::Parent(shim)) => {
                     live += 1;
                     Reply::Shim(shim.cast_unsigned())
@@ -156,8 +176,8 @@ fn reap() -> u32 {
 }
 
 /// The life of a shim.
-fn run_forked(order: &ShimOrder) -> Result<()> {
+fn run_forked(order: &ShimOrder, kills_before: u64) -> Result<()> {
     // The socket is the server's alone: a shim must not hold it open.
     fork::redirect_stdio()?;
-    run_shim(order).map_err(Error::other)
+    run_shim(order, kills_before).map_err(Error::other)
 }

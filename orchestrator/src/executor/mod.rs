@@ -17,6 +17,6 @@ mod local;
 pub use error::ExecutorError;
 pub use forkserver::serve_forks;
 pub use local::LocalExecutor;
-pub use process::{ProcessId, find_by_argument, is_alive};
+pub use process::{ProcessId, find_below, find_by_argument, is_alive};
 pub use types::{AttemptRef, Executor, Observation, WorkOrder};
 pub use waker::Waker;

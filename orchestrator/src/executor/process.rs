@@ -39,12 +39,23 @@ pub fn is_alive(id: &ProcessId) -> bool {
 /// A live process that was given this path as an argument; none where there is none. `except` is left out.
 pub fn find_by_argument(path: &Path, except: u32) -> Option<ProcessId> {
     let wanted = path.as_os_str().as_encoded_bytes();
+    find(&|argument| argument == wanted, except)
+}
+
+/// A live process, not this one, that was given a path below this folder as an argument.
+pub fn find_below(folder: &Path) -> Option<ProcessId> {
+    let mut below = folder.as_os_str().as_encoded_bytes().to_vec();
+    below.push(b'/');
+    find(&|argument| argument.starts_with(&below), std::process::id())
+}
+
+fn find(is_wanted: &dyn Fn(&[u8]) -> bool, except: u32) -> Option<ProcessId> {
     let pids = std::fs::read_dir("/proc").ok()?.flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     pids.filter(|pid| *pid != except).find_map(|pid| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         let id = ProcessId::of(pid)?;
-        (line.split(|byte| *byte == 0).any(|argument| argument == wanted) && is_alive(&id)).then_some(id)
+        (line.split(|byte| *byte == 0).any(is_wanted) && is_alive(&id)).then_some(id)
     })
 }
 

@@ -57,8 +57,8 @@ pub(super) struct ShimOrder {
     pub(super) env: BTreeMap<String, String>,
 }
 
-/// Runs one attempt from claim to result.
-pub(super) fn run_shim(order: &ShimOrder) -> Result<(), ExecutorError> {
+/// Runs one attempt from claim to result. `kills_before` is what [`out_of_memory_kills`] said before the worker starts.
+pub(super) fn run_shim(order: &ShimOrder, kills_before: u64) -> Result<(), ExecutorError> {
     // Fails only where this process leads a session already, which is as good.
     let _ = rustix::process::setsid();
     let attempt = &order.attempt;
@@ -68,7 +68,6 @@ pub(super) fn run_shim(order: &ShimOrder) -> Result<(), ExecutorError> {
     })?;
     create_exclusively(&attempt.join(CLAIM_FILE), &me)?;
     let log = attempt.join("stderr.log");
-    let kills_before = out_of_memory_kills();
     limit_memory(order.memory_limit_bytes)?;
     let mut child = match spawn_worker(order, &log)? {
         Ok(child) => child,
@@ -98,7 +97,7 @@ pub(super) fn run_shim(order: &ShimOrder) -> Result<(), ExecutorError> {
 }
 
 /// Processes that this machine's kernel has killed for want of memory; 0 where it does not say.
-fn out_of_memory_kills() -> u64 {
+pub(super) fn out_of_memory_kills() -> u64 {
     let counters = std::fs::read_to_string("/proc/vmstat").unwrap_or_default();
     let kills = counters.lines().find_map(|line| line.strip_prefix("oom_kill "));
     kills.and_then(|kills| kills.trim().parse().ok()).unwrap_or(0)

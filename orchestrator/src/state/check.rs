@@ -5,12 +5,11 @@ use std::io::Write;
 use serde::Serialize;
 
 use super::database::Database;
+use super::mend::open_journal;
 use super::migrate::migrate;
 use super::open::replay;
 use super::recover::{open_database, set_aside};
-use super::{
-    Journal, Position, Projection, StateDir, StateError, StateLock, now_millis, read_journal, read_state,
-};
+use super::{Position, Projection, StateDir, StateError, StateLock, now_millis, read_journal, read_state};
 
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -41,7 +40,7 @@ pub fn check_state(dir: &StateDir, rebuild: bool) -> Result<Vec<Finding>, StateE
     if let Some(schema) = migrate(dir)? {
         findings.push(Finding::good(format!("journal: brought from schema {schema} to this version's")));
     }
-    let (mut journal, mut contents) = Journal::open(&dir.journal(), &Position::FIRST)?;
+    let (mut journal, mut contents) = open_journal(dir, &Position::FIRST)?;
     let mut projection = Projection::new(dir);
     replay(&mut projection, &contents.records);
     if contents.torn_bytes > 0 {

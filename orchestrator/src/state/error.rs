@@ -111,7 +111,9 @@ impl StateError {
             Self::NetworkFolder { .. } => {
                 "give a folder on a local disk with --state, or take the risk with CUPOLA_ALLOW_NETWORK_STATE=1"
             }
-            Self::Journal { .. } => "`cupola doctor` says what can be saved",
+            Self::Journal { .. } => {
+                "the database has not all that is missing; `cupola doctor --cut-damage` gives up the records from there on"
+            }
             Self::Database { .. } => "`cupola doctor --rebuild` makes it again from the journal",
             Self::Encode(_) => "",
         }

@@ -310,7 +310,11 @@ fn parse_each(
     Ok((here, (bytes.len() - at) as u64))
 }
 
-fn parse_record(bytes: &[u8], before: &Position, start: u64) -> Result<(Record, Position), String> {
+pub(super) fn parse_record(
+    bytes: &[u8],
+    before: &Position,
+    start: u64,
+) -> Result<(Record, Position), String> {
     let (stored, payload) = frame(bytes).ok_or("the record is cut off or its checksum does not match")?;
     let head = chain(&before.head, payload);
     if stored != head {

@@ -57,7 +57,7 @@ fn from_second(dir: &StateDir) -> Result<(), StateError> {
 }
 
 /// Puts another journal in place of the present one, whole or not at all.
-fn replace(dir: &StateDir, bytes: &[u8]) -> Result<(), StateError> {
+pub(super) fn replace(dir: &StateDir, bytes: &[u8]) -> Result<(), StateError> {
     let (path, io) = (dir.journal(), StateError::io);
     let draft = path.with_extension("draft");
     std::fs::write(&draft, bytes).map_err(io(&draft))?;

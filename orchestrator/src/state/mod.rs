@@ -4,8 +4,8 @@
 //!   the [`Projection`], and over to the one task that writes the database.
 //! * A process that only reads calls [`read_state`], which takes the newest snapshot and replays the journal after it without a lock, and
 //!   [`load_run`], which adds what the plan and the workers' event files say: so `status`, `logs` and `watch` work while an `apply` runs.
-//! * An acknowledged fact is never lost: a torn tail of the journal is what nobody was told about, and a cut one comes back from the
-//!   database. A full disk finds the ballast given up.
+//! * An acknowledged fact is never lost: a torn tail of the journal is what nobody was told about, and a cut or damaged one comes back from
+//!   the database. A full disk finds the ballast given up.
 
 mod act;
 mod curve;
@@ -36,6 +36,7 @@ mod lock;
 
 mod check;
 mod events;
+mod mend;
 mod open;
 mod recover;
 
@@ -49,6 +50,7 @@ pub use fact::{AttemptOutcome, CommittedArtifact, Fact, FolderId, PlannedStep, R
 pub use journal::{Journal, JournalContents, Position, read_journal, read_journal_after, visit_journal};
 pub use lock::{Holder, StateLock, boot_id, holder, host_name};
 pub use medium::MemoryFile;
+pub use mend::cut_damage;
 pub use open::{State, now_millis, read_memory_at, read_runs, read_state, read_state_at};
 pub use paths::StateDir;
 pub use projection::Projection;

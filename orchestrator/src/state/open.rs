@@ -6,6 +6,7 @@ use super::ballast::{drop_ballast, fill_ballast, is_disk_full};
 use super::database::{rows_of_events, rows_of_records};
 use super::filesystem::{folder_id, refuse_network};
 use super::journal::parse_memory;
+use super::mend::open_journal;
 use super::migrate::migrate;
 use super::projector::Projector;
 use super::recover::open_database;
@@ -48,7 +49,7 @@ impl State {
         let has_room = fill_ballast(&dir.ballast());
         migrate(dir)?;
         let (mut projection, from) = start_of(dir);
-        let (mut journal, mut contents) = Journal::open(&dir.journal(), &from)?;
+        let (mut journal, mut contents) = open_journal(dir, &from)?;
         replay(&mut projection, &contents.records);
         // A database that can't be written now stays behind, and is brought up another time: the journal is what counts.
         let mut database = || open_database(dir, (&mut journal, &mut contents), &mut projection);
