@@ -80,6 +80,9 @@ fn every_job_kind_leaves_what_its_layout_promises() {
         score["forecast"]["loss"]["value"].as_f64().unwrap() > 0.0 && score["actual"].as_f64().unwrap() > 0.0
     );
 
+    let served = read(house.state().join("served.json"));
+    assert_eq!(served["models"][0]["name"], "aligned", "the gate found its numbers in the report: {served}");
+
     let report = read(house.artifact("report").unwrap().join("report.json"));
     let rows = report["rows"].as_array().unwrap();
     for suite in ["perplexity", "chat_loss", "multiple_choice", "judge", "contamination"] {
