@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn without_cuda_every_fact_is_an_error_that_says_so() {
-        if tch::Cuda::is_available() {
+        if crate::samples::has_cuda() {
             return println!("skipped: this machine has CUDA");
         }
         let errors = [
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn with_cuda_the_facts_are_those_of_a_device() {
-        if !tch::Cuda::is_available() {
+        if !crate::samples::has_cuda() {
             return println!("skipped: this machine has no CUDA");
         }
         reset_cuda_peak(0).unwrap();

@@ -35,7 +35,7 @@ mod shim;
 
 pub use allocator::tune_allocator;
 pub use autocast::Autocast;
-pub use collective::{Alone, Collective, Gloo, Nccl, ReduceOp, Rendezvous, Work};
+pub use collective::{Alone, Collective, Gloo, NCCL_ENVIRONMENT, Nccl, ReduceOp, Rendezvous, Work};
 pub use cuda::{CudaLibrary, load_cuda};
 pub use determinism::{
     DETERMINISTIC_ENVIRONMENT, Float32Matmul, float32_matmul, is_deterministic, set_deterministic,

@@ -299,6 +299,48 @@ mod tests {
         assert_eq!(own.map(|weight| weight.grad()), plain.map(|weight| weight.grad()));
     }
 
+    /// A doubling that is counted for as long as its node lives.
+    struct Counted(Arc<AtomicUsize>);
+
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    impl Function for Counted {
+        fn name(&self) -> &'static str {
+            "counted"
+        }
+
+        fn forward(&mut self, _: &mut Forward, inputs: &[&Tensor]) -> Result<Vec<Tensor>, KernelError> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            Ok(vec![inputs[0] * 2.0])
+        }
+
+        fn backward(
+            &mut self,
+            _: &Backward,
+            grads: &[Option<Tensor>],
+        ) -> Result<Vec<Option<Tensor>>, KernelError> {
+            Ok(vec![grads[0].as_ref().map(|grad| grad * 2.0)])
+        }
+    }
+
+    #[test]
+    fn nothing_of_a_part_stays_between_forward_and_backward_or_after() {
+        let alive = Arc::new(AtomicUsize::new(0));
+        let (x, counted) = (leaf(&[3], 1), Arc::clone(&alive));
+        let part = move |inputs: &[Tensor]| function::apply(Counted(Arc::clone(&counted)), &[&inputs[0]]);
+        let outputs = recompute(part, &[&x], Randomness::None).unwrap();
+        assert_eq!(alive.load(Ordering::SeqCst), 0, "the graph of the first run is alive");
+        outputs[0].sum(Kind::Float).backward();
+        assert_eq!(x.grad(), x.ones_like() * 2.0);
+        assert_eq!(alive.load(Ordering::SeqCst), 0, "the graph of the repetition is alive");
+        drop(outputs);
+        assert_eq!(Arc::strong_count(&alive), 1, "the part outlived its node");
+    }
+
     #[test]
     fn a_parameter_of_two_parts_is_ready_once() {
         let (calls, ready) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));

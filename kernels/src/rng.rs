@@ -64,8 +64,22 @@ mod tests {
     }
 
     #[test]
+    fn cudas_generator_is_restored_too() {
+        if !crate::samples::has_cuda() {
+            return println!("skipped: this machine has no CUDA");
+        }
+        let device = Device::Cuda(0);
+        let draw = || Tensor::randn([33], (Kind::Float, device));
+        let _alone = crate::samples::alone_with_the_generator();
+        let state = rng_state(device).unwrap();
+        let first = draw();
+        set_rng_state(device, &state).unwrap();
+        assert_eq!(draw(), first);
+    }
+
+    #[test]
     fn a_device_that_is_not_there_is_named() {
-        if tch::Cuda::is_available() {
+        if crate::samples::has_cuda() {
             return println!("skipped: this machine has CUDA");
         }
         let error = rng_state(Device::Cuda(0)).unwrap_err();

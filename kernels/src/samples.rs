@@ -21,3 +21,8 @@ pub(crate) fn alone_with_the_generator() -> MutexGuard<'static, ()> {
     static GENERATOR: Mutex<()> = Mutex::new(());
     GENERATOR.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// Whether this machine has a CUDA device that libtorch can use.
+pub(crate) fn has_cuda() -> bool {
+    crate::load_cuda() == crate::CudaLibrary::Loaded && tch::Cuda::is_available()
+}

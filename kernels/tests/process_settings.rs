@@ -1,7 +1,7 @@
 //! Settings of the whole process: a process of their own, since other tests compare bits.
 
 use cupola_kernels::{
-    Float32Matmul, float32_matmul, is_deterministic, set_deterministic, set_float32_matmul,
+    Float32Matmul, float32_matmul, is_deterministic, load_cuda, set_deterministic, set_float32_matmul,
 };
 use tch::Tensor;
 
@@ -11,6 +11,7 @@ fn the_switches_do_what_they_say() {
     assert_eq!(float32_matmul(), Float32Matmul::Tf32);
     set_float32_matmul(Float32Matmul::Full).unwrap();
     assert_eq!(float32_matmul(), Float32Matmul::Full);
+    load_cuda();
     if tch::Cuda::is_available() {
         return println!("skipped: on CUDA deterministic mode depends on the environment of the test");
     }

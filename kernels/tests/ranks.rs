@@ -32,7 +32,7 @@ fn world<T: Send>(world_size: usize, body: impl Fn(&Arc<Gloo>) -> T + Sync) -> V
         let join = |rank| {
             let body = &body;
             scope.spawn(move || {
-                let timeout = Duration::from_secs(60);
+                let timeout = Duration::from_mins(1);
                 body(&Arc::new(Gloo::join(&rendezvous(port, rank, world_size, timeout)).unwrap()))
             })
         };

@@ -27,7 +27,7 @@ impl Gloo {
     /// # Errors
     /// Ranks that do not come within the time-out, that disagree on the world size or are there twice, a port that is taken.
     pub fn join(rendezvous: &Rendezvous) -> Result<Self, KernelError> {
-        let transport = rendezvous.join(connect)?;
+        let transport = rendezvous.join(|rendezvous, store, _| connect(rendezvous, &store))?;
         let facts =
             Facts { rank: rendezvous.rank, timeout: rendezvous.timeout, broken: Arc::new(OnceLock::new()) };
         let group = Group::new(transport, facts, rendezvous.world_size);
@@ -37,7 +37,7 @@ impl Gloo {
     }
 }
 
-fn connect(rendezvous: &Rendezvous, store: Store, _: Duration) -> Result<GlooTransport, KernelError> {
+fn connect(rendezvous: &Rendezvous, store: &Store) -> Result<GlooTransport, KernelError> {
     let prefix = c_text(&format!("cupola/{}/gloo", rendezvous.run))?;
     let is_local =
         matches!(rendezvous.host.as_str(), "localhost" | "::1") || rendezvous.host.starts_with("127.");

@@ -24,7 +24,7 @@ use crate::KernelError;
 
 pub use alone::Alone;
 pub use gloo::Gloo;
-pub use nccl::Nccl;
+pub use nccl::{NCCL_ENVIRONMENT, Nccl};
 pub use rendezvous::Rendezvous;
 pub use work::Work;
 

@@ -4,6 +4,9 @@
 //! Operations run on a stream of their own that follows the caller's, so that they overlap with backward. [`Work::wait`] waits on the host,
 //! where a time-out can be told and the communicator aborted: a stream that waits for a dead rank would hang the process at its next
 //! synchronisation.
+//!
+//! NCCL connects to its neighbours when an operation of a kind is first enqueued, and waits there without a limit of its own. With
+//! [`NCCL_ENVIRONMENT`] it connects while the ranks join, which has one.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
@@ -20,6 +23,9 @@ use super::{Collective, ReduceOp, Work};
 use crate::KernelError;
 use crate::device::cuda_index;
 use crate::shim::{self, Message};
+
+/// The environment that a process of several ranks should start with, so that no connection is made outside of the time-out of joining.
+pub const NCCL_ENVIRONMENT: (&str, &str) = ("NCCL_RUNTIME_CONNECT", "0");
 
 /// Ranks on NVIDIA GPUs, one for each.
 #[derive(Debug)]
@@ -412,13 +418,13 @@ mod tests {
             world_size: 1,
             run: "nccl".to_owned(),
             serve: true,
-            timeout: Duration::from_secs(60),
+            timeout: Duration::from_mins(1),
         }
     }
 
     #[test]
     fn without_cuda_joining_says_so_at_once() {
-        if tch::Cuda::is_available() {
+        if crate::samples::has_cuda() {
             return println!("skipped: this machine has CUDA");
         }
         let error = Nccl::join(&alone(), 0).unwrap_err();
@@ -436,7 +442,7 @@ mod tests {
 
     #[test]
     fn with_cuda_a_world_of_one_runs_every_operation() {
-        if !tch::Cuda::is_available() {
+        if !crate::samples::has_cuda() {
             return println!("skipped: this machine has no CUDA");
         }
         let group = Nccl::join(&alone(), 0).unwrap();

@@ -44,7 +44,7 @@ impl Rendezvous {
         self.check()?;
         let this = self.clone();
         let started = Instant::now();
-        // Those inside give up first, since they can say more.
+        // The thread gives up first, since it can say more.
         let inner = self.timeout.mul_f64(0.9);
         let (sender, receiver) = mpsc::channel();
         let thread = std::thread::Builder::new().name("rendezvous".to_owned()).spawn(move || {
@@ -90,6 +90,7 @@ impl Rendezvous {
         loop {
             if store.has(&key("refused"))? {
                 let reason = store.get(&key("refused"), POLL)?;
+                self.let_others_read();
                 return Err(self.error(String::from_utf8_lossy(&reason).into_owned()));
             }
             if !is_known && store.has(&key("world"))? {
@@ -106,7 +107,8 @@ impl Rendezvous {
                 return Ok(store);
             }
             if started.elapsed() + POLL > limit {
-                return Err(self.error(self.missing(&store)));
+                let missing = self.missing(&store);
+                return self.refuse(&store, missing);
             }
             std::thread::sleep(POLL);
         }
@@ -115,9 +117,15 @@ impl Rendezvous {
     /// Tells the others why nobody goes on.
     fn refuse(&self, store: &Store, message: String) -> Result<Store, KernelError> {
         store.set(&format!("cupola/{}/refused", self.run), message.as_bytes())?;
-        // The store may be this process's own: the others need a moment to read it.
-        std::thread::sleep(POLL * 10);
+        self.let_others_read();
         Err(self.error(message))
+    }
+
+    /// The store goes with the rank that serves it.
+    fn let_others_read(&self) {
+        if self.serve && self.rank == 0 {
+            std::thread::sleep(POLL * 5);
+        }
     }
 
     fn missing(&self, store: &Store) -> String {

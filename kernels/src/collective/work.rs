@@ -119,6 +119,6 @@ impl std::fmt::Debug for Work {
             .debug_struct("Work")
             .field("operation", &self.operation)
             .field("is_done", &self.is_done())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
