@@ -269,10 +269,11 @@ mod tests {
                 };
                 fused_adamw(lists, step, &NUMBERS).unwrap();
                 plain_adamw(&mut plain, &grads, &mut plain_moments, step, amsgrad);
+                let distance = furthest(&params, &plain);
+                // Parameters are below 1, where half a unit in the last place is 3e-8: two roundings a step.
+                let bound = 1.2e-7 * (step as f64).sqrt();
+                assert!(distance < bound, "amsgrad {amsgrad}: {distance:e} after {step} steps");
             }
-            let single: Vec<Tensor> = plain.iter().map(|param| param.to_kind(Kind::Float)).collect();
-            let distance = furthest(&params, &single);
-            assert!(distance < 1e-6, "amsgrad {amsgrad}: {distance:e} after 20 steps");
             assert!(furthest(&params, &random(1)) > 1e-3, "the parameters did not move");
         }
     }
