@@ -1,0 +1,3 @@
+// See gloo/algorithm.h.
+#pragma once
+#include <gloo/algorithm.h>
