@@ -150,7 +150,12 @@ impl Objective for PairObjective<'_> {
         if let Some(kl) = &outcome.kl {
             metrics.push(("kl", share(&kl.detach())));
         }
-        Ok(StepLoss { loss: outcome.loss.sum(Kind::Float) / of_step, tokens: outcome.tokens, metrics })
+        Ok(StepLoss {
+            loss: outcome.loss.sum(Kind::Float) / of_step,
+            auxiliary: None,
+            tokens: outcome.tokens,
+            metrics,
+        })
     }
 
     fn after_step(&mut self, _done: u64, _curves: &mut Curves) -> Result<(), TrainError> {

@@ -62,7 +62,7 @@ impl Objective for SftObjective<'_> {
             return Err(TrainError::stage(&SftError::NothingTrained { stage: "sft", step, micro }));
         }
         let loss = -batch.log_probs(self.net, self.precision).sum(Kind::Float) / of_step as f64;
-        Ok(StepLoss { loss, tokens: batch.num_trained, metrics: Vec::new() })
+        Ok(StepLoss { loss, auxiliary: None, tokens: batch.num_trained, metrics: Vec::new() })
     }
 
     fn after_step(&mut self, _done: u64, _curves: &mut Curves) -> Result<(), TrainError> {
