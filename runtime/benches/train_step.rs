@@ -3,7 +3,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use cupola_runtime::model::{Network, Parameter, RowLayout, cross_entropy, depth_shape};
-use cupola_runtime::train::{Optimizer, OptimizerSettings};
+use cupola_runtime::train::{Optimizer, OptimizerSettings, Pace};
 use cupola_specs::job::{Family, MatrixOptimizer, Precision};
 use tch::{Device, Kind, Tensor};
 
@@ -23,10 +23,8 @@ fn train_step(criterion: &mut Criterion) {
             lr: 0.004,
             matrix_lr: 0.02,
             embedding_factor: 4.0,
-            weight_decay: 0.0,
-            betas: [0.9, 0.95],
-            eps: 1e-8,
             precision,
+            ..OptimizerSettings::default()
         };
         let parameters = network.parameters().iter().map(Parameter::handle).collect();
         let mut optimizer = Optimizer::new(parameters, settings);
@@ -37,7 +35,7 @@ fn train_step(criterion: &mut Criterion) {
                 cross_entropy(&network, &tokens, &tokens, &RowLayout::Causal, precision)
                     .mean(Kind::Float)
                     .backward();
-                optimizer.step(1.0, 1.0);
+                optimizer.step(Pace::PEAK, 1.0);
             });
         });
     }

@@ -5,7 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use cupola_specs::job::{
-    AutoOr, Family, FitTarget, LrShape, MatrixOptimizer, Method, ModelParams, OptimizerParams, TokenBudget,
+    AutoOr, DecayShape, EmaParams, Family, FitTarget, GroupParams, LrRule, LrShape, MatrixOptimizer, Method,
+    ModelParams, MomentumWarmup, OptimizerParams, RuleOr, Span, TokenBudget,
 };
 use cupola_specs::spec::{
     self, ArtifactRef, Diagnostics, Environment, ResolvedJobBody, ResolvedSpec, RowsInput,
@@ -118,6 +119,31 @@ fn phases_default_to_the_weights_of_the_corpus() {
     let ends: Vec<(f64, LrShape)> = base.params.phases.iter().map(|phase| (phase.until, phase.lr)).collect();
     assert_eq!(ends, [(0.8, LrShape::Constant), (1.0, LrShape::LinearToZero)]);
     assert!((base.params.phases[0].weights["code"] - 0.7).abs() < 1e-12);
+}
+
+#[test]
+fn an_optimizer_is_resolved_with_nothing_open() {
+    let plain = body!(small(&[]), "base", Pretrain).params.optimizer;
+    assert_eq!(plain, OptimizerParams::default());
+    let written = "{ lr: deepseek, weight_decay: 0.2, weight_decay_schedule: cosine, momentum_warmup: { steps: 50 steps }, \
+        warmup: 20 steps, ema: {}, groups: [{ pattern: '*.q_proj.weight', lr: 0.1 }], z_loss: 0.0001 }";
+    let optimizer = body!(small(&[("jobs.base.optimizer", written)]), "base", Pretrain).params.optimizer;
+    let expected = OptimizerParams {
+        lr: AutoOr::Rule(LrRule::Deepseek),
+        weight_decay: RuleOr::Value(0.2),
+        weight_decay_schedule: DecayShape::Cosine,
+        weight_decay_final: 0.0,
+        momentum_warmup: MomentumWarmup { from: 0.85, steps: 50 },
+        warmup: Span::Steps(20),
+        ema: Some(EmaParams { decay: 0.999, every_steps: 1 }),
+        groups: vec![GroupParams { pattern: "*.q_proj.weight".into(), lr: Some(0.1), weight_decay: None }],
+        z_loss: 0.0001,
+        ..OptimizerParams::default()
+    };
+    assert_eq!(optimizer, expected);
+    let json = serde_json::to_value(&optimizer).unwrap();
+    assert_eq!((&json["lr"], &json["weight_decay"]["value"]), (&"deepseek".into(), &0.2.into()));
+    assert_eq!(serde_json::from_value::<OptimizerParams>(json).unwrap(), expected);
 }
 
 #[test]

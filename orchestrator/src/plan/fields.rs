@@ -262,6 +262,7 @@ fn own_paths(params: &StepParams, path: &str) -> Vec<String> {
             let phase: Vec<&str> = path.split('.').take(3).collect();
             vec![path.to_owned(), phase.join(".")]
         }
+        (_, "optimizer") => one(optimizer_field(&below(head)).to_owned()),
         (StepParams::Sft(_), "data_parts") => one("data".to_owned()),
         (StepParams::Preferences(_) | StepParams::Optimize(_), "prompts_part") => one("prompts".to_owned()),
         (StepParams::Preferences(_), "labeler") => vec!["labeler.kind".to_owned(), "labeler".to_owned()],
@@ -286,6 +287,15 @@ fn source_fields(params: &cupola_specs::job::DataParams, path: &str) -> Vec<Stri
     };
     let name = at.filter(|at| has_own_name(at)).map(|at| format!("sources.{at}.name"));
     std::iter::once(path.to_owned()).chain(name).collect()
+}
+
+/// A length in steps or by share is one field.
+fn optimizer_field(path: &str) -> &str {
+    match path {
+        "optimizer.warmup.share" | "optimizer.warmup.steps" => "optimizer.warmup",
+        "optimizer.ema.every_steps" => "optimizer.ema.every",
+        other => other,
+    }
 }
 
 fn dedup_field(param: &str) -> &str {

@@ -16,9 +16,11 @@ pub(crate) const MACHINE: Machine = Machine { cores: 2, devices: 0, cpu_bf16: fa
 const COMMON: &str = "{ description: text, after: [first], device: cpu, precision: fp32, priority: 1, retries: 3, seed: 5, timeout: 3h, \
     resources: { cores: 1, memory: 1GB, devices: 0 } }";
 const TUNING: &str = "{ optimizer: { matrices: muon, others: adamw, lr: 0.01, matrix_lr: 0.02, weight_decay: 0.1, betas: [0.9, 0.95], \
-    eps: 1.0e-8, grad_clip: 1, warmup: 2%, max_setbacks: 4, spike_sigma: 6 }, batch: { global_tokens: 4096, micro_batch: 4 }, context: { length: 256 } }";
+    eps: 1.0e-8, weight_decay_schedule: linear, weight_decay_final: 0.1, momentum: 0.9, nesterov: true, \
+    momentum_warmup: { from: 0.4, steps: 20 steps }, orthogonalization: polar_express, groups: [{ pattern: '*', lr: 0.01, weight_decay: 0.2 }], \
+    grad_clip: 1, warmup: 2%, ema: { decay: 0.9, every: 2 steps }, max_setbacks: 4, spike_sigma: 6 }, batch: { global_tokens: 4096, micro_batch: 4 }, context: { length: 256 } }";
 const TRAINING: &str = "{ phases: [{ until: 80%, weights: { code: 0.7, docs: 0.3 }, lr: constant }, \
-    { until: 100%, weights: { code: 0.5, docs: 0.5 }, lr: linear_to_zero }] }";
+    { until: 100%, weights: { code: 0.5, docs: 0.5 }, lr: linear, lr_final: 0.1 }] }";
 
 /// The folder of the specs.
 pub(crate) struct World {

@@ -153,6 +153,7 @@ impl Objective for PairObjective<'_> {
         }
         Ok(StepLoss {
             loss: outcome.loss.sum(Kind::Float) / of_step,
+            auxiliary: None,
             tokens: outcome.tokens,
             metrics,
             data_secs: 0.0,

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use cupola_specs::artifact::SweepRun;
-use cupola_specs::job::{CheckpointParams, SweepParams};
+use cupola_specs::job::{CheckpointParams, RuleOr, SweepParams};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -159,6 +159,10 @@ impl Sweep<'_> {
         let factor = if lr >= SMALLEST_MULTIPLE { lr } else { lr / run.settings.lr };
         run.settings.lr *= factor;
         run.settings.matrix_lr *= factor;
+        if matches!(params.optimizer.weight_decay, RuleOr::Rule(_)) {
+            // The rule holds the product of rate and decay.
+            run.settings.weight_decay /= factor;
+        }
         let plan = TrainPlan {
             steps: run.steps,
             optimizer: run.settings.clone(),

@@ -67,7 +67,7 @@ impl Objective for SftObjective<'_> {
         }
         let data_secs = begin.elapsed().as_secs_f64();
         let loss = -batch.log_probs(self.net, self.precision).sum(Kind::Float) / of_step as f64;
-        Ok(StepLoss { loss, tokens: batch.num_trained, metrics: Vec::new(), data_secs })
+        Ok(StepLoss { loss, auxiliary: None, tokens: batch.num_trained, metrics: Vec::new(), data_secs })
     }
 
     fn after_step(&mut self, _done: u64, _curves: &mut Curves) -> Result<(), TrainError> {

@@ -3,13 +3,18 @@
 use std::collections::BTreeMap;
 
 use cupola_specs::artifact::{Interval, TrainingRecord};
-use cupola_specs::job::{AutoOr, BatchParams, CheckpointParams, LrShape, OptimizerParams, Precision};
+use cupola_specs::job::{
+    AutoOr, BatchParams, CheckpointParams, MatrixOptimizer, OptimizerParams, Precision, RuleOr,
+};
 
 use super::{ItemSchedule, SftError};
 use crate::job::{StepContext, write_durably};
 use crate::model::{Network, SaveFacts};
 use crate::tokenizer::Tokenizer;
-use crate::train::{LrSchedule, Rates, SetbackLimits, TrainOutcome, TrainPlan, choose_rates};
+use crate::train::{
+    EMA_RULE, LrSchedule, OptimizerSettings, Peaks, PhaseRate, Scaling, SetbackLimits, TrainOutcome,
+    TrainPlan,
+};
 
 /// Width at which the automatic rates were found.
 const RATE_WIDTH: f64 = 256.0;
@@ -33,28 +38,42 @@ pub struct StageRules {
 pub type Chosen = BTreeMap<String, (String, f64)>;
 
 /// Resolves the rates of a stage; input embeddings get the plain rate, since fine-tuning must not move them further than the rest.
+///
+/// Published rules are for training from scratch: the language refuses them here, and so the stage's own rule is all that `auto` can be.
 pub fn stage_rates(
     params: &OptimizerParams,
     net: &Network,
     precision: Precision,
     rules: StageRules,
     chosen: &mut Chosen,
-) -> Rates {
-    let mut resolved = params.clone();
-    if params.lr == AutoOr::Auto {
-        let value = rules.lr * (RATE_WIDTH / net.shape().hidden_size as f64).sqrt();
-        let rule = format!("{}: {} · √({RATE_WIDTH} / hidden_size)", rules.stage, rules.lr);
-        chosen.insert("lr".into(), (rule, value));
-        resolved.lr = AutoOr::Value(value);
+) -> OptimizerSettings {
+    let lr = match params.lr {
+        AutoOr::Value(lr) => lr,
+        AutoOr::Auto | AutoOr::Rule(_) => {
+            let value = rules.lr * (RATE_WIDTH / net.shape().hidden_size as f64).sqrt();
+            let rule = format!("{}: {} · √({RATE_WIDTH} / hidden_size)", rules.stage, rules.lr);
+            chosen.insert("lr".into(), (rule, value));
+            value
+        }
+    };
+    let matrix_lr = match (params.matrices, params.matrix_lr) {
+        (_, AutoOr::Value(lr)) => lr,
+        (MatrixOptimizer::Muon, AutoOr::Auto) => {
+            let rule = format!("{}: the same at every width", rules.stage);
+            chosen.insert("matrix_lr".into(), (rule, rules.matrix_lr));
+            rules.matrix_lr
+        }
+        (MatrixOptimizer::Adamw | MatrixOptimizer::Sgd, AutoOr::Auto) => lr,
+    };
+    if let Some(ema) = params.ema {
+        chosen.insert("ema".into(), (EMA_RULE.to_owned(), ema.decay));
     }
-    if params.matrix_lr == AutoOr::Auto {
-        let rule = format!("{}: the same at every width", rules.stage);
-        chosen.insert("matrix_lr".into(), (rule, rules.matrix_lr));
-        resolved.matrix_lr = AutoOr::Value(rules.matrix_lr);
-    }
-    let mut rates = choose_rates(&resolved, net.shape(), precision);
-    rates.settings.embedding_factor = 1.0;
-    rates
+    let weight_decay = match params.weight_decay {
+        RuleOr::Value(decay) => decay,
+        RuleOr::Rule(_) => 0.0,
+    };
+    let peaks = Peaks { lr, matrix_lr, embedding_factor: 1.0, weight_decay };
+    OptimizerSettings::new(params, peaks, Scaling::NONE, precision)
 }
 
 /// Resolves a stage's batch for items (rows, pairs) of `item_tokens` tokens on average.
@@ -69,15 +88,15 @@ pub fn item_schedule(
     let items = |tokens: u64| (tokens as f64 / item_tokens.max(1.0)).round().max(1.0) as u64;
     let global_tokens = match params.global_tokens {
         AutoOr::Value(tokens) => tokens,
-        AutoOr::Auto => {
+        AutoOr::Auto | AutoOr::Rule(_) => {
             let rule = format!("{}: {} tokens a step", rules.stage, rules.global_tokens);
             chosen.insert("global_tokens".into(), (rule, rules.global_tokens as f64));
             rules.global_tokens
         }
     };
-    let micro_items = match params.micro_batch {
-        AutoOr::Value(items) => items,
-        AutoOr::Auto => {
+    let micro_items = match params.micro_batch.given() {
+        Some(items) => items,
+        None => {
             let value = items(MICRO_TOKENS);
             let rule = format!("{}: {MICRO_TOKENS} tokens a forward pass", rules.stage);
             chosen.insert("micro_batch".into(), (rule, value as f64));
@@ -90,15 +109,15 @@ pub fn item_schedule(
 /// The loop's plan: warm-up, then linearly to zero.
 pub fn stage_plan(
     params: &OptimizerParams,
-    rates: &Rates,
+    optimizer: &OptimizerSettings,
     steps: u64,
     checkpoint: CheckpointParams,
     rules: StageRules,
 ) -> TrainPlan {
     TrainPlan {
         steps,
-        optimizer: rates.settings.clone(),
-        schedule: LrSchedule::new(steps, params.warmup, &[(1.0, LrShape::LinearToZero)]),
+        optimizer: optimizer.clone(),
+        schedule: LrSchedule::new(steps, params.warmup, &[PhaseRate::TO_ZERO]),
         grad_clip: params.grad_clip,
         setbacks: SetbackLimits::of(params),
         checkpoint,

@@ -11,7 +11,7 @@ use tch::{Device, Kind};
 
 use super::{
     AutoChoice, Batch, Curves, LrSchedule, MixtureOrder, MixturePhase, Objective, OptimizerSettings,
-    StepLoss, TokenData, TrainError, choose_batch, choose_rates,
+    PhaseRate, RunSize, StepLoss, TokenData, TrainError, choose_batch, choose_rates, losses_with_normalizer,
 };
 use crate::model::{Network, Parameter, RowLayout, cross_entropy};
 use crate::telemetry::{DataPosition, StepWork};
@@ -62,6 +62,8 @@ pub struct LanguageRun<'a> {
     batch: Batch,
     context_length: u64,
     precision: Precision,
+    /// Factor of log² Z.
+    z_loss: f64,
     data: &'a TokenData,
     order: MixtureOrder,
     evaluation: Option<Evaluation<'a>>,
@@ -75,18 +77,15 @@ impl<'a> LanguageRun<'a> {
     pub fn new(recipe: &Recipe, data: &'a TokenData, device: Device) -> Result<Self, TrainError> {
         let network = Network::init(recipe.shape, data.index.vocab_size as i64, recipe.init_seed, device)?;
         let per_token = network.flops_per_token(recipe.context_length);
-        let (batch, mut chosen) = choose_batch(
-            &recipe.batch,
-            recipe.tokens,
-            recipe.tokens as f64 * per_token,
-            recipe.context_length,
-        );
+        let size = RunSize::of(&network, recipe.tokens, recipe.context_length);
+        let (batch, mut chosen) = choose_batch(&recipe.batch, &size, recipe.context_length);
         let batch = batch.eased(recipe.micro_batch_halvings)?;
         let step_tokens = batch.rows * recipe.context_length;
         let steps = (recipe.tokens as f64 / step_tokens as f64).round().max(1.0) as u64;
-        let rates = choose_rates(recipe.optimizer, recipe.shape, recipe.precision);
+        let rates =
+            choose_rates(recipe.optimizer, recipe.shape, recipe.precision, (&size, step_tokens as f64));
         chosen.extend(rates.chosen);
-        let phases: Vec<_> = recipe.phases.iter().map(|phase| (phase.until, phase.lr)).collect();
+        let phases: Vec<PhaseRate> = recipe.phases.iter().map(PhaseRate::from).collect();
         let schedule = LrSchedule::new(steps, recipe.optimizer.warmup, &phases);
         let mixture: Vec<MixturePhase> = recipe
             .phases
@@ -111,6 +110,7 @@ impl<'a> LanguageRun<'a> {
             batch,
             context_length: recipe.context_length,
             precision: recipe.precision,
+            z_loss: recipe.optimizer.z_loss,
             data,
             order,
             evaluation: None,
@@ -132,9 +132,19 @@ impl<'a> LanguageRun<'a> {
         let begin = Instant::now();
         let (inputs, targets) = self.data.batch(rows, self.context_length, self.network.device())?; // [B, T]
         let data_secs = begin.elapsed().as_secs_f64();
-        let losses = cross_entropy(&self.network, &inputs, &targets, &RowLayout::Causal, self.precision); // [B, T]
-        let loss = losses.sum(Kind::Float) / (rows_in_step * self.context_length) as f64;
-        Ok(StepLoss { loss, tokens: rows.len() as u64 * self.context_length, metrics: Vec::new(), data_secs })
+        let tokens = rows.len() as u64 * self.context_length;
+        let of_step = (rows_in_step * self.context_length) as f64;
+        if self.z_loss == 0.0 {
+            let losses = cross_entropy(&self.network, &inputs, &targets, &RowLayout::Causal, self.precision); // [B, T]
+            let loss = losses.sum(Kind::Float) / of_step;
+            return Ok(StepLoss { loss, auxiliary: None, tokens, metrics: Vec::new(), data_secs });
+        }
+        let (losses, log_z) =
+            losses_with_normalizer(&self.network, &inputs, &targets, &RowLayout::Causal, self.precision); // [B, T]
+        let z_loss = log_z.square().sum(Kind::Float) * (self.z_loss / of_step);
+        let metrics = vec![("z_loss", z_loss.double_value(&[]))];
+        let loss = losses.sum(Kind::Float) / of_step;
+        Ok(StepLoss { loss, auxiliary: Some(z_loss), tokens, metrics, data_secs })
     }
 
     /// Domains and rows of consecutive rows of the run.

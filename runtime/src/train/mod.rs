@@ -1,7 +1,7 @@
 //! One training loop for every stage: pretraining, sweeps, fine-tuning, reward models, preference optimisation.
 //!
 //! A stage is an [`Objective`]: which weights, how many micro-batches a step, and the loss of one. [`train`] does the rest:
-//! accumulation, clipping, AdamW and Muon, the learning-rate schedule, guards, curves, checkpoints.
+//! accumulation, clipping, AdamW, Muon and gradient descent, the schedules, guards, curves, checkpoints.
 //!
 //! Invariants: nothing is random but through (seed, purpose, step, row), so there is no random state to save; a run that was killed at
 //! any moment ends with the same bytes; a micro-batch without a trained token is an error, and a step whose loss is no number is left out
@@ -19,18 +19,20 @@ mod schedule;
 mod setback;
 mod trainer;
 mod validation;
+mod z_loss;
 
-pub use auto::{AutoChoice, Batch, Rates, choose_batch, choose_rates, eased};
+pub use auto::{AutoChoice, Batch, EMA_RULE, Rates, RunSize, choose_batch, choose_rates, eased, scaling_of};
 pub use data_order::{MixtureOrder, MixturePhase, TokenData};
 pub use error::TrainError;
 pub use language::{Evaluation, LanguageRun, Recipe};
 pub use objective::{Curves, Objective, StepLoss};
-pub use optimizer::{Optimizer, OptimizerSettings};
+pub use optimizer::{Optimizer, OptimizerSettings, Pace, Peaks, Scaling};
 pub use permutation::Permutation;
-pub use schedule::{LrSchedule, SchedulePhase};
+pub use schedule::{LrSchedule, PhaseRate};
 pub use setback::SetbackLimits;
 pub use trainer::{TrainOutcome, TrainPlan, train, train_in};
 pub use validation::{FINAL_TOKENS, Validation, validate};
+pub use z_loss::losses_with_normalizer;
 
 #[cfg(test)]
 mod tests;

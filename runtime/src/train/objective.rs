@@ -14,6 +14,8 @@ use crate::telemetry::{DataPosition, StepWork};
 pub struct StepLoss {
     /// A scalar, already divided by what the whole optimiser step trains on: the sum over its micro-batches is the step's loss.
     pub loss: Tensor,
+    /// What is trained beside the loss and is no part of what is reported as `loss`, normalised like it.
+    pub auxiliary: Option<Tensor>,
     /// Tokens that carry loss in this micro-batch.
     pub tokens: u64,
     /// More numbers, each normalised like the loss: their sum over the micro-batches is the step's value.

@@ -1,73 +1,58 @@
-//! AdamW and Muon over the parameter groups.
+//! AdamW, Muon and gradient descent over the weights, and a moving average of them.
 //!
-//! AdamW: Loshchilov and Hutter 2017 (arXiv:1711.05101). Muon: Jordan et al. 2024, momentum of a hidden matrix made orthogonal by Newton and
-//! Schulz's iteration; here with Nesterov momentum 0.95 and the step scaled by √max(1, rows/columns). Matrices of one shape go through the
-//! iteration as one batch.
+//! Each weight has its update, peak rate, decay and epsilon from the start ([`OptimizerSettings`]); a step takes factors of them ([`Pace`]) and a factor of
+//! the gradients. Weights of one AdamW setting are updated as one list, matrices of one shape go through Muon's iteration as one batch.
 //!
-//! Shapes: `N` matrices, `R` rows, `C` columns.
+//! A step that the loop leaves out does not come here: moments, average and their counts stay as they are, and only the schedules, which go by the
+//! run's steps, move on.
+
+mod adamw;
+mod ema;
+mod muon;
+mod settings;
+mod sgd;
 
 use std::collections::BTreeMap;
 
-use cupola_specs::job::{MatrixOptimizer, Precision};
 use tch::{Kind, Tensor};
 
-use crate::model::{ParamGroup, Parameter};
+use self::adamw::{AdamwLists, AdamwStep};
+use self::ema::Ema;
+use self::settings::{Slot, Update};
+use self::sgd::SgdStep;
+use crate::model::Parameter;
 
-/// Muon's momentum.
-const MOMENTUM: f64 = 0.95;
-/// Newton–Schulz rounds.
-const ROUNDS: usize = 5;
-/// The quintic's coefficients (Jordan 2024).
-const QUINTIC: [f64; 3] = [3.4445, -4.7750, 2.0315];
-
-/// Resolved settings of the optimisers.
-#[derive(Debug, Clone, PartialEq)]
-pub struct OptimizerSettings {
-    /// Optimiser of hidden matrices.
-    pub matrices: MatrixOptimizer,
-    /// Peak learning rate of AdamW's parameters.
-    pub lr: f64,
-    /// Peak learning rate of Muon's parameters.
-    pub matrix_lr: f64,
-    /// Factor of `lr` for input embeddings.
-    pub embedding_factor: f64,
-    /// Decoupled weight decay of hidden matrices.
-    pub weight_decay: f64,
-    /// AdamW's betas.
-    pub betas: [f64; 2],
-    /// AdamW's epsilon.
-    pub eps: f64,
-    /// Number format of Muon's iteration.
-    pub precision: Precision,
-}
+pub use self::settings::{OptimizerSettings, Pace, Peaks, Scaling};
 
 /// The optimisers' state.
 #[derive(Debug)]
 pub struct Optimizer {
     settings: OptimizerSettings,
     parameters: Vec<Parameter>,
-    /// First moments (AdamW) or momentum (Muon), by parameter.
+    slots: Vec<Slot>,
+    /// First moments (AdamW) or momentum (Muon, gradient descent), by parameter.
     first: Vec<Tensor>,
-    /// Second moments; an empty tensor where Muon steps.
+    /// Second moments; an empty tensor where AdamW does not step.
     second: Vec<Tensor>,
+    ema: Option<Ema>,
     steps: u64,
 }
 
 impl Optimizer {
     /// Fresh state for these weights.
     pub fn new(parameters: Vec<Parameter>, settings: OptimizerSettings) -> Self {
+        let slots: Vec<Slot> = parameters.iter().map(|parameter| settings.slot(parameter)).collect();
         let first = parameters.iter().map(|p| p.tensor.detach().zeros_like()).collect();
         let second = parameters
             .iter()
-            .map(|p| {
-                if steps_by_muon(&settings, p) {
-                    Tensor::zeros([0], (Kind::Float, p.tensor.device()))
-                } else {
-                    p.tensor.detach().zeros_like()
-                }
+            .zip(&slots)
+            .map(|(p, slot)| match slot.update {
+                Update::Adamw => p.tensor.detach().zeros_like(),
+                Update::Muon | Update::Sgd => Tensor::zeros([0], (Kind::Float, p.tensor.device())),
             })
             .collect();
-        Self { settings, parameters, first, second, steps: 0 }
+        let ema = settings.ema.map(|params| Ema::new(params, &parameters));
+        Self { settings, parameters, slots, first, second, ema, steps: 0 }
     }
 
     /// The weights.
@@ -93,26 +78,21 @@ impl Optimizer {
         })
     }
 
-    /// One step with gradients scaled by `grad_scale` and peak rates by `lr_factor`; gradients are cleared.
-    pub fn step(&mut self, lr_factor: f64, grad_scale: f64) {
+    /// One step with gradients scaled by `grad_scale`; gradients are cleared.
+    pub fn step(&mut self, pace: Pace, grad_scale: f64) {
         self.steps += 1;
         tch::no_grad(|| {
-            let mut muon: BTreeMap<Vec<i64>, Vec<(usize, Tensor)>> = BTreeMap::new();
-            for index in 0..self.parameters.len() {
-                let grad = self.parameters[index].tensor.grad();
-                if !grad.defined() {
-                    continue;
-                }
-                let grad = grad * grad_scale;
-                if steps_by_muon(&self.settings, &self.parameters[index]) {
-                    let update = self.nesterov(index, &grad);
-                    muon.entry(update.size()).or_default().push((index, update));
-                } else {
-                    self.adamw(index, &grad, lr_factor);
-                }
-            }
-            for (size, updates) in muon {
-                self.orthogonal_step(&size, &updates, lr_factor);
+            let grads = self.parameters.iter().map(|parameter| parameter.tensor.grad());
+            let grads: Vec<(usize, Tensor)> = grads
+                .enumerate()
+                .filter(|(_, grad)| grad.defined())
+                .map(|(index, grad)| (index, grad * grad_scale))
+                .collect();
+            self.adamw(&grads, pace);
+            self.muon(&grads, pace);
+            self.sgd(&grads, pace);
+            if let Some(ema) = &mut self.ema {
+                ema.take_in(&self.parameters, self.steps);
             }
         });
         self.zero_grad();
@@ -125,55 +105,93 @@ impl Optimizer {
         }
     }
 
-    fn adamw(&mut self, index: usize, grad: &Tensor, lr_factor: f64) {
-        let parameter = &mut self.parameters[index];
-        let [beta1, beta2] = self.settings.betas;
-        let group = match parameter.group {
-            ParamGroup::Embedding => self.settings.embedding_factor,
-            ParamGroup::Matrix | ParamGroup::Vector | ParamGroup::Head => 1.0,
-        };
-        let lr = self.settings.lr * lr_factor * group;
-        if parameter.group == ParamGroup::Matrix && self.settings.weight_decay > 0.0 {
-            let _ = parameter.tensor.g_mul_scalar_(1.0 - lr * self.settings.weight_decay);
+    /// Ends the run: the average of the weights, where one is kept, takes their place.
+    pub fn finish(&mut self) {
+        if let Some(ema) = &self.ema {
+            tch::no_grad(|| ema.put(&mut self.parameters, self.steps));
         }
-        let (m, v) = (&mut self.first[index], &mut self.second[index]);
-        let _ = m.lerp_(grad, 1.0 - beta1);
-        let _ = v.g_mul_scalar_(beta2);
-        let _ = v.addcmul_(&(grad * (1.0 - beta2)), grad);
-        let (fix1, fix2) = (1.0 - beta1.powf(self.steps as f64), 1.0 - beta2.powf(self.steps as f64));
-        let denominator = v.sqrt() / fix2.sqrt() + self.settings.eps;
-        let _ = parameter.tensor.addcdiv_(&(&*m * (-lr / fix1)), &denominator);
     }
 
-    /// Moves the momentum and looks one step ahead.
-    fn nesterov(&mut self, index: usize, grad: &Tensor) -> Tensor {
-        let momentum = &mut self.first[index];
-        let _ = momentum.lerp_(grad, 1.0 - MOMENTUM);
-        grad.lerp(momentum, MOMENTUM)
+    /// Those of the gradients that an update is for.
+    fn of<'g>(&self, update: Update, grads: &'g [(usize, Tensor)]) -> Vec<(Slot, usize, &'g Tensor)> {
+        let all = grads.iter().map(|(index, grad)| (self.slots[*index], *index, grad));
+        all.filter(|(slot, _, _)| slot.update == update).collect()
     }
 
-    fn orthogonal_step(&mut self, size: &[i64], updates: &[(usize, Tensor)], lr_factor: f64) {
-        let stacked = Tensor::stack(&updates.iter().map(|(_, update)| update).collect::<Vec<_>>(), 0); // [N, R, C]
-        let directions = orthogonalize(&stacked, self.settings.precision); // [N, R, C]
-        let lr = self.settings.matrix_lr * lr_factor;
-        let scale = (size[0] as f64 / size[1] as f64).max(1.0).sqrt();
-        for (place, (index, _)) in updates.iter().enumerate() {
-            let weight = &mut self.parameters[*index].tensor;
-            if self.settings.weight_decay > 0.0 {
-                let _ = weight.g_mul_scalar_(1.0 - lr * self.settings.weight_decay);
+    fn adamw(&self, grads: &[(usize, Tensor)], pace: Pace) {
+        let mut lists: Vec<(Slot, AdamwLists)> = Vec::new();
+        for (slot, index, grad) in self.of(Update::Adamw, grads) {
+            let at = lists.iter().position(|(known, _)| *known == slot).unwrap_or_else(|| {
+                lists.push((slot, AdamwLists::default()));
+                lists.len() - 1
+            });
+            let list = &mut lists[at].1;
+            list.weights.push(self.parameters[index].tensor.shallow_clone());
+            list.grads.push(grad.shallow_clone());
+            list.first.push(self.first[index].shallow_clone());
+            list.second.push(self.second[index].shallow_clone());
+        }
+        for (slot, mut list) in lists {
+            let numbers = AdamwStep {
+                lr: slot.lr * pace.lr,
+                weight_decay: slot.weight_decay * pace.weight_decay,
+                betas: self.settings.betas,
+                eps: slot.eps,
+                count: self.steps,
+            };
+            adamw::step(&mut list, numbers);
+        }
+    }
+
+    fn muon(&mut self, grads: &[(usize, Tensor)], pace: Pace) {
+        let momentum = self.settings.momentum * pace.momentum;
+        let mut shapes: BTreeMap<Vec<i64>, Vec<(Slot, usize, Tensor)>> = BTreeMap::new();
+        for (slot, index, grad) in self.of(Update::Muon, grads) {
+            let update = muon::momentum(&mut self.first[index], grad, momentum, self.settings.nesterov);
+            shapes.entry(update.size()).or_default().push((slot, index, update));
+        }
+        for (size, updates) in shapes {
+            let stacked: Vec<&Tensor> = updates.iter().map(|(_, _, update)| update).collect();
+            let stacked = Tensor::stack(&stacked, 0); // [N, R, C]
+            let directions =
+                muon::orthogonalize(&stacked, self.settings.orthogonalization, self.settings.precision); // [N, R, C]
+            for (place, (slot, index, _)) in updates.iter().enumerate() {
+                let lr = slot.lr * pace.lr;
+                let decay = slot.weight_decay * pace.weight_decay;
+                let weight = &mut self.parameters[*index].tensor;
+                if decay > 0.0 {
+                    let _ = weight.g_mul_scalar_(1.0 - lr * decay);
+                }
+                let scale = muon::step_scale(size[0], size[1]);
+                let _ = weight.g_sub_(&(directions.get(place as i64) * (lr * scale)));
             }
-            let _ = weight.g_sub_(&(directions.get(place as i64) * (lr * scale)));
+        }
+    }
+
+    fn sgd(&mut self, grads: &[(usize, Tensor)], pace: Pace) {
+        for (slot, index, grad) in self.of(Update::Sgd, grads) {
+            let numbers = SgdStep {
+                lr: slot.lr * pace.lr,
+                weight_decay: slot.weight_decay * pace.weight_decay,
+                momentum: self.settings.momentum * pace.momentum,
+                nesterov: self.settings.nesterov,
+            };
+            sgd::step(&mut self.parameters[index].tensor, grad, &mut self.first[index], numbers);
         }
     }
 
     /// Tensors of the state by name, in a fixed order, for a checkpoint.
     pub fn state(&self) -> Vec<(String, Tensor)> {
-        let mut all = Vec::with_capacity(3 * self.parameters.len());
-        for ((parameter, first), second) in self.parameters.iter().zip(&self.first).zip(&self.second) {
-            all.push((format!("weight/{}", parameter.name), parameter.tensor.detach()));
-            all.push((format!("first/{}", parameter.name), first.shallow_clone()));
+        let mut all = Vec::with_capacity(4 * self.parameters.len());
+        for (index, parameter) in self.parameters.iter().enumerate() {
+            let (name, second) = (&parameter.name, &self.second[index]);
+            all.push((format!("weight/{name}"), parameter.tensor.detach()));
+            all.push((format!("first/{name}"), self.first[index].shallow_clone()));
             if second.numel() > 0 {
-                all.push((format!("second/{}", parameter.name), second.shallow_clone()));
+                all.push((format!("second/{name}"), second.shallow_clone()));
+            }
+            if let Some(ema) = &self.ema {
+                all.push((format!("ema/{name}"), ema.averages[index].shallow_clone()));
             }
         }
         all
@@ -190,91 +208,5 @@ impl Optimizer {
     }
 }
 
-fn steps_by_muon(settings: &OptimizerSettings, parameter: &Parameter) -> bool {
-    settings.matrices == MatrixOptimizer::Muon && parameter.group == ParamGroup::Matrix
-}
-
-/// The nearest semi-orthogonal matrix of each, by Newton and Schulz: singular values go to about 1.
-///
-/// # Shapes
-/// `[N, R, C]` → `[N, R, C]` in fp32.
-pub(super) fn orthogonalize(matrices: &Tensor, precision: Precision) -> Tensor {
-    let tall = matrices.size()[1] > matrices.size()[2];
-    let wide = if tall { matrices.transpose(1, 2) } else { matrices.shallow_clone() };
-    let norm = wide.square().sum_dim_intlist([1i64, 2].as_slice(), true, Kind::Float).sqrt() + 1e-7; // [N, 1, 1]
-    let kind = if precision == Precision::Bf16 { Kind::BFloat16 } else { Kind::Float };
-    let mut x = (wide / norm).to_kind(kind); // [N, min, max]
-    let [a, b, c] = QUINTIC;
-    for _ in 0..ROUNDS {
-        let gram = x.bmm(&x.transpose(1, 2)); // [N, min, min]
-        let polynomial = &gram * b + gram.bmm(&gram) * c;
-        x = &x * a + polynomial.bmm(&x);
-    }
-    let x = x.to_kind(Kind::Float);
-    if tall { x.transpose(1, 2) } else { x }
-}
-
 #[cfg(test)]
-mod tests {
-    use tch::Device;
-
-    use super::*;
-
-    fn settings(matrices: MatrixOptimizer) -> OptimizerSettings {
-        OptimizerSettings {
-            matrices,
-            lr: 0.01,
-            matrix_lr: 0.02,
-            embedding_factor: 1.0,
-            weight_decay: 0.1,
-            betas: [0.9, 0.95],
-            eps: 1e-8,
-            precision: Precision::Fp32,
-        }
-    }
-
-    fn parameter(values: &[f32], size: &[i64]) -> Parameter {
-        let tensor = Tensor::from_slice(values).reshape(size).set_requires_grad(true);
-        Parameter { name: "w".into(), tensor, group: ParamGroup::Matrix }
-    }
-
-    #[test]
-    fn adamw_equals_the_written_out_recurrence() {
-        // The published recurrence in f64, on gradient = weight.
-        let weight = parameter(&[1.0, -2.0, 0.5, 3.0], &[2, 2]);
-        let handle = weight.tensor.shallow_clone();
-        let mut optimizer = Optimizer::new(vec![weight], settings(MatrixOptimizer::Adamw));
-        let mut expected = [1.0f64, -2.0, 0.5, 3.0];
-        let (mut m, mut v) = ([0.0f64; 4], [0.0f64; 4]);
-        for step in 1..=5 {
-            (&handle * &handle * 0.5).sum(Kind::Float).backward();
-            optimizer.step(1.0, 1.0);
-            for i in 0..4 {
-                let grad = expected[i];
-                expected[i] *= 1.0 - 0.01 * 0.1;
-                m[i] = 0.9 * m[i] + 0.1 * grad;
-                v[i] = 0.95 * v[i] + 0.05 * grad * grad;
-                let (mh, vh) = (m[i] / (1.0 - 0.9f64.powi(step)), v[i] / (1.0 - 0.95f64.powi(step)));
-                expected[i] -= 0.01 * mh / (vh.sqrt() + 1e-8);
-            }
-        }
-        let got = Vec::<f32>::try_from(handle.detach().view([-1])).unwrap();
-        for (got, expected) in got.iter().zip(expected) {
-            assert!((f64::from(*got) - expected).abs() < 1e-6, "{got} {expected}");
-        }
-    }
-
-    #[test]
-    fn muon_moves_every_direction_alike() {
-        let random = Tensor::from_slice(
-            &(0..6 * 48).map(|i| ((i * 37 % 101) as f32 - 50.0) / 17.0).collect::<Vec<_>>(),
-        )
-        .reshape([1, 6, 48]);
-        for matrices in [random.shallow_clone(), random.transpose(1, 2).contiguous()] {
-            let directions = orthogonalize(&matrices, Precision::Fp32).get(0);
-            let singular = Vec::<f32>::try_from(directions.svd(true, false).1).unwrap();
-            assert!(singular.iter().all(|&s| (0.6..1.3).contains(&s)), "{singular:?}");
-        }
-        assert_eq!(random.device(), Device::Cpu);
-    }
-}
+mod tests;

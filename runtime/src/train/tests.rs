@@ -1,4 +1,4 @@
-//! Optimisers against PyTorch's, and runs against themselves: stopped, damaged, resumed, accumulated otherwise.
+//! Runs against themselves: stopped, damaged, resumed, accumulated otherwise.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use cupola_specs::artifact::{TokenIndex, TokenShard};
 use cupola_specs::contract::JobFile;
 use cupola_specs::job::{
-    AutoOr, BatchParams, CheckpointParams, Device as JobDevice, Family, LrShape, MatrixOptimizer, ModelShape,
-    OptimizerParams, PhaseParams, Precision, StepParams, TokensParams,
+    AutoOr, BatchParams, CheckpointParams, DecayShape, Device as JobDevice, EmaParams, Family, LrShape,
+    ModelShape, MomentumWarmup, OptimizerParams, PhaseParams, Precision, RuleOr, Span, StepParams,
+    TokensParams,
 };
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 use super::{
-    Curves, LanguageRun, LrSchedule, MixtureOrder, MixturePhase, Objective, Optimizer, OptimizerSettings,
+    Curves, LanguageRun, LrSchedule, MixtureOrder, MixturePhase, Objective, OptimizerSettings, PhaseRate,
     Recipe, SetbackLimits, StepLoss, TokenData, TrainError, TrainOutcome, TrainPlan, train,
 };
 use crate::job::{JobError, StepContext};
@@ -22,57 +23,6 @@ use crate::model::{ParamGroup, Parameter, depth_shape};
 
 const CONTEXT: u64 = 8;
 const STEPS: u64 = 9;
-
-#[derive(serde::Deserialize)]
-struct Reference {
-    lr: f64,
-    weight_decay: f64,
-    cases: Vec<Case>,
-}
-
-#[derive(serde::Deserialize)]
-struct Case {
-    rows: i64,
-    columns: i64,
-    weight: Vec<f32>,
-    gradients: Vec<Vec<f32>>,
-    adamw: Vec<f32>,
-    muon: Vec<f32>,
-}
-
-#[test]
-fn optimizers_equal_pytorchs() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/train/optimizers.json");
-    let reference: Reference = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    for case in &reference.cases {
-        for (matrices, wanted, limit) in
-            [(MatrixOptimizer::Adamw, &case.adamw, 1e-6), (MatrixOptimizer::Muon, &case.muon, 1e-5)]
-        {
-            let settings = OptimizerSettings {
-                matrices,
-                lr: reference.lr,
-                matrix_lr: reference.lr,
-                embedding_factor: 1.0,
-                weight_decay: reference.weight_decay,
-                betas: [0.9, 0.95],
-                eps: 1e-8,
-                precision: Precision::Fp32,
-            };
-            let tensor =
-                Tensor::from_slice(&case.weight).view([case.rows, case.columns]).set_requires_grad(true);
-            let handle = tensor.shallow_clone();
-            let parameter = Parameter { name: "w".into(), tensor, group: ParamGroup::Matrix };
-            let mut optimizer = Optimizer::new(vec![parameter], settings);
-            for gradient in &case.gradients {
-                (&handle * Tensor::from_slice(gradient).view_as(&handle)).sum(Kind::Float).backward();
-                optimizer.step(1.0, 1.0);
-            }
-            let wanted = Tensor::from_slice(wanted).view_as(&handle);
-            let far = (handle.detach() - wanted).abs().max().double_value(&[]);
-            assert!(far < limit, "{matrices:?} {}×{}: {far:e}", case.rows, case.columns);
-        }
-    }
-}
 
 /// Two domains of patterned tokens, of different lengths.
 fn write_tokens(folder: &Path) {
@@ -96,7 +46,7 @@ fn write_tokens(folder: &Path) {
     std::fs::write(folder.join("index.json"), serde_json::to_vec(&index).unwrap()).unwrap();
 }
 
-fn context(folder: &Path, stop: Arc<AtomicBool>) -> StepContext {
+pub(in crate::train) fn context(folder: &Path, stop: Arc<AtomicBool>) -> StepContext {
     let job = JobFile {
         version: 1,
         run: "run".into(),
@@ -121,8 +71,8 @@ fn context(folder: &Path, stop: Arc<AtomicBool>) -> StepContext {
 fn phases() -> Vec<PhaseParams> {
     let weights = |code: f64| BTreeMap::from([("code".to_owned(), code), ("docs".to_owned(), 1.0 - code)]);
     vec![
-        PhaseParams { until: 0.6, weights: weights(0.75), lr: LrShape::Constant },
-        PhaseParams { until: 1.0, weights: weights(0.5), lr: LrShape::LinearToZero },
+        PhaseParams { until: 0.6, weights: weights(0.75), lr: LrShape::Constant, lr_final: 0.0 },
+        PhaseParams { until: 1.0, weights: weights(0.5), lr: LrShape::OneMinusSqrt, lr_final: 0.0 },
     ]
 }
 
@@ -134,16 +84,16 @@ fn run(
     stop_at: Option<u64>,
 ) -> (Result<TrainOutcome, TrainError>, Vec<Vec<f32>>) {
     let optimizer = OptimizerParams {
-        matrices: MatrixOptimizer::Muon,
         lr: AutoOr::Value(0.003),
-        matrix_lr: AutoOr::Value(0.02),
-        weight_decay: 0.01,
-        betas: [0.9, 0.95],
-        eps: 1e-8,
+        weight_decay: RuleOr::Value(0.01),
+        weight_decay_schedule: DecayShape::Cosine,
+        weight_decay_final: 0.0,
+        momentum_warmup: MomentumWarmup { from: 0.85, steps: 5 },
         grad_clip: 0.5,
-        warmup: 0.2,
-        max_setbacks: 8,
-        spike_sigma: 0.0,
+        warmup: Span::Share(0.2),
+        z_loss: 1e-3,
+        ema: Some(EmaParams { decay: 0.9, every_steps: 2 }),
+        ..OptimizerParams::default()
     };
     let shape = ModelShape {
         hidden_size: 16,
@@ -295,7 +245,7 @@ impl Objective for Line {
         let residual = self.weights.get(0) * f64::from(x) + self.weights.get(1) - f64::from(y);
         let is_bad = micro == 1 && self.bad.contains(&step);
         let loss = residual.square() / 2.0 * if is_bad { f64::NAN } else { 1.0 };
-        Ok(StepLoss { loss, tokens: 1, metrics: Vec::new(), data_secs: 0.0 })
+        Ok(StepLoss { loss, auxiliary: None, tokens: 1, metrics: Vec::new(), data_secs: 0.0 })
     }
 
     fn after_step(&mut self, done: u64, _curves: &mut Curves) -> Result<(), TrainError> {
@@ -324,16 +274,11 @@ fn fit(
     let plan = TrainPlan {
         steps: 120,
         optimizer: OptimizerSettings {
-            matrices: MatrixOptimizer::Adamw,
             lr: 0.05,
-            matrix_lr: 0.05,
-            embedding_factor: 1.0,
-            weight_decay: 0.0,
-            betas: [0.9, 0.95],
-            eps: 1e-8,
-            precision: Precision::Fp32,
+            ema: Some(EmaParams { decay: 0.8, every_steps: 3 }),
+            ..OptimizerSettings::default()
         },
-        schedule: LrSchedule::new(120, 0.1, &[(1.0, LrShape::LinearToZero)]),
+        schedule: LrSchedule::new(120, Span::Share(0.1), &[PhaseRate::TO_ZERO]),
         grad_clip: 1.0,
         setbacks: SetbackLimits { max_setbacks, spike_sigma: 0.0 },
         checkpoint: CheckpointParams { every_secs: 0.0, every_steps, keep: 2 },

@@ -31,6 +31,19 @@ pub struct TrainPlan {
     pub stage: String,
 }
 
+impl TrainPlan {
+    /// A warm-up that is longer than its run never comes to the rate that was asked for.
+    fn check_warmup(&self) -> Result<(), TrainError> {
+        let (warmup, steps) = (self.schedule.warmup_steps(), self.steps);
+        if warmup > steps {
+            return Err(TrainError::Refused(format!(
+                "the warm-up of {warmup} steps is longer than the run of {steps}: shorten `optimizer.warmup`, or give a share such as 2%"
+            )));
+        }
+        Ok(())
+    }
+}
+
 /// What a run leaves beside the weights.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainOutcome {
@@ -65,6 +78,8 @@ pub fn train_in(
     objective: &mut dyn Objective,
 ) -> Result<TrainOutcome, TrainError> {
     let mut optimizer = Optimizer::new(objective.parameters(), plan.optimizer.clone());
+    plan.optimizer.check_groups(optimizer.parameters())?;
+    plan.check_warmup()?;
     let checkpoints = Checkpoints::open(folder, plan.checkpoint.keep)?;
     let noted = Setbacks::read(folder)?;
     let restored = checkpoints.restore(&mut optimizer, &noted)?;
@@ -101,6 +116,7 @@ pub fn train_in(
             return Err(JobError::Cancelled.into());
         }
     }
+    optimizer.finish();
     let mut warnings = BTreeMap::new();
     let halvings = u64::from(ctx.job().micro_batch_halvings);
     for (name, count) in [("micro_batch_halved", halvings), ("setback", setbacks.count)] {
@@ -150,11 +166,12 @@ fn one_step(
         return Ok(0);
     }
     setbacks.take_good(loss, plan.setbacks);
-    let scale = if plan.grad_clip > 0.0 && norm > plan.grad_clip { plan.grad_clip / norm } else { 1.0 };
-    let factor = plan.schedule.factor(step);
-    optimizer.step(factor, scale);
+    // As `torch.nn.utils.clip_grad_norm_` has it.
+    let scale = if plan.grad_clip > 0.0 { (plan.grad_clip / (norm + 1e-6)).min(1.0) } else { 1.0 };
+    let pace = plan.optimizer.pace(step, plan.steps, plan.schedule.factor(step));
+    optimizer.step(pace, scale);
     meter.update_done();
-    metrics.extend([("loss", loss), ("grad_norm", norm), ("lr", plan.optimizer.lr * factor)]);
+    metrics.extend([("loss", loss), ("grad_norm", norm), ("lr", plan.optimizer.lr * pace.lr)]);
     let stride = (plan.steps / 500).max(1);
     for (name, value) in metrics {
         ctx.events().metric(name, step, value);
@@ -196,7 +213,10 @@ fn accumulate(
             sum.trouble = Some(Trouble::Loss(value));
             return Ok(sum);
         }
-        part.loss.f_backward()?;
+        match &part.auxiliary {
+            Some(auxiliary) => (part.loss + auxiliary).f_backward()?,
+            None => part.loss.f_backward()?,
+        }
         sum.tokens += part.tokens;
         for (name, value) in part.metrics {
             match sum.metrics.iter_mut().find(|(known, _)| *known == name) {

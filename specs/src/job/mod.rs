@@ -49,8 +49,10 @@ pub use data::{
 };
 pub use eval::{EvalParams, JudgeParams, MultipleChoiceParams, Scoring, SuiteParams};
 pub use pretrain::{
-    Activation, AutoOr, BatchParams, CheckpointParams, EvaluateParams, Family, LrShape, MatrixOptimizer,
-    ModelParams, ModelShape, OptimizerParams, PhaseParams, PretrainParams, TokenBudget,
+    Activation, AutoOr, BatchParams, BatchRule, CheckpointParams, DecayRule, DecayShape, EmaParams,
+    EvaluateParams, Family, GroupParams, LrRule, LrShape, MatrixOptimizer, ModelParams, ModelShape,
+    MomentumWarmup, NoRule, OptimizerParams, Orthogonalization, OtherOptimizer, Parametrization, PhaseParams,
+    PretrainParams, RuleOr, Span, TokenBudget,
 };
 pub use rlhf::{Labeler, Method, OptimizeParams, PreferencesParams, RewardModelParams};
 pub use scaling::{FitMethod, FitParams, FitTarget, SweepParams};

@@ -1,5 +1,8 @@
 //! `kind: pretrain`: a base model from token shards.
 
+pub(crate) mod optimizer;
+pub(crate) mod optimizer_resolve;
+pub(crate) mod optimizer_written;
 pub(crate) mod resolve;
 pub(crate) mod shape;
 pub(crate) mod written;
@@ -10,6 +13,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Precision;
+
+pub use optimizer::{
+    AutoOr, BatchRule, DecayRule, DecayShape, EmaParams, GroupParams, LrRule, MatrixOptimizer,
+    MomentumWarmup, NoRule, OptimizerParams, Orthogonalization, OtherOptimizer, Parametrization, RuleOr,
+    Span,
+};
 
 /// Resolved parameters of a `pretrain` step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -116,58 +125,12 @@ pub enum TokenBudget {
     FromLaw,
 }
 
-/// A value that a published rule may choose; the rule and the value are recorded in `training.json`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AutoOr<T> {
-    /// The rule chooses.
-    Auto,
-    /// This value.
-    Value(T),
-}
-
-/// Optimisers. Muon: Jordan (2024); its update for the hidden matrices, AdamW for embeddings, head and vectors.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OptimizerParams {
-    /// Optimiser of the hidden matrices; the rest is AdamW's.
-    pub matrices: MatrixOptimizer,
-    /// Peak learning rate of AdamW's parameters.
-    pub lr: AutoOr<f64>,
-    /// Peak learning rate of Muon's parameters.
-    pub matrix_lr: AutoOr<f64>,
-    /// Decoupled weight decay of the hidden matrices.
-    pub weight_decay: f64,
-    /// AdamW's betas.
-    pub betas: [f64; 2],
-    /// AdamW's epsilon.
-    pub eps: f64,
-    /// Global gradient norm above which gradients are scaled down; 0 is off.
-    pub grad_clip: f64,
-    /// Linear warm-up, share of all optimiser steps.
-    pub warmup: f64,
-    /// Bad steps, and returns to before several of them, that a run may have; 0 fails at the first.
-    pub max_setbacks: u64,
-    /// Standard deviations above the mean of the last 128 losses from which on a step is bad; 0 is off.
-    pub spike_sigma: f64,
-}
-
-/// Optimiser of the hidden matrices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum MatrixOptimizer {
-    /// Momentum orthogonalised by Newton–Schulz.
-    Muon,
-    /// AdamW.
-    Adamw,
-}
-
 /// Batch sizes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BatchParams {
     /// Tokens an optimiser step.
-    pub global_tokens: AutoOr<u64>,
+    pub global_tokens: AutoOr<u64, BatchRule>,
     /// Rows a forward pass. In the fingerprint, since another accumulation order gives other bits.
     pub micro_batch: AutoOr<u64>,
 }
@@ -182,9 +145,12 @@ pub struct PhaseParams {
     pub weights: BTreeMap<String, f64>,
     /// Learning rate within the phase.
     pub lr: LrShape,
+    /// Factor of the peak where the phase ends, of the shapes that fall to a factor; 0 for the others.
+    pub lr_final: f64,
 }
 
-/// Learning rate within a phase, relative to the peak.
+/// Learning rate within a phase, as a factor of the peak. A phase begins where the one before it ended, and the first one behind the
+/// warm-up. Warm-up, `constant`, then `linear_to_zero` or `one_minus_sqrt` is the schedule known as WSD.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LrShape {
@@ -192,8 +158,14 @@ pub enum LrShape {
     Constant,
     /// Falls linearly to zero at the phase's end.
     LinearToZero,
-    /// Falls along a cosine to a tenth at the phase's end.
+    /// Falls along a cosine to `lr_final`, a tenth where nothing is written, at the phase's end.
     Cosine,
+    /// Moves linearly to `lr_final`, a tenth where nothing is written, at the phase's end.
+    Linear,
+    /// Falls by 1 - √share of the phase to `lr_final`, zero where nothing is written, at the phase's end.
+    OneMinusSqrt,
+    /// Falls with 1/√step from the end of the warm-up, or of the phase before, on.
+    InverseSqrt,
 }
 
 /// When states are saved.

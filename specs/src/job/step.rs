@@ -104,13 +104,8 @@ impl StepKind {
     pub fn code_version(self) -> u32 {
         match self {
             Self::Data | Self::Tokenizer | Self::Tokens | Self::Fit => 1,
-            Self::Sweep
-            | Self::Pretrain
-            | Self::Sft
-            | Self::Preferences
-            | Self::RewardModel
-            | Self::Optimize
-            | Self::Eval => 3,
+            Self::Preferences | Self::Eval => 3,
+            Self::Sweep | Self::Pretrain | Self::Sft | Self::RewardModel | Self::Optimize => 4,
         }
     }
 }

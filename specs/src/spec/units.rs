@@ -1,15 +1,18 @@
 //! Values with units: `200MB`, `2.5M` tokens, `5m`, `2%`, `2/s`, `1e20`. A bare number where a unit is needed is an error that says which.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use super::closed::{decode_word, words_of};
 use super::codes::Code;
 use super::decode::Decode;
 use super::quantity::{BYTES, COUNT, FLOPS, RATE, SECONDS, SHARE, read, split};
 use super::session::Session;
 use super::tree::{Node, Spot};
+use super::words::listed;
 use super::written::{name, scalar_schema};
-use crate::job::AutoOr;
+use crate::job::{AutoOr, RuleOr, Span};
 
 macro_rules! quantities {
     ($($(#[doc = $doc:literal])+ $name:ident($number:ty) = $quantity:ident, $unit:literal;)+) => {$(
@@ -155,19 +158,96 @@ impl JsonSchema for Steps {
     }
 }
 
-impl<T: Decode> Decode for AutoOr<T> {
+/// A share of all optimiser steps, or a number of them: `2%`, `200 steps`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct ShareOrSteps(pub(crate) Span);
+
+impl Decode for ShareOrSteps {
+    fn decode(node: &Node, session: &mut Session<'_>) -> Option<Self> {
+        match node.text().map(split) {
+            Some((_, unit)) if unit.to_lowercase().starts_with("step") => {
+                Steps::decode(node, session).map(|steps| Self(Span::Steps(steps.0)))
+            }
+            Some((digits, "")) if digits.parse::<f64>().is_ok() => {
+                session.range = None;
+                session
+                    .error(Code::MissingUnit, node.spot, format!("`{digits}` has no unit"))
+                    .expecting("a share such as 2%, or steps such as 200 steps");
+                None
+            }
+            _ => Share::decode(node, session).map(|share| Self(Span::Share(share.0))),
+        }
+    }
+
+    fn stand_in(_spot: Spot) -> Option<Self> {
+        Some(Self(Span::Steps(1)))
+    }
+}
+
+impl JsonSchema for ShareOrSteps {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        name("ShareOrSteps")
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+        scalar_schema(&json!({ "type": "string" }), "%, or steps", "2%")
+    }
+}
+
+/// The word of a rule, or a value; a word that is none of them is told with all that it may be.
+fn rule_or_value<T: Decode, R: DeserializeOwned>(
+    own: Option<&'static str>,
+    node: &Node,
+    session: &mut Session<'_>,
+) -> Option<RuleOr<T, R>> {
+    let words: Vec<&str> = own.into_iter().chain(words_of::<R>().iter().copied()).collect();
+    match node.text() {
+        Some(text) if words_of::<R>().contains(&text) => decode_word(node, session).map(RuleOr::Rule),
+        Some(text) if !words_of::<R>().is_empty() && text.starts_with(char::is_alphabetic) => {
+            session.range = None;
+            session
+                .error(Code::UnknownWord, node.spot, format!("`{text}` is not known here"))
+                .expecting(format!("{}, or a number", listed(&words)))
+                .suggesting(text, words);
+            None
+        }
+        _ => T::decode(node, session).map(RuleOr::Value),
+    }
+}
+
+/// The schema of a value that a rule may choose.
+fn rule_schema<T: JsonSchema, R: DeserializeOwned>(
+    own: Option<&str>,
+    generator: &mut SchemaGenerator,
+) -> Schema {
+    let words: Vec<&str> = own.into_iter().chain(words_of::<R>().iter().copied()).collect();
+    json_schema!({ "anyOf": [{ "enum": words }, generator.subschema_for::<T>()] })
+}
+
+impl<T: Decode, R: DeserializeOwned> Decode for AutoOr<T, R> {
     fn decode(node: &Node, session: &mut Session<'_>) -> Option<Self> {
         if node.text() == Some("auto") {
             session.range = None;
             return Some(Self::Auto);
         }
-        T::decode(node, session).map(Self::Value)
+        Some(match rule_or_value(Some("auto"), node, session)? {
+            RuleOr::Rule(rule) => Self::Rule(rule),
+            RuleOr::Value(value) => Self::Value(value),
+        })
+    }
+
+    fn stand_in(_spot: Spot) -> Option<Self> {
+        Some(Self::Auto)
     }
 }
 
-impl<T: JsonSchema> JsonSchema for AutoOr<T> {
+impl<T: JsonSchema, R: DeserializeOwned> JsonSchema for AutoOr<T, R> {
     fn schema_name() -> std::borrow::Cow<'static, str> {
-        format!("AutoOr{}", T::schema_name()).into()
+        format!("AutoOr{}{}", words_of::<R>().concat(), T::schema_name()).into()
     }
 
     fn inline_schema() -> bool {
@@ -175,7 +255,31 @@ impl<T: JsonSchema> JsonSchema for AutoOr<T> {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "anyOf": [{ "const": "auto" }, generator.subschema_for::<T>()] })
+        rule_schema::<T, R>(Some("auto"), generator)
+    }
+}
+
+impl<T: Decode, R: DeserializeOwned> Decode for RuleOr<T, R> {
+    fn decode(node: &Node, session: &mut Session<'_>) -> Option<Self> {
+        rule_or_value(None, node, session)
+    }
+
+    fn stand_in(spot: Spot) -> Option<Self> {
+        T::stand_in(spot).map(Self::Value)
+    }
+}
+
+impl<T: JsonSchema, R: DeserializeOwned> JsonSchema for RuleOr<T, R> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        format!("RuleOr{}{}", words_of::<R>().concat(), T::schema_name()).into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        rule_schema::<T, R>(None, generator)
     }
 }
 

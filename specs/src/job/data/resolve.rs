@@ -6,7 +6,6 @@ use super::written::{DataJob, FilterWritten, SourceWritten};
 use super::{
     DataParams, DedupParams, LanguageParams, PairsParams, PiiParams, SourceFormat, SourceParams, SplitParams,
 };
-use crate::job::AutoOr;
 use crate::spec::decode::{At, Named};
 use crate::spec::jobs::Resolver;
 use crate::spec::words::one_of;
@@ -64,10 +63,7 @@ pub(crate) fn data(w: &DataJob, resolver: &mut Resolver<'_, '_>) -> Option<DataB
         domain_weights: w.domain_weights(),
         split: SplitParams { validation: w.split.validation.0, by: w.split.by },
         pairs: pairs?,
-        shard_documents: match w.shards {
-            AutoOr::Auto => 0,
-            AutoOr::Value(documents) => documents,
-        },
+        shard_documents: w.shards.given().unwrap_or(0),
     };
     Some(DataBody { files: files?, params })
 }

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use super::optimizer_resolve::{Stage, optimizer};
 use super::shape;
 use super::written::{
-    BatchWritten, CheckpointWritten, ContextWritten, OptimizerWritten, PhaseWritten, PretrainJob,
-    TokensWritten,
+    BatchWritten, CheckpointWritten, ContextWritten, PhaseWritten, PretrainJob, TokensWritten,
 };
 use super::{
-    BatchParams, CheckpointParams, EvaluateParams, LrShape, MatrixOptimizer, OptimizerParams, PhaseParams,
-    PretrainParams, TokenBudget,
+    BatchParams, CheckpointParams, EvaluateParams, LrShape, ModelParams, OptimizerParams, Parametrization,
+    PhaseParams, PretrainParams, TokenBudget,
 };
 use crate::job::resolve::check_sum;
 use crate::job::{AutoOr, Precision};
@@ -38,6 +38,7 @@ pub(crate) fn pretrain(
     let law = law(w, resolver);
     let phases = phases(w.phases.as_ref(), corpus.as_ref(), w.corpus.spot, resolver);
     let optimizer = optimizer(&w.optimizer, Stage::Base, resolver);
+    check_tied(w, model.as_ref(), optimizer.as_ref(), resolver);
     let params = PretrainParams {
         model: model?,
         tokens: tokens?,
@@ -55,6 +56,27 @@ pub(crate) fn pretrain(
         forecast: w.forecast.is_some(),
     };
     Some(PretrainBody { corpus: corpus?, tokenizer: tokenizer?, law: law?, params })
+}
+
+/// A rule that scales the head apart from the embeddings needs two matrices.
+fn check_tied(
+    w: &PretrainJob,
+    model: Option<&ModelParams>,
+    optimizer: Option<&OptimizerParams>,
+    resolver: &mut Resolver<'_, '_>,
+) {
+    let is_tied = matches!(model, Some(ModelParams::Shape(shape)) if shape.tie_word_embeddings);
+    let is_scaled = optimizer.is_some_and(|params| params.parametrization != Parametrization::Standard);
+    if is_tied && is_scaled {
+        resolver
+            .session
+            .error(
+                Code::Conflict,
+                w.model.spot,
+                "tied embeddings have one rate, and `parametrization` gives two",
+            )
+            .expecting("tie_word_embeddings: false, or parametrization: standard");
+    }
 }
 
 /// How many tokens.
@@ -140,17 +162,19 @@ pub(crate) fn phases(
     let Some(written) = written else {
         let weights = weights?;
         return Some(vec![
-            PhaseParams { until: 0.8, weights: weights.clone(), lr: LrShape::Constant },
-            PhaseParams { until: 1.0, weights, lr: LrShape::LinearToZero },
+            PhaseParams { until: 0.8, weights: weights.clone(), lr: LrShape::Constant, lr_final: 0.0 },
+            PhaseParams { until: 1.0, weights, lr: LrShape::LinearToZero, lr_final: 0.0 },
         ]);
     };
     check_ends(written, resolver);
+    check_rates(written, resolver);
     let mut out = Vec::new();
     for phase in &written.value {
         out.push(PhaseParams {
             until: phase.value.until.value.0,
             weights: phase_weights(&phase.value, weights.as_ref(), resolver),
             lr: phase.value.lr,
+            lr_final: lr_final(&phase.value, resolver),
         });
     }
     Some(out)
@@ -178,6 +202,53 @@ fn check_ends(phases: &At<Vec<At<PhaseWritten>>>, resolver: &mut Resolver<'_, '_
     }
 }
 
+/// The factor of the peak at a phase's end; an error where the shape has none.
+fn lr_final(phase: &PhaseWritten, resolver: &mut Resolver<'_, '_>) -> f64 {
+    let default = match phase.lr {
+        LrShape::Cosine | LrShape::Linear => 0.1,
+        LrShape::OneMinusSqrt => 0.0,
+        LrShape::Constant | LrShape::LinearToZero | LrShape::InverseSqrt => {
+            if let Some(written) = &phase.lr_final {
+                resolver
+                    .session
+                    .error(
+                        Code::Conflict,
+                        written.spot,
+                        "the rate of this phase falls to no factor of its own",
+                    )
+                    .expecting("lr: linear, cosine or one_minus_sqrt beside `lr_final`");
+            }
+            return 0.0;
+        }
+    };
+    phase.lr_final.as_ref().map_or(default, |written| written.value)
+}
+
+/// No phase begins with a rate of zero: its steps would change nothing.
+fn check_rates(phases: &At<Vec<At<PhaseWritten>>>, resolver: &mut Resolver<'_, '_>) {
+    for pair in phases.value.windows(2) {
+        let before = &pair[0].value;
+        let ends_at_zero = match before.lr {
+            LrShape::LinearToZero => true,
+            LrShape::OneMinusSqrt => before.lr_final.as_ref().is_none_or(|last| last.value == 0.0),
+            LrShape::Cosine | LrShape::Linear => {
+                before.lr_final.as_ref().is_some_and(|last| last.value == 0.0)
+            }
+            LrShape::Constant | LrShape::InverseSqrt => false,
+        };
+        if ends_at_zero {
+            resolver
+                .session
+                .error(
+                    Code::BadPhases,
+                    pair[1].spot,
+                    "the phase before this one ends with a learning rate of zero",
+                )
+                .expecting("a shape that ends above zero, such as lr: linear with lr_final: 0.1, before it");
+        }
+    }
+}
+
 /// The weights of a phase: they sum to 1 and name the corpus's domains.
 fn phase_weights(
     phase: &PhaseWritten,
@@ -201,72 +272,17 @@ fn phase_weights(
     weights.value.to_map()
 }
 
-/// Which defaults an optimiser has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stage {
-    /// From scratch: Muon for the hidden matrices, weight decay 0.1.
-    Base,
-    /// The same, many times over: a run that diverges is a result.
-    Sweep,
-    /// From a trained model: AdamW throughout, no weight decay.
-    Tuning,
-}
-
-/// Optimisers.
-pub(crate) fn optimizer(
-    w: &OptimizerWritten,
-    stage: Stage,
-    resolver: &mut Resolver<'_, '_>,
-) -> Option<OptimizerParams> {
-    let (matrices, weight_decay, max_setbacks) = match stage {
-        Stage::Base => (MatrixOptimizer::Muon, 0.1, 8),
-        Stage::Sweep => (MatrixOptimizer::Muon, 0.1, 0),
-        Stage::Tuning => (MatrixOptimizer::Adamw, 0.0, 8),
-    };
-    let [first, second] = w.betas.value[..] else {
-        resolver
-            .session
-            .error(
-                Code::OutOfRange,
-                w.betas.spot,
-                format!("AdamW has two betas, not {}", w.betas.value.len()),
-            )
-            .expecting("two numbers such as [0.9, 0.95]");
-        return None;
-    };
-    Some(OptimizerParams {
-        matrices: w.matrices.unwrap_or(matrices),
-        lr: w.lr,
-        matrix_lr: w.matrix_lr,
-        weight_decay: w.weight_decay.unwrap_or(weight_decay),
-        betas: [first, second],
-        eps: w.eps,
-        grad_clip: w.grad_clip,
-        warmup: w.warmup.0,
-        max_setbacks: w.max_setbacks.unwrap_or(max_setbacks),
-        spike_sigma: w.spike_sigma,
-    })
-}
-
-/// The optimisers of a sweep where nothing is written.
-pub(crate) fn default_optimizer() -> OptimizerParams {
-    OptimizerParams {
-        matrices: MatrixOptimizer::Muon,
-        lr: AutoOr::Auto,
-        matrix_lr: AutoOr::Auto,
-        weight_decay: 0.1,
-        betas: [0.9, 0.95],
-        eps: 1e-8,
-        grad_clip: 1.0,
-        warmup: 0.02,
-        max_setbacks: 0,
-        spike_sigma: 0.0,
-    }
-}
-
 /// Batch sizes.
 pub(crate) fn batch(w: &BatchWritten) -> BatchParams {
-    BatchParams { global_tokens: w.global_tokens, micro_batch: w.micro_batch }
+    BatchParams { global_tokens: w.global_tokens.value, micro_batch: w.micro_batch }
+}
+
+/// Published rules for the batch are for training from scratch.
+pub(crate) fn check_tuning_batch(w: &BatchWritten, resolver: &mut Resolver<'_, '_>) {
+    if matches!(w.global_tokens.value, AutoOr::Rule(_)) {
+        let message = "this is for training from scratch, and this job goes on from a model";
+        resolver.session.error(Code::Conflict, w.global_tokens.spot, message).expecting("a number, or auto");
+    }
 }
 
 /// When states are saved.

@@ -2,7 +2,8 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use super::{Activation, Family, LrShape, MatrixOptimizer};
+use super::optimizer_written::OptimizerWritten;
+use super::{Activation, BatchRule, Family, LrShape};
 use crate::job::AutoOr;
 use crate::spec::decode::{At, Decode, Named};
 use crate::spec::reference::Ref;
@@ -78,37 +79,11 @@ written! {
         from: Option<Ref>,
     }
 
-    /// Optimisers.
-    pub(crate) struct OptimizerWritten {
-        /// Optimiser of the hidden matrices. Default: muon in pretrain and scaling, adamw elsewhere.
-        matrices: Option<MatrixOptimizer>,
-        /// Optimiser of embeddings, head and vectors.
-        others: OthersWritten = "adamw",
-        /// Peak learning rate of AdamW's parameters.
-        lr: AutoOr<f64> = "auto"; 0.000_000_001 ..= 10.0,
-        /// Peak learning rate of Muon's parameters.
-        matrix_lr: AutoOr<f64> = "auto"; 0.000_000_001 ..= 10.0,
-        /// Decoupled weight decay of the hidden matrices. Default: 0.1 in pretrain and scaling, 0 elsewhere.
-        weight_decay: Option<f64>; 0.0 ..= 10.0,
-        /// AdamW's betas.
-        betas: At<Vec<f64>> = "[0.9, 0.95]"; 0.0 ..= 0.999_999,
-        /// AdamW's epsilon.
-        eps: f64 = "1.0e-8"; 0.0 ..= 1.0,
-        /// Global gradient norm above which gradients are scaled down; 0 is off.
-        grad_clip: f64 = "1"; 0.0 ..= 1_000_000.0,
-        /// Linear warm-up, share of all optimiser steps.
-        warmup: Share = "2%"; 0.0 ..= 1.0,
-        /// Steps that may be left out since their loss or gradient is no number, or a spike; after three in a row the run goes back and
-        /// leaves out what lies between. 0 fails at the first. Default: 0 in scaling, where such a run has diverged, 8 elsewhere.
-        max_setbacks: Option<u64>; 0 ..= 64,
-        /// A loss that is this many standard deviations above the mean of the last 128 is a spike; 0 is off.
-        spike_sigma: f64 = "0"; 0.0 ..= 1_000.0,
-    }
-
     /// Batch sizes.
     pub(crate) struct BatchWritten {
-        /// Tokens an optimiser step, a plain count.
-        global_tokens: AutoOr<u64> = "auto"; 1 ..= 1_000_000_000,
+        /// Tokens an optimiser step, a plain count; auto (0.292 · C^0.3271 of the compute, at most 1/120 of the run, at least 2,048), or a
+        /// published rule without these limits: deepseek (0.292 · C^0.3271) or power_lines (0.0306 · D^0.383 rows of 2,048 tokens of D).
+        global_tokens: At<AutoOr<u64, BatchRule>> = "auto"; 1 ..= 1_000_000_000,
         /// Rows a forward pass.
         micro_batch: AutoOr<u64> = "auto"; 1 ..= 65_536,
     }
@@ -121,6 +96,8 @@ written! {
         weights: Option<At<Named<f64>>>; 0.0 ..= 1.0,
         /// Learning rate within the phase.
         lr: LrShape = "constant",
+        /// Factor of the peak rate where the phase ends. Default: 0.1 for cosine and linear, 0 for one_minus_sqrt.
+        lr_final: Option<At<f64>>; 0.0 ..= 1.0,
     }
 
     /// Row length.
@@ -202,13 +179,3 @@ impl JsonSchema for TokensWritten {
         schema
     }
 }
-
-/// Optimiser of embeddings, head and vectors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum OthersWritten {
-    /// AdamW.
-    Adamw,
-}
-
-crate::spec::decode::words!(OthersWritten);

@@ -3,7 +3,8 @@
 use super::written::{LabelerWritten, RlhfJob, Stage};
 use super::{Labeler, Method, OptimizeParams, PreferencesParams, RewardModelParams};
 use crate::job::Precision;
-use crate::job::pretrain::resolve::{Stage as Defaults, batch, checkpoint, optimizer, row_length};
+use crate::job::pretrain::optimizer_resolve::{Stage as Defaults, optimizer};
+use crate::job::pretrain::resolve::{batch, check_tuning_batch, checkpoint, row_length};
 use crate::job::{OptimizerParams, StepKind};
 use crate::spec::jobs::Resolver;
 use crate::spec::tree::Spot;
@@ -19,6 +20,7 @@ pub(crate) fn rlhf(w: &RlhfJob, precision: Precision, resolver: &mut Resolver<'_
     let given_reward_model =
         w.reward_model.as_ref().map(|given| resolver.artifact(given, Wanted::RewardModel));
     let optimizer = optimizer(&w.optimizer, Defaults::Tuning, resolver);
+    check_tuning_batch(&w.batch, resolver);
     let context_length = row_length(w.context.as_ref(), &w.policy, resolver);
     steps.check(w, resolver)?;
     let (prompts, prompts_part) = match prompts {

@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 
 use super::{Labeler, Method};
-use crate::job::pretrain::written::{BatchWritten, CheckpointWritten, ContextWritten, OptimizerWritten};
+use crate::job::pretrain::optimizer_written::OptimizerWritten;
+use crate::job::pretrain::written::{BatchWritten, CheckpointWritten, ContextWritten};
 use crate::spec::decode::At;
 use crate::spec::reference::{Ref, Rows};
 use crate::spec::units::Share;

@@ -2,9 +2,10 @@
 
 use super::written::{ObjectiveWritten, ScalingJob};
 use super::{FitParams, FitTarget, SweepParams};
-use crate::job::pretrain::resolve::{CONTEXT_LENGTH, Stage, batch, optimizer, phases};
-use crate::job::pretrain::{resolve, shape};
-use crate::job::{Activation, AutoOr, BatchParams, Family, Precision};
+use crate::job::pretrain::optimizer_resolve::{Stage, optimizer};
+use crate::job::pretrain::resolve::{CONTEXT_LENGTH, batch, phases};
+use crate::job::pretrain::shape;
+use crate::job::{Activation, AutoOr, BatchParams, Family, OptimizerParams, Precision};
 use crate::spec::jobs::Resolver;
 use crate::spec::wanted::Wanted;
 use crate::spec::{Code, ScalingBody, SweepBody};
@@ -24,7 +25,7 @@ pub(crate) fn scaling(
     let optimizer = match (&w.optimizer, user) {
         (Some(own), _) => optimizer(own, Stage::Sweep, resolver),
         (None, Some(user)) => optimizer(&user.optimizer, Stage::Sweep, resolver),
-        (None, None) => Some(resolve::default_optimizer()),
+        (None, None) => Some(OptimizerParams { max_setbacks: 0, ..OptimizerParams::default() }),
     };
     let target = target(w, resolver);
     check_grid(w, resolver)?;

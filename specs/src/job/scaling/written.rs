@@ -3,7 +3,8 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::FitMethod;
-use crate::job::pretrain::written::{BatchWritten, ContextWritten, OptimizerWritten, PhaseWritten};
+use crate::job::pretrain::optimizer_written::OptimizerWritten;
+use crate::job::pretrain::written::{BatchWritten, ContextWritten, PhaseWritten};
 use crate::job::{Activation, Family};
 use crate::spec::decode::{At, Decode, decode_word};
 use crate::spec::list::Filled;

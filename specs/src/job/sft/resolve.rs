@@ -3,7 +3,8 @@
 use super::SftParams;
 use super::written::{SftDataWritten, SftJob, TemplateWritten};
 use crate::job::Precision;
-use crate::job::pretrain::resolve::{Stage, batch, checkpoint, optimizer, row_length};
+use crate::job::pretrain::optimizer_resolve::{Stage, optimizer};
+use crate::job::pretrain::resolve::{batch, check_tuning_batch, checkpoint, row_length};
 use crate::spec::jobs::Resolver;
 use crate::spec::wanted::Wanted;
 use crate::spec::{RowsInput, SftBody};
@@ -13,6 +14,7 @@ pub(crate) fn sft(w: &SftJob, precision: Precision, resolver: &mut Resolver<'_, 
     let model = resolver.artifact(&w.model, Wanted::Model);
     let data = data(w, resolver);
     let optimizer = optimizer(&w.optimizer, Stage::Tuning, resolver);
+    check_tuning_batch(&w.batch, resolver);
     let context_length = row_length(w.context.as_ref(), &w.model, resolver);
     let (data, data_parts) = data?.into_iter().unzip();
     let params = SftParams {

@@ -3,7 +3,8 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::TrainOn;
-use crate::job::pretrain::written::{BatchWritten, CheckpointWritten, ContextWritten, OptimizerWritten};
+use crate::job::pretrain::optimizer_written::OptimizerWritten;
+use crate::job::pretrain::written::{BatchWritten, CheckpointWritten, ContextWritten};
 use crate::spec::decode::{At, Decode, wrong_type};
 use crate::spec::list::Filled;
 use crate::spec::reference::{FilePath, Ref, is_path};
