@@ -314,12 +314,25 @@ fn filter_fields(params: &cupola_specs::job::DataParams, rest: &str) -> Vec<Stri
 
 /// Sizes of a network: named, or derived from the depth, the activation, the row length and the architecture.
 fn shape_fields(size: &str) -> Vec<String> {
-    let size = if size == "family" { "arch" } else { size };
+    let size = match size.split_once('.') {
+        _ if size == "family" => "arch",
+        // A stretch of RoPE that is another one as a whole has other parts.
+        Some((whole, _)) => return vec![format!("model.{size}"), format!("model.{whole}")],
+        None => size,
+    };
     let derived: &[&str] = match size {
         "num_hidden_layers" | "hidden_size" | "num_attention_heads" => &["depth", "hidden_size"],
-        "intermediate_size" => &["depth", "activation", "hidden_size"],
+        "intermediate_size" => &["depth", "activation", "model_type", "hidden_size"],
+        "head_dim" => &["num_attention_heads", "depth", "hidden_size"],
         "num_key_value_heads" => &["num_attention_heads", "depth", "hidden_size"],
-        "qk_norm" => &["activation"],
+        "model_type" => &["activation", "qk_norm"],
+        "qk_norm"
+        | "activation"
+        | "attention_bias"
+        | "mlp_bias"
+        | "norm_eps"
+        | "tie_word_embeddings"
+        | "logit_softcap" => &["model_type", "activation"],
         _ => &[],
     };
     let mut fields = vec![format!("model.{size}")];

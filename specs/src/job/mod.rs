@@ -50,7 +50,8 @@ pub use data::{
 pub use eval::{EvalParams, JudgeParams, MultipleChoiceParams, Scoring, SuiteParams};
 pub use pretrain::{
     Activation, AutoOr, BatchParams, CheckpointParams, EvaluateParams, Family, LrShape, MatrixOptimizer,
-    ModelParams, ModelShape, OptimizerParams, PhaseParams, PretrainParams, TokenBudget,
+    ModelFacts, ModelParams, ModelShape, ModelType, OptimizerParams, Part, PhaseParams, PretrainParams,
+    RopeScaling, TokenBudget,
 };
 pub use rlhf::{Labeler, Method, OptimizeParams, PreferencesParams, RewardModelParams};
 pub use scaling::{FitMethod, FitParams, FitTarget, SweepParams};

@@ -90,6 +90,7 @@ words!(
     crate::job::Digits,
     crate::job::Family,
     crate::job::Activation,
+    crate::job::ModelType,
     crate::job::MatrixOptimizer,
     crate::job::LrShape,
     crate::job::FitMethod,

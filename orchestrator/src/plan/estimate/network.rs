@@ -1,9 +1,9 @@
 //! Sizes of a network from its shape: the numbers that the worker counts on the tensors themselves.
 //!
 //! Source: the forward and backward pass cost 6 FLOPs for each weight of a product and token (Kaplan et al. 2020, arXiv:2001.08361), and causal
-//! attention 6·layers·width·context.
+//! attention 12·heads·head_dim for each key that a token sees on average: half the context, less behind a window.
 
-use cupola_specs::job::{Activation, Family, ModelParams, ModelShape, StepParams};
+use cupola_specs::job::{Activation, Family, ModelParams, ModelShape, ModelType, StepParams};
 
 use super::flops::vocab_size;
 use crate::plan::{Plan, Step};
@@ -13,34 +13,58 @@ fn product_params(shape: &ModelShape) -> f64 {
     let width = shape.hidden_size as f64;
     let layer = match shape.family {
         Family::Transformer => {
-            let keys = width * key_share(shape);
+            let heads = (shape.num_attention_heads * shape.head_dim) as f64;
+            let keys = (shape.num_key_value_heads * shape.head_dim) as f64;
             let feed_forward = match shape.activation {
                 Activation::Swiglu => 3.0,
-                Activation::Relu2 => 2.0,
+                Activation::Relu2 | Activation::GeluNew => 2.0,
             };
-            width * (2.0 * width + 2.0 * keys + feed_forward * shape.intermediate_size as f64)
+            width * (2.0 * heads + 2.0 * keys + feed_forward * shape.intermediate_size as f64)
         }
         Family::Lstm => 9.0 * width * width,
     };
-    layer * shape.num_hidden_layers as f64
+    layer * shape.num_hidden_layers as f64 + gates(shape)
+}
+
+/// Weights of the gates of value embeddings, which read 32 channels.
+fn gates(shape: &ModelShape) -> f64 {
+    let layers =
+        (0..shape.num_hidden_layers).filter(|layer| shape.has_value_embedding(*layer)).count() as u64;
+    (layers * shape.num_key_value_heads * shape.hidden_size.min(32)) as f64
 }
 
 /// Norms and biases.
 fn vector_params(shape: &ModelShape) -> f64 {
-    let width = shape.hidden_size as f64;
-    let layer = match shape.family {
-        Family::Transformer => {
-            let norms =
-                if shape.qk_norm { 2.0 * width / shape.num_attention_heads.max(1) as f64 } else { 0.0 };
-            2.0 * width + norms
-        }
-        Family::Lstm => 5.0 * width,
+    let (width, layers) = (shape.hidden_size as f64, shape.num_hidden_layers as f64);
+    if shape.family == Family::Lstm {
+        return layers * 5.0 * width + width;
+    }
+    let head = shape.head_dim as f64;
+    let (heads, keys) = (head * shape.num_attention_heads as f64, head * shape.num_key_value_heads as f64);
+    // A layer norm has a gain and a bias, nanochat's norm neither.
+    let norm = match shape.model_type {
+        ModelType::Gpt2 => 2.0,
+        ModelType::Nanochat => 0.0,
+        _ => 1.0,
     };
-    layer * shape.num_hidden_layers as f64 + width
+    let qk_norm = if shape.qk_norm { 2.0 * head * norm } else { 0.0 };
+    let output = if shape.model_type == ModelType::Qwen2 { 0.0 } else { width };
+    let attention = if shape.attention_bias { heads + 2.0 * keys + output } else { 0.0 };
+    let gate = if shape.activation == Activation::Swiglu { shape.intermediate_size as f64 } else { 0.0 };
+    let feed_forward = if shape.mlp_bias { gate + shape.intermediate_size as f64 + width } else { 0.0 };
+    let scalars = if shape.residual_scalars { 2.0 } else { 0.0 };
+    layers * (2.0 * norm * width + qk_norm + attention + feed_forward + scalars) + norm * width
 }
 
-fn key_share(shape: &ModelShape) -> f64 {
-    shape.num_key_value_heads as f64 / shape.num_attention_heads.max(1) as f64
+/// Tables besides the embedding of tokens: learned positions, value embeddings.
+fn table_params(shape: &ModelShape, vocab_size: u64) -> f64 {
+    let positions = match shape.model_type {
+        ModelType::Gpt2 => shape.max_position_embeddings * shape.hidden_size,
+        _ => 0,
+    };
+    let layers =
+        (0..shape.num_hidden_layers).filter(|layer| shape.has_value_embedding(*layer)).count() as u64;
+    (positions + layers * vocab_size * shape.num_key_value_heads * shape.head_dim) as f64
 }
 
 /// Parameters without embeddings and head: the `N` of scaling laws.
@@ -51,14 +75,17 @@ pub fn num_params(shape: &ModelShape) -> f64 {
 /// Parameters in all.
 pub fn total_params(shape: &ModelShape, vocab_size: u64) -> f64 {
     let matrices = if shape.tie_word_embeddings { 1.0 } else { 2.0 };
-    num_params(shape) + matrices * (shape.hidden_size * vocab_size) as f64
+    num_params(shape) + table_params(shape, vocab_size) + matrices * (shape.hidden_size * vocab_size) as f64
 }
 
 /// FLOPs of forward and backward for one token in rows of `context_length`.
 pub fn flops_per_token(shape: &ModelShape, vocab_size: u64, context_length: u64) -> f64 {
     let head = (shape.hidden_size * vocab_size) as f64;
     let attention = match shape.family {
-        Family::Transformer => 6.0 * (shape.num_hidden_layers * shape.hidden_size * context_length) as f64,
+        Family::Transformer => {
+            12.0 * (shape.num_attention_heads * shape.head_dim) as f64
+                * shape.mean_visible_keys(context_length)
+        }
         Family::Lstm => 0.0,
     };
     6.0 * (product_params(shape) + head) + attention
@@ -83,18 +110,17 @@ mod tests {
     use super::*;
 
     fn shape(family: Family) -> ModelShape {
+        let model_type = if family == Family::Lstm { ModelType::Lstm } else { ModelType::Qwen3 };
         ModelShape {
-            family,
             num_hidden_layers: 3,
             hidden_size: 8,
             intermediate_size: 24,
             num_attention_heads: 4,
             num_key_value_heads: 2,
-            activation: Activation::Swiglu,
-            qk_norm: true,
+            head_dim: 2,
             tie_word_embeddings: true,
-            rope_theta: 1e4,
             max_position_embeddings: 64,
+            ..ModelShape::plain(model_type)
         }
     }
 
@@ -105,8 +131,13 @@ mod tests {
         let layer = 64 + 32 + 32 + 64 + 3 * 24 * 8 + 2 * 8 + 2 * 2;
         assert_eq!(num_params(&one) as u64, 3 * layer + 8);
         assert_eq!(total_params(&one, 100) as u64, 3 * layer + 8 + 800);
-        let wide =
-            ModelShape { activation: Activation::Relu2, qk_norm: false, tie_word_embeddings: false, ..one };
+        let wide = ModelShape {
+            model_type: ModelType::Arcee,
+            activation: Activation::Relu2,
+            qk_norm: false,
+            tie_word_embeddings: false,
+            ..one
+        };
         let layer = 64 + 32 + 32 + 64 + 2 * 24 * 8 + 2 * 8;
         assert_eq!(total_params(&wide, 100) as u64, 3 * layer + 8 + 1600);
         let lstm = shape(Family::Lstm);
