@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use cupola_specs::job::{Activation, Family, ModelShape, ModelType, Part, RopeScaling};
+use cupola_specs::job::{Activation, Family, LayerType, ModelShape, ModelType, Part, RopeScaling};
 use serde_json::{Map, Value, json};
 
 use super::{ModelError, SaveFacts, WeightKind};
@@ -115,7 +115,7 @@ fn rope_json(shape: &ModelShape) -> Value {
             if shape.sliding_window > 0 { shape.sliding_window.into() } else { Value::Null },
         );
     }
-    if facts.window_pattern == Part::Free && shape.sliding_window > 0 {
+    if facts.layer_types == Part::Free && shape.sliding_window > 0 {
         let word = |layer| match shape.window_of(layer) {
             0 => "full_attention",
             _ => "sliding_attention",
@@ -225,7 +225,7 @@ impl Reader<'_> {
         };
         let max_position_embeddings = self.count("max_position_embeddings")?;
         let num_hidden_layers = self.count("num_hidden_layers")?;
-        let (sliding_window, window_pattern) = self.window(model_type, num_hidden_layers)?;
+        let (sliding_window, layer_types) = self.window(model_type, num_hidden_layers)?;
         let (rope_theta, rope_scaling) = self.rope(max_position_embeddings)?;
         Ok(ModelShape {
             num_hidden_layers,
@@ -250,7 +250,7 @@ impl Reader<'_> {
             rope_scaling,
             max_position_embeddings,
             sliding_window,
-            window_pattern,
+            layer_types,
             logit_softcap: match self.config.get("final_logit_softcapping") {
                 Some(cap) => cap.as_f64().unwrap_or(0.0),
                 None => plain.logit_softcap,
@@ -261,9 +261,9 @@ impl Reader<'_> {
         })
     }
 
-    /// The sliding window, and which layers slide.
-    fn window(&self, model_type: ModelType, layers: u64) -> Result<(u64, String), ModelError> {
-        let all = "S".to_owned();
+    /// The sliding window, and what the layers see.
+    fn window(&self, model_type: ModelType, layers: u64) -> Result<(u64, Vec<LayerType>), ModelError> {
+        let all = vec![LayerType::SlidingAttention];
         let facts = model_type.facts();
         if facts.sliding_window == Part::Never {
             return Ok((0, all));
@@ -274,37 +274,38 @@ impl Reader<'_> {
                 _ => Ok((self.count("sliding_window")?, all)),
             };
         }
-        let listed = self.config["layer_types"].as_array();
-        let slides = |word: &Value| match word.as_str() {
-            Some("sliding_attention") => Ok('S'),
-            Some("full_attention") => Ok('L'),
-            _ => {
-                Err(self.wrong(format!("layer_types: {word}: expected sliding_attention or full_attention")))
-            }
+        let listed = match &self.config["layer_types"] {
+            Value::Null => None,
+            words => Some(serde_json::from_value::<Vec<LayerType>>(words.clone()).map_err(|_| {
+                self.wrong(format!("layer_types: {words}: expected sliding_attention or full_attention"))
+            })?),
         };
-        let listed =
-            listed.map(|words| words.iter().map(slides).collect::<Result<String, _>>()).transpose()?;
+        let slides = |types: &Vec<LayerType>| types.contains(&LayerType::SlidingAttention);
         if !self.is_on("use_sliding_window") {
-            return match listed {
-                Some(letters) if letters.contains('S') => {
+            return match listed.is_some_and(|types| slides(&types)) {
+                true => {
                     Err(self.wrong("layer_types: layers slide, and use_sliding_window is not true".into()))
                 }
-                _ => Ok((0, all)),
+                false => Ok((0, all)),
             };
         }
-        let pattern = match listed {
-            Some(letters) if letters.len() as u64 == layers => letters,
-            Some(letters) => {
-                let message = format!("layer_types: {} words for {layers} layers", letters.len());
+        let types = match listed {
+            Some(types) if types.len() as u64 == layers => types,
+            Some(types) => {
+                let message = format!("layer_types: {} words for {layers} layers", types.len());
                 return Err(self.wrong(message));
             }
             None => {
                 let first = self.count("max_window_layers")?;
-                (0..layers).map(|layer| if layer >= first { 'S' } else { 'L' }).collect()
+                let of = |layer| match layer >= first {
+                    true => LayerType::SlidingAttention,
+                    false => LayerType::FullAttention,
+                };
+                (0..layers).map(of).collect()
             }
         };
-        let pattern = if pattern.contains('L') { pattern } else { all };
-        Ok((self.count("sliding_window")?, pattern))
+        let is_mixed = types.contains(&LayerType::FullAttention);
+        Ok((self.count("sliding_window")?, if is_mixed { types } else { all }))
     }
 
     /// RoPE's base and stretch: `rope_parameters` of transformers 5, `rope_theta` and `rope_scaling` of transformers 4.

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use cupola_specs::job::ModelShape;
+use cupola_specs::artifact::MANIFEST_FILE;
+use cupola_specs::job::{ModelShape, ModelType};
 use memmap2::Mmap;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use serde_json::{Value, json};
@@ -143,7 +144,7 @@ impl Shards {
                 found.insert(name, (shard.path.as_path(), view));
             }
         }
-        let is_gpt2 = shape.model_type == cupola_specs::job::ModelType::Gpt2;
+        let is_gpt2 = shape.model_type == ModelType::Gpt2;
         let prefix = if is_gpt2 { "transformer." } else { "model." };
         let has_prefix = found.keys().any(|name| name.starts_with(prefix));
         found.retain(|name, _| !is_buffer(name));
@@ -227,31 +228,68 @@ pub(super) fn write(
     facts: &SaveFacts,
     form: &SaveForm,
 ) -> Result<(), ModelError> {
-    let put = |name: &str, bytes: &[u8]| {
-        let path = folder.join(name);
-        write_durably(&path, bytes).map_err(|error| ModelError::format(&path, error.to_string()))
-    };
     let config = config_json::to_json(shape, vocab_size, facts, form.kind);
     let generation = json!({
         "bos_token_id": facts.bos_token_id,
         "eos_token_id": facts.stop_token_ids,
         "pad_token_id": facts.pad_token_id,
     });
-    put(CONFIG, format!("{config:#}\n").as_bytes())?;
-    put(GENERATION, format!("{generation:#}\n").as_bytes())?;
+    put(folder, CONFIG, format!("{config:#}\n").as_bytes())?;
+    put(folder, GENERATION, format!("{generation:#}\n").as_bytes())?;
+    write_weights(folder, parameters, form)
+}
+
+/// Writes a loaded folder's model in another form: its weights and its config anew, its tokens' ids and every other file as they are.
+pub(super) fn convert(
+    from: &Path,
+    to: &Path,
+    (shape, vocab_size): (&ModelShape, i64),
+    parameters: &[Parameter],
+    form: &SaveForm,
+) -> Result<(), ModelError> {
+    let path = from.join(CONFIG);
+    let text = std::fs::read(&path).map_err(|error| ModelError::io(&path, error))?;
+    let before: Value =
+        serde_json::from_slice(&text).map_err(|error| ModelError::format(&path, error.to_string()))?;
+    let nobody = SaveFacts { bos_token_id: 0, stop_token_ids: Vec::new(), pad_token_id: 0 };
+    let mut config = config_json::to_json(shape, vocab_size, &nobody, form.kind);
+    for id in ["bos_token_id", "eos_token_id", "pad_token_id"] {
+        config[id] = before[id].clone();
+    }
+    std::fs::create_dir_all(to).map_err(|error| ModelError::io(to, error))?;
+    for entry in std::fs::read_dir(from).map_err(|error| ModelError::io(from, error))? {
+        let path = entry.map_err(|error| ModelError::io(from, error))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let is_weights = name.starts_with("model") && (name.ends_with(".safetensors") || name == INDEX);
+        if path.is_file() && !is_weights && name != CONFIG && name != MANIFEST_FILE {
+            let target = to.join(name);
+            std::fs::copy(&path, &target).map_err(|error| ModelError::io(&target, error))?;
+        }
+    }
+    put(to, CONFIG, format!("{config:#}\n").as_bytes())?;
+    write_weights(to, parameters, form)
+}
+
+fn put(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), ModelError> {
+    let path = folder.join(name);
+    write_durably(&path, bytes).map_err(|error| ModelError::format(&path, error.to_string()))
+}
+
+/// One file, or shards and their index.
+fn write_weights(folder: &Path, parameters: &[Parameter], form: &SaveForm) -> Result<(), ModelError> {
     let files = split(parameters, form);
     if let [whole] = files.as_slice() {
-        return put(WEIGHTS, &to_safetensors(whole, form.kind)?);
+        return put(folder, WEIGHTS, &to_safetensors(whole, form.kind)?);
     }
     let mut map = serde_json::Map::new();
     for (at, shard) in files.iter().enumerate() {
         let name = format!("model-{:05}-of-{:05}.safetensors", at + 1, files.len());
-        put(&name, &to_safetensors(shard, form.kind)?)?;
+        put(folder, &name, &to_safetensors(shard, form.kind)?)?;
         map.extend(shard.iter().map(|parameter| (parameter.name.clone(), name.as_str().into())));
     }
     let total: u64 = parameters.iter().map(|parameter| size_bytes(parameter, form.kind)).sum();
     let index = json!({ "metadata": { "total_size": total }, "weight_map": map });
-    put(INDEX, format!("{index:#}\n").as_bytes())
+    put(folder, INDEX, format!("{index:#}\n").as_bytes())
 }
 
 fn size_bytes(parameter: &Parameter, kind: WeightKind) -> u64 {

@@ -26,4 +26,8 @@ pub use parameter::{ParamGroup, Parameter};
 pub use transformer::Transformer;
 
 #[cfg(test)]
+mod folder_tests;
+#[cfg(test)]
+mod parity_tests;
+#[cfg(test)]
 mod tests;

@@ -95,6 +95,12 @@ impl Network {
         folder::write(folder, (self.shape(), self.vocab_size), &self.parameters, facts, form)
     }
 
+    /// Writes the model of a folder in another form into another: its weights and its config anew, every other file as it is.
+    pub fn convert(from: &Path, to: &Path, form: &SaveForm) -> Result<(), ModelError> {
+        let network = Self::load(from, Device::Cpu)?;
+        folder::convert(from, to, (network.shape(), network.vocab_size), &network.parameters, form)
+    }
+
     /// Gives RoPE another base and stretch, and the network another longest context: what a phase of longer rows begins with. The weights
     /// stay, and what is saved from now on says so.
     ///

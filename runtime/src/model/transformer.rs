@@ -146,7 +146,9 @@ impl Transformer {
     pub fn hidden(&self, tokens: &Tensor, layout: &RowLayout, precision: Precision) -> Tensor {
         let (batch, time) = tokens.size2().unwrap_or_default();
         let kind = product_kind(precision);
-        let angles = self.angles(layout.positions(), time, kind);
+        // Packed documents are shorter than the positions, whatever the row is.
+        let longest = if layout.positions().is_some() { 0 } else { time };
+        let angles = self.angles(layout.positions(), longest, kind);
         let order = Tensor::arange(time, (Kind::Int64, tokens.device())).view([1, 1, time, 1]);
         let sight = self.sight(layout.attention_mask(time), &order, [batch, time, time], kind);
         let first = self.embed(tokens, layout.positions(), kind);
@@ -182,7 +184,7 @@ impl Transformer {
         let index = slot_index(rows, device);
         let positions =
             starts_of(rows, device).unsqueeze(1) + Tensor::arange(time, (Kind::Int64, device)).unsqueeze(0); // [B, T]
-        let angles = self.angles(Some(&positions), self.shape.max_position_embeddings as i64, kind);
+        let angles = self.angles(Some(&positions), 0, kind);
         let mask = (!(fresh && time > 1)).then(|| cached_mask(rows, time, length, device)); // [B, 1, T, L]
         let sight = self.sight(mask, &positions.view([batch, 1, time, 1]), [batch, time, length], kind);
         let slots = slots_of(rows, device).unsqueeze(1); // [B, 1]
@@ -264,7 +266,7 @@ impl Transformer {
         Sight::new(mask, positions, windows, span, (kind, self.embedding.device()))
     }
 
-    /// The rotations at `positions [B, T]`, or at 0 to `time` - 1, in a pass whose longest row has `time` tokens.
+    /// The rotations at `positions [B, T]`, all of them within the network's own, or at 0 to `time` - 1.
     fn angles(&self, positions: Option<&Tensor>, time: i64, kind: Kind) -> Angles {
         let held = self.rope.as_ref()?;
         let is_longer = time > self.shape.max_position_embeddings as i64 && RopeTable::grows(&self.shape);

@@ -49,9 +49,9 @@ pub use data::{
 };
 pub use eval::{EvalParams, JudgeParams, MultipleChoiceParams, Scoring, SuiteParams};
 pub use pretrain::{
-    Activation, AutoOr, BatchParams, CheckpointParams, EvaluateParams, Family, LrShape, MatrixOptimizer,
-    ModelFacts, ModelParams, ModelShape, ModelType, OptimizerParams, Part, PhaseParams, PretrainParams,
-    RopeScaling, TokenBudget,
+    Activation, AutoOr, BatchParams, CheckpointParams, EvaluateParams, Family, LayerType, LrShape,
+    MatrixOptimizer, ModelFacts, ModelParams, ModelShape, ModelType, OptimizerParams, Part, PhaseParams,
+    PretrainParams, RopeScaling, TokenBudget,
 };
 pub use rlhf::{Labeler, Method, OptimizeParams, PreferencesParams, RewardModelParams};
 pub use scaling::{FitMethod, FitParams, FitTarget, SweepParams};

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use model_shape::{Activation, Family, ModelFacts, ModelShape, ModelType, Part, RopeScaling};
+pub use model_shape::{Activation, Family, LayerType, ModelFacts, ModelShape, ModelType, Part, RopeScaling};
 
 use super::Precision;
 

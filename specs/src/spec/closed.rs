@@ -91,6 +91,7 @@ words!(
     crate::job::Family,
     crate::job::Activation,
     crate::job::ModelType,
+    crate::job::LayerType,
     crate::job::MatrixOptimizer,
     crate::job::LrShape,
     crate::job::FitMethod,

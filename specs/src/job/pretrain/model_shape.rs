@@ -43,8 +43,8 @@ pub struct ModelShape {
     pub max_position_embeddings: u64,
     /// Tokens that a sliding layer sees, the token itself included; 0: every layer sees the whole past.
     pub sliding_window: u64,
-    /// Which layers slide, a letter each (S slides, L sees the whole past), repeated over the layers.
-    pub window_pattern: String,
+    /// What the layers see where there is a window, repeated over the layers.
+    pub layer_types: Vec<LayerType>,
     /// Logits are squeezed into ± this bound by a tanh; 0 is off.
     pub logit_softcap: f64,
     /// Every second layer, the last one among them, adds a gated embedding of the token to its values.
@@ -95,6 +95,16 @@ pub enum ModelType {
     Nanochat,
     /// No class of Hugging Face's.
     Lstm,
+}
+
+/// What a layer sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LayerType {
+    /// The sliding window.
+    SlidingAttention,
+    /// The whole past.
+    FullAttention,
 }
 
 /// How RoPE's frequencies are stretched to longer contexts, by Hugging Face's names.
@@ -182,7 +192,7 @@ pub struct ModelFacts {
     /// A sliding window.
     pub sliding_window: Part,
     /// Layers that slide beside layers that do not.
-    pub window_pattern: Part,
+    pub layer_types: Part,
     /// RoPE; learned positions otherwise.
     pub has_rope: bool,
     /// A width of heads that is not that of the stream divided by their number.
@@ -207,7 +217,7 @@ impl ModelType {
             attention_bias: Part::Free,
             mlp_bias: Part::Free,
             sliding_window: Part::Never,
-            window_pattern: Part::Never,
+            layer_types: Part::Never,
             has_rope: true,
             head_dim: Part::Free,
             is_divided: true,
@@ -216,7 +226,7 @@ impl ModelType {
             tie_word_embeddings: false,
         };
         let never_biased = ModelFacts { mlp_bias: Part::Never, is_divided: false, ..llama };
-        let sliding = ModelFacts { sliding_window: Part::Free, window_pattern: Part::Free, ..never_biased };
+        let sliding = ModelFacts { sliding_window: Part::Free, layer_types: Part::Free, ..never_biased };
         match self {
             Self::Llama => llama,
             Self::Qwen2 => ModelFacts { name: "qwen2", attention_bias: Part::Always, ..sliding },
@@ -224,7 +234,7 @@ impl ModelType {
             Self::Mistral => ModelFacts {
                 name: "mistral",
                 attention_bias: Part::Never,
-                window_pattern: Part::Never,
+                layer_types: Part::Never,
                 ..sliding
             },
             Self::Gpt2 => ModelFacts {
@@ -279,7 +289,7 @@ impl ModelShape {
             rope_scaling: RopeScaling::Default,
             max_position_embeddings: 512,
             sliding_window: 0,
-            window_pattern: "S".to_owned(),
+            layer_types: vec![LayerType::SlidingAttention],
             logit_softcap: if facts.nanochat_parts == Part::Free { 15.0 } else { 0.0 },
             value_embeddings: false,
             residual_scalars: false,
@@ -288,9 +298,10 @@ impl ModelShape {
 
     /// Tokens that a layer sees, the token itself included; 0 for the whole past.
     pub fn window_of(&self, layer: u64) -> u64 {
-        let letters = self.window_pattern.as_bytes();
-        let slides = letters.is_empty() || letters[layer as usize % letters.len()] == b'S';
-        if slides { self.sliding_window } else { 0 }
+        match self.layer_types.get(layer as usize % self.layer_types.len().max(1)) {
+            Some(LayerType::FullAttention) => 0,
+            _ => self.sliding_window,
+        }
     }
 
     /// Whether a layer has a value embedding.
@@ -336,7 +347,11 @@ impl ModelShape {
             ("attention_bias", self.attention_bias, facts.attention_bias),
             ("mlp_bias", self.mlp_bias, facts.mlp_bias),
             ("sliding_window", self.sliding_window > 0, facts.sliding_window),
-            ("window_pattern", self.window_pattern.contains('L'), facts.window_pattern),
+            (
+                "full layer beside sliding ones",
+                self.layer_types.contains(&LayerType::FullAttention),
+                facts.layer_types,
+            ),
             ("rope_scaling", self.rope_scaling != RopeScaling::Default, free_if(facts.has_rope)),
             ("head_dim of its own", own_heads, facts.head_dim),
             ("logit_softcap", self.logit_softcap > 0.0, facts.nanochat_parts),
@@ -363,9 +378,8 @@ impl ModelShape {
             let message = format!("{keys} key and value heads for {heads} heads");
             return Some((message, "key and value heads that divide the heads; in gpt2 as many".to_owned()));
         }
-        let is_letter = |letter: u8| matches!(letter, b'S' | b'L');
-        if self.window_pattern.is_empty() || !self.window_pattern.bytes().all(is_letter) {
-            return Some((format!("window_pattern {:?}", self.window_pattern), "letters S and L".to_owned()));
+        if self.layer_types.is_empty() {
+            return Some(("layer_types is empty".to_owned(), "at least one of its words".to_owned()));
         }
         None
     }

@@ -124,7 +124,7 @@ fn written_sizes(m: &ModelWritten) -> [(&'static str, bool); 20] {
         ("rope_theta", m.rope_theta.is_some()),
         ("rope_scaling", m.rope_scaling.is_some()),
         ("sliding_window", m.sliding_window.is_some()),
-        ("window_pattern", m.window_pattern.is_some()),
+        ("layer_types", m.layer_types.is_some()),
         ("logit_softcap", m.logit_softcap.is_some()),
         ("value_embeddings", m.value_embeddings.is_some()),
         ("residual_scalars", m.residual_scalars.is_some()),
@@ -149,8 +149,8 @@ fn named_parts(m: &ModelWritten, shape: &mut ModelShape, context_length: u64) {
     shape.rope_theta = m.rope_theta.unwrap_or(shape.rope_theta);
     shape.max_position_embeddings = m.max_position_embeddings.unwrap_or(context_length);
     shape.sliding_window = m.sliding_window.unwrap_or(shape.sliding_window);
-    if let Some(pattern) = &m.window_pattern {
-        shape.window_pattern.clone_from(pattern);
+    if let Some(types) = &m.layer_types {
+        shape.layer_types.clone_from(types);
     }
     shape.logit_softcap = m.logit_softcap.unwrap_or(shape.logit_softcap);
     shape.value_embeddings = m.value_embeddings.unwrap_or(shape.value_embeddings);

@@ -2,7 +2,7 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use super::{Activation, Family, LrShape, MatrixOptimizer, ModelType};
+use super::{Activation, Family, LayerType, LrShape, MatrixOptimizer, ModelType};
 use crate::job::AutoOr;
 use crate::spec::decode::{At, Decode, Named};
 use crate::spec::reference::Ref;
@@ -80,8 +80,8 @@ written! {
         rope_scaling: Option<At<RopeScalingWritten>>,
         /// Tokens that a sliding layer sees, the token itself included; 0 is off (mistral, qwen2, qwen3, nanochat). Default: 0.
         sliding_window: Option<u64>; 0 ..= 1_073_741_824,
-        /// Which layers slide, a letter each (S slides, L sees the whole past), repeated over the layers. Default: S.
-        window_pattern: Option<String>,
+        /// What the layers see where there is a window, repeated over the layers (qwen2, qwen3, nanochat). Default: [sliding_attention].
+        layer_types: Option<Vec<LayerType>>,
         /// Logits are squeezed into ± this bound by a tanh; 0 is off (nanochat). Default: 15 in nanochat.
         logit_softcap: Option<f64>; 0.0 ..= 1e6,
         /// Every second layer, the last one among them, adds a gated embedding of the token to its values (nanochat). Default: false.
