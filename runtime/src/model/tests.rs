@@ -4,7 +4,7 @@ use cupola_specs::job::{Family, ModelShape, ModelType, Precision, RopeScaling};
 use tch::{Device, Kind, Tensor};
 
 use super::parity_tests::{CASES, fixture};
-use super::{ModelError, Network, RowLayout, RowSlot, depth_shape};
+use super::{ModelError, Network, RowLayout, RowSlot, cross_entropy, depth_shape};
 
 fn shape(family: Family) -> ModelShape {
     ModelShape {
@@ -145,6 +145,31 @@ fn packed_documents_equal_separate_rows() {
         let alone = network.hidden(&tokens.narrow(1, from, count), &RowLayout::Causal, Precision::Fp32);
         let far = apart(&packed.narrow(1, from, count), &alone);
         assert!(far < 1e-5, "document at {from}: {far:e}");
+    }
+}
+
+#[test]
+fn the_first_loss_of_every_class_is_near_that_of_a_guess() {
+    const VOCAB: i64 = 2048;
+    let _guard = tch::no_grad_guard();
+    let tokens = (ids(32) * 61).remainder(VOCAB);
+    let targets = (ids(32) * 67 + 5).remainder(VOCAB);
+    for model_type in
+        [ModelType::Llama, ModelType::Qwen3, ModelType::Gpt2, ModelType::Arcee, ModelType::Nanochat]
+    {
+        for tie_word_embeddings in [false, true] {
+            let shape = ModelShape {
+                hidden_size: 1024,
+                num_attention_heads: 16,
+                num_key_value_heads: 16,
+                tie_word_embeddings,
+                ..ModelShape::plain(model_type)
+            };
+            let network = Network::init(&shape, VOCAB, 5, Device::Cpu).unwrap();
+            let losses = cross_entropy(&network, &tokens, &targets, &RowLayout::Causal, Precision::Fp32);
+            let far = losses.mean(Kind::Float).double_value(&[]) - (VOCAB as f64).ln();
+            assert!(far.abs() < 0.5, "{model_type:?}, tied: {tie_word_embeddings}: {far} from ln V");
+        }
     }
 }
 

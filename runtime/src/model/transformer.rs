@@ -79,8 +79,10 @@ impl Transformer {
     ) -> Self {
         let (width, layers) = (shape.hidden_size as i64, shape.num_hidden_layers);
         let names = Names::of(shape.model_type);
+        // A tied embedding scores its own token by width times deviation: no more than 5, or the first loss is far from ln V.
+        let deviation = if shape.tie_word_embeddings { (5.0 / width as f64).min(0.02) } else { 0.02 };
         let mut table = |name: &str, size: [i64; 2]| {
-            source.weight(name, &size, ParamGroup::Embedding, Init::Normal(0.02))
+            source.weight(name, &size, ParamGroup::Embedding, Init::Normal(deviation))
         };
         let embedding = table(names.embedding, [vocab_size, width]);
         let positions = (shape.model_type == ModelType::Gpt2)
