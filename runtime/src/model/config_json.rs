@@ -280,14 +280,12 @@ impl Reader<'_> {
                 self.wrong(format!("layer_types: {words}: expected sliding_attention or full_attention"))
             })?),
         };
-        let slides = |types: &Vec<LayerType>| types.contains(&LayerType::SlidingAttention);
         if !self.is_on("use_sliding_window") {
-            return match listed.is_some_and(|types| slides(&types)) {
-                true => {
-                    Err(self.wrong("layer_types: layers slide, and use_sliding_window is not true".into()))
-                }
-                false => Ok((0, all)),
-            };
+            if listed.is_some_and(|types| types.contains(&LayerType::SlidingAttention)) {
+                let message = "layer_types: layers slide, and use_sliding_window is not true";
+                return Err(self.wrong(message.into()));
+            }
+            return Ok((0, all));
         }
         let types = match listed {
             Some(types) if types.len() as u64 == layers => types,
@@ -297,9 +295,8 @@ impl Reader<'_> {
             }
             None => {
                 let first = self.count("max_window_layers")?;
-                let of = |layer| match layer >= first {
-                    true => LayerType::SlidingAttention,
-                    false => LayerType::FullAttention,
+                let of = |layer| {
+                    if layer >= first { LayerType::SlidingAttention } else { LayerType::FullAttention }
                 };
                 (0..layers).map(of).collect()
             }
@@ -421,7 +418,7 @@ impl Reader<'_> {
             ),
             (
                 "partial_rotary_factor",
-                self.config["partial_rotary_factor"].as_f64().is_some_and(|f| f != 1.0),
+                !matches!(self.config["partial_rotary_factor"].as_f64(), None | Some(1.0)),
             ),
             ("quantization_config", is_set("quantization_config")),
             ("scale_attn_by_inverse_layer_idx", is_set("scale_attn_by_inverse_layer_idx")),

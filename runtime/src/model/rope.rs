@@ -29,7 +29,7 @@ impl RopeTable {
         let angles = positions.unsqueeze(1) * frequencies.unsqueeze(0); // [length, D/2]
         let angles = Tensor::cat(&[&angles, &angles], 1); // [length, D]
         let (mut cos, mut sin) = (angles.cos(), angles.sin());
-        if factor != 1.0 {
+        if (factor - 1.0).abs() > f64::EPSILON {
             (cos, sin) = (cos * factor, sin * factor);
         }
         // Nanochat turns the other way round.
@@ -108,7 +108,7 @@ fn yarn_kept(shape: &ModelShape) -> Vec<f64> {
         (low, high) = (low.floor(), high.ceil());
     }
     (low, high) = (low.max(0.0), high.min(dim - 1.0));
-    if low == high {
+    if (high - low).abs() < f64::EPSILON {
         high += 0.001;
     }
     (0..shape.head_dim / 2).map(|i| 1.0 - ((i as f64 - low) / (high - low)).clamp(0.0, 1.0)).collect()

@@ -67,7 +67,7 @@ struct FeedForward {
 }
 
 /// Cosines and sines of a pass, each `[T, D]` or `[B, 1, T, D]` in its kind.
-type Angles = Option<(Tensor, Tensor)>;
+type Angles = (Tensor, Tensor);
 
 impl Transformer {
     /// Builds the network from a source of weights, asked in a fixed order.
@@ -158,7 +158,7 @@ impl Transformer {
         for (layer, block) in self.blocks.iter().enumerate() {
             x = self.stream(layer, x, &first);
             let values = self.values_of(layer, tokens, kind); // [B, T, K·D]
-            let (q, k, v) = block.project(&x, &self.shape, &angles, values.as_ref()); // [B, H, T, D], [B, K, T, D]
+            let (q, k, v) = block.project(&x, &self.shape, angles.as_ref(), values.as_ref()); // [B, H, T, D], [B, K, T, D]
             x = &x + block.attention.mix(&q, &k, &v, sight.of(block.window)); // [B, T, C]
             x = &x + block.feed_forward(&x); // [B, T, C]
         }
@@ -195,7 +195,7 @@ impl Transformer {
         for (layer, (block, (keys, values))) in self.blocks.iter().zip(&mut cache.layers).enumerate() {
             x = self.stream(layer, x, &first);
             let own = self.values_of(layer, tokens, kind); // [B, T, K·D]
-            let (q, k, v) = block.project(&x, &self.shape, &angles, own.as_ref());
+            let (q, k, v) = block.project(&x, &self.shape, angles.as_ref(), own.as_ref());
             for (store, new) in [(&mut *keys, &k), (&mut *values, &v)] {
                 // Advanced indices around a slice come first: [B, T, K, D].
                 let target = [Some(slots.shallow_clone()), None, Some(positions.shallow_clone())];
@@ -269,7 +269,7 @@ impl Transformer {
     }
 
     /// The rotations at `positions [B, T]`, all of them within the network's own, or at 0 to `time` - 1.
-    fn angles(&self, positions: Option<&Tensor>, time: i64, kind: Kind) -> Angles {
+    fn angles(&self, positions: Option<&Tensor>, time: i64, kind: Kind) -> Option<Angles> {
         let held = self.rope.as_ref()?;
         let is_longer = time > self.shape.max_position_embeddings as i64 && RopeTable::grows(&self.shape);
         let longer = is_longer.then(|| RopeTable::new(&self.shape, time, self.embedding.device()));
@@ -306,7 +306,7 @@ impl Block {
         &self,
         x: &Tensor,
         shape: &ModelShape,
-        angles: &Angles,
+        angles: Option<&Angles>,
         values: Option<&Tensor>,
     ) -> (Tensor, Tensor, Tensor) {
         let (batch, time, _) = x.size3().unwrap_or_default();

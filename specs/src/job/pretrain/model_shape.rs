@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 /// Every size of a network. `vocab_size` comes with the tokens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[allow(clippy::struct_excessive_bools, reason = "parts that are there or not, as in config.json")]
 pub struct ModelShape {
     /// Which network.
     pub family: Family,
@@ -178,6 +179,7 @@ impl Part {
 
 /// What a class of Hugging Face's fixes.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "parts that are there or not")]
 pub struct ModelFacts {
     /// Its word in `config.json` and in a spec.
     pub name: &'static str,
