@@ -316,7 +316,13 @@ fn filter_fields(params: &cupola_specs::job::DataParams, rest: &str) -> Vec<Stri
 fn shape_fields(size: &str) -> Vec<String> {
     let size = match size.split_once('.') {
         _ if size == "family" => "arch",
-        // A stretch of RoPE that is another one as a whole has other parts.
+        Some(("rope_scaling", _)) => {
+            // What a stretch does not say follows from its factor, its kind, or the positions.
+            let derived = ["model.rope_scaling.factor", "model.rope_scaling.rope_type", "model.rope_scaling"];
+            let positions = ["model.max_position_embeddings", "context.length"];
+            let own = std::iter::once(format!("model.{size}"));
+            return own.chain(derived.into_iter().chain(positions).map(str::to_owned)).collect();
+        }
         Some((whole, _)) => return vec![format!("model.{size}"), format!("model.{whole}")],
         None => size,
     };
