@@ -71,6 +71,7 @@ def check(worker: str, scratch: Path, family: str, tied: bool, sharded: bool) ->
     network.save_pretrained(theirs, max_shard_size="10KB" if sharded else "5GB")
     assert (theirs / "model.safetensors").exists() != sharded
     wanted = logits(network, tokens)
+    assert wanted.isfinite().all() and wanted.std() > 0.1, name
     there = (our_logits(worker, theirs, tokens) - wanted).abs().max().item()
     subprocess.run([worker, "convert", theirs, ours, "fp32", "5000000000" if sharded else "10000"], check=True)
     assert (ours / "model.safetensors").exists() == sharded

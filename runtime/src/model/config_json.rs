@@ -169,7 +169,7 @@ impl Reader<'_> {
     }
 
     fn missing(&self, field: &str, expected: &'static str) -> ModelError {
-        let got = self.config[field].clone();
+        let got = self.config[field].to_string();
         ModelError::ConfigField { path: self.path.to_path_buf(), field: field.to_owned(), expected, got }
     }
 
@@ -357,7 +357,7 @@ impl Reader<'_> {
         let optional = |field: &str| object.get(field).and_then(Value::as_f64);
         let number = |field: &str| {
             optional(field).ok_or_else(|| {
-                let got = object.get(field).cloned().unwrap_or_default();
+                let got = object.get(field).cloned().unwrap_or_default().to_string();
                 let (path, field) = (self.path.to_path_buf(), format!("{name}.{field}"));
                 ModelError::ConfigField { path, field, expected: "a number", got }
             })

@@ -33,7 +33,7 @@ pub enum ModelError {
         /// What it should be.
         expected: &'static str,
         /// What it is; null where it is not there.
-        got: serde_json::Value,
+        got: String,
     },
     /// A class that we do not carry.
     #[error("{path}: model_type {got:?}: expected {expected}")]

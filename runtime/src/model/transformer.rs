@@ -238,7 +238,7 @@ impl Transformer {
                 None => table.narrow(0, 0, time), // [T, C]
                 Some(positions) => Tensor::embedding(table, positions, -1, false, false), // [B, T, C]
             };
-            x = x + places.to_kind(kind);
+            x = &x + places.to_kind(kind);
         }
         if self.shape.model_type == ModelType::Nanochat {
             return self.norm.apply(&x, kind);
@@ -322,7 +322,7 @@ impl Block {
             let read = normed.narrow(2, 0, gate.size()[1]); // [B, T, G]
             let gate = linear(&read, gate).sigmoid() * 2.0; // [B, T, K]
             let values = values.view([batch, time, k, d]) * gate.unsqueeze(-1); // [B, T, K, D]
-            v = v + values.transpose(1, 2);
+            v = &v + values.transpose(1, 2);
         }
         let turned = |x: Tensor| match angles {
             Some((cos, sin)) => rotate(&x, cos, sin),
