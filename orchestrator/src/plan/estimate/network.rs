@@ -144,6 +144,57 @@ mod tests {
         assert_eq!(num_params(&lstm) as u64, 3 * (8 + 2 * 32 * 8 + 32 + 64) + 8);
     }
 
+    /// The sizes of released models, as their makers count them.
+    #[test]
+    fn sizes_are_those_of_released_models() {
+        let sized = |model_type, [layers, hidden, inner, heads, keys, head]: [u64; 6], tied| ModelShape {
+            num_hidden_layers: layers,
+            hidden_size: hidden,
+            intermediate_size: inner,
+            num_attention_heads: heads,
+            num_key_value_heads: keys,
+            head_dim: head,
+            tie_word_embeddings: tied,
+            max_position_embeddings: 1024,
+            ..ModelShape::plain(model_type)
+        };
+        let cases = [
+            (sized(ModelType::Gpt2, [12, 768, 3072, 12, 12, 64], true), 50_257, 124_439_808),
+            (sized(ModelType::Qwen2, [24, 896, 4864, 14, 2, 64], true), 151_936, 494_032_768),
+            (sized(ModelType::Qwen3, [28, 1024, 3072, 16, 8, 128], true), 151_936, 596_049_920),
+            (sized(ModelType::Llama, [16, 2048, 8192, 32, 8, 64], true), 128_256, 1_235_814_400),
+            (sized(ModelType::Mistral, [32, 4096, 14_336, 32, 8, 128], false), 32_000, 7_241_732_096),
+        ];
+        for (shape, vocab_size, wanted) in cases {
+            assert_eq!(total_params(&shape, vocab_size) as u64, wanted, "{:?}", shape.model_type);
+        }
+    }
+
+    /// Counted by hand: a gate of 32 channels and a table in one layer of two, two scalars a layer, no norm with weights.
+    #[test]
+    fn nanochats_own_parts_are_counted() {
+        let shape = ModelShape {
+            num_hidden_layers: 2,
+            value_embeddings: true,
+            residual_scalars: true,
+            ..ModelShape::plain(ModelType::Nanochat)
+        };
+        let layer = 4 * 64 * 64 + 2 * 64 * 256 + 2;
+        assert_eq!(num_params(&shape) as u64, 2 * layer + 32);
+        assert_eq!(total_params(&shape, 100) as u64, 2 * layer + 32 + 2 * 6400 + 6400);
+    }
+
+    #[test]
+    fn a_window_costs_what_it_shows() {
+        let window = |sliding_window| ModelShape { sliding_window, ..ModelShape::plain(ModelType::Mistral) };
+        let attention =
+            |shape: &ModelShape| flops_per_token(shape, 1, 64) - 6.0 * (product_params(shape) + 64.0);
+        assert_eq!(attention(&window(0)) as u64, 12 * 64 * 32);
+        assert_eq!(attention(&window(64)) as u64, 12 * 64 * 32);
+        // A row of 64: 16 keys, but for the first 16 tokens 8 on average.
+        assert_eq!(attention(&window(16)) as u64, 12 * 64 * (16 * 48 + 8 * 16) / 64);
+    }
+
     #[test]
     fn a_token_costs_six_for_each_weight_of_a_product_and_its_attention() {
         let products = 3 * (64 + 32 + 32 + 64 + 3 * 24 * 8) + 8 * 100;
