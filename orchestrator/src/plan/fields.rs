@@ -329,8 +329,7 @@ fn shape_fields(size: &str) -> Vec<String> {
     let derived: &[&str] = match size {
         "num_hidden_layers" | "hidden_size" | "num_attention_heads" => &["depth", "hidden_size"],
         "intermediate_size" => &["depth", "activation", "model_type", "hidden_size"],
-        "head_dim" => &["num_attention_heads", "depth", "hidden_size"],
-        "num_key_value_heads" => &["num_attention_heads", "depth", "hidden_size"],
+        "num_key_value_heads" | "head_dim" => &["num_attention_heads", "depth", "hidden_size"],
         "model_type" => &["activation", "qk_norm"],
         "qk_norm"
         | "activation"
