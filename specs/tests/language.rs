@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use cupola_specs::job::{
     AutoOr, DecayShape, EmaParams, Family, FitTarget, GroupParams, LrRule, LrShape, MatrixOptimizer, Method,
-    ModelParams, MomentumWarmup, OptimizerParams, RuleOr, Span, TokenBudget,
+    ModelParams, ModelType, MomentumWarmup, OptimizerParams, RopeScaling, RuleOr, Span, TokenBudget,
 };
 use cupola_specs::spec::{
     self, ArtifactRef, Diagnostics, Environment, ResolvedJobBody, ResolvedSpec, RowsInput,
@@ -111,6 +111,57 @@ fn a_depth_derives_the_other_sizes() {
     let wide = body!(small(&[("jobs.base.model.activation", "relu2")]), "base", Pretrain);
     let ModelParams::Shape(shape) = wide.params.model else { panic!("no shape") };
     assert_eq!((shape.intermediate_size, shape.qk_norm), (1024, false));
+}
+
+#[test]
+fn a_class_decides_the_parts_that_are_not_written() {
+    let shape = |written: &str| {
+        let base = body!(small(&[("jobs.base.model", written)]), "base", Pretrain);
+        let ModelParams::Shape(shape) = base.params.model else { panic!("no shape") };
+        assert_eq!(shape.problem(), None, "{written}");
+        shape
+    };
+    assert_eq!(shape("{ depth: 2 }").model_type, ModelType::Qwen3);
+    assert_eq!(shape("{ depth: 2, qk_norm: false }").model_type, ModelType::Llama);
+    let gpt2 = shape("{ depth: 2, model_type: gpt2 }");
+    assert!(gpt2.tie_word_embeddings && gpt2.attention_bias && gpt2.mlp_bias && !gpt2.qk_norm);
+    assert_eq!((gpt2.intermediate_size, gpt2.norm_eps), (512, 1e-5));
+    let nanochat = shape("{ depth: 3, model_type: nanochat, value_embeddings: true }");
+    assert!(nanochat.qk_norm && nanochat.logit_softcap > 14.9 && nanochat.logit_softcap < 15.1);
+    let with_tables: Vec<bool> = (0..3).map(|layer| nanochat.has_value_embedding(layer)).collect();
+    assert_eq!(with_tables, [true, false, true]);
+    let sliding = "{ depth: 4, sliding_window: 32, layer_types: [sliding_attention, full_attention] }";
+    let windows: Vec<u64> = (0..4).map(|layer| shape(sliding).window_of(layer)).collect();
+    assert_eq!(windows, [32, 0, 32, 0]);
+    let yarn =
+        shape("{ depth: 1, max_position_embeddings: 1024, rope_scaling: { rope_type: yarn, factor: 4 } }");
+    let RopeScaling::Yarn { original_max_position_embeddings, attention_factor, .. } = yarn.rope_scaling
+    else {
+        panic!("{:?}", yarn.rope_scaling)
+    };
+    assert_eq!((original_max_position_embeddings, attention_factor), (256, 0.1 * 4f64.ln() + 1.0));
+}
+
+#[test]
+fn a_part_that_a_class_has_not_is_refused() {
+    let cases = [
+        ("{ depth: 2, activation: relu2, qk_norm: true }", "arcee has no qk_norm"),
+        ("{ depth: 2, model_type: mistral, attention_bias: true }", "mistral has no attention_bias"),
+        (
+            "{ depth: 2, model_type: gpt2, rope_scaling: { rope_type: linear, factor: 2 } }",
+            "gpt2 has no rope_scaling",
+        ),
+        ("{ depth: 2, model_type: lstm }", "model_type lstm is of another arch"),
+        ("{ depth: 2, logit_softcap: 15 }", "qwen3 has no logit_softcap"),
+        (
+            "{ depth: 2, rope_scaling: { rope_type: linear, factor: 2, beta_fast: 3 } }",
+            "belongs to another rope_type",
+        ),
+    ];
+    for (written, wanted) in cases {
+        let error = resolve(SMALL, &[("jobs.base.model", written)], &World::default()).unwrap_err();
+        assert!(error.to_string().contains(wanted), "{written}: {error}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `cupola export`.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use clap::{Args, ValueEnum};
 use cupola_specs::artifact::{MANIFEST_FILE, Manifest};
@@ -9,6 +10,7 @@ use cupola_specs::contract::ErrorClass;
 use super::model::find_model;
 use super::select::projection;
 use super::{CliError, Global, Outcome};
+use crate::executor::LocalExecutor;
 use crate::state::Projection;
 use crate::store::{Store, StoredArtifact};
 
@@ -21,6 +23,15 @@ pub enum ExportFormat {
     Gguf,
 }
 
+/// A number format of weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportDtype {
+    /// As they are trained.
+    Fp32,
+    /// Half as large.
+    Bf16,
+}
+
 /// Arguments of `cupola export`.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
@@ -29,6 +40,12 @@ pub struct ExportArgs {
     /// The format.
     #[arg(long, value_enum, default_value = "huggingface")]
     pub format: ExportFormat,
+    /// The number format of a model's weights; another one than the artifact's makes a folder without a manifest.
+    #[arg(long, value_enum)]
+    pub dtype: Option<ExportDtype>,
+    /// The most bytes of a file of a model's weights; more are split over several files with an index. Default: 5 GB.
+    #[arg(long, value_name = "BYTES")]
+    pub shard_bytes: Option<u64>,
     /// The folder to write; it must not be there yet, or be empty.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
@@ -45,6 +62,9 @@ pub(super) fn run(args: &ExportArgs, global: &Global) -> Result<Outcome, CliErro
     let artifact = StoredArtifact { path: folder.clone(), manifest };
     verify(global, &artifact)?;
     prepare_target(&args.out)?;
+    if args.dtype.is_some() || args.shard_bytes.is_some() {
+        return convert(args, &artifact, global);
+    }
     let names = artifact.manifest.files.keys().map(String::as_str).chain([MANIFEST_FILE]);
     for name in names {
         let to = args.out.join(name);
@@ -61,6 +81,37 @@ pub(super) fn run(args: &ExportArgs, global: &Global) -> Result<Outcome, CliErro
         println!("{}", serde_json::json!({ "out": args.out, "files": files, "fingerprint": fingerprint }));
     } else {
         println!("wrote {} ({files} files, each checked) to {}", copied.manifest.step, args.out.display());
+    }
+    Ok(Outcome::Done)
+}
+
+/// Bytes of a file of weights where none are given, as transformers has them.
+const SHARD_BYTES: u64 = 5_000_000_000;
+
+/// Writes a model in another form: the worker's work, since this program has no tensors.
+fn convert(args: &ExportArgs, artifact: &StoredArtifact, global: &Global) -> Result<Outcome, CliError> {
+    let kind = &artifact.manifest.kind;
+    if kind != "model" {
+        let message = format!("--dtype and --shard-bytes are for models, and {} is a {kind}", args.model);
+        return Err(CliError::input(message, "leave them out"));
+    }
+    let dtype = if args.dtype == Some(ExportDtype::Bf16) { "bf16" } else { "fp32" };
+    let bytes = args.shard_bytes.unwrap_or(SHARD_BYTES).to_string();
+    let worker = LocalExecutor::worker_of_this_program()?;
+    let mut command = Command::new(&worker);
+    command.arg("convert").arg(&artifact.path).arg(&args.out).args([dtype, &bytes]);
+    let output = command.output().map_err(io(&worker))?;
+    if !output.status.success() {
+        return Err(CliError::Other {
+            message: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            hint: String::new(),
+            class: if output.status.code() == Some(2) { ErrorClass::User } else { ErrorClass::Bug },
+        });
+    }
+    if global.json {
+        println!("{}", serde_json::json!({ "out": args.out, "dtype": dtype }));
+    } else {
+        println!("wrote {} in {dtype} to {}", artifact.manifest.step, args.out.display());
     }
     Ok(Outcome::Done)
 }

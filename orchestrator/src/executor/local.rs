@@ -53,15 +53,22 @@ impl LocalExecutor {
         Ok(Self { shims: ForkServer::new(shim), worker, silence, waker, attempts: BTreeMap::new() })
     }
 
-    /// The executor of this program: `cupola-shim` lies beside it, the worker is `CUPOLA_WORKER`, or `cupola-worker` beside it.
-    pub fn of_this_program() -> Result<Self, ExecutorError> {
+    /// The worker of this program: `CUPOLA_WORKER`, or `cupola-worker` beside it.
+    pub fn worker_of_this_program() -> Result<PathBuf, ExecutorError> {
         let own = std::env::current_exe().map_err(ExecutorError::io(Path::new("/proc/self/exe")))?;
-        let shim = own.with_file_name("cupola-shim");
         let worker =
             std::env::var_os("CUPOLA_WORKER").map_or(own.with_file_name("cupola-worker"), PathBuf::from);
         if !worker.is_file() {
             return Err(ExecutorError::NoWorker { path: worker });
         }
+        Ok(worker)
+    }
+
+    /// The executor of this program: `cupola-shim` lies beside it.
+    pub fn of_this_program() -> Result<Self, ExecutorError> {
+        let own = std::env::current_exe().map_err(ExecutorError::io(Path::new("/proc/self/exe")))?;
+        let shim = own.with_file_name("cupola-shim");
+        let worker = Self::worker_of_this_program()?;
         if !shim.is_file() {
             return Err(ExecutorError::NoShim { path: shim });
         }

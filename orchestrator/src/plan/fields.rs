@@ -324,12 +324,30 @@ fn filter_fields(params: &cupola_specs::job::DataParams, rest: &str) -> Vec<Stri
 
 /// Sizes of a network: named, or derived from the depth, the activation, the row length and the architecture.
 fn shape_fields(size: &str) -> Vec<String> {
-    let size = if size == "family" { "arch" } else { size };
+    let size = match size.split_once('.') {
+        _ if size == "family" => "arch",
+        Some(("rope_scaling", _)) => {
+            // What a stretch does not say follows from its factor, its kind, or the positions.
+            let derived = ["model.rope_scaling.factor", "model.rope_scaling.rope_type", "model.rope_scaling"];
+            let positions = ["model.max_position_embeddings", "context.length"];
+            let own = std::iter::once(format!("model.{size}"));
+            return own.chain(derived.into_iter().chain(positions).map(str::to_owned)).collect();
+        }
+        Some((whole, _)) => return vec![format!("model.{size}"), format!("model.{whole}")],
+        None => size,
+    };
     let derived: &[&str] = match size {
         "num_hidden_layers" | "hidden_size" | "num_attention_heads" => &["depth", "hidden_size"],
-        "intermediate_size" => &["depth", "activation", "hidden_size"],
-        "num_key_value_heads" => &["num_attention_heads", "depth", "hidden_size"],
-        "qk_norm" => &["activation"],
+        "intermediate_size" => &["depth", "activation", "model_type", "hidden_size"],
+        "num_key_value_heads" | "head_dim" => &["num_attention_heads", "depth", "hidden_size"],
+        "model_type" => &["activation", "qk_norm"],
+        "qk_norm"
+        | "activation"
+        | "attention_bias"
+        | "mlp_bias"
+        | "norm_eps"
+        | "tie_word_embeddings"
+        | "logit_softcap" => &["model_type", "activation"],
         _ => &[],
     };
     let mut fields = vec![format!("model.{size}")];

@@ -8,7 +8,7 @@ use cupola_specs::artifact::{
     SourceStatistics, SweepRun, TrainingRecord,
 };
 use cupola_specs::contract::{ErrorClass, Failure};
-use cupola_specs::job::{Activation, Family, FitMethod, ModelShape, StepKind};
+use cupola_specs::job::{Family, FitMethod, ModelShape, ModelType, StepKind};
 
 use super::{LineageFacts, ModelFacts, Named, ReportFacts, RunFacts, StepFacts};
 use crate::state::{RunState, StepState};
@@ -192,18 +192,16 @@ fn corpus() -> CorpusStatistics {
 }
 
 fn shape(family: Family, depth: u64) -> ModelShape {
+    let model_type = if family == Family::Lstm { ModelType::Lstm } else { ModelType::Qwen3 };
     ModelShape {
-        family,
         num_hidden_layers: depth,
         hidden_size: 64 * depth,
         intermediate_size: 192 * depth,
         num_attention_heads: depth,
         num_key_value_heads: depth,
-        activation: Activation::Swiglu,
-        qk_norm: true,
         tie_word_embeddings: true,
-        rope_theta: 10_000.0,
         max_position_embeddings: 256,
+        ..ModelShape::plain(model_type)
     }
 }
 

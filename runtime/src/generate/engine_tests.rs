@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use cupola_specs::job::{Activation, Family, ModelShape, Precision};
+use cupola_specs::job::{Family, ModelShape, ModelType, Precision};
 use tch::Device;
 
 use super::*;
@@ -13,18 +13,16 @@ fn network() -> Network {
 }
 
 fn network_of(family: Family) -> Network {
+    let model_type = if family == Family::Lstm { ModelType::Lstm } else { ModelType::Qwen3 };
     let shape = ModelShape {
-        family,
         num_hidden_layers: 2,
         hidden_size: 32,
         intermediate_size: 64,
         num_attention_heads: 4,
         num_key_value_heads: 2,
-        activation: Activation::Swiglu,
-        qk_norm: true,
-        tie_word_embeddings: false,
-        rope_theta: 10_000.0,
+        head_dim: 8,
         max_position_embeddings: 64,
+        ..ModelShape::plain(model_type)
     };
     Network::init(&shape, 90, 11, Device::Cpu).unwrap()
 }

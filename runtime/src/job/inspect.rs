@@ -1,7 +1,8 @@
-//! Looks into an artifact for a comparison with other software: token ids and logits, as JSON.
+//! Looks into an artifact for other software: token ids and logits, as JSON; a model in another form.
 //!
 //! * `cupola-worker encode FOLDER`: reads `{"text": …}` lines, writes `{"text", "ids", "chat", "chat_text"}` lines.
 //! * `cupola-worker logits FOLDER`: reads `{"ids": […]}` lines, writes `{"logits": [[…]]}` lines, in fp32 on the CPU.
+//! * `cupola-worker convert FOLDER OUT fp32|bf16 BYTES`: writes a model folder with weights of a format, in files of up to so many bytes.
 
 use std::io::{BufRead, Write, stdin, stdout};
 use std::path::Path;
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use super::{ErrorFacts, JobError, StepError};
-use crate::model::{ModelError, Network, RowLayout};
+use crate::model::{ModelError, Network, RowLayout, SaveForm, WeightKind};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// What can be looked at.
@@ -35,6 +36,14 @@ pub(super) enum InspectError {
         /// What is wrong.
         message: String,
     },
+    /// A word of the command line.
+    #[error("expected {expected}, got {got}")]
+    Word {
+        /// What would be right.
+        expected: &'static str,
+        /// The word.
+        got: String,
+    },
     /// A stream broke.
     #[error(transparent)]
     Job(#[from] JobError),
@@ -50,6 +59,7 @@ impl StepError for InspectError {
     fn facts(&self) -> ErrorFacts {
         match self {
             Self::Line { .. } => ErrorFacts::user("inspect", "give one JSON object a line"),
+            Self::Word { .. } => ErrorFacts::user("inspect", "`cupola-worker` alone prints its usage"),
             Self::Job(error) => error.facts(),
             Self::Tokenizer(error) => error.facts(),
             Self::Model(error) => error.facts(),
@@ -104,6 +114,19 @@ pub(super) fn run(view: View, folder: &Path) -> Result<(), InspectError> {
             })
         }
     }
+}
+
+/// Writes the model of a folder into another, `words` being the number format and the bytes of a file.
+pub(super) fn convert(from: &Path, to: &Path, words: [&str; 2]) -> Result<(), InspectError> {
+    let kind = match words[0] {
+        "fp32" => WeightKind::Fp32,
+        "bf16" => WeightKind::Bf16,
+        other => return Err(InspectError::Word { expected: "fp32 or bf16", got: other.to_owned() }),
+    };
+    let shard_bytes = words[1]
+        .parse()
+        .map_err(|_| InspectError::Word { expected: "a whole number of bytes", got: words[1].to_owned() })?;
+    Ok(Network::convert(from, to, &SaveForm { kind, shard_bytes })?)
 }
 
 fn answer_lines<Q: for<'de> Deserialize<'de>, A: Serialize>(

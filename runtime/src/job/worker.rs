@@ -19,9 +19,10 @@ use super::{EventWriter, JobError, StepContext, Summary, failure_of, sync_tree};
 const USAGE: &str = "usage: cupola-worker JOB_FILE
        cupola-worker encode FOLDER < texts.jsonl
        cupola-worker logits FOLDER < ids.jsonl
+       cupola-worker convert FOLDER OUT fp32|bf16 BYTES
 
 Runs one step of a Cupola plan; `cupola apply` starts it. `encode` and `logits` show what a tokenizer or a model says, for
-comparison with other software.";
+comparison with other software; `convert` writes a model with weights of that format, in files of up to so many bytes.";
 
 /// Version of the job file that this worker reads.
 const JOB_VERSION: u32 = 1;
@@ -39,6 +40,10 @@ pub fn main() -> ExitCode {
     };
     let failure = match (view, arguments.as_slice()) {
         (Some(view), [_, folder]) => inspect::run(view, folder).map_err(|error| failure_of(&error)),
+        (None, [word, from, to, kind, bytes]) if word.as_os_str() == "convert" => {
+            let words = [kind, bytes].map(|word| word.to_str().unwrap_or_default());
+            inspect::convert(from, to, words).map_err(|error| failure_of(&error))
+        }
         (None, [path]) => run_file(path),
         _ => {
             eprintln!("{USAGE}");

@@ -34,8 +34,53 @@ pub(super) enum Visible {
     Past,
     /// Where the mask `[B, 1, T, L]` is true, by the fused operator.
     Where(Tensor),
-    /// By products: what is added to the scores, `[B or 1, 1, T, L]`; −∞ where a key is not seen.
-    Added(Tensor),
+    /// By products: what is added to the scores, `[B or 1, 1, T, L]`; −∞ where a key is not seen. No key `window` or more before a query is
+    /// seen, where there is one.
+    Added(Tensor, Option<i64>),
+}
+
+/// What the layers of one pass see: the whole past, or a window of it.
+#[derive(Debug)]
+pub(super) struct Sight {
+    past: Option<Visible>,
+    window: Option<Visible>,
+}
+
+impl Sight {
+    /// What layers of a window (0 for none) see.
+    pub(super) fn of(&self, window: u64) -> &Visible {
+        let chosen = if window == 0 { &self.past } else { &self.window };
+        chosen.as_ref().or(self.past.as_ref()).unwrap_or(&Visible::Past)
+    }
+
+    /// The sight of a pass: `mask [B, 1, T, L]` of the past, or none where it is simply the past; `positions` of the queries among the keys,
+    /// `[B or 1, 1, T, 1]`; `windows` of the layers.
+    pub(super) fn new(
+        mask: Option<Tensor>,
+        positions: &Tensor,
+        windows: impl Iterator<Item = u64>,
+        span: Span,
+        (kind, device): (Kind, Device),
+    ) -> Self {
+        let (mut past, mut width) = (false, 0);
+        for window in windows {
+            // A window that is as long as the keys hides none.
+            let hides = window > 0 && (window as i64) < span.length;
+            past |= !hides;
+            width = if hides { window as i64 } else { width };
+        }
+        let window = (width > 0).then(|| {
+            let keys = Tensor::arange(span.length, (Kind::Int64, device)).view([1, 1, 1, -1]);
+            let near = keys.gt_tensor(&(positions - width)); // [B or 1, 1, T, L]
+            let seen = match &mask {
+                Some(mask) => near.logical_and(mask),
+                None => near.logical_and(&keys.le_tensor(positions)),
+            };
+            Visible::new(Some(seen), span, kind, device).within(width)
+        });
+        let past = (past || window.is_none()).then(|| Visible::new(mask, span, kind, device));
+        Self { past, window }
+    }
 }
 
 impl Visible {
@@ -46,14 +91,22 @@ impl Visible {
         match mask {
             Some(mask) if by_products => {
                 let none = Tensor::zeros(mask.size(), (kind, device));
-                Self::Added(none.masked_fill(&mask.logical_not(), f64::NEG_INFINITY))
+                Self::Added(none.masked_fill(&mask.logical_not(), f64::NEG_INFINITY), None)
             }
             None if by_products => {
                 let all = Tensor::full([span.time, span.length], f64::NEG_INFINITY, (kind, device));
-                Self::Added(all.triu(1).view([1, 1, span.time, span.length]))
+                Self::Added(all.triu(1).view([1, 1, span.time, span.length]), None)
             }
             Some(mask) => Self::Where(mask),
             None => Self::Past,
+        }
+    }
+
+    /// The same, said to show no key `window` or more before a query.
+    fn within(self, window: i64) -> Self {
+        match self {
+            Self::Added(added, _) => Self::Added(added, Some(window)),
+            other => other,
         }
     }
 
@@ -69,25 +122,30 @@ impl Visible {
         match self {
             Self::Past => fused(None),
             Self::Where(mask) => fused(Some(mask)),
-            Self::Added(added) => by_products(q, k, v, added),
+            Self::Added(added, window) => by_products(q, k, v, added, *window),
         }
     }
 }
 
-fn by_products(q: &Tensor, k: &Tensor, v: &Tensor, added: &Tensor) -> Tensor {
+fn by_products(q: &Tensor, k: &Tensor, v: &Tensor, added: &Tensor, window: Option<i64>) -> Tensor {
     let (batch, heads, time, dim) = q.size4().unwrap_or_default();
     let (_, kv_heads, length, _) = k.size4().unwrap_or_default();
     let groups = heads / kv_heads;
     let scaled = q * (dim as f64).sqrt().recip(); // [B, H, T, D]
     let blocks = (0..time).step_by(BLOCK as usize).map(|start| {
         let rows = BLOCK.min(time - start); // t
-        // With as many keys as queries nobody sees past the block.
-        let seen = if time == length { start + rows } else { length }; // l
+        // With as many keys as queries nobody sees past the block, nor from its first query further back than the window.
+        let (first, end) = match (time == length, window) {
+            (true, Some(window)) => ((start + 1 - window).max(0), start + rows),
+            (true, None) => (0, start + rows),
+            (false, _) => (0, length),
+        };
+        let seen = end - first; // l
         let queries = scaled.narrow(2, start, rows).reshape([batch, kv_heads, groups * rows, dim]);
-        let scores = products(&queries, &k.narrow(2, 0, seen)); // [B, K, G·t, l]
-        let added = added.narrow(2, start, rows).narrow(3, 0, seen).unsqueeze(2); // [B or 1, 1, 1, t, l]
+        let scores = products(&queries, &k.narrow(2, first, seen)); // [B, K, G·t, l]
+        let added = added.narrow(2, start, rows).narrow(3, first, seen).unsqueeze(2); // [B or 1, 1, 1, t, l]
         let shares = (scores.reshape([batch, kv_heads, groups, rows, seen]) + added).softmax(-1, q.kind());
-        let mixed = shares.view([batch, kv_heads, groups * rows, seen]).matmul(&v.narrow(2, 0, seen));
+        let mixed = shares.view([batch, kv_heads, groups * rows, seen]).matmul(&v.narrow(2, first, seen));
         mixed.view([batch, heads, rows, dim])
     });
     let blocks: Vec<Tensor> = blocks.collect();
@@ -126,7 +184,7 @@ mod tests {
             let leaves: Vec<Tensor> =
                 inputs.iter().map(|x| x.to_kind(kind).detach().copy().set_requires_grad(true)).collect();
             let visible = Visible::new(mask.map(Tensor::shallow_clone), span, kind, Device::Cpu);
-            assert_eq!(matches!(visible, Visible::Added(_)), kind == Kind::BFloat16);
+            assert_eq!(matches!(visible, Visible::Added(..)), kind == Kind::BFloat16);
             let mixed = visible.attend(&leaves[0], &leaves[1], &leaves[2]);
             (&mixed * upstream.to_kind(kind)).sum(Kind::Float).backward();
             std::iter::once(mixed).chain(leaves.iter().map(Tensor::grad)).collect()

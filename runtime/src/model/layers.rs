@@ -1,12 +1,15 @@
 //! Layers that every network shares, and the casts of a precision.
 //!
+//! A [`Linear`] is one module of Hugging Face's: its name, its weight in the layout of its class, its bias where the class has one. What
+//! adapts a module (a low-rank update, another number format) attaches there.
+//!
 //! Shapes: `B` batch, `T` time, `C` channels, `H` heads, `D` head dim.
 
 use cupola_specs::job::Precision;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
-/// Epsilon of every RMS norm, as written into `config.json`.
-pub(super) const RMS_EPS: f64 = 1e-6;
+use super::ParamGroup;
+use super::parameter::{Init, Source};
 
 /// The kind that products run in.
 pub(super) fn product_kind(precision: Precision) -> Kind {
@@ -16,11 +19,79 @@ pub(super) fn product_kind(precision: Precision) -> Kind {
     }
 }
 
+/// A norm over the last dimension: statistics in fp32.
+#[derive(Debug)]
+pub(super) enum Norm {
+    /// RMS norm with a gain.
+    Rms {
+        /// `[C]`
+        gain: Tensor,
+        /// Epsilon.
+        eps: f64,
+    },
+    /// RMS norm without one.
+    Plain {
+        /// Epsilon.
+        eps: f64,
+    },
+    /// Layer norm (Ba et al. 2016, arXiv:1607.06450).
+    Layer {
+        /// `[C]`
+        gain: Tensor,
+        /// `[C]`
+        bias: Tensor,
+        /// Epsilon.
+        eps: f64,
+    },
+}
+
+/// Which norm a network has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NormKind {
+    /// RMS norm with a gain.
+    Rms,
+    /// RMS norm without one.
+    Plain,
+    /// Layer norm.
+    Layer,
+}
+
+impl Norm {
+    /// The norm of a module.
+    pub(super) fn build(kind: NormKind, module: &str, width: i64, eps: f64, source: &mut dyn Source) -> Self {
+        let mut vector = |name: &str, value: f64| {
+            source.weight(&format!("{module}.{name}"), &[width], ParamGroup::Vector, Init::Constant(value))
+        };
+        match kind {
+            NormKind::Rms => Self::Rms { gain: vector("weight", 1.0), eps },
+            NormKind::Plain => Self::Plain { eps },
+            NormKind::Layer => Self::Layer { gain: vector("weight", 1.0), bias: vector("bias", 0.0), eps },
+        }
+    }
+
+    /// `x [.., C]` → `[.., C]` in `kind`.
+    pub(super) fn apply(&self, x: &Tensor, kind: Kind) -> Tensor {
+        match self {
+            Self::Rms { gain, eps } => rms_norm(x, gain, *eps, kind),
+            Self::Plain { eps } => unit_rms(x, *eps).to_kind(kind),
+            Self::Layer { gain, bias, eps } => {
+                let width = x.size().last().copied().unwrap_or_default();
+                let wide = x.to_kind(Kind::Float);
+                wide.layer_norm([width], Some(gain), Some(bias), *eps, false).to_kind(kind)
+            }
+        }
+    }
+}
+
 /// RMS norm (Zhang and Sennrich 2019, arXiv:1910.07467): statistics in fp32, result in `kind`.
-pub(super) fn rms_norm(x: &Tensor, gain: &Tensor, kind: Kind) -> Tensor {
+pub(super) fn rms_norm(x: &Tensor, gain: &Tensor, eps: f64, kind: Kind) -> Tensor {
+    (unit_rms(x, eps) * gain).to_kind(kind)
+}
+
+fn unit_rms(x: &Tensor, eps: f64) -> Tensor {
     let wide = x.to_kind(Kind::Float);
-    let scale = (wide.square().mean_dim(-1, true, Kind::Float) + RMS_EPS).rsqrt();
-    (wide * scale * gain).to_kind(kind)
+    let scale = (wide.square().mean_dim(-1, true, Kind::Float) + eps).rsqrt();
+    wide * scale
 }
 
 /// `x · wᵀ` in the kind of `x`; `w` is an fp32 master.
@@ -28,21 +99,68 @@ pub(super) fn linear(x: &Tensor, w: &Tensor) -> Tensor {
     x.linear::<&Tensor>(&w.to_kind(x.kind()), None)
 }
 
-/// Cosines and sines of RoPE (Su et al. 2021, arXiv:2104.09864) for positions `[0, length)`, each `[length, D]` in fp32, halves repeated.
-pub(super) fn rope_table(length: i64, head_dim: i64, theta: f64, device: Device) -> (Tensor, Tensor) {
-    let half = head_dim / 2;
-    let frequencies: Vec<f32> =
-        (0..half).map(|i| (1.0 / theta.powf(2.0 * i as f64 / head_dim as f64)) as f32).collect();
-    let frequencies = Tensor::from_slice(&frequencies).to_device(device); // [D/2]
-    let positions = Tensor::arange(length, (Kind::Float, device)); // [length]
-    let angles = positions.unsqueeze(1) * frequencies.unsqueeze(0); // [length, D/2]
-    let angles = Tensor::cat(&[&angles, &angles], 1); // [length, D]
-    (angles.cos(), angles.sin())
+/// How a module's weight lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// `[out, in]`, as PyTorch's `Linear`.
+    OutIn,
+    /// `[in, out]`, as the `Conv1D` of Hugging Face's GPT-2.
+    InOut,
 }
 
-/// Rotates queries or keys `[B, H, T, D]` by their positions; `cos` and `sin` broadcast to it.
-pub(super) fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Tensor {
-    let halves = x.chunk(2, -1);
-    let turned = Tensor::cat(&[&(-&halves[1]), &halves[0]], -1); // [B, H, T, D]
-    x * cos + turned * sin
+/// A module that multiplies by a matrix.
+#[derive(Debug)]
+pub(super) struct Linear {
+    weight: Tensor,       // [out, in], or [in, out] by layout
+    bias: Option<Tensor>, // [out]
+    layout: Layout,
+}
+
+impl Linear {
+    /// The module of a name: `size` is `[out, in]` whatever the layout; a bias starts at zero.
+    pub(super) fn build(
+        module: &str,
+        size: [i64; 2],
+        (layout, has_bias): (Layout, bool),
+        init: Init,
+        source: &mut dyn Source,
+    ) -> Self {
+        let [output, input] = size;
+        let lying = if layout == Layout::OutIn { size } else { [input, output] };
+        let weight = source.weight(&format!("{module}.weight"), &lying, ParamGroup::Matrix, init);
+        let bias = has_bias.then(|| {
+            source.weight(&format!("{module}.bias"), &[output], ParamGroup::Vector, Init::Constant(0.0))
+        });
+        Self { weight, bias, layout }
+    }
+
+    /// `x [.., in]` → `[.., out]` in the kind of `x`.
+    pub(super) fn forward(&self, x: &Tensor) -> Tensor {
+        Self::joined(&[self], x)
+    }
+
+    /// Several modules that read the same input, as one product; their outputs lie end to end.
+    pub(super) fn joined(modules: &[&Self], x: &Tensor) -> Tensor {
+        let kind = x.kind();
+        let weight = match modules {
+            [one] => one.rows(),
+            many => Tensor::cat(&many.iter().map(|module| module.rows()).collect::<Vec<_>>(), 0),
+        };
+        let bias = modules.iter().any(|module| module.bias.is_some()).then(|| {
+            let of = |module: &&Self| match &module.bias {
+                Some(bias) => bias.shallow_clone(),
+                None => Tensor::zeros([module.rows().size()[0]], (Kind::Float, x.device())),
+            };
+            Tensor::cat(&modules.iter().map(of).collect::<Vec<_>>(), 0).to_kind(kind)
+        });
+        x.linear(&weight.to_kind(kind), bias.as_ref())
+    }
+
+    /// The weight as `[out, in]`.
+    fn rows(&self) -> Tensor {
+        match self.layout {
+            Layout::OutIn => self.weight.shallow_clone(),
+            Layout::InOut => self.weight.transpose(0, 1),
+        }
+    }
 }

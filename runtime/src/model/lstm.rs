@@ -81,9 +81,9 @@ impl Lstm {
         let mut x = Tensor::embedding(&self.embedding, tokens, -1, false, false).to_kind(kind); // [B, T, C]
         for layer in &self.layers {
             let zero = Tensor::zeros([batch, self.shape.hidden_size as i64], (kind, x.device()));
-            x = layer.advance(&x, (zero.shallow_clone(), zero)).0;
+            x = layer.advance(&x, (zero.shallow_clone(), zero), self.shape.norm_eps).0;
         }
-        rms_norm(&x, &self.norm, kind)
+        rms_norm(&x, &self.norm, self.shape.norm_eps, kind)
     }
 
     /// The same for tokens that follow what `cache` holds; the states in it move on.
@@ -106,13 +106,13 @@ impl Lstm {
         let mut x = Tensor::embedding(&self.embedding, tokens, -1, false, false).to_kind(kind); // [B, T, C]
         for (layer, (h, c)) in self.layers.iter().zip(&mut cache.layers) {
             let state = |store: &Tensor| rows_of(store, index.as_ref(), batch, 1).view([batch, -1]) * &begun; // [B, C]
-            let (out, (new_h, new_c)) = layer.advance(&x, (state(h), state(c)));
+            let (out, (new_h, new_c)) = layer.advance(&x, (state(h), state(c)), self.shape.norm_eps);
             for (store, new) in [(h, new_h), (c, new_c)] {
                 let _ = store.index_put_(&[Some(&slots)], &new.unsqueeze(1).unsqueeze(1), false);
             }
             x = out;
         }
-        rms_norm(&x, &self.norm, kind)
+        rms_norm(&x, &self.norm, self.shape.norm_eps, kind)
     }
 
     /// Scores of every token after each position.
@@ -136,7 +136,7 @@ impl Lstm {
 
 impl Layer {
     /// `x [B, T, C]` and the state `[B, C]` before it → the residual stream after the layer, and the state after `T` steps.
-    fn advance(&self, x: &Tensor, (h, c): (Tensor, Tensor)) -> (Tensor, (Tensor, Tensor)) {
+    fn advance(&self, x: &Tensor, (h, c): (Tensor, Tensor), eps: f64) -> (Tensor, (Tensor, Tensor)) {
         let kind = x.kind();
         let width = h.size()[1];
         // The forget gate leans open by one (Jozefowicz et al. 2015), whatever the learned bias: gates are input, forget, cell, output.
@@ -146,7 +146,7 @@ impl Layer {
         let no_bias = bias.zeros_like();
         let state = [h.unsqueeze(0), c.unsqueeze(0)]; // [1, B, C]
         let weights = [self.input.to_kind(kind), self.hidden.to_kind(kind), bias, no_bias];
-        let normed = rms_norm(x, &self.norm, kind);
+        let normed = rms_norm(x, &self.norm, eps, kind);
         let train = self.input.requires_grad();
         let (mixed, h, c) = normed.lstm(&state, &weights, true, 1, 0.0, train, false, true); // [B, T, C], [1, B, C]
         (x + linear(&mixed, &self.out), (h.squeeze_dim(0), c.squeeze_dim(0)))

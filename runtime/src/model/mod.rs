@@ -5,21 +5,29 @@
 
 mod attention;
 mod config;
+mod config_json;
 mod error;
+mod folder;
 mod kv_cache;
 mod layers;
 mod lstm;
 mod network;
 mod parameter;
+mod rope;
 mod transformer;
 
 pub use config::{SaveFacts, depth_shape};
 pub use error::ModelError;
+pub use folder::{SaveForm, WeightKind};
 pub use kv_cache::{KvCache, RowSlot};
 pub use lstm::Lstm;
 pub use network::{Network, RowLayout, cross_entropy, token_log_probs};
 pub use parameter::{ParamGroup, Parameter};
 pub use transformer::Transformer;
 
+#[cfg(test)]
+mod folder_tests;
+#[cfg(test)]
+mod parity_tests;
 #[cfg(test)]
 mod tests;

@@ -2,20 +2,17 @@
 //!
 //! Shapes: `B` batch, `T` time, `C` channels, `V` vocab, `N` positions in all.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 
-use cupola_specs::job::{Family, ModelShape, Precision};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
-use serde_json::{Value, json};
+use cupola_specs::job::{Family, ModelShape, Precision, RopeScaling};
 use tch::{Device, Kind, Tensor};
 
+use super::folder::{self, Shards};
 use super::parameter::{Init, Source};
-use super::{KvCache, Lstm, ModelError, ParamGroup, Parameter, RowSlot, SaveFacts, Transformer, config};
-use crate::job::write_durably;
-
-const CONFIG: &str = "config.json";
-const WEIGHTS: &str = "model.safetensors";
+use super::{
+    KvCache, Lstm, ModelError, ParamGroup, Parameter, RowSlot, SaveFacts, SaveForm, Transformer, config,
+};
 
 /// How the tokens of a row belong together.
 #[derive(Debug)]
@@ -77,68 +74,60 @@ impl Network {
         Self::assemble(shape, vocab_size, device, &mut make)
     }
 
-    /// Loads a Hugging Face folder with one `model.safetensors`.
+    /// Loads a Hugging Face folder; its weights may lie in several files.
     pub fn load(folder: &Path, device: Device) -> Result<Self, ModelError> {
-        let path = folder.join(CONFIG);
-        let text = std::fs::read_to_string(&path).map_err(|error| ModelError::io(&path, error))?;
-        let value: Value =
-            serde_json::from_str(&text).map_err(|error| ModelError::format(&path, error.to_string()))?;
-        let (shape, vocab_size) = config::from_json(&path, &value)?;
-        let path = folder.join(WEIGHTS);
-        let bytes = std::fs::read(&path).map_err(|error| ModelError::io(&path, error))?;
-        let file =
-            SafeTensors::deserialize(&bytes).map_err(|error| ModelError::format(&path, error.to_string()))?;
-        let mut unused: BTreeSet<String> = file.names().into_iter().map(str::to_owned).collect();
-        let mut find = |name: &str, size: &[i64], _: Init| {
-            unused.remove(name);
-            let view =
-                file.tensor(name).map_err(|_| ModelError::format(&path, format!("no tensor {name}")))?;
-            read_tensor(&path, name, size, &view, device)
-        };
+        let (shape, vocab_size) = folder::read_config(folder)?;
+        let shards = Shards::open(folder)?;
+        let mut weights = shards.weights(&shape)?;
+        let mut find = |name: &str, size: &[i64], _: Init| weights.take(name, size, device);
         let network = Self::assemble(&shape, vocab_size, device, &mut find)?;
-        match unused.into_iter().next() {
-            Some(name) => {
-                Err(ModelError::format(&path, format!("tensor {name} belongs to no layer of this network")))
-            }
-            None => Ok(network),
-        }
+        weights.finish()?;
+        Ok(network)
     }
 
-    /// Writes `config.json`, `model.safetensors` and `generation_config.json`.
+    /// Writes `config.json`, the weights in fp32 and `generation_config.json`.
     pub fn save(&self, folder: &Path, facts: &SaveFacts) -> Result<(), ModelError> {
-        let write = |name: &str, bytes: &[u8]| {
-            let path = folder.join(name);
-            write_durably(&path, bytes).map_err(|error| ModelError::format(&path, error.to_string()))
-        };
-        let config = config::to_json(self.shape(), self.vocab_size, facts);
-        let generation = json!({
-            "bos_token_id": facts.bos_token_id,
-            "eos_token_id": facts.stop_token_ids,
-            "pad_token_id": facts.pad_token_id,
-        });
-        write(CONFIG, format!("{config:#}\n").as_bytes())?;
-        write("generation_config.json", format!("{generation:#}\n").as_bytes())?;
-        write(WEIGHTS, &self.to_safetensors()?)
+        self.save_as(folder, facts, &SaveForm::default())
     }
 
-    /// The weights as a safetensors file, fp32.
-    fn to_safetensors(&self) -> Result<Vec<u8>, ModelError> {
-        let mut buffers = Vec::with_capacity(self.parameters.len());
-        for parameter in &self.parameters {
-            let shape: Vec<usize> = parameter.tensor.size().iter().map(|&size| size as usize).collect();
-            let flat =
-                parameter.tensor.detach().to_device(Device::Cpu).to_kind(Kind::Float).contiguous().view([-1]);
-            let values = Vec::<f32>::try_from(&flat)?;
-            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-            buffers.push((parameter.name.as_str(), shape, bytes));
+    /// [`Network::save`] in another number format, or other sizes of files.
+    pub fn save_as(&self, folder: &Path, facts: &SaveFacts, form: &SaveForm) -> Result<(), ModelError> {
+        folder::write(folder, (self.shape(), self.vocab_size), &self.parameters, facts, form)
+    }
+
+    /// Writes the model of a folder in another form into another: its weights and its config anew, every other file as it is.
+    pub fn convert(from: &Path, to: &Path, form: &SaveForm) -> Result<(), ModelError> {
+        let network = Self::load(from, Device::Cpu)?;
+        folder::convert(from, to, (network.shape(), network.vocab_size), &network.parameters, form)
+    }
+
+    /// Gives RoPE another base and stretch, and the network another longest context: what a phase of longer rows begins with. The weights
+    /// stay, and what is saved from now on says so.
+    ///
+    /// # Errors
+    /// A network without RoPE.
+    pub fn set_rope(
+        &mut self,
+        theta: f64,
+        scaling: RopeScaling,
+        max_positions: u64,
+    ) -> Result<(), ModelError> {
+        let shape = ModelShape {
+            rope_theta: theta,
+            rope_scaling: scaling,
+            max_position_embeddings: max_positions,
+            ..self.shape().clone()
+        };
+        config::check(&shape)?;
+        let has_rope = match &mut self.body {
+            Body::Transformer(network) => network.set_rope(theta, scaling, max_positions),
+            Body::Lstm(_) => false,
+        };
+        if has_rope {
+            return Ok(());
         }
-        let broken =
-            |error: safetensors::SafeTensorError| ModelError::format(Path::new(WEIGHTS), error.to_string());
-        let mut views = Vec::with_capacity(buffers.len());
-        for (name, shape, bytes) in &buffers {
-            views.push((*name, TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(broken)?));
-        }
-        serialize(views, Some(HashMap::from([("format".to_owned(), "pt".to_owned())]))).map_err(broken)
+        let message = "this network has no rotary positions, and its context can't be extended";
+        Err(ModelError::Shape(message.into()))
     }
 
     fn assemble(
@@ -240,14 +229,16 @@ impl Network {
         self.parameters.iter().filter(|p| counts(p.group)).map(|p| p.tensor.numel() as u64).sum()
     }
 
-    /// FLOPs of forward and backward for one token: 6 for each weight of a product (head included) and attention's 12·layers·C·T/2.
+    /// FLOPs of forward and backward for one token: 6 for each weight of a product (head included), and attention's 12·H·D for each key that
+    /// a token sees on average, T/2 in a layer without a window.
     pub fn flops_per_token(&self, context_length: u64) -> f64 {
         let shape = self.shape();
         let head = (shape.hidden_size * self.vocab_size as u64) as f64;
         let products = self.count(|group| group == ParamGroup::Matrix) as f64 + head;
         let attention = match self.body {
             Body::Transformer(_) => {
-                6.0 * (shape.num_hidden_layers * shape.hidden_size * context_length) as f64
+                let width = (shape.num_attention_heads * shape.head_dim) as f64;
+                12.0 * width * shape.mean_visible_keys(context_length)
             }
             Body::Lstm(_) => 0.0,
         };
@@ -369,30 +360,4 @@ impl Source for Assembly<'_> {
             }
         }
     }
-}
-
-fn read_tensor(
-    path: &Path,
-    name: &str,
-    size: &[i64],
-    view: &TensorView,
-    device: Device,
-) -> Result<Tensor, ModelError> {
-    let got: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
-    if got != size {
-        return Err(ModelError::format(path, format!("tensor {name}: expected shape {size:?}, got {got:?}")));
-    }
-    let kind = match view.dtype() {
-        Dtype::F32 => Kind::Float,
-        Dtype::F16 => Kind::Half,
-        Dtype::BF16 => Kind::BFloat16,
-        other => {
-            return Err(ModelError::format(
-                path,
-                format!("tensor {name}: expected F32, F16 or BF16, got {other:?}"),
-            ));
-        }
-    };
-    let tensor = Tensor::f_from_data_size(view.data(), size, kind)?;
-    Ok(tensor.to_kind(Kind::Float).to_device(device).set_requires_grad(true))
 }

@@ -1,7 +1,7 @@
 //! Invented runs of a known law, for this room's tests.
 
 use cupola_specs::artifact::{LawFile, SweepRun};
-use cupola_specs::job::{Activation, Family, ModelShape};
+use cupola_specs::job::{Family, ModelShape, ModelType};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -56,16 +56,12 @@ pub(super) fn invented_law(noise: f64) -> LawFile {
 
 fn shape(depth: u64) -> ModelShape {
     ModelShape {
-        family: Family::Transformer,
         num_hidden_layers: depth,
         hidden_size: 64 * depth,
         intermediate_size: 192 * depth,
         num_attention_heads: depth,
         num_key_value_heads: depth,
-        activation: Activation::Swiglu,
-        qk_norm: true,
-        tie_word_embeddings: false,
-        rope_theta: 1e4,
         max_position_embeddings: 256,
+        ..ModelShape::plain(ModelType::Qwen3)
     }
 }

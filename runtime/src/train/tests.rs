@@ -100,6 +100,7 @@ fn run(
         intermediate_size: 32,
         num_attention_heads: 2,
         num_key_value_heads: 1,
+        head_dim: 8,
         ..depth_shape(Family::Transformer, 2, CONTEXT)
     };
     let phases = phases();

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use cupola_runtime::model::{Network, SaveFacts};
 use cupola_serving::{App, ServeConfig, router};
-use cupola_specs::job::{Activation, Family, ModelShape};
+use cupola_specs::job::{ModelShape, ModelType};
 use futures::StreamExt;
 use serde_json::{Map, Value, json};
 use tower::ServiceExt;
@@ -123,17 +123,15 @@ pub(crate) fn with(base: &Value, more: &Value) -> Value {
 fn write_model(dir: &Path) {
     write_tokenizer(dir);
     let shape = ModelShape {
-        family: Family::Transformer,
         num_hidden_layers: 2,
         hidden_size: 32,
         intermediate_size: 64,
         num_attention_heads: 4,
         num_key_value_heads: 2,
-        activation: Activation::Swiglu,
-        qk_norm: true,
+        head_dim: 8,
         tie_word_embeddings: true,
-        rope_theta: 10_000.0,
         max_position_embeddings: CONTEXT,
+        ..ModelShape::plain(ModelType::Qwen3)
     };
     let network = Network::init(&shape, 260, 3, tch::Device::Cpu).unwrap();
     network.save(dir, &SaveFacts { bos_token_id: 0, stop_token_ids: vec![2, 0], pad_token_id: 3 }).unwrap();

@@ -50,9 +50,10 @@ pub use data::{
 pub use eval::{EvalParams, JudgeParams, MultipleChoiceParams, Scoring, SuiteParams};
 pub use pretrain::{
     Activation, AutoOr, BatchParams, BatchRule, CheckpointParams, DecayRule, DecayShape, EmaParams,
-    EvaluateParams, Family, GroupParams, LrRule, LrShape, MatrixOptimizer, ModelParams, ModelShape,
-    MomentumWarmup, NoRule, OptimizerParams, Orthogonalization, OtherOptimizer, Parametrization, PhaseParams,
-    PretrainParams, RuleOr, Span, TokenBudget,
+    EvaluateParams, Family, GroupParams, LayerType, LrRule, LrShape, MatrixOptimizer, ModelFacts,
+    ModelParams, ModelShape, ModelType, MomentumWarmup, NoRule, OptimizerParams, Orthogonalization,
+    OtherOptimizer, Parametrization, Part, PhaseParams, PretrainParams, RopeScaling, RuleOr, Span,
+    TokenBudget,
 };
 pub use rlhf::{Labeler, Method, OptimizeParams, PreferencesParams, RewardModelParams};
 pub use scaling::{FitMethod, FitParams, FitTarget, SweepParams};

@@ -1,5 +1,6 @@
 //! `kind: pretrain`: a base model from token shards.
 
+mod model_shape;
 pub(crate) mod optimizer;
 pub(crate) mod optimizer_resolve;
 pub(crate) mod optimizer_written;
@@ -11,6 +12,8 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use model_shape::{Activation, Family, LayerType, ModelFacts, ModelShape, ModelType, Part, RopeScaling};
 
 use super::Precision;
 
@@ -57,54 +60,6 @@ pub enum ModelParams {
         /// Which family's recommendation.
         family: Family,
     },
-}
-
-/// Every size of a network. `vocab_size` comes with the tokens.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModelShape {
-    /// Which network.
-    pub family: Family,
-    /// Layers.
-    pub num_hidden_layers: u64,
-    /// Width of the residual stream.
-    pub hidden_size: u64,
-    /// Width of the feed-forward layer.
-    pub intermediate_size: u64,
-    /// Query heads.
-    pub num_attention_heads: u64,
-    /// Key and value heads.
-    pub num_key_value_heads: u64,
-    /// Feed-forward activation.
-    pub activation: Activation,
-    /// RMS norm on queries and keys.
-    pub qk_norm: bool,
-    /// One matrix for input and output embeddings.
-    pub tie_word_embeddings: bool,
-    /// RoPE's base.
-    pub rope_theta: f64,
-    /// Longest context that the config states.
-    pub max_position_embeddings: u64,
-}
-
-/// A family of networks; each is one file in `runtime/src/model/`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Family {
-    /// Decoder-only transformer.
-    Transformer,
-    /// Stacked LSTM.
-    Lstm,
-}
-
-/// Feed-forward activation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Activation {
-    /// SiLU-gated linear unit.
-    Swiglu,
-    /// Squared ReLU.
-    Relu2,
 }
 
 /// How many tokens a run sees.

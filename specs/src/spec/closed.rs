@@ -90,6 +90,8 @@ words!(
     crate::job::Digits,
     crate::job::Family,
     crate::job::Activation,
+    crate::job::ModelType,
+    crate::job::LayerType,
     crate::job::MatrixOptimizer,
     crate::job::LrShape,
     crate::job::FitMethod,

@@ -173,7 +173,7 @@ impl Objective for Follow<'_> {
     fn loss(&mut self, step: u64, _micro: u64) -> Result<StepLoss, TrainError> {
         let (loss, square) = self.losses(step as i64);
         let auxiliary = (self.z_loss > 0.0).then(|| square * self.z_loss);
-        Ok(StepLoss { loss, auxiliary, tokens: 64, metrics: Vec::new() })
+        Ok(StepLoss { loss, auxiliary, tokens: 64, metrics: Vec::new(), data_secs: 0.0 })
     }
 
     fn after_step(&mut self, _done: u64, _curves: &mut Curves) -> Result<(), TrainError> {

@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::optimizer_written::OptimizerWritten;
-use super::{Activation, BatchRule, Family, LrShape};
+use super::{Activation, BatchRule, Family, LayerType, LrShape, ModelType};
 use crate::job::AutoOr;
 use crate::spec::decode::{At, Decode, Named};
 use crate::spec::reference::Ref;
@@ -45,7 +45,9 @@ written! {
     pub(crate) struct ModelWritten {
         /// The family.
         arch: Family = "transformer",
-        /// Layers; width 64 × depth, heads of 64, feed-forward 8/3 (swiglu) or 4 (relu2) times the width.
+        /// Hugging Face's class that loads the saved model. Default: qwen3; llama where `qk_norm: false`; by `activation`, arcee or gpt2.
+        model_type: Option<ModelType>,
+        /// Layers; width 64 × depth, heads of 64, feed-forward 8/3 (swiglu) or 4 (the others) times the width.
         depth: Option<u64>; 1 ..= 128,
         /// A scaling job that recommends the size.
         from: Option<Ref>,
@@ -53,22 +55,62 @@ written! {
         num_hidden_layers: Option<u64>; 1 ..= 1024,
         /// Width of the residual stream.
         hidden_size: Option<u64>; 1 ..= 262_144,
-        /// Width of the feed-forward layer. Default: 8/3 (swiglu) or 4 (relu2) times the width, in steps of 64.
+        /// Width of the feed-forward layer. Default: 8/3 (swiglu) or 4 (the others) times the width, in steps of 64.
         intermediate_size: Option<u64>; 1 ..= 1_048_576,
         /// Query heads. Default: width / 64.
         num_attention_heads: Option<At<u64>>; 1 ..= 4096,
         /// Key and value heads. Default: as many as query heads.
         num_key_value_heads: Option<At<u64>>; 1 ..= 4096,
-        /// Feed-forward activation. Default: swiglu.
+        /// Width of a head. Default: width / heads.
+        head_dim: Option<u64>; 2 ..= 4096,
+        /// Feed-forward activation. Default: the model_type's; swiglu.
         activation: Option<Activation>,
-        /// RMS norm on queries and keys. Default: true with swiglu, false with relu2.
+        /// RMS norm on queries and keys. Default: the model_type's; true.
         qk_norm: Option<bool>,
-        /// One matrix for input and output embeddings. Default: false.
+        /// Biases in attention. Default: the model_type's; false in those that may have them (llama, qwen3, arcee, nanochat).
+        attention_bias: Option<bool>,
+        /// Biases in the feed-forward layer. Default: the model_type's; false in those that may have them (llama, arcee).
+        mlp_bias: Option<bool>,
+        /// Epsilon of every norm. Default: 1e-6; 1e-5 in gpt2.
+        norm_eps: Option<f64>; 1e-12 ..= 0.1,
+        /// One matrix for input and output embeddings. Default: false; true in gpt2.
         tie_word_embeddings: Option<bool>,
         /// RoPE's base. Default: 10000.
         rope_theta: Option<f64>; 1.0 ..= 1e12,
+        /// How RoPE's frequencies are stretched. Default: not at all.
+        rope_scaling: Option<At<RopeScalingWritten>>,
+        /// Tokens that a sliding layer sees, the token itself included; 0 is off (mistral, qwen2, qwen3, nanochat). Default: 0.
+        sliding_window: Option<u64>; 0 ..= 1_073_741_824,
+        /// What the layers see where there is a window, repeated over the layers (qwen2, qwen3, nanochat). Default: [sliding_attention].
+        layer_types: Option<Vec<LayerType>>,
+        /// Logits are squeezed into ± this bound by a tanh; 0 is off (nanochat). Default: 15 in nanochat.
+        logit_softcap: Option<f64>; 0.0 ..= 1e6,
+        /// Every second layer, the last one among them, adds a gated embedding of the token to its values (nanochat). Default: false.
+        value_embeddings: Option<bool>,
+        /// Learned scalars weigh the residual stream and the first embedding before each layer (nanochat). Default: false.
+        residual_scalars: Option<bool>,
         /// Longest context that the config states. Default: the context's length.
         max_position_embeddings: Option<u64>; 1 ..= 1_073_741_824,
+    }
+
+    /// How RoPE's frequencies are stretched to longer contexts.
+    pub(crate) struct RopeScalingWritten {
+        /// The rule.
+        rope_type: RopeTypeWritten,
+        /// How many times longer.
+        factor: f64; 1.0 ..= 1e6,
+        /// Tokens of a row in the training before (yarn, llama3). Default: max_position_embeddings / factor.
+        original_max_position_embeddings: Option<u64>; 1 ..= 1_073_741_824,
+        /// Turns over that context above which a frequency is kept (yarn). Default: 32.
+        beta_fast: Option<f64>; 0.0001 ..= 1e6,
+        /// Turns below which a frequency is divided by the factor (yarn). Default: 1.
+        beta_slow: Option<f64>; 0.0001 ..= 1e6,
+        /// What cosines and sines are multiplied by (yarn). Default: 0.1 ln(factor) + 1.
+        attention_factor: Option<f64>; 0.0001 ..= 1e6,
+        /// Context over the wavelength from which on a frequency is divided (llama3). Default: 1.
+        low_freq_factor: Option<f64>; 0.0001 ..= 1e6,
+        /// Context over the wavelength up to which a frequency is kept (llama3). Default: 4.
+        high_freq_factor: Option<f64>; 0.0001 ..= 1e6,
     }
 
     /// Tokens by ratio or by law.
@@ -179,3 +221,19 @@ impl JsonSchema for TokensWritten {
         schema
     }
 }
+
+/// A rule that stretches RoPE's frequencies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RopeTypeWritten {
+    /// Every frequency divided.
+    Linear,
+    /// The base grows with rows beyond `max_position_embeddings`.
+    Dynamic,
+    /// YaRN.
+    Yarn,
+    /// Llama 3's.
+    Llama3,
+}
+
+crate::spec::decode::words!(RopeTypeWritten);
