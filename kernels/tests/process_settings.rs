@@ -1,4 +1,5 @@
 //! Settings of the whole process: a process of their own, since other tests compare bits.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 use cupola_kernels::{
     Float32Matmul, float32_matmul, is_deterministic, load_cuda, set_deterministic, set_float32_matmul,

@@ -1,4 +1,5 @@
 //! Ranks over Gloo: threads where values are compared, processes where one of them dies.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 use std::io::Read;
 use std::net::TcpListener;
@@ -337,7 +338,7 @@ fn others_fail(signal_name: &str, victim: usize, world_size: usize) {
     let (port, millis) = (free_port(), 3000);
     let mut ranks: Vec<Rank> = (0..world_size).map(|rank| start(port, rank, world_size, millis)).collect();
     // Some seconds of steps; a rank that has not joined by then fails the test by its time-out.
-    std::thread::sleep(Duration::from_millis(2000));
+    std::thread::sleep(Duration::from_secs(2));
     signal(&ranks[victim], signal_name);
     for (rank, child) in ranks.iter_mut().enumerate().filter(|(rank, _)| *rank != victim) {
         let text = ends_within(child, Duration::from_secs(10));
