@@ -6,6 +6,7 @@ SHELL := /bin/bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 CUPOLA := $(TARGET)/release/cupola
 PYTHON_TOOLS := .venv/.stamp
+MLFLOW := .venv-mlflow/.stamp
 
 .PHONY: help quickstart build libtorch test lint bench parity clean
 
@@ -22,12 +23,18 @@ libtorch: ## Checks the tools and fetches libtorch into .libtorch.
 	@deploy/check-tools.sh
 	@deploy/fetch-libtorch.sh
 
-test: build $(PYTHON_TOOLS) ## Sets everything up and runs the whole test suite.
+test: build $(PYTHON_TOOLS) $(MLFLOW) ## Sets everything up and runs the whole test suite.
 	cargo test --release --locked --workspace --no-fail-fast
 
 $(PYTHON_TOOLS): tests/python/requirements.lock
 	python3 -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
+# Its server wants older versions of what the other tools use.
+$(MLFLOW): tests/python/mlflow.lock
+	python3 -m venv .venv-mlflow
+	.venv-mlflow/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	touch $@
 
 lint: libtorch ## Formatting, clippy and the shell scripts' syntax.
@@ -49,4 +56,4 @@ parity: build $(PYTHON_TOOLS) ## Compares an exported model with transformers (f
 
 clean: ## Removes the build, the fetched libtorch and the Python tools; never the state in .cupola.
 	cargo clean
-	rm -rf .libtorch .venv
+	rm -rf .libtorch .venv .venv-mlflow

@@ -32,7 +32,7 @@ fn worker_pid(house: &House, step: &str) -> Option<i32> {
 }
 
 /// Starts an `apply` and waits until the worker of `step` runs: the `apply` and the worker, none where the `apply` ended before it was seen.
-fn start(house: &House, job: &str, step: &str) -> (Child, Option<i32>) {
+pub(crate) fn start(house: &House, job: &str, step: &str) -> (Child, Option<i32>) {
     let mut apply = house.start(["apply", "spec.yaml", "--only", job]).unwrap();
     loop {
         let pid = worker_pid(house, step);
@@ -43,7 +43,7 @@ fn start(house: &House, job: &str, step: &str) -> (Child, Option<i32>) {
     }
 }
 
-fn kill(pid: i32) {
+pub(crate) fn kill(pid: i32) {
     if let Some(pid) = Pid::from_raw(pid) {
         // It may have ended by itself a moment ago: then there is nothing to kill.
         let _ = kill_process(pid, Signal::KILL);

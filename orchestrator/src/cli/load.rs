@@ -161,7 +161,8 @@ pub(super) fn build_plan(global: &Global, spec: &ResolvedSpec, machine: Machine)
     let side_file = global.state_dir().file_hashes();
     let mut hashes = FileHashes::load(&side_file);
     let steps = lower(spec, machine)?;
-    let plan = Plan::build(&spec.name, &spec.file, steps, &mut hashes)?;
+    let mut plan = Plan::build(&spec.name, &spec.file, steps, &mut hashes)?;
+    plan.telemetry.clone_from(&spec.telemetry);
     if global.state_dir().root().is_dir() {
         hashes.save(&side_file).map_err(|source| CliError::Io { path: side_file, source })?;
     }

@@ -69,7 +69,8 @@ fn body(args: &ApplyArgs, prepared: &Prepared, global: &Global) -> ApplyBody {
     let schedules = prepared.spec.schedules.iter();
     let hooks = schedules.flat_map(|one| [&one.on_failure, &one.on_regression]).flatten();
     let hooks = hooks.flat_map(|hook| std::iter::once(&hook.url).chain(&hook.signing_key));
-    let secrets = judges.chain(hooks).filter(|secret| ProcessSecrets.find(secret).is_some());
+    let servers = prepared.spec.telemetry.secrets();
+    let secrets = judges.chain(hooks).chain(servers).filter(|secret| ProcessSecrets.find(secret).is_some());
     let mut secrets: Vec<String> = secrets.map(|secret| secret.name.clone()).collect();
     secrets.sort();
     secrets.dedup();

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use cupola_specs::spec::Telemetry;
 use petgraph::acyclic::Acyclic;
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
 use petgraph::visit::{Dfs, EdgeRef, IntoEdgeReferences, Reversed};
@@ -26,6 +27,8 @@ pub struct Plan {
     pub spec_path: PathBuf,
     /// Steps in topological order; ties are in spec order.
     pub steps: Vec<PlannedStep>,
+    /// Where the curves of its steps go; nothing of it is in a fingerprint.
+    pub telemetry: Telemetry,
     graph: Acyclic<StableDiGraph<(), ()>>,
     /// Each step's node.
     nodes: Vec<NodeIndex>,
@@ -51,6 +54,7 @@ impl Plan {
             nodes: (0..steps.len()).map(NodeIndex::new).collect(),
             places: steps.iter().enumerate().map(|(at, step)| (step.name.clone(), at)).collect(),
             steps: Vec::with_capacity(steps.len()),
+            telemetry: Telemetry::default(),
             graph,
         };
         let mut outside = Outside { hashes, folders: BTreeMap::new(), files: SourceFiles::default() };

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use cupola_specs::contract::{ErrorClass, Failure, InputArtifact, JobFile, ShimResult};
+use cupola_specs::contract::{ErrorClass, Failure, InputArtifact, JobFile, ShimResult, TelemetryTargets};
 use cupola_specs::job::{Device, StepKind};
+use cupola_specs::spec::{CurveFolder, Telemetry};
 
 use crate::executor::{AttemptRef, WorkOrder};
 use crate::plan::{Input, Plan, PlannedStep, absolute, external_kind};
@@ -58,9 +59,30 @@ pub(super) fn work_order<'a>(
         },
         threads: planned.step.settings.cores,
         micro_batch_halvings,
+        telemetry: targets(dir, &plan.telemetry, run, planned),
     };
     let memory_limit_bytes = planned.step.settings.memory_limit_bytes;
     WorkOrder { job, sources: &planned.files, devices, memory_limit_bytes, traceparent }
+}
+
+/// Where the curves of a step go.
+fn targets(dir: &StateDir, telemetry: &Telemetry, run: &str, planned: &PlannedStep) -> TelemetryTargets {
+    let (step, fingerprint) = (&planned.step.name, &planned.fingerprint);
+    let own = dir.curves(run, step, fingerprint);
+    let folder = |wanted: &CurveFolder| match wanted {
+        CurveFolder::Off => None,
+        CurveFolder::OfRun => Some(own.clone()),
+        CurveFolder::Folder(root) => own.file_name().map(|name| absolute(root).join(run).join(name)),
+    };
+    TelemetryTargets {
+        tensorboard: folder(&telemetry.tensorboard),
+        csv: folder(&telemetry.csv),
+        jsonl: folder(&telemetry.jsonl),
+        mlflow: telemetry.mlflow.clone(),
+        wandb: telemetry.wandb.clone(),
+        positions: dir.step(fingerprint).join("telemetry"),
+        peak_flops: telemetry.peak_flops,
+    }
 }
 
 fn inputs_of(store: &Store, plan: &Plan, planned: &PlannedStep) -> BTreeMap<String, InputArtifact> {

@@ -89,6 +89,11 @@ impl StateDir {
         self.run(run).join(format!("{}.attempt-{number}", step_folder(step, fingerprint)))
     }
 
+    /// The curves of one step of a run.
+    pub fn curves(&self, run: &str, step: &str, fingerprint: &str) -> PathBuf {
+        self.run(run).join("telemetry").join(step_folder(step, fingerprint))
+    }
+
     /// Checkpoints of a step, by fingerprint: any later run resumes from them.
     pub fn checkpoints(&self, fingerprint: &str) -> PathBuf {
         self.root.join("steps").join(fingerprint).join("checkpoints")

@@ -1,13 +1,14 @@
 //! What a step's `run` gets.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use cupola_specs::contract::{InputArtifact, JobFile, SourceFile};
-use cupola_specs::job::Device;
+use cupola_specs::job::{Device, Precision};
 
 use super::{EventWriter, JobError};
+use crate::telemetry::{Origin, Peak, Sinks, flat_params};
 
 /// A step's own facts, for the manifest: small and flat.
 pub type Summary = serde_json::Map<String, serde_json::Value>;
@@ -19,6 +20,7 @@ pub struct StepContext {
     events: EventWriter,
     device: tch::Device,
     stop: Arc<AtomicBool>,
+    peak: OnceLock<Option<Peak>>,
 }
 
 impl StepContext {
@@ -40,7 +42,15 @@ impl StepContext {
             Device::Cuda => return Err(JobError::NoCuda { step: job.step }),
             Device::Auto => tch::Device::cuda_if_available(),
         };
-        Ok(Self { job, events, device, stop })
+        let origin = Origin {
+            run: job.run.clone(),
+            step: job.step.clone(),
+            token: job.token.clone(),
+            fingerprint: job.fingerprint.clone(),
+            params: flat_params(&job.params),
+        };
+        events.feed(Sinks::new(&job.telemetry, origin));
+        Ok(Self { job, events, device, stop, peak: OnceLock::new() })
     }
 
     /// The job file.
@@ -141,6 +151,20 @@ impl StepContext {
         self.device
     }
 
+    /// The peak of the device in the number format of the step: looked up or measured once. None, with a warning, where it can't be.
+    pub fn peak(&self, precision: Precision) -> Option<&Peak> {
+        let find = || match Peak::find(self.device, precision, self.job.telemetry.peak_flops) {
+            Ok(peak) => Some(peak),
+            Err(error) => {
+                let message =
+                    format!("the peak of the device can't be measured, so there is no mfu: {error}");
+                self.events.warning("no_peak", message);
+                None
+            }
+        };
+        self.peak.get_or_init(find).as_ref()
+    }
+
     /// Whether the worker was asked to end (SIGTERM): write a checkpoint and return [`JobError::Cancelled`].
     pub fn stop_requested(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
@@ -184,6 +208,7 @@ mod tests {
             device: Device::Cpu,
             threads: 1,
             micro_batch_halvings: 0,
+            telemetry: cupola_specs::contract::TelemetryTargets::default(),
         };
         StepContext::new(job, Arc::default()).unwrap()
     }

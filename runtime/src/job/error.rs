@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use cupola_specs::contract::{ErrorClass, Failure};
 
+/// The code of a step that was asked to stop.
+pub(super) const CANCELLED: &str = "cancelled";
+
 /// What an error says about itself, beside its message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ErrorFacts {
@@ -160,7 +163,7 @@ impl StepError for JobError {
             Self::Io { source, .. } => ErrorFacts::io(source),
             Self::NoCuda { .. } => ErrorFacts::user("no_cuda", "set `device: cpu` or `device: auto`"),
             Self::Threads { .. } => ErrorFacts::transient("threads", ""),
-            Self::Cancelled => ErrorFacts::transient("cancelled", ""),
+            Self::Cancelled => ErrorFacts::transient(CANCELLED, ""),
         }
     }
 }

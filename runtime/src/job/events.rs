@@ -1,6 +1,8 @@
 //! The event stream's writer. One line is one `write`, so a reader never sees half of two lines; progress and metrics are
 //! rate-limited, but the newest one held back is written before any other event and at the end. What must survive a crash
 //! (`checkpoint`, `finished`, `failed`) is fsynced before the call returns.
+//!
+//! The sinks of telemetry hear of every metric and sample before the rate limit; what they warn of becomes events.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -12,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use cupola_specs::contract::{CheckpointRecord, Event, EventBody, Failure};
 
 use super::JobError;
+use crate::telemetry::{End, Sinks};
 
 /// Shortest time between two progress events of one stage, and between two values of one metric.
 const QUIET: Duration = Duration::from_millis(200);
@@ -30,6 +33,7 @@ struct State {
     paced: BTreeMap<String, (Instant, Option<Event>)>,
     /// The first write that failed: reported when the step ends, since progress has no way to say so.
     broken: Option<std::io::Error>,
+    sinks: Sinks,
 }
 
 impl EventWriter {
@@ -40,8 +44,21 @@ impl EventWriter {
             .create(true)
             .open(path)
             .map_err(|source| JobError::Io { path: path.to_path_buf(), source })?;
-        let state = State { file, paced: BTreeMap::new(), broken: None };
+        let state = State { file, paced: BTreeMap::new(), broken: None, sinks: Sinks::default() };
         Ok(Self { path: path.to_path_buf(), state: Mutex::new(state) })
+    }
+
+    /// Gives every metric and sample from here on to sinks, too.
+    pub(crate) fn feed(&self, sinks: Sinks) {
+        self.lock().sinks = sinks;
+    }
+
+    /// A training loop begins after `done` optimiser steps: sinks forget what they were told of later ones. A step that trains several times
+    /// names each one's `series`.
+    pub(crate) fn begin_curves(&self, series: &str, done: u64) {
+        let mut state = self.lock();
+        state.sinks.begin(series, done);
+        state.release_warnings();
     }
 
     /// Says how far the step is; rate-limited for each stage.
@@ -83,12 +100,18 @@ impl EventWriter {
 
     /// Writes the last line of a step that succeeded. Fails if any earlier event was lost.
     pub fn finished(&self, summary: super::Summary) -> Result<(), JobError> {
+        self.end_sinks(End::Finished);
         self.flush()?;
         self.write_durably(EventBody::Finished { summary })
     }
 
     /// Writes the last line of a step that failed.
     pub fn failed(&self, failure: Failure) -> Result<(), JobError> {
+        self.end_sinks(match failure.code.as_str() {
+            Failure::WENT_BACK => End::WentBack,
+            super::error::CANCELLED => End::Stopped,
+            _ => End::Failed,
+        });
         self.write_durably(EventBody::Failed(failure))
     }
 
@@ -102,15 +125,23 @@ impl EventWriter {
         }
     }
 
+    fn end_sinks(&self, end: End) {
+        let mut state = self.lock();
+        state.sinks.end(end);
+        state.release_warnings();
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic while the lock was held leaves a whole line or none behind: the state stays usable.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self, body: EventBody) {
+        let event = at_now(body);
         let mut state = self.lock();
         state.release();
-        state.append(&at_now(body));
+        state.append(&event);
+        state.feed(&event);
     }
 
     fn write_durably(&self, body: EventBody) -> Result<(), JobError> {
@@ -128,6 +159,7 @@ impl EventWriter {
         let event = at_now(body);
         let now = Instant::now();
         let mut state = self.lock();
+        state.feed(&event);
         let due = state.paced.get(&key).is_none_or(|(last, _)| now.duration_since(*last) >= QUIET);
         if due {
             state.append(&event);
@@ -150,6 +182,17 @@ impl State {
         held.sort_by_key(|event| event.at_millis);
         for event in held {
             self.append(&event);
+        }
+    }
+
+    fn feed(&mut self, event: &Event) {
+        self.sinks.take(event);
+        self.release_warnings();
+    }
+
+    fn release_warnings(&mut self) {
+        for (code, message) in self.sinks.warnings() {
+            self.append(&at_now(EventBody::Warning { code: code.to_owned(), message }));
         }
     }
 

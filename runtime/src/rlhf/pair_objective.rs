@@ -8,6 +8,7 @@ use super::pairs::{EncodedPair, pack_pairs, pair_log_probs, pair_tokens, split_p
 use super::{RewardModel, RlhfError};
 use crate::model::{Network, Parameter};
 use crate::sft::{ItemSchedule, PassOrder};
+use crate::telemetry::StepWork;
 use crate::train::{Curves, Objective, StepLoss, TrainError};
 
 /// What is learnt from pairs.
@@ -150,7 +151,12 @@ impl Objective for PairObjective<'_> {
         if let Some(kl) = &outcome.kl {
             metrics.push(("kl", share(&kl.detach())));
         }
-        Ok(StepLoss { loss: outcome.loss.sum(Kind::Float) / of_step, tokens: outcome.tokens, metrics })
+        Ok(StepLoss {
+            loss: outcome.loss.sum(Kind::Float) / of_step,
+            tokens: outcome.tokens,
+            metrics,
+            data_secs: 0.0,
+        })
     }
 
     fn after_step(&mut self, _done: u64, _curves: &mut Curves) -> Result<(), TrainError> {
@@ -159,5 +165,15 @@ impl Objective for PairObjective<'_> {
 
     fn data_cursor(&self, done: u64) -> u64 {
         self.schedule.step_range(done).start
+    }
+
+    fn work(&mut self, step: u64) -> Option<StepWork> {
+        let net = self.learner.net();
+        let pairs =
+            self.order.items(self.schedule.step_range(step)).into_iter().map(|pair| &self.pairs[pair]);
+        let lengths = pairs.flat_map(|pair| [pair.chosen.ids.len() as u64, pair.rejected.ids.len() as u64]);
+        // The reference's log-probabilities are there before the first step.
+        let flops = lengths.map(|length| net.flops_per_token(length) * length as f64).sum();
+        Some(StepWork { flops, precision: self.precision })
     }
 }

@@ -198,7 +198,7 @@ impl PpoObjective<'_> {
             ("value_loss", value_loss.double_value(&[]) / of_step as f64),
         ];
         let loss = (policy_loss + value_loss * VALUE_COEF) / of_step as f64;
-        Ok(StepLoss { loss, tokens: batch.num_trained, metrics })
+        Ok(StepLoss { loss, tokens: batch.num_trained, metrics, data_secs: 0.0 })
     }
 }
 

@@ -1,10 +1,13 @@
 //! Cross-entropy on the trained tokens of packed chats.
 
+use std::time::Instant;
+
 use cupola_specs::job::Precision;
 use tch::Kind;
 
 use super::{ItemSchedule, PackedBatch, PassOrder, SftError};
 use crate::model::{Network, Parameter};
+use crate::telemetry::{DataPosition, StepWork};
 use crate::tokenizer::EncodedChat;
 use crate::train::{Curves, Objective, StepLoss, TrainError};
 
@@ -49,6 +52,7 @@ impl Objective for SftObjective<'_> {
 
     fn loss(&mut self, step: u64, micro: u64) -> Result<StepLoss, TrainError> {
         let of_step = self.trained(self.schedule.step_range(step));
+        let begin = Instant::now();
         let rows = self.order.items(self.schedule.micro_range(step, micro));
         let mut chats = Vec::new();
         let mut local = Vec::with_capacity(rows.len());
@@ -61,8 +65,9 @@ impl Objective for SftObjective<'_> {
         if batch.num_trained == 0 {
             return Err(TrainError::stage(&SftError::NothingTrained { stage: "sft", step, micro }));
         }
+        let data_secs = begin.elapsed().as_secs_f64();
         let loss = -batch.log_probs(self.net, self.precision).sum(Kind::Float) / of_step as f64;
-        Ok(StepLoss { loss, tokens: batch.num_trained, metrics: Vec::new() })
+        Ok(StepLoss { loss, tokens: batch.num_trained, metrics: Vec::new(), data_secs })
     }
 
     fn after_step(&mut self, _done: u64, _curves: &mut Curves) -> Result<(), TrainError> {
@@ -71,5 +76,20 @@ impl Objective for SftObjective<'_> {
 
     fn data_cursor(&self, done: u64) -> u64 {
         self.schedule.step_range(done).start
+    }
+
+    fn work(&mut self, step: u64) -> Option<StepWork> {
+        let rows = self.order.items(self.schedule.step_range(step));
+        let lengths =
+            rows.iter().flat_map(|&row| &self.rows[row]).map(|&chat| self.chats[chat].ids.len() as u64);
+        // A chat sees itself alone: its attention is that of a row of its length.
+        let flops = lengths.map(|length| self.net.flops_per_token(length) * length as f64).sum();
+        Some(StepWork { flops, precision: self.precision })
+    }
+
+    fn data_position(&self, done: u64) -> DataPosition {
+        let rows = self.data_cursor(done);
+        let epochs = vec![(String::new(), rows as f64 / self.rows.len().max(1) as f64)];
+        DataPosition { rows, tokens: None, epochs }
     }
 }

@@ -166,6 +166,7 @@ mod tests {
             device: Device::Cpu,
             threads: 1,
             micro_batch_halvings: 0,
+            telemetry: cupola_specs::contract::TelemetryTargets::default(),
         };
         StepContext::new(job, Arc::default()).unwrap()
     }

@@ -273,9 +273,15 @@ impl MixtureOrder {
 
     /// How often the run's rows go through a domain.
     pub fn epochs(&self) -> Vec<f64> {
-        let end = self.phases.last().map_or(0, |phase| phase.0);
-        let mut counts = self.blocks.last().cloned().unwrap_or_else(|| vec![0; self.sizes.len()]);
-        for row in self.blocks.len().saturating_sub(1) as u64 * BLOCK..end {
+        self.epochs_at(self.phases.last().map_or(0, |phase| phase.0))
+    }
+
+    /// How often the run's first `rows` rows go through a domain.
+    pub fn epochs_at(&self, rows: u64) -> Vec<f64> {
+        let block = (rows / BLOCK).min(self.blocks.len().saturating_sub(1) as u64);
+        let mut counts =
+            self.blocks.get(block as usize).cloned().unwrap_or_else(|| vec![0; self.sizes.len()]);
+        for row in block * BLOCK..rows {
             self.take(row, &mut counts);
         }
         counts.iter().zip(&self.sizes).map(|(&count, &size)| count as f64 / size.max(1) as f64).collect()

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Instant;
 
 use cupola_specs::job::{BatchParams, ModelShape, OptimizerParams, PhaseParams, Precision};
 use tch::{Device, Kind};
@@ -13,6 +14,7 @@ use super::{
     StepLoss, TokenData, TrainError, choose_batch, choose_rates,
 };
 use crate::model::{Network, Parameter, RowLayout, cross_entropy};
+use crate::telemetry::{DataPosition, StepWork};
 
 /// What a run is made of: everything that decides its bits.
 #[derive(Debug, Clone)]
@@ -127,10 +129,12 @@ impl<'a> LanguageRun<'a> {
 
     /// The loss of some rows, divided by `rows_in_step` rows' tokens.
     pub fn rows_loss(&self, rows: &[(usize, u64)], rows_in_step: u64) -> Result<StepLoss, TrainError> {
+        let begin = Instant::now();
         let (inputs, targets) = self.data.batch(rows, self.context_length, self.network.device())?; // [B, T]
+        let data_secs = begin.elapsed().as_secs_f64();
         let losses = cross_entropy(&self.network, &inputs, &targets, &RowLayout::Causal, self.precision); // [B, T]
         let loss = losses.sum(Kind::Float) / (rows_in_step * self.context_length) as f64;
-        Ok(StepLoss { loss, tokens: rows.len() as u64 * self.context_length, metrics: Vec::new() })
+        Ok(StepLoss { loss, tokens: rows.len() as u64 * self.context_length, metrics: Vec::new(), data_secs })
     }
 
     /// Domains and rows of consecutive rows of the run.
@@ -168,5 +172,17 @@ impl Objective for LanguageRun<'_> {
 
     fn data_cursor(&self, done: u64) -> u64 {
         done * self.batch.rows
+    }
+
+    fn work(&mut self, _step: u64) -> Option<StepWork> {
+        let tokens = self.batch.rows * self.context_length;
+        let flops = self.network.flops_per_token(self.context_length) * tokens as f64;
+        Some(StepWork { flops, precision: self.precision })
+    }
+
+    fn data_position(&self, done: u64) -> DataPosition {
+        let rows = self.data_cursor(done);
+        let epochs = self.data.domains().map(str::to_owned).zip(self.order.epochs_at(rows)).collect();
+        DataPosition { rows, tokens: Some(rows * self.context_length), epochs }
     }
 }

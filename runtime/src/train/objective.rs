@@ -7,6 +7,7 @@ use tch::Tensor;
 
 use super::TrainError;
 use crate::model::Parameter;
+use crate::telemetry::{DataPosition, StepWork};
 
 /// The loss of one micro-batch.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub struct StepLoss {
     pub tokens: u64,
     /// More numbers, each normalised like the loss: their sum over the micro-batches is the step's value.
     pub metrics: Vec<(&'static str, f64)>,
+    /// Seconds until the batch was there.
+    pub data_secs: f64,
 }
 
 /// A training stage.
@@ -40,6 +43,16 @@ pub trait Objective {
 
     /// Rows of the data order that `done` steps have read.
     fn data_cursor(&self, done: u64) -> u64;
+
+    /// What step `step` takes by the model's arithmetic; none where a step is more than the passes of one network.
+    fn work(&mut self, _step: u64) -> Option<StepWork> {
+        None
+    }
+
+    /// Where the run stands in its data after `done` steps.
+    fn data_position(&self, done: u64) -> DataPosition {
+        DataPosition { rows: self.data_cursor(done), ..DataPosition::default() }
+    }
 }
 
 /// Curves by metric.

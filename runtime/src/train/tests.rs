@@ -113,6 +113,7 @@ fn context(folder: &Path, stop: Arc<AtomicBool>) -> StepContext {
         device: JobDevice::Cpu,
         threads: 1,
         micro_batch_halvings: 0,
+        telemetry: cupola_specs::contract::TelemetryTargets::default(),
     };
     StepContext::new(job, stop).unwrap()
 }
@@ -294,7 +295,7 @@ impl Objective for Line {
         let residual = self.weights.get(0) * f64::from(x) + self.weights.get(1) - f64::from(y);
         let is_bad = micro == 1 && self.bad.contains(&step);
         let loss = residual.square() / 2.0 * if is_bad { f64::NAN } else { 1.0 };
-        Ok(StepLoss { loss, tokens: 1, metrics: Vec::new() })
+        Ok(StepLoss { loss, tokens: 1, metrics: Vec::new(), data_secs: 0.0 })
     }
 
     fn after_step(&mut self, done: u64, _curves: &mut Curves) -> Result<(), TrainError> {

@@ -10,6 +10,7 @@ use super::checkpoint::{Checkpoints, Progress};
 use super::setback::{Setbacks, Trouble, Verdict};
 use super::{Curves, LrSchedule, Objective, Optimizer, OptimizerSettings, SetbackLimits, TrainError};
 use crate::job::{JobError, StepContext};
+use crate::telemetry::StepMeter;
 
 /// What the loop needs beside the objective.
 #[derive(Debug, Clone)]
@@ -75,22 +76,25 @@ pub fn train_in(
     let mut curves = progress.curves();
     let mut saved_at = Instant::now();
     let mut saved_steps = progress.steps;
+    let mut meter = StepMeter::start(ctx, &series_of(ctx, folder), progress.steps);
     while progress.steps < plan.steps {
         let step = progress.steps;
-        let begin = Instant::now();
-        let state = (&mut optimizer, &mut setbacks);
+        meter.begin_step();
+        let state = (&mut optimizer, &mut setbacks, &mut meter);
         let tokens = one_step(ctx, (plan, folder), objective, state, (step, &mut curves))?;
         progress.steps = step + 1;
         progress.tokens += tokens;
         progress.data_cursor = objective.data_cursor(progress.steps);
-        ctx.events().metric("tokens_per_sec", step, tokens as f64 / begin.elapsed().as_secs_f64());
+        meter.end_step(step, tokens, objective, progress.steps == plan.steps);
         ctx.events().progress(progress.steps as f64, plan.steps as f64, "steps", &plan.stage);
         objective.after_step(progress.steps, &mut curves)?;
         let stop = ctx.stop_requested();
         if stop || is_due(&plan.checkpoint, progress.steps - saved_steps, saved_at.elapsed().as_secs_f64()) {
+            let begin = Instant::now();
             progress.curves = curves.0.clone();
             progress.setbacks = setbacks.clone();
             ctx.events().checkpoint(checkpoints.save(&progress, &optimizer)?)?;
+            meter.checkpoint_done(begin);
             (saved_at, saved_steps) = (Instant::now(), progress.steps);
         }
         if stop {
@@ -114,6 +118,12 @@ pub fn train_in(
     })
 }
 
+/// The name of one training among several of a step: its folder's; empty where the step trains once.
+fn series_of(ctx: &StepContext, folder: &Path) -> String {
+    let below = folder.strip_prefix(&ctx.job().checkpoints).unwrap_or(Path::new(""));
+    below.to_string_lossy().into_owned()
+}
+
 fn is_due(params: &CheckpointParams, steps: u64, secs: f64) -> bool {
     (params.every_steps > 0 && steps >= params.every_steps)
         || (params.every_secs > 0.0 && secs >= params.every_secs)
@@ -124,14 +134,15 @@ fn one_step(
     ctx: &StepContext,
     (plan, folder): (&TrainPlan, &Path),
     objective: &mut dyn Objective,
-    (optimizer, setbacks): (&mut Optimizer, &mut Setbacks),
+    (optimizer, setbacks, meter): (&mut Optimizer, &mut Setbacks, &mut StepMeter<'_>),
     (step, curves): (u64, &mut Curves),
 ) -> Result<u64, TrainError> {
     if setbacks.leaves_out(step) {
         return Ok(0);
     }
-    let Gradient { loss, norm, tokens, mut metrics, trouble } =
+    let Gradient { loss, norm, tokens, mut metrics, trouble, data_secs } =
         accumulate(objective, optimizer, step, |loss| setbacks.judge(loss, plan.setbacks))?;
+    meter.passes_done(data_secs);
     if let Some(trouble) = trouble {
         optimizer.zero_grad();
         ctx.events().metric("loss", step, loss);
@@ -142,6 +153,7 @@ fn one_step(
     let scale = if plan.grad_clip > 0.0 && norm > plan.grad_clip { plan.grad_clip / norm } else { 1.0 };
     let factor = plan.schedule.factor(step);
     optimizer.step(factor, scale);
+    meter.update_done();
     metrics.extend([("loss", loss), ("grad_norm", norm), ("lr", plan.optimizer.lr * factor)]);
     let stride = (plan.steps / 500).max(1);
     for (name, value) in metrics {
@@ -160,6 +172,7 @@ struct Gradient {
     tokens: u64,
     metrics: Vec<(&'static str, f64)>,
     trouble: Option<Trouble>,
+    data_secs: f64,
 }
 
 /// Forward and backward of every micro-batch; `judge` says whether the step's loss is one to go on with.
@@ -169,12 +182,14 @@ fn accumulate(
     step: u64,
     judge: impl Fn(f64) -> Option<Trouble>,
 ) -> Result<Gradient, TrainError> {
-    let mut sum = Gradient { loss: 0.0, norm: 0.0, tokens: 0, metrics: Vec::new(), trouble: None };
+    let mut sum =
+        Gradient { loss: 0.0, norm: 0.0, tokens: 0, metrics: Vec::new(), trouble: None, data_secs: 0.0 };
     for micro in 0..objective.micro_batches(step) {
         let part = objective.loss(step, micro)?;
         if part.tokens == 0 {
             return Err(TrainError::NoLoss { step, micro });
         }
+        sum.data_secs += part.data_secs;
         let value = part.loss.f_double_value(&[])?;
         sum.loss += value;
         if !value.is_finite() {

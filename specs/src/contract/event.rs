@@ -38,7 +38,7 @@ pub enum EventBody {
     },
     /// One number of a curve.
     Metric {
-        /// `loss`, `lr`, `grad_norm`, `tokens_per_sec`, `validation_loss`, `validation_bpb`, `reward`, `kl`, `accuracy`, …
+        /// `loss`, `lr`, `grad_norm`, `tokens_per_sec`, `mfu`, `validation_loss`, `validation_bpb`, `reward`, `kl`, `accuracy`, …
         name: String,
         /// Where on the x axis: optimiser step (or rollout, or document).
         step: u64,

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::TelemetryTargets;
 use crate::job::{Device, StepParams};
 
-/// What a worker gets. Nothing in it is optional, and nothing else is read from the environment.
+/// What a worker gets. Nothing in it is optional, and nothing else is read from the environment but the secrets that `telemetry` names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobFile {
@@ -41,6 +42,8 @@ pub struct JobFile {
     pub threads: u32,
     /// How often the micro-batch of a training step is halved, since earlier attempts ran out of memory.
     pub micro_batch_halvings: u32,
+    /// Where curves go beside the event stream.
+    pub telemetry: TelemetryTargets,
 }
 
 /// An artifact that a step reads.

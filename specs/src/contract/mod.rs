@@ -15,6 +15,8 @@
 
 mod event;
 mod job_file;
+mod telemetry;
 
 pub use event::{CheckpointRecord, ErrorClass, Event, EventBody, Failure};
 pub use job_file::{InputArtifact, JobFile, ShimResult, SourceFile, Started};
+pub use telemetry::{MlflowTarget, TelemetryTargets, WandbTarget};

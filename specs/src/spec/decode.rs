@@ -112,7 +112,9 @@ impl Decode for String {
             if text.contains("${secret.") {
                 session
                     .error(Code::MisplacedSecret, node.spot, "a secret would be written down here")
-                    .expecting("secrets only as a judge's api_key or a webhook");
+                    .expecting(
+                        "secrets only as a judge's api_key, a webhook, or the token of a telemetry server",
+                    );
                 return None;
             }
             Some(text.to_owned())

@@ -6,6 +6,7 @@ use super::resolved::JobKind;
 use super::schedule::{CatchUp, Overlap};
 use super::secret::Secret;
 use super::serve::Approval;
+use super::telemetry::TelemetryWritten;
 use super::units::{Bytes, Duration};
 use super::written::written;
 use crate::job::{Device, Precision};
@@ -151,5 +152,7 @@ written! {
         serve: Option<ServeWritten>,
         /// When the daemon runs jobs again, by name.
         schedules: Named<ScheduleWritten>,
+        /// Where curves go beside the state folder. Nothing of it changes a result.
+        telemetry: TelemetryWritten = "{}",
     }
 }

@@ -39,6 +39,7 @@ mod serve;
 pub(crate) mod session;
 mod substitute;
 mod syntax;
+mod telemetry;
 mod template;
 mod text;
 pub(crate) mod tree;
@@ -64,4 +65,5 @@ pub use resolved::{
 pub use schedule::{CatchUp, Overlap, Schedule, Webhook};
 pub use schema::schema;
 pub use serve::{Approval, ServedEval, gate_names};
+pub use telemetry::{CurveFolder, Telemetry};
 pub use template::Template;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::codes::Code;
-use super::decode::{Decode, Named, wrong_type};
+use super::decode::{At, Decode, Named, wrong_type};
 use super::document::{DefaultsWritten, JobCommon, JudgeWritten, ResourcesWritten, ScheduleWritten, Top};
 use super::graph::check_cycles;
 use super::jobs::{WrittenBody, WrittenJob, check_name};
@@ -14,6 +14,7 @@ use super::resolver::{JobNames, Resolver};
 use super::schedule::{Schedule, resolve_schedules};
 use super::serve::resolve_serve;
 use super::session::Session;
+use super::telemetry::check_servers;
 use super::tree::{Key, Node, Value};
 use super::unsupported;
 use super::written::{check_keys, missing};
@@ -64,6 +65,7 @@ pub(crate) fn resolve(path: &Path, root: &Node, session: &mut Session<'_>) -> Op
         schedules(root, &top.schedules, &mut resolver)
     };
     check_judges(&top.judges, resolver.session);
+    check_servers(&top.telemetry, resolver.session);
     let serve = match serve {
         Some(serve) => Some(serve?),
         None => None,
@@ -73,6 +75,7 @@ pub(crate) fn resolve(path: &Path, root: &Node, session: &mut Session<'_>) -> Op
     }
     Some(ResolvedSpec {
         file: path.to_owned(),
+        telemetry: top.telemetry.resolve(name.as_deref().unwrap_or_default()),
         name: name?,
         description: top.description,
         jobs: resolved.into_iter().collect::<Option<_>>()?,
@@ -309,20 +312,24 @@ fn resources(written: Option<&ResourcesWritten>) -> Resources {
 /// The address of a judge is a URL.
 fn check_judges(judges: &Named<JudgeWritten>, session: &mut Session<'_>) {
     for (_, judge) in &judges.0 {
-        let url = &judge.base_url;
-        // A stand-in for one with an error is empty.
-        let is_right = ["http://", "https://"].iter().any(|scheme| {
-            url.value
-                .strip_prefix(scheme)
-                .is_some_and(|rest| rest.starts_with(|c: char| c.is_alphanumeric() || c == '['))
-        });
-        if !is_right && !url.value.is_empty() {
-            let is_host = url.value.starts_with(char::is_alphanumeric) && !url.value.contains("://");
-            session
-                .error(Code::BadAddress, url.spot, format!("`{}` is not a URL", url.value))
-                .expecting("http://HOST:PORT/v1 or https://HOST/v1")
-                .suggestion = is_host.then(|| format!("http://{}", url.value));
-        }
+        check_url(&judge.base_url, "http://HOST:PORT/v1 or https://HOST/v1", session);
+    }
+}
+
+/// Refuses what is no URL.
+pub(super) fn check_url(url: &At<String>, expected: &str, session: &mut Session<'_>) {
+    // A stand-in for one with an error is empty.
+    let is_right = ["http://", "https://"].iter().any(|scheme| {
+        url.value
+            .strip_prefix(scheme)
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_alphanumeric() || c == '['))
+    });
+    if !is_right && !url.value.is_empty() {
+        let is_host = url.value.starts_with(char::is_alphanumeric) && !url.value.contains("://");
+        session
+            .error(Code::BadAddress, url.spot, format!("`{}` is not a URL", url.value))
+            .expecting(expected)
+            .suggestion = is_host.then(|| format!("http://{}", url.value));
     }
 }
 

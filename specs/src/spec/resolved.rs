@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::origin::{Origin, Origins};
 use super::schedule::Schedule;
 use super::serve::Approval;
+use super::telemetry::Telemetry;
 use crate::job::{
     DataParams, Device, EvalParams, FitParams, OptimizeParams, Precision, PreferencesParams, PretrainParams,
     RewardModelParams, SftParams, SweepParams, TokenizerParams,
@@ -34,6 +35,8 @@ pub struct ResolvedSpec {
     pub schedules: Vec<Schedule>,
     /// Judge models in spec order.
     pub judges: Vec<Judge>,
+    /// Where curves go beside the state folder.
+    pub telemetry: Telemetry,
     /// Where each written value is from: `jobs.base.tokens` → file, line, column. A path without an entry is a default.
     pub origins: Origins,
     /// Jobs by name.
