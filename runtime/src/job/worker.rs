@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use cupola_kernels::CudaLibrary;
+use cupola_kernels::{CudaLibrary, Float32Matmul};
 use cupola_specs::contract::{ErrorClass, Failure, JobFile};
 use cupola_specs::job::StepKind;
 
@@ -150,6 +150,10 @@ fn prepare_tensors(events: &EventWriter) {
             "cuda_library",
             format!("libtorch_cuda.so does not load, so no CUDA device is seen: {message}"),
         );
+    }
+    // cuDNN would make products of LSTMs in TF32 unasked, and MFU is a share of the format that counts.
+    if let Err(error) = cupola_kernels::set_float32_matmul(Float32Matmul::Full) {
+        events.warning("float32_matmul", format!("fp32 products may be made in TF32: {error}"));
     }
 }
 

@@ -148,7 +148,8 @@ impl<'a> StepMeter<'a> {
         if let Device::Cuda(index) = self.ctx.tensor_device()
             && let Ok(memory) = cuda_memory(index)
         {
-            events.metric("device_memory_bytes", step, (memory.total_bytes - memory.free_bytes) as f64);
+            events.metric("device_reserved_bytes", step, memory.reserved_bytes as f64);
+            events.metric("peak_device_allocated_bytes", step, memory.peak_allocated_bytes as f64);
         }
         events.metric("data_rows", step, position.rows as f64);
         if let Some(tokens) = position.tokens {

@@ -2,27 +2,42 @@
 //!
 //! Data sheets state tensor-core figures with 2:4 sparsity; the ones here are the dense ones. Sources: NVIDIA's data sheets "H100 Tensor Core
 //! GPU" (SXM, PCIe, NVL), "H200 Tensor Core GPU" (SXM, NVL), "A100 Tensor Core GPU", "L4 Tensor Core GPU", "L40S GPU"; the white papers
-//! "NVIDIA Ada GPU Architecture" (RTX 4090) and "NVIDIA Ampere GA102 GPU Architecture" (RTX 3090). fp32 is the figure without tensor
-//! cores: training in fp32 does not use TF32.
+//! "NVIDIA Ada GPU Architecture" (RTX 4090) and "NVIDIA Ampere GA102 GPU Architecture" (RTX 3090). fp32 is the figure without tensor cores;
+//! where a process lets fp32 products be made in TF32, the one of TF32 counts.
 
 use std::time::{Duration, Instant};
 
-use cupola_kernels::cuda_name;
+use cupola_kernels::{Float32Matmul, cuda_name, float32_matmul};
 use cupola_specs::job::Precision;
 use tch::{Cuda, Device, Kind, Tensor};
 
-/// A GPU: words of its name, all of which must be there; TFLOP/s in bf16 with fp32 sums, dense; TFLOP/s in fp32. The first that fits counts.
-const GPUS: &[(&[&str], f64, f64)] = &[
-    (&["H100", "PCIe"], 756.0, 51.2),
-    (&["H100", "NVL"], 835.5, 60.0),
-    (&["H100"], 989.4, 66.9),
-    (&["H200", "NVL"], 835.5, 60.0),
-    (&["H200"], 989.4, 66.9),
-    (&["A100"], 312.0, 19.5),
-    (&["L40S"], 362.05, 91.6),
-    (&["L4"], 121.0, 30.3),
-    (&["RTX 4090"], 165.2, 82.6),
-    (&["RTX 3090"], 71.0, 35.6),
+/// What a number format reaches, TFLOP/s.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Figures {
+    /// bf16 with fp32 sums, dense.
+    bf16: f64,
+    /// TF32, dense.
+    tf32: f64,
+    /// fp32 without tensor cores.
+    fp32: f64,
+}
+
+const fn figures(bf16: f64, tf32: f64, fp32: f64) -> Figures {
+    Figures { bf16, tf32, fp32 }
+}
+
+/// GPUs by words of their name, all of which must be there. The first that fits counts.
+const GPUS: &[(&[&str], Figures)] = &[
+    (&["H100", "PCIe"], figures(756.0, 378.0, 51.2)),
+    (&["H100", "NVL"], figures(835.5, 417.5, 60.0)),
+    (&["H100"], figures(989.4, 494.7, 66.9)),
+    (&["H200", "NVL"], figures(835.5, 417.5, 60.0)),
+    (&["H200"], figures(989.4, 494.7, 66.9)),
+    (&["A100"], figures(312.0, 156.0, 19.5)),
+    (&["L40S"], figures(362.05, 183.0, 91.6)),
+    (&["L4"], figures(121.0, 60.0, 30.3)),
+    (&["RTX 4090"], figures(165.2, 82.6, 82.6)),
+    (&["RTX 3090"], figures(71.0, 35.6, 35.6)),
 ];
 /// Time that a measurement takes.
 const MEASURED_SECS: f64 = 0.2;
@@ -44,24 +59,28 @@ impl Peak {
         }
         if let Device::Cuda(index) = device
             && let Ok(name) = cuda_name(index)
-            && let Some(flops) = of_data_sheet(&name, precision)
+            && let Some(figures) = of_data_sheet(&name)
         {
-            let source = format!("data sheet of the {name}, {}, dense", word(precision));
-            return Ok(Self { flops, source });
+            let (flops, format) = match (precision, float32_matmul()) {
+                (Precision::Bf16, _) => (figures.bf16, "bf16"),
+                (_, Float32Matmul::Tf32) => (figures.tf32, "TF32"),
+                (_, Float32Matmul::Full) => (figures.fp32, "fp32"),
+            };
+            let source = format!("data sheet of the {name}, {format}, dense");
+            return Ok(Self { flops: 1e12 * flops, source });
         }
         measure(device, precision)
     }
 }
 
-/// The data sheet's figure for a device of this name.
-fn of_data_sheet(name: &str, precision: Precision) -> Option<f64> {
+/// The data sheet's figures for a device of this name.
+fn of_data_sheet(name: &str) -> Option<Figures> {
     // `L4` is a part of other names.
     let has = |word: &str| match word {
         "L4" => name.split_whitespace().any(|part| part == word),
         _ => name.contains(word),
     };
-    let (_, bf16, fp32) = GPUS.iter().find(|(words, ..)| words.iter().all(|word| has(word)))?;
-    Some(1e12 * if precision == Precision::Bf16 { bf16 } else { fp32 })
+    GPUS.iter().find(|(words, _)| words.iter().all(|word| has(word))).map(|(_, figures)| *figures)
 }
 
 fn word(precision: Precision) -> &'static str {
@@ -108,21 +127,20 @@ mod tests {
 
     #[test]
     fn names_as_the_driver_says_them_find_their_data_sheet() {
-        for (name, bf16, fp32) in [
-            ("NVIDIA H100 80GB HBM3", 989.4, 66.9),
-            ("NVIDIA H100 PCIe", 756.0, 51.2),
-            ("NVIDIA H100 NVL", 835.5, 60.0),
-            ("NVIDIA H200", 989.4, 66.9),
-            ("NVIDIA A100-SXM4-40GB", 312.0, 19.5),
-            ("NVIDIA L4", 121.0, 30.3),
-            ("NVIDIA L40S", 362.05, 91.6),
-            ("NVIDIA GeForce RTX 4090", 165.2, 82.6),
+        for (name, expected) in [
+            ("NVIDIA H100 80GB HBM3", figures(989.4, 494.7, 66.9)),
+            ("NVIDIA H100 PCIe", figures(756.0, 378.0, 51.2)),
+            ("NVIDIA H100 NVL", figures(835.5, 417.5, 60.0)),
+            ("NVIDIA H200", figures(989.4, 494.7, 66.9)),
+            ("NVIDIA A100-SXM4-40GB", figures(312.0, 156.0, 19.5)),
+            ("NVIDIA L4", figures(121.0, 60.0, 30.3)),
+            ("NVIDIA L40S", figures(362.05, 183.0, 91.6)),
+            ("NVIDIA GeForce RTX 4090", figures(165.2, 82.6, 82.6)),
         ] {
-            assert_eq!(of_data_sheet(name, Precision::Bf16), Some(bf16 * 1e12), "{name}");
-            assert_eq!(of_data_sheet(name, Precision::Fp32), Some(fp32 * 1e12), "{name}");
+            assert_eq!(of_data_sheet(name), Some(expected), "{name}");
         }
-        assert_eq!(of_data_sheet("NVIDIA L400", Precision::Bf16), None);
-        assert_eq!(of_data_sheet("Tesla V100-SXM2-16GB", Precision::Fp32), None);
+        assert_eq!(of_data_sheet("NVIDIA L400"), None);
+        assert_eq!(of_data_sheet("Tesla V100-SXM2-16GB"), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use cupola_specs::contract::{
     ErrorClass, Event, EventBody, Failure, JobFile, MlflowTarget, TelemetryTargets, WandbTarget,
 };
 use cupola_specs::job::{
-    Activation, Device as JobDevice, Family, ModelShape, Precision, StepParams, TokensParams,
+    Device as JobDevice, Family, ModelShape, Precision, StepParams, TokensParams,
 };
 use cupola_specs::spec::SecretRef;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use tch::Device;
 
 use super::*;
 use crate::job::{StepContext, Summary};
-use crate::model::{Network, Parameter};
+use crate::model::{Network, Parameter, depth_shape};
 use crate::train::{Curves, Objective, StepLoss, TrainError};
 
 /// An attempt of a step in `folder`.
@@ -341,17 +341,13 @@ fn a_secret_that_is_not_set_is_named_and_the_step_goes_on() {
 
 fn shape(family: Family) -> ModelShape {
     ModelShape {
-        family,
         num_hidden_layers: 3,
         hidden_size: 16,
         intermediate_size: 40,
         num_attention_heads: 4,
         num_key_value_heads: 2,
-        activation: Activation::Swiglu,
-        qk_norm: true,
-        tie_word_embeddings: false,
-        rope_theta: 1e4,
-        max_position_embeddings: 64,
+        head_dim: 4,
+        ..depth_shape(family, 3, 64)
     }
 }
 
