@@ -94,6 +94,7 @@ pub(crate) fn model(
     let activation = m.activation.unwrap_or(Activation::Swiglu);
     let model_type = m.model_type.unwrap_or_else(|| type_of(m.arch, activation, m.qk_norm));
     let mut shape = sized(model_type, m.depth.or(m.num_hidden_layers).unwrap_or(1), context_length);
+    shape.family = m.arch;
     if m.depth.is_none() {
         named_sizes(w, &mut shape, resolver)?;
     }
