@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use cupola_specs::contract::{
     ErrorClass, Event, EventBody, Failure, JobFile, MlflowTarget, TelemetryTargets, WandbTarget,
 };
-use cupola_specs::job::{Device as JobDevice, Family, ModelShape, Precision, StepParams, TokensParams};
+use cupola_specs::job::{
+    Activation, Device as JobDevice, Family, ModelShape, Precision, StepParams, TokensParams,
+};
 use cupola_specs::spec::SecretRef;
 use serde_json::{Value, json};
 use tch::Device;
