@@ -59,7 +59,7 @@ pub fn run_drill_step(path: &Path) -> Result<bool> {
             std::thread::sleep(BEAT);
             replace(&file, &beat.to_string())?;
             say(format!(
-                r#""checkpoint","step":{beat},"data_cursor":{beat},"file":"beat","blake3":"","size_bytes":2"#
+                r#""checkpoint","step":{beat},"data_cursor":{beat},"shards":[],"size_bytes":2"#
             ))?;
         }
     }

@@ -235,6 +235,10 @@ impl Lowering<'_> {
             seed: job.seed,
             settings: StepSettings {
                 device,
+                deterministic: match job.deterministic {
+                    AutoOr::Auto => device != Device::Cuda,
+                    AutoOr::Value(wanted) => wanted,
+                },
                 cores,
                 devices,
                 memory_bytes: job.resources.memory_bytes,

@@ -127,6 +127,12 @@ pub enum JobError {
         /// The step.
         step: String,
     },
+    /// The job asks for the same bits at each run, on a device where this build cannot give them.
+    #[error("step {step}: deterministic mode on CUDA is not supported yet")]
+    NotDeterministic {
+        /// The step.
+        step: String,
+    },
     /// A thread pool could not be made.
     #[error("thread pool of {threads} threads: {message}")]
     Threads {
@@ -159,8 +165,11 @@ impl StepError for JobError {
             ),
             Self::Io { source, .. } => ErrorFacts::io(source),
             Self::NoCuda { .. } => ErrorFacts::user("no_cuda", "set `device: cpu` or `device: auto`"),
+            Self::NotDeterministic { .. } => {
+                ErrorFacts::user("not_deterministic", "set `deterministic: auto`, or `device: cpu`")
+            }
             Self::Threads { .. } => ErrorFacts::transient("threads", ""),
-            Self::Cancelled => ErrorFacts::transient("cancelled", ""),
+            Self::Cancelled => ErrorFacts::transient(Failure::CANCELLED, ""),
         }
     }
 }

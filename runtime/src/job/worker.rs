@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 
 use cupola_kernels::CudaLibrary;
 use cupola_specs::contract::{ErrorClass, Failure, JobFile};
-use cupola_specs::job::StepKind;
+use cupola_specs::job::{Device, StepKind};
 
 use super::dispatch::run_step;
 use super::inspect::{self, View};
@@ -118,6 +118,7 @@ fn prepare(job: &JobFile, events: &EventWriter) -> Result<Arc<AtomicBool>, JobEr
     signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&stop))
         .map_err(|error| JobError::io("SIGTERM", error))?;
     if !matches!(job.params.kind(), StepKind::Data | StepKind::Tokenizer | StepKind::Tokens | StepKind::Fit) {
+        set_deterministic(job)?;
         prepare_tensors(events);
     }
     let threads = job.threads.max(1);
@@ -130,6 +131,15 @@ fn prepare(job: &JobFile, events: &EventWriter) -> Result<Arc<AtomicBool>, JobEr
         .map_err(|error| JobError::Threads { threads, message: error.to_string() })?;
     std::fs::create_dir_all(&job.staging).map_err(|error| JobError::io(&job.staging, error))?;
     Ok(stop)
+}
+
+/// Has operations take their deterministic form where the job asks for it. On the CPU, with a number of threads that stays, they have no
+/// other.
+fn set_deterministic(job: &JobFile) -> Result<(), JobError> {
+    match (job.device, job.deterministic) {
+        (Device::Cuda, true) => Err(JobError::NotDeterministic { step: job.step.clone() }),
+        _ => Ok(()),
+    }
 }
 
 /// Sets what only steps with tensors need.

@@ -11,22 +11,29 @@ use super::stage::{
     training_record,
 };
 use super::{
-    Chat, EncodedChats, PassOrder, ScoreOptions, SequenceScore, SftError, encode_chats, packing_self_test,
+    Chat, PassOrder, ScoreOptions, SequenceScore, SftError, encode_chats, packing_self_test,
     permutation, read_chats, score_sequences,
 };
 use crate::eval::ratio;
 use crate::job::{StepContext, Summary};
 use crate::model::Network;
 use crate::tokenizer::{EncodedChat, Tokenizer};
-use crate::train::train;
+use crate::train::{accumulation_self_test, step_gradient, train};
 
 /// Rates and batch of the stage.
 const RULES: StageRules = StageRules { stage: "sft", lr: 1e-3, matrix_lr: 5e-3, global_tokens: 4096 };
 
 /// Encoded chats on both sides.
 struct SftData {
-    train: EncodedChats,
-    validation: EncodedChats,
+    train: Side,
+    validation: Side,
+}
+
+/// Encoded chats with their names.
+struct Side {
+    chats: Vec<EncodedChat>,
+    names: Vec<String>,
+    too_long: usize,
 }
 
 /// Runs the step.
@@ -61,11 +68,15 @@ pub fn run(ctx: &StepContext, params: &SftParams) -> Result<Summary, SftError> {
     let mut objective = SftObjective {
         net: &net,
         chats: &data.train.chats,
+        names: &data.train.names,
         rows: &rows,
         order: PassOrder::new(ctx.seed("sft order"), rows.len()),
         schedule,
         precision: params.precision,
     };
+    accumulation_self_test(schedule.first_items(), params.precision, &mut |micro_items| {
+        step_gradient(&mut SftObjective { schedule: schedule.first(micro_items), ..objective.clone() }, 0)
+    })?;
     let outcome = train(ctx, &plan, &mut objective)?;
 
     let loss = validation_loss(ctx, &net, &data.validation.chats, options, "evaluate")?;
@@ -153,8 +164,8 @@ fn encode(
     train_on: TrainOn,
     row_tokens: usize,
     what: &'static str,
-) -> Result<EncodedChats, SftError> {
-    let mut encoded = encode_chats(tokenizer, chats, train_on, row_tokens)?;
+) -> Result<Side, SftError> {
+    let encoded = encode_chats(tokenizer, chats, train_on, row_tokens)?;
     if encoded.too_long > 0 {
         let message = format!(
             "{} of {} {what} are longer than {row_tokens} tokens and were left out whole",
@@ -167,12 +178,14 @@ fn encode(
     if silent > 0 {
         let message = format!("{silent} {what} have no token that carries loss and were left out");
         ctx.events().warning("chat_without_loss", message);
-        encoded.chats.retain(|chat| num_trained(chat) > 0);
     }
-    if encoded.chats.is_empty() {
+    let names = encoded.kept.iter().map(|&index| chats[index].name.clone());
+    let (chats, names): (Vec<EncodedChat>, Vec<String>) =
+        encoded.chats.into_iter().zip(names).filter(|(chat, _)| num_trained(chat) > 0).unzip();
+    if chats.is_empty() {
         return Err(SftError::Empty { what, dropped: encoded.too_long, row_tokens });
     }
-    Ok(encoded)
+    Ok(Side { chats, names, too_long: encoded.too_long })
 }
 
 /// Nats a token over the assistant's tokens of held-out chats.

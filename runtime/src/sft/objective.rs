@@ -9,12 +9,14 @@ use crate::tokenizer::EncodedChat;
 use crate::train::{Curves, Objective, StepLoss, TrainError};
 
 /// Fine-tuning on chats: items are packed rows.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct SftObjective<'a> {
     /// The network that trains.
     pub net: &'a Network,
     /// The chats.
     pub chats: &'a [EncodedChat],
+    /// Their names.
+    pub names: &'a [String],
     /// Packed rows of chat indices.
     pub rows: &'a [Vec<usize>],
     /// In which order rows come.
@@ -63,6 +65,11 @@ impl Objective for SftObjective<'_> {
         }
         let loss = -batch.log_probs(self.net, self.precision).sum(Kind::Float) / of_step as f64;
         Ok(StepLoss { loss, tokens: batch.num_trained, metrics: Vec::new() })
+    }
+
+    fn row_names(&mut self, step: u64, micro: u64) -> Vec<String> {
+        let rows = self.order.items(self.schedule.micro_range(step, micro));
+        rows.iter().flat_map(|&row| &self.rows[row]).map(|&chat| self.names[chat].clone()).collect()
     }
 
     fn after_step(&mut self, _done: u64, _curves: &mut Curves) -> Result<(), TrainError> {

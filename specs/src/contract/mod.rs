@@ -16,5 +16,5 @@
 mod event;
 mod job_file;
 
-pub use event::{CheckpointRecord, ErrorClass, Event, EventBody, Failure};
+pub use event::{CheckpointRecord, StateShard, ErrorClass, Event, EventBody, Failure};
 pub use job_file::{InputArtifact, JobFile, ShimResult, SourceFile, Started};

@@ -49,7 +49,7 @@ pub use data::{
 };
 pub use eval::{EvalParams, JudgeParams, MultipleChoiceParams, Scoring, SuiteParams};
 pub use pretrain::{
-    Activation, AutoOr, BatchParams, CheckpointParams, EvaluateParams, Family, LrShape, MatrixOptimizer,
+    Activation, AutoOr, BatchParams, BestMetric, CheckpointParams, EvaluateParams, Export, Family, KeepBest, LrShape, MatrixOptimizer,
     ModelParams, ModelShape, OptimizerParams, PhaseParams, PretrainParams, TokenBudget,
 };
 pub use rlhf::{Labeler, Method, OptimizeParams, PreferencesParams, RewardModelParams};

@@ -91,6 +91,8 @@ words!(
     crate::job::Family,
     crate::job::Activation,
     crate::job::MatrixOptimizer,
+    crate::job::BestMetric,
+    crate::job::Export,
     crate::job::LrShape,
     crate::job::FitMethod,
     crate::job::TrainOn,

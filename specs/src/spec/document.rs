@@ -29,6 +29,9 @@ written! {
         device: Device = "auto",
         /// Number format of matrix products.
         precision: Precision = "auto",
+        /// Whether a step that runs again gives the same bits: auto is true on the CPU, where it costs nothing, and false on CUDA, where it
+        /// costs speed.
+        deterministic: AutoOr<bool> = "auto",
         /// Attempts after a first transient failure.
         retries: u64 = "2"; 0 ..= 100,
         /// Time that one attempt of one step may take; without it there is no limit.
@@ -53,6 +56,9 @@ written! {
         device: Option<Device>,
         /// Number format of matrix products. Default: that of `defaults`, auto.
         precision: Option<Precision>,
+        /// Whether a step that runs again gives the same bits: auto is true on the CPU, where it costs nothing, and false on CUDA, where it
+        /// costs speed. Default: that of `defaults`, auto.
+        deterministic: Option<AutoOr<bool>>,
         /// Attempts after a first transient failure. Default: that of `defaults`, 2.
         retries: Option<u64>; 0 ..= 100,
         /// Time that one attempt of one step may take. Default: that of `defaults`, no limit.

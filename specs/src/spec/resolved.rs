@@ -152,6 +152,8 @@ pub struct ResolvedJob {
     pub seed: u64,
     /// Where tensors live. Default: `auto`.
     pub device: Device,
+    /// Whether a step that runs again gives the same bits. Default: `auto`, which is true on the CPU and false on CUDA.
+    pub deterministic: AutoOr<bool>,
     /// Number format of matrix products; also in the params. Default: `auto`.
     pub precision: Precision,
     /// Attempts after a first transient failure. Default: 2.
