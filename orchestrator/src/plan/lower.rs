@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
-use cupola_specs::job::{Device, Method, Precision, StepParams, TokensParams};
+use cupola_specs::job::{AutoOr, Device, Method, Precision, StepParams, TokensParams};
 use cupola_specs::spec::{
     ArtifactRef, Reference, ResolvedJob, ResolvedJobBody, ResolvedSpec, RlhfBody, RowsInput, ScalingBody,
     SourceGlob,

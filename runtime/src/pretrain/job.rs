@@ -54,8 +54,7 @@ pub fn run(ctx: &StepContext, params: &PretrainParams) -> Result<Summary, Pretra
             ctx.events().metric(name, done, value);
             curves.push(name, done, value);
         }
-        samples::write(ctx, network, words, (done, every.samples))
-            .map_err(|error| TrainError::stage(&error))
+        samples::write(ctx, network, words, (done, every.samples)).map_err(|error| TrainError::stage(&error))
     }));
     let plan = TrainPlan {
         steps: run.steps,
@@ -70,12 +69,12 @@ pub fn run(ctx: &StepContext, params: &PretrainParams) -> Result<Summary, Pretra
     let outcome = train(ctx, &plan, &mut run)?;
     if outcome.exported_step < outcome.steps {
         let step = outcome.exported_step;
-        ctx.events().log(format!("the model is the state after step {step} of {}, the best one", outcome.steps));
+        ctx.events()
+            .log(format!("the model is the state after step {step} of {}, the best one", outcome.steps));
     }
     ctx.events().progress(1.0, 1.0, "validation", "evaluate");
     let (length, precision) = (params.context_length, params.precision);
-    let measured =
-        validate(&run.network, &held_out, length, precision, FINAL_TOKENS, &|| ctx.check_stop())?;
+    let measured = validate(&run.network, &held_out, length, precision, FINAL_TOKENS, &|| ctx.check_stop())?;
     save(ctx, &tokenizer, &run, &record(ctx, &run, outcome, &measured, written))
 }
 

@@ -6,7 +6,9 @@ use super::PretrainError;
 use crate::generate;
 use crate::job::StepContext;
 use crate::model::Parameter;
-use crate::train::{Curves, LanguageRun, Objective, StepLoss, TrainError, accumulation_self_test, step_gradient};
+use crate::train::{
+    Curves, LanguageRun, Objective, StepLoss, TrainError, accumulation_self_test, step_gradient,
+};
 
 /// Furthest that an untrained network's loss is from ln(vocab), nats.
 const FIRST_LOSS_TOLERANCE: f64 = 0.5;
@@ -16,7 +18,8 @@ pub(super) fn run(ctx: &StepContext, run: &LanguageRun, precision: Precision) ->
     // No more rows at once than a step has: that many fit in memory.
     let count = 2.min(run.micro_rows());
     let rows = run.rows(0, count);
-    let loss = tch::no_grad(|| run.rows_loss(&rows, count))?.loss.f_double_value(&[]).map_err(TrainError::from)?;
+    let loss =
+        tch::no_grad(|| run.rows_loss(&rows, count))?.loss.f_double_value(&[]).map_err(TrainError::from)?;
     let expected = (run.network.vocab_size() as f64).ln();
     first_loss(loss, expected)?;
     let apart = accumulation_self_test(count, precision, &mut |rows_each| {

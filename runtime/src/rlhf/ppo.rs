@@ -18,8 +18,9 @@ use crate::generate::self_test;
 use crate::job::{StepContext, Summary};
 use crate::model::{Network, ParamGroup, Parameter};
 use crate::sft::{
-    Chosen, ItemSchedule, PackedBatch, PassOrder, ScoreOptions, SftError, StageResult, StageRules, gather_log_probs,
-    item_schedule, packing_self_test, save_beside, save_facts, stage_plan, stage_rates, training_record,
+    Chosen, ItemSchedule, PackedBatch, PassOrder, ScoreOptions, SftError, StageResult, StageRules,
+    gather_log_probs, item_schedule, packing_self_test, save_beside, save_facts, stage_plan, stage_rates,
+    training_record,
 };
 use crate::tokenizer::{EncodedChat, Tokenizer};
 use crate::train::{
@@ -284,5 +285,30 @@ impl Objective for PpoObjective<'_> {
 
     fn data_cursor(&self, done: u64) -> u64 {
         done / self.schedule.steps() * self.rollout_batch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rollout_of_another_policy_than_the_reference_is_found() {
+        let of = |mean_kl| {
+            let episode = Episode {
+                ids: vec![1, 2, 3],
+                prompt_tokens: 1,
+                log_probs: vec![-1.0, -2.0],
+                values: vec![],
+                advantages: vec![],
+                returns: vec![],
+            };
+            let rollout = Rollout { iteration: 0, episodes: vec![episode], mean_score: 0.0, mean_kl };
+            check_first(&rollout, Precision::Fp32)
+        };
+        of(1e-6).unwrap();
+        for mean_kl in [0.01, -0.01, f64::NAN] {
+            assert!(of(mean_kl).unwrap_err().to_string().contains("KL(policy, reference)"));
+        }
     }
 }

@@ -11,8 +11,8 @@ use super::stage::{
     training_record,
 };
 use super::{
-    Chat, PassOrder, ScoreOptions, SequenceScore, SftError, encode_chats, packing_self_test,
-    permutation, read_chats, score_sequences,
+    Chat, PassOrder, ScoreOptions, SequenceScore, SftError, encode_chats, packing_self_test, permutation,
+    read_chats, score_sequences,
 };
 use crate::eval::ratio;
 use crate::job::{StepContext, Summary};

@@ -139,7 +139,8 @@ mod tests {
 
     #[test]
     fn a_dropped_mask_is_found() {
-        let net = Network::init(&depth_shape(Family::Transformer, 1, 32), 64, 3, Device::Cpu).unwrap();
+        let fresh = Network::init(&depth_shape(Family::Transformer, 1, 32), 64, 3, Device::Cpu).unwrap();
+        let net = crate::generate::stirred(&fresh).unwrap().unwrap();
         let sequence = |seed: u32| EncodedChat {
             ids: (0..7).map(|t| (seed * 37 + t * 11 + 5) % 64).collect(),
             trained: vec![true; 7],

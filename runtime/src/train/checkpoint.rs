@@ -139,10 +139,9 @@ impl<'a> Checkpoints<'a> {
         for record in &records {
             let Some((files, progress)) = self.read(record)? else { continue };
             if !setbacks.is_on_course(&progress) {
-                self.ctx.events().log(format!(
-                    "the state of step {} is of a course that was given up",
-                    record.step
-                ));
+                self.ctx
+                    .events()
+                    .log(format!("the state of step {} is of a course that was given up", record.step));
                 continue;
             }
             if let Some(step) = self.missing_best(&progress, &records)? {
@@ -338,10 +337,12 @@ fn load(files: &StateFiles, optimizer: &mut Optimizer) -> Result<(), TrainError>
 fn best_steps(progress: &Progress, best: KeepBest) -> Vec<u64> {
     let better = |metric: BestMetric, a: f64, b: f64| metric.is_better(a, b);
     let mut points: Vec<CurvePoint> = progress.curves.get(best.metric.name()).cloned().unwrap_or_default();
-    points.sort_by(|a, b| match (better(best.metric, a.value, b.value), better(best.metric, b.value, a.value)) {
-        (true, _) => std::cmp::Ordering::Less,
-        (_, true) => std::cmp::Ordering::Greater,
-        _ => a.step.cmp(&b.step),
+    points.sort_by(|a, b| {
+        match (better(best.metric, a.value, b.value), better(best.metric, b.value, a.value)) {
+            (true, _) => std::cmp::Ordering::Less,
+            (_, true) => std::cmp::Ordering::Greater,
+            _ => a.step.cmp(&b.step),
+        }
     });
     points.into_iter().take(best.count as usize).map(|point| point.step).collect()
 }

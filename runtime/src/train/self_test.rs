@@ -106,7 +106,8 @@ mod tests {
     fn a_loss_that_is_divided_by_its_micro_batchs_tokens_is_found() {
         let test = |by_micro_batch| {
             let weight = Tensor::from_slice(&[0.5f32]).set_requires_grad(true);
-            let squares = |places_each| Squares { weight: weight.shallow_clone(), places_each, by_micro_batch };
+            let squares =
+                |places_each| Squares { weight: weight.shallow_clone(), places_each, by_micro_batch };
             let result = accumulation_self_test(4, Precision::Fp32, &mut |places_each| {
                 step_gradient(&mut squares(places_each), 0)
             });

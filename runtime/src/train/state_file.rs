@@ -238,10 +238,14 @@ impl StateFiles {
                 let (expected, got) = (part.values.kind(), other.kind);
                 return refuse(format!("tensor {}: expected {expected:?}, got {got:?}", part.name));
             }
-            let covered: i64 = found.iter().map(|other| other.overlap(part)).map(|(a, b)| (b - a).max(0)).sum();
+            let covered: i64 =
+                found.iter().map(|other| other.overlap(part)).map(|(a, b)| (b - a).max(0)).sum();
             let expected = part.values.numel() as i64;
             if covered != expected {
-                return refuse(format!("tensor {}: the files hold {covered} values of {expected}", part.name));
+                return refuse(format!(
+                    "tensor {}: the files hold {covered} values of {expected}",
+                    part.name
+                ));
             }
         }
         match held.keys().find(|name| wanted.iter().all(|part| part.name != **name)) {
@@ -290,8 +294,7 @@ fn parts_of<'f>(path: &Path, bytes: &'f [u8]) -> Result<Vec<Held<'f>>, TrainErro
     for (name, view) in file.iter() {
         let own: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
         let len = own.iter().product();
-        let (shape, start) =
-            places.get(name).map_or((own, 0), |place| (place.shape.clone(), place.start));
+        let (shape, start) = places.get(name).map_or((own, 0), |place| (place.shape.clone(), place.start));
         let known = KINDS.iter().find(|(_, dtype)| *dtype == view.dtype());
         let Some((kind, _)) = known.copied() else {
             return Err(wrong(format!("tensor {name}: kind {:?} is none of a state", view.dtype())));
@@ -344,8 +347,8 @@ mod tests {
             .collect();
         let state = read(folder.path(), &shards);
         let (m, v) = (Tensor::zeros([7, 1], (Kind::Float, Device::Cpu)), tensor(&[0.0; 2], &[2]));
-        let mut whole = [("m".to_owned(), m.shallow_clone()), ("v".to_owned(), v.shallow_clone())]
-            .map(StatePart::whole);
+        let mut whole =
+            [("m".to_owned(), m.shallow_clone()), ("v".to_owned(), v.shallow_clone())].map(StatePart::whole);
         state.load_into(&mut whole).unwrap();
         assert_eq!(Vec::<f32>::try_from(m.view([-1])).unwrap(), all);
         assert_eq!(Vec::<f32>::try_from(&v).unwrap(), [9.0, 8.0]);

@@ -167,7 +167,10 @@ fn run_of(
         shape: &shape,
         tokens: STEPS * rows * CONTEXT,
         optimizer: &optimizer,
-        batch: BatchParams { global_tokens: AutoOr::Value(rows * CONTEXT), micro_batch: AutoOr::Value(micro) },
+        batch: BatchParams {
+            global_tokens: AutoOr::Value(rows * CONTEXT),
+            micro_batch: AutoOr::Value(micro),
+        },
         phases: &phases,
         context_length: CONTEXT,
         precision: Precision::Fp32,
@@ -264,7 +267,10 @@ fn accumulation_of_eight_rows_changes_rounding_only() {
         let apart = weights.iter().flatten().zip(whole.iter().flatten()).map(|(a, b)| (a - b).abs());
         // Relative to weights of about 0.1 to 1, after nine steps of Muon, which makes much of small differences.
         let furthest = apart.fold(0.0f32, f32::max);
-        println!("8 rows in micro-batches of {micro}: weights within {furthest:.1e}, loss within {:.1e}", (loss - at_once).abs());
+        println!(
+            "8 rows in micro-batches of {micro}: weights within {furthest:.1e}, loss within {:.1e}",
+            (loss - at_once).abs()
+        );
         assert!(furthest < 2e-4, "micro-batches of {micro}: {furthest:e}");
         // Cut the same way, the bits are the same.
         assert_eq!(bits(&weights), bits(&of(micro).1));

@@ -193,8 +193,9 @@ impl Run<'_> {
         if params.every_steps > 0 && steps >= params.every_steps {
             return Ok(true);
         }
-        let by_clock =
-            params.every_secs > 0.0 && steps > 0 && self.saved_at.elapsed().as_secs_f64() >= params.every_secs;
+        let by_clock = params.every_secs > 0.0
+            && steps > 0
+            && self.saved_at.elapsed().as_secs_f64() >= params.every_secs;
         if by_clock && !is_idle {
             saver.tell_late();
         }
@@ -314,8 +315,7 @@ impl Run<'_> {
     /// The data of a bad micro-batch, or of all of a step where the whole is bad.
     fn record_of(&mut self, step: u64, bad: Bad) -> BadStep {
         let micros = bad.micro.map_or(0..self.objective.micro_batches(step), |micro| micro..micro + 1);
-        let mut rows: Vec<String> =
-            micros.flat_map(|micro| self.objective.row_names(step, micro)).collect();
+        let mut rows: Vec<String> = micros.flat_map(|micro| self.objective.row_names(step, micro)).collect();
         let num_rows = rows.len() as u64;
         rows.truncate(RECORDED_ROWS);
         BadStep { step, reason: bad.trouble.words(), micro_batch: bad.micro, num_rows, rows }

@@ -74,7 +74,8 @@ pub struct BadStep {
 pub struct CurvePoint {
     /// Optimiser step.
     pub step: u64,
-    /// Value.
+    /// Value; a NaN is written as null and reads as NaN.
+    #[serde(with = "crate::contract::nan_as_null")]
     pub value: f64,
 }
 

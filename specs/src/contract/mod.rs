@@ -16,5 +16,6 @@
 mod event;
 mod job_file;
 
-pub use event::{CheckpointRecord, StateShard, ErrorClass, Event, EventBody, Failure};
+pub(crate) use event::nan_as_null;
+pub use event::{CheckpointRecord, ErrorClass, Event, EventBody, Failure, StateShard};
 pub use job_file::{InputArtifact, JobFile, ShimResult, SourceFile, Started};

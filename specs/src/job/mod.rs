@@ -49,8 +49,9 @@ pub use data::{
 };
 pub use eval::{EvalParams, JudgeParams, MultipleChoiceParams, Scoring, SuiteParams};
 pub use pretrain::{
-    Activation, AutoOr, BatchParams, BestMetric, CheckpointParams, EvaluateParams, Export, Family, KeepBest, LrShape, MatrixOptimizer,
-    ModelParams, ModelShape, OptimizerParams, PhaseParams, PretrainParams, TokenBudget,
+    Activation, AutoOr, BatchParams, BestMetric, CheckpointParams, EvaluateParams, Export, Family, KeepBest,
+    LrShape, MatrixOptimizer, ModelParams, ModelShape, OptimizerParams, PhaseParams, PretrainParams,
+    TokenBudget,
 };
 pub use rlhf::{Labeler, Method, OptimizeParams, PreferencesParams, RewardModelParams};
 pub use scaling::{FitMethod, FitParams, FitTarget, SweepParams};

@@ -8,7 +8,7 @@ use super::secret::Secret;
 use super::serve::Approval;
 use super::units::{Bytes, Duration};
 use super::written::written;
-use crate::job::{Device, Precision};
+use crate::job::{AutoOr, Device, Precision};
 
 written! {
     /// What the spec may spend. The scaling law's target, the plan's cost and the scheduler read it.

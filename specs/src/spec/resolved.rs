@@ -11,8 +11,8 @@ use super::origin::{Origin, Origins};
 use super::schedule::Schedule;
 use super::serve::Approval;
 use crate::job::{
-    DataParams, Device, EvalParams, FitParams, OptimizeParams, Precision, PreferencesParams, PretrainParams,
-    RewardModelParams, SftParams, SweepParams, TokenizerParams,
+    AutoOr, DataParams, Device, EvalParams, FitParams, OptimizeParams, Precision, PreferencesParams,
+    PretrainParams, RewardModelParams, SftParams, SweepParams, TokenizerParams,
 };
 
 /// A spec with nothing left to decide.

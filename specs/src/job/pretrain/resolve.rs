@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::shape;
 use super::written::{
-    BatchWritten, CheckpointWritten, ContextWritten, OptimizerWritten, PhaseWritten, PretrainCheckpointWritten,
-    PretrainJob, TokensWritten,
+    BatchWritten, CheckpointWritten, ContextWritten, OptimizerWritten, PhaseWritten,
+    PretrainCheckpointWritten, PretrainJob, TokensWritten,
 };
 use super::{
     BatchParams, BestMetric, CheckpointParams, EvaluateParams, Export, KeepBest, LrShape, MatrixOptimizer,
