@@ -271,7 +271,7 @@ fn accumulation_of_eight_rows_changes_rounding_only() {
             "8 rows in micro-batches of {micro}: weights within {furthest:.1e}, loss within {:.1e}",
             (loss - at_once).abs()
         );
-        assert!(furthest < 2e-4, "micro-batches of {micro}: {furthest:e}");
+        assert!(furthest < 5e-5, "micro-batches of {micro}: {furthest:e}");
         // Cut the same way, the bits are the same.
         assert_eq!(bits(&weights), bits(&of(micro).1));
     }
