@@ -18,7 +18,7 @@ use crate::eval::ratio;
 use crate::job::{StepContext, Summary};
 use crate::model::Network;
 use crate::tokenizer::{EncodedChat, Tokenizer};
-use crate::train::{accumulation_self_test, step_gradient, train};
+use crate::train::train;
 
 /// Rates and batch of the stage.
 const RULES: StageRules = StageRules { stage: "sft", lr: 1e-3, matrix_lr: 5e-3, global_tokens: 4096 };
@@ -55,15 +55,9 @@ pub fn run(ctx: &StepContext, params: &SftParams) -> Result<Summary, SftError> {
     let row_tokens = tokens as f64 / rows.len() as f64;
     let schedule = item_schedule(&params.batch, rows.len(), row_tokens, params.epochs, RULES, &mut chosen)
         .eased(ctx.job().micro_batch_halvings)?;
-    let packed = tokens as f64 / (rows.len() * options.row_tokens) as f64;
-    ctx.events().log(format!(
-        "{} chats in {} rows ({:.1} % full), {} steps of {} rows",
-        lengths.len(),
-        rows.len(),
-        100.0 * packed,
-        schedule.steps(),
-        schedule.step_items
-    ));
+    let percent = 100.0 * tokens as f64 / (rows.len() * options.row_tokens) as f64;
+    let packed = format!("{} chats in {} rows ({percent:.1} % full)", lengths.len(), rows.len());
+    ctx.events().log(format!("{packed}, {} steps of {} rows", schedule.steps(), schedule.step_items));
     let plan = stage_plan(&params.optimizer, &rates, schedule.steps(), params.checkpoint, RULES);
     let mut objective = SftObjective {
         net: &net,
@@ -74,9 +68,7 @@ pub fn run(ctx: &StepContext, params: &SftParams) -> Result<Summary, SftError> {
         schedule,
         precision: params.precision,
     };
-    accumulation_self_test(schedule.first_items(), params.precision, &mut |micro_items| {
-        step_gradient(&mut SftObjective { schedule: schedule.first(micro_items), ..objective.clone() }, 0)
-    })?;
+    objective.self_test()?;
     let outcome = train(ctx, &plan, &mut objective)?;
 
     let loss = validation_loss(ctx, &net, &data.validation.chats, options, "evaluate")?;

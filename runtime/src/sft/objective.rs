@@ -6,7 +6,7 @@ use tch::Kind;
 use super::{ItemSchedule, PackedBatch, PassOrder, SftError};
 use crate::model::{Network, Parameter};
 use crate::tokenizer::EncodedChat;
-use crate::train::{Curves, Objective, StepLoss, TrainError};
+use crate::train::{Curves, Objective, StepLoss, TrainError, accumulation_self_test, step_gradient};
 
 /// Fine-tuning on chats: items are packed rows.
 #[derive(Debug, Clone)]
@@ -32,6 +32,14 @@ impl SftObjective<'_> {
     fn trained(&mut self, positions: std::ops::Range<u64>) -> u64 {
         let rows = self.order.items(positions);
         rows.iter().flat_map(|&row| &self.rows[row]).map(|&chat| num_trained(&self.chats[chat])).sum()
+    }
+
+    /// Checks that a step's gradient does not depend on how its rows are cut into micro-batches.
+    pub fn self_test(&self) -> Result<f64, TrainError> {
+        accumulation_self_test(self.schedule.first_items(), self.precision, &mut |micro_items| {
+            let schedule = self.schedule.first(micro_items);
+            step_gradient(&mut SftObjective { schedule, ..self.clone() }, 0)
+        })
     }
 }
 
@@ -89,7 +97,6 @@ mod tests {
     use super::*;
     use crate::generate::stirred;
     use crate::model::depth_shape;
-    use crate::train::{accumulation_self_test, step_gradient};
 
     /// Eight rows of one chat each, with from 1 to 12 trained tokens.
     fn chats() -> Vec<EncodedChat> {

@@ -37,6 +37,7 @@ impl ItemSchedule {
 
     /// The first items as one step, in micro-batches of `micro_items`: what a self-test cuts in several ways. No more items than fit a
     /// forward pass.
+    #[must_use]
     pub fn first(self, micro_items: u64) -> Self {
         let step_items = self.first_items();
         Self { total_items: step_items, step_items, micro_items }

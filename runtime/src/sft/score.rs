@@ -121,11 +121,11 @@ fn compare_packed(
     };
     for (expected, got) in expected.into_iter().map(f64::from).zip(got.into_iter().map(f64::from)) {
         let tolerance = relative * expected.abs().max(least);
-        // Not `>`: a NaN must not pass.
-        if (expected - got).abs() <= tolerance {
-            continue;
+        // Asked this way round, a NaN does not pass.
+        let is_near = (expected - got).abs() <= tolerance;
+        if !is_near {
+            return Err(SftError::SelfTest { check: "packed equals unpacked", expected, got, tolerance });
         }
-        return Err(SftError::SelfTest { check: "packed equals unpacked", expected, got, tolerance });
     }
     Ok(())
 }

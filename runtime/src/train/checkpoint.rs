@@ -145,7 +145,7 @@ impl<'a> Checkpoints<'a> {
                 continue;
             }
             if let Some(step) = self.missing_best(&progress, &records)? {
-                self.warn(format!(
+                self.warn(&format!(
                     "the state of step {}: the best one so far, that of step {step}, is not whole, and the run ends with it",
                     record.step
                 ));
@@ -209,7 +209,7 @@ impl<'a> Checkpoints<'a> {
         let files = match StateFiles::read(&self.folder, &record.shards)? {
             Ok(files) => files,
             Err(why) => {
-                self.warn(format!("the state of step {}: {why}", record.step));
+                self.warn(&format!("the state of step {}: {why}", record.step));
                 return Ok(None);
             }
         };
@@ -248,7 +248,7 @@ impl<'a> Checkpoints<'a> {
         for path in self.entries()?.into_iter().filter(|path| is_record(path)) {
             if let Err(why) = read_record(&path)? {
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
-                self.warn(format!("the record {name}: {why}"));
+                self.warn(&format!("the record {name}: {why}"));
             }
         }
         let known: BTreeSet<String> =
@@ -282,7 +282,7 @@ impl<'a> Checkpoints<'a> {
         Ok(())
     }
 
-    fn warn(&self, message: String) {
+    fn warn(&self, message: &str) {
         self.ctx.events().warning("checkpoint_damaged", format!("{message}; an older one is taken"));
     }
 

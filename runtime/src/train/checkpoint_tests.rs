@@ -75,7 +75,7 @@ impl Objective for Bowl<'_> {
 
     fn after_step(&mut self, done: u64, curves: &mut Curves) -> Result<(), TrainError> {
         (self.hook)(done);
-        if done % EVALUATION != 0 {
+        if !done.is_multiple_of(EVALUATION) {
             return Ok(());
         }
         let at_rest = self.weights.sum(Kind::Float).double_value(&[]);
@@ -220,12 +220,14 @@ fn what_is_drawn_from_the_librarys_generator_is_drawn_again() {
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
 
+/// What a warning says, and what was done to the newest state's file.
+type Damage = (&'static str, fn(&Path));
+
 #[test]
 fn every_damage_is_told_and_the_next_older_whole_state_is_taken() {
     let whole = tempfile::tempdir().unwrap();
     let plan = plan(every(4, 3), None);
     let wanted = simple(whole.path(), &plan);
-    type Damage = (&'static str, fn(&Path));
     let damages: [Damage; 6] = [
         ("expected", |path| {
             let bytes = std::fs::read(path).unwrap();

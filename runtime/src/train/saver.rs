@@ -21,8 +21,8 @@ type Written = Result<(Vec<u8>, f64), TrainError>;
 
 /// Hands states to the thread that writes them.
 #[derive(Debug)]
-pub(super) struct Saver<'a> {
-    checkpoints: &'a Checkpoints<'a>,
+pub(super) struct Saver<'scope> {
+    checkpoints: &'scope Checkpoints<'scope>,
     states: Sender<Pending>,
     written: Receiver<Written>,
     is_writing: bool,
@@ -32,15 +32,9 @@ pub(super) struct Saver<'a> {
     has_warned: bool,
 }
 
-impl<'a> Saver<'a> {
+impl<'scope> Saver<'scope> {
     /// Starts the thread; it ends when the saver is dropped.
-    pub(super) fn start<'scope>(
-        scope: &'scope Scope<'scope, '_>,
-        checkpoints: &'scope Checkpoints<'scope>,
-    ) -> Saver<'scope>
-    where
-        'a: 'scope,
-    {
+    pub(super) fn start(scope: &'scope Scope<'scope, '_>, checkpoints: &'scope Checkpoints<'scope>) -> Self {
         let (states, to_write) = channel::<Pending>();
         let (done, written) = channel();
         scope.spawn(move || {
@@ -53,7 +47,7 @@ impl<'a> Saver<'a> {
                 }
             }
         });
-        Saver {
+        Self {
             checkpoints,
             states,
             written,
@@ -76,17 +70,17 @@ impl<'a> Saver<'a> {
         events.metric("checkpoint_stall_secs", progress.steps, begin.elapsed().as_secs_f64());
         if waited > NOTICED_SECS {
             let took = self.write_secs;
-            self.tell_slow(format!("training waited {waited:.1} s for it, and it took {took:.1} s"));
+            self.tell_slow(&format!("training waited {waited:.1} s for it, and it took {took:.1} s"));
         }
         Ok(())
     }
 
     /// Says, once, that a state is due while the one before it is still being written.
     pub(super) fn tell_late(&mut self) {
-        self.tell_slow("the next one is due already, and is saved once it is done".to_owned());
+        self.tell_slow("the next one is due already, and is saved once it is done");
     }
 
-    fn tell_slow(&mut self, what: String) {
+    fn tell_slow(&mut self, what: &str) {
         if !self.has_warned {
             self.has_warned = true;
             let message = format!("writing a state is slow: {what}; raise `checkpoint.every`");

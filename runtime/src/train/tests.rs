@@ -236,7 +236,8 @@ fn damaged_checkpoints_are_passed_over() {
     assert_eq!(kept, 4, "two states with a record each");
     let is_newest = |path: &std::path::PathBuf| {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        name.starts_with(&format!("step-{STEPS:012}-")) && name.ends_with(".safetensors")
+        let is_state = path.extension().is_some_and(|extension| extension == "safetensors");
+        name.starts_with(&format!("step-{STEPS:012}-")) && is_state
     };
     let paths = std::fs::read_dir(&states).unwrap().map(|entry| entry.unwrap().path());
     let newest = paths.collect::<Vec<_>>().into_iter().find(is_newest).unwrap();

@@ -96,7 +96,7 @@ pub fn train_in(
     };
     std::thread::scope(|scope| {
         let mut saver = Saver::start(scope, &checkpoints);
-        let ended = run.to_the_end(&checkpoints, &mut saver);
+        let ended = run.finish(&checkpoints, &mut saver);
         match (ended, saver.settle()) {
             (Ok(()), settled) => settled,
             (Err(error), Ok(())) => Err(error),
@@ -125,7 +125,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn to_the_end(&mut self, checkpoints: &Checkpoints<'_>, saver: &mut Saver<'_>) -> Result<(), TrainError> {
+    fn finish(&mut self, checkpoints: &Checkpoints<'_>, saver: &mut Saver<'_>) -> Result<(), TrainError> {
         if self.progress.owes_evaluation {
             self.evaluate(checkpoints, saver)?;
         }
@@ -236,7 +236,7 @@ impl Run<'_> {
         }
         let plan = self.plan;
         self.setbacks.take_good(loss, plan.setbacks);
-        if step % GROUP_STEPS == 0 {
+        if step.is_multiple_of(GROUP_STEPS) {
             for (group, norm) in group_norms(self.optimizer.parameters()) {
                 events.metric(&format!("grad_norm.{group}"), step, norm);
             }
@@ -248,7 +248,7 @@ impl Run<'_> {
         let stride = (plan.steps / 500).max(1);
         for (name, value) in metrics {
             events.metric(name, step, value);
-            if step % stride == 0 || step + 1 == plan.steps {
+            if step.is_multiple_of(stride) || step + 1 == plan.steps {
                 self.curves.push(name, step, value);
             }
         }
@@ -343,7 +343,7 @@ impl Run<'_> {
 }
 
 /// Work that is saved at the end of the loop.
-const WORTH_SAVING: Duration = Duration::from_secs(60);
+const WORTH_SAVING: Duration = Duration::from_mins(1);
 /// Rows of a bad step that its record names.
 const RECORDED_ROWS: usize = 256;
 /// Rows of a bad step that its warning names.
