@@ -127,11 +127,13 @@ pub enum JobError {
         /// The step.
         step: String,
     },
-    /// The job asks for the same bits at each run, on a device where this build cannot give them.
-    #[error("step {step}: deterministic mode on CUDA is not supported yet")]
+    /// The job asks for the same bits at each run, and the device cannot give them.
+    #[error("step {step}: {message}")]
     NotDeterministic {
         /// The step.
         step: String,
+        /// Why not.
+        message: String,
     },
     /// A thread pool could not be made.
     #[error("thread pool of {threads} threads: {message}")]

@@ -118,8 +118,8 @@ fn prepare(job: &JobFile, events: &EventWriter) -> Result<Arc<AtomicBool>, JobEr
     signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&stop))
         .map_err(|error| JobError::io("SIGTERM", error))?;
     if !matches!(job.params.kind(), StepKind::Data | StepKind::Tokenizer | StepKind::Tokens | StepKind::Fit) {
-        set_deterministic(job)?;
         prepare_tensors(events);
+        set_deterministic(job)?;
     }
     let threads = job.threads.max(1);
     tch::set_num_interop_threads(1);
@@ -133,13 +133,14 @@ fn prepare(job: &JobFile, events: &EventWriter) -> Result<Arc<AtomicBool>, JobEr
     Ok(stop)
 }
 
-/// Has operations take their deterministic form where the job asks for it. On the CPU, with a number of threads that stays, they have no
-/// other.
+/// Has operations on CUDA take their deterministic form where the job asks for it. On the CPU, with a number of threads that stays, they have
+/// no other.
 fn set_deterministic(job: &JobFile) -> Result<(), JobError> {
-    match (job.device, job.deterministic) {
-        (Device::Cuda, true) => Err(JobError::NotDeterministic { step: job.step.clone() }),
-        _ => Ok(()),
+    if job.device != Device::Cuda || !job.deterministic {
+        return Ok(());
     }
+    cupola_kernels::set_deterministic(true)
+        .map_err(|error| JobError::NotDeterministic { step: job.step.clone(), message: error.to_string() })
 }
 
 /// Sets what only steps with tensors need.
