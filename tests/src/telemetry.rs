@@ -10,9 +10,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use cupola_tests::{House, repository};
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::kills::{kill, start};
+use crate::kills::{send, start};
 
 /// Curves by name: steps and values.
 type Curves = BTreeMap<String, Vec<(u64, f64)>>;
@@ -54,7 +55,7 @@ fn train_through_a_kill(house: &House) -> PathBuf {
         assert!(begin.elapsed() < Duration::from_mins(2), "no curves after {:?}", begin.elapsed());
         sleep(Duration::from_millis(2));
     };
-    kill(worker);
+    send(worker, Signal::KILL);
     assert!(apply.wait().unwrap().success());
     let steps = house.json(["get", "steps"]).unwrap();
     let base = steps.as_array().unwrap().iter().find(|step| step["name"] == "base").unwrap();

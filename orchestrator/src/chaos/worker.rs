@@ -58,9 +58,7 @@ pub fn run_drill_step(path: &Path) -> Result<bool> {
         for beat in done + 1..=BEATS {
             std::thread::sleep(BEAT);
             replace(&file, &beat.to_string())?;
-            say(format!(
-                r#""checkpoint","step":{beat},"data_cursor":{beat},"file":"beat","blake3":"","size_bytes":2"#
-            ))?;
+            say(format!(r#""checkpoint","step":{beat},"data_cursor":{beat},"shards":[],"size_bytes":2"#))?;
         }
     }
     let line = output_line(&job.step, job.inputs.values().map(|input| input.path.join(OUTPUT_FILE)))?;

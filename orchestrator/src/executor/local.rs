@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use cupola_specs::contract::{Event, ShimResult, Started};
+use cupola_specs::job::Device;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
@@ -306,6 +307,10 @@ fn environment_of(order: &WorkOrder<'_>) -> BTreeMap<String, String> {
         // A step that was given no device sees none.
         ("CUDA_VISIBLE_DEVICES".to_owned(), devices.join(",")),
     ]);
+    if order.job.device == Device::Cuda && order.job.deterministic {
+        // cuBLAS gives the same bits at each run only with a fixed workspace, which it reads when the process starts.
+        environment.insert("CUBLAS_WORKSPACE_CONFIG".to_owned(), ":4096:8".to_owned());
+    }
     if let Some(traceparent) = &order.traceparent {
         environment.insert("TRACEPARENT".to_owned(), traceparent.clone());
     }

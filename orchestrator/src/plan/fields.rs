@@ -255,6 +255,8 @@ fn own_paths(params: &StepParams, path: &str) -> Vec<String> {
             vec!["tokens.per_param".to_owned(), "tokens".to_owned()]
         }
         (StepParams::Pretrain(_), "tokens") => one("tokens".to_owned()),
+        (StepParams::Pretrain(_), "export") => one("checkpoint.export".to_owned()),
+        (StepParams::Pretrain(_), "best_metric") => one("checkpoint.keep_best.metric".to_owned()),
         (StepParams::Pretrain(_), "evaluate") => {
             one(format!("evaluate.{}", rest.replace("every_steps", "every")))
         }

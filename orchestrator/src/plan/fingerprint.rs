@@ -74,7 +74,7 @@ pub fn hashed_params(params: &StepParams) -> Result<Value, PlanError> {
         | StepParams::Sft(_)
         | StepParams::RewardModel(_)
         | StepParams::Optimize(_) => {
-            let none = CheckpointParams { every_secs: 0.0, every_steps: 0, keep: 0 };
+            let none = CheckpointParams { every_secs: 0.0, every_steps: 0, keep: 0, keep_best: None };
             value["checkpoint"] = serde_json::to_value(none)?;
         }
         StepParams::Data(_)

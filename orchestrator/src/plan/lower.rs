@@ -235,6 +235,7 @@ impl Lowering<'_> {
             seed: job.seed,
             settings: StepSettings {
                 device,
+                deterministic: job.deterministic.given().unwrap_or(device != Device::Cuda),
                 cores,
                 devices,
                 memory_bytes: job.resources.memory_bytes,

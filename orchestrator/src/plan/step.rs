@@ -55,6 +55,8 @@ impl Step {
 pub struct StepSettings {
     /// Where tensors live; never `auto`.
     pub device: Device,
+    /// Whether it gives the same bits when it runs again.
+    pub deterministic: bool,
     /// Core slots, at least 1.
     pub cores: u32,
     /// Device slots.
@@ -77,6 +79,7 @@ impl StepSettings {
     /// One core, once, for as long as it takes.
     pub const PLAIN: Self = Self {
         device: Device::Cpu,
+        deterministic: true,
         cores: 1,
         devices: 0,
         memory_bytes: 0,

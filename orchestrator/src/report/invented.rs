@@ -298,6 +298,8 @@ fn model(
             flops: 6.3e13,
             data_cursor: 9_765,
             left_out: Vec::new(),
+            bad_steps: Vec::new(),
+            exported_step: 0,
             chosen: BTreeMap::from([(
                 "lr".to_owned(),
                 ("3e-3 at width 256, falling with its root".to_owned(), 3e-3),

@@ -57,6 +57,7 @@ pub(super) fn work_order<'a>(
             Device::Cuda => Device::Cuda,
             Device::Auto | Device::Cpu => Device::Cpu,
         },
+        deterministic: planned.step.settings.deterministic,
         threads: planned.step.settings.cores,
         micro_batch_halvings,
         telemetry: targets(dir, &plan.telemetry, run, planned),

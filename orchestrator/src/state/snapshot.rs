@@ -17,7 +17,7 @@ use super::projection::Facts;
 use super::{ArtifactView, AttemptView, FolderId, Projection, RunRow, StateDir};
 
 /// The first bytes; the last digit is the version of what follows.
-const MAGIC: &[u8; 8] = b"cupolaS2";
+const MAGIC: &[u8; 8] = b"cupolaS3";
 const HEADER: usize = MAGIC.len() + 8;
 
 /// What lies where.

@@ -30,4 +30,6 @@ pub use error::GenerateError;
 pub use request::{Completion, FinishReason, Output, Request, RequestId, ScoredToken};
 pub use sampling::{Sampler, Sampling};
 pub use scheduler::{Scheduler, StepPlan};
+#[cfg(test)]
+pub(crate) use self_test::stirred;
 pub use self_test::{SelfTestReport, self_test};

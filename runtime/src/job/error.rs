@@ -130,6 +130,14 @@ pub enum JobError {
         /// The step.
         step: String,
     },
+    /// The job asks for the same bits at each run, and the device cannot give them.
+    #[error("step {step}: {message}")]
+    NotDeterministic {
+        /// The step.
+        step: String,
+        /// Why not.
+        message: String,
+    },
     /// A thread pool could not be made.
     #[error("thread pool of {threads} threads: {message}")]
     Threads {
@@ -162,8 +170,11 @@ impl StepError for JobError {
             ),
             Self::Io { source, .. } => ErrorFacts::io(source),
             Self::NoCuda { .. } => ErrorFacts::user("no_cuda", "set `device: cpu` or `device: auto`"),
+            Self::NotDeterministic { .. } => {
+                ErrorFacts::user("not_deterministic", "set `deterministic: auto`, or `device: cpu`")
+            }
             Self::Threads { .. } => ErrorFacts::transient("threads", ""),
-            Self::Cancelled => ErrorFacts::transient(CANCELLED, ""),
+            Self::Cancelled => ErrorFacts::transient(Failure::CANCELLED, ""),
         }
     }
 }

@@ -19,5 +19,6 @@ mod worker;
 pub use context::{StepContext, Summary};
 pub use error::{ErrorFacts, JobError, StepError, failure_of};
 pub use events::EventWriter;
+pub(crate) use staging::{PARTIAL, rename_durably, write_through};
 pub use staging::{sync_tree, write_durably};
 pub use worker::main;

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 
 use cupola_kernels::{CudaLibrary, Float32Matmul};
 use cupola_specs::contract::{ErrorClass, Failure, JobFile};
-use cupola_specs::job::StepKind;
+use cupola_specs::job::{Device, StepKind};
 
 use super::dispatch::run_step;
 use super::inspect::{self, View};
@@ -124,6 +124,7 @@ fn prepare(job: &JobFile, events: &EventWriter) -> Result<Arc<AtomicBool>, JobEr
         .map_err(|error| JobError::io("SIGTERM", error))?;
     if !matches!(job.params.kind(), StepKind::Data | StepKind::Tokenizer | StepKind::Tokens | StepKind::Fit) {
         prepare_tensors(events);
+        set_deterministic(job)?;
     }
     let threads = job.threads.max(1);
     tch::set_num_interop_threads(1);
@@ -135,6 +136,16 @@ fn prepare(job: &JobFile, events: &EventWriter) -> Result<Arc<AtomicBool>, JobEr
         .map_err(|error| JobError::Threads { threads, message: error.to_string() })?;
     std::fs::create_dir_all(&job.staging).map_err(|error| JobError::io(&job.staging, error))?;
     Ok(stop)
+}
+
+/// Has operations on CUDA take their deterministic form where the job asks for it. On the CPU, with a number of threads that stays, they have
+/// no other.
+fn set_deterministic(job: &JobFile) -> Result<(), JobError> {
+    if job.device != Device::Cuda || !job.deterministic {
+        return Ok(());
+    }
+    cupola_kernels::set_deterministic(true)
+        .map_err(|error| JobError::NotDeterministic { step: job.step.clone(), message: error.to_string() })
 }
 
 /// Sets what only steps with tensors need.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cupola_specs::artifact::{Forecast, ForecastScore, Interval, TrainingRecord};
-use cupola_specs::job::PretrainParams;
+use cupola_specs::job::{Export, PretrainParams};
 use serde_json::json;
 
 use super::resolve::{self, Law};
@@ -38,21 +38,23 @@ pub fn run(ctx: &StepContext, params: &PretrainParams) -> Result<Summary, Pretra
     };
     let every = params.evaluate;
     let mut run = LanguageRun::new(&recipe, &data, ctx.tensor_device())?;
+    // Where the best state becomes the model, the last one is a candidate too.
+    let last = (params.export == Export::Best).then_some(run.steps);
     announce(ctx, &run);
     let written = write_forecast(ctx, params, &run, law.as_ref())?;
     self_test::run(ctx, &run, params.precision)?;
-    run.evaluate_with(Box::new(|network, done, curves| {
-        if every.every_steps == 0 || done % every.every_steps != 0 {
+    let (on, words) = (&held_out, &tokenizer);
+    run.evaluate_with(Box::new(move |network, done, curves| {
+        if every.every_steps == 0 || (done % every.every_steps != 0 && last != Some(done)) {
             return Ok(());
         }
-        let measured =
-            validate(network, &held_out, params.context_length, params.precision, every.max_tokens)?;
+        let (length, precision) = (params.context_length, params.precision);
+        let measured = validate(network, on, length, precision, every.max_tokens, &|| ctx.check_stop())?;
         for (name, value) in [("validation_loss", measured.loss), ("validation_bpb", measured.bpb)] {
             ctx.events().metric(name, done, value);
             curves.push(name, done, value);
         }
-        samples::write(ctx, network, &tokenizer, (done, every.samples))
-            .map_err(|error| TrainError::stage(&error))
+        samples::write(ctx, network, words, (done, every.samples)).map_err(|error| TrainError::stage(&error))
     }));
     let plan = TrainPlan {
         steps: run.steps,
@@ -61,11 +63,18 @@ pub fn run(ctx: &StepContext, params: &PretrainParams) -> Result<Summary, Pretra
         grad_clip: params.optimizer.grad_clip,
         setbacks: SetbackLimits::of(&params.optimizer),
         checkpoint: params.checkpoint,
+        export: (params.export == Export::Best).then_some(params.best_metric),
         stage: "train".into(),
     };
     let outcome = train(ctx, &plan, &mut run)?;
+    if outcome.exported_step < outcome.steps {
+        let step = outcome.exported_step;
+        ctx.events()
+            .log(format!("the model is the state after step {step} of {}, the best one", outcome.steps));
+    }
     ctx.events().progress(1.0, 1.0, "validation", "evaluate");
-    let measured = validate(&run.network, &held_out, params.context_length, params.precision, FINAL_TOKENS)?;
+    let (length, precision) = (params.context_length, params.precision);
+    let measured = validate(&run.network, &held_out, length, precision, FINAL_TOKENS, &|| ctx.check_stop())?;
     save(ctx, &tokenizer, &run, &record(ctx, &run, outcome, &measured, written))
 }
 
@@ -199,6 +208,8 @@ fn record(
         flops: run.flops,
         data_cursor: outcome.data_cursor,
         left_out: outcome.left_out,
+        bad_steps: outcome.bad_steps,
+        exported_step: outcome.exported_step,
         chosen: run
             .chosen
             .iter()

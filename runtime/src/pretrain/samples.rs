@@ -1,9 +1,11 @@
 //! Texts that a model writes on the way, so that people see it learn.
 
+use std::ops::ControlFlow;
+
 use cupola_specs::job::Precision;
 
 use super::PretrainError;
-use crate::generate::{Engine, EngineConfig, Request, Sampling, generate_all};
+use crate::generate::{Engine, EngineConfig, Request, Sampling, generate_each};
 use crate::job::StepContext;
 use crate::model::Network;
 use crate::tokenizer::Tokenizer;
@@ -34,7 +36,11 @@ pub(super) fn write(
     let longest = requests.iter().map(|request| request.ids.len()).max().unwrap_or(0) + SAMPLE_TOKENS;
     let config = EngineConfig::batch(requests.len(), longest, Precision::Fp32);
     let mut engine = Engine::new(network.frozen(Precision::Fp32)?, config)?;
-    for (opening, completion) in openings.iter().zip(generate_all(&mut engine, requests)?) {
+    let completions = generate_each(&mut engine, requests, &mut |_, _| {
+        if ctx.stop_requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    ctx.check_stop()?;
+    for (opening, completion) in openings.iter().zip(completions) {
         ctx.events().sample(step, opening, &tokenizer.decode(completion.text_ids()));
     }
     Ok(())

@@ -1,96 +1,96 @@
 //! What must hold before a run is worth its time: checked on its own first rows, in seconds.
 
 use cupola_specs::job::Precision;
-use tch::{Kind, Tensor};
 
+use super::PretrainError;
+use crate::generate;
 use crate::job::StepContext;
-use crate::model::{Network, RowLayout, RowSlot};
-use crate::train::{LanguageRun, TrainError};
+use crate::model::Parameter;
+use crate::train::{
+    Curves, LanguageRun, Objective, StepLoss, TrainError, accumulation_self_test, step_gradient,
+};
+
+/// Furthest that an untrained network's loss is from ln(vocab), nats.
+const FIRST_LOSS_TOLERANCE: f64 = 0.5;
 
 /// Runs every test and says so in the log.
-pub(super) fn run(ctx: &StepContext, run: &LanguageRun, precision: Precision) -> Result<(), TrainError> {
-    let first = first_loss(run)?;
-    let apart = accumulation(run, precision)?;
-    let cached = cache(&run.network)?;
+pub(super) fn run(ctx: &StepContext, run: &LanguageRun, precision: Precision) -> Result<(), PretrainError> {
+    // No more rows at once than a step has: that many fit in memory.
+    let count = 2.min(run.micro_rows());
+    let rows = run.rows(0, count);
+    let loss =
+        tch::no_grad(|| run.rows_loss(&rows, count))?.loss.f_double_value(&[]).map_err(TrainError::from)?;
+    let expected = (run.network.vocab_size() as f64).ln();
+    first_loss(loss, expected)?;
+    let apart = accumulation_self_test(count, precision, &mut |rows_each| {
+        step_gradient(&mut FirstRows { run, rows: &rows, rows_each }, 0)
+    })?;
+    // Texts that the run samples on its way are fp32.
+    let sampler = generate::self_test(&run.network, Precision::Fp32)?;
     ctx.events().log(format!(
-        "self-tests hold: first loss {first:.3} (ln V = {:.3}), gradient of 1×2 against 2×1 rows differs by {apart:.1e}, \
-         hidden states with cache differ by {cached:.1e}",
-        (run.network.vocab_size() as f64).ln()
+        "self-tests hold: first loss {loss:.3} (ln V = {expected:.3}), gradient of 1×{count} against {count}×1 rows differs by {apart:.1e}, \
+         logits with cache by {:.1e}, sampled log-probabilities by {:.1e}",
+        sampler.max_logit_difference, sampler.max_logprob_difference
     ));
     Ok(())
 }
 
 /// An untrained network knows nothing: its loss is near ln(vocab).
-fn first_loss(run: &LanguageRun) -> Result<f64, TrainError> {
-    let rows = run.rows(0, 2.min(run.step_rows()));
-    let loss = tch::no_grad(|| run.rows_loss(&rows, rows.len() as u64))?.loss.f_double_value(&[])?;
-    let expected = (run.network.vocab_size() as f64).ln();
-    if (loss - expected).abs() > 0.5 {
-        return Err(TrainError::SelfTest {
-            test: "first_loss",
-            message: format!("expected about ln V = {expected:.3}, got {loss:.3}"),
-        });
+fn first_loss(loss: f64, expected: f64) -> Result<(), TrainError> {
+    // Not `>`: a NaN must not pass.
+    if (loss - expected).abs() <= FIRST_LOSS_TOLERANCE {
+        return Ok(());
     }
-    Ok(loss)
+    let message = format!("expected about ln V = {expected:.3}, got {loss:.3}");
+    Err(TrainError::SelfTest { test: "first_loss", message })
 }
 
-/// Two rows at once and one after the other give the same gradient. Returns the relative difference.
-fn accumulation(run: &LanguageRun, precision: Precision) -> Result<f64, TrainError> {
-    let rows = run.rows(0, 2.min(run.step_rows()));
-    let count = rows.len() as u64;
-    let together = gradient(run, &[&rows], count)?;
-    let parts: Vec<&[(usize, u64)]> = rows.chunks(1).collect();
-    let apart = gradient(run, &parts, count)?;
-    let difference = ((&together - &apart).norm() / (together.norm() + 1e-12)).double_value(&[]);
-    let limit = if precision == Precision::Bf16 { 0.05 } else { 1e-3 };
-    if difference.is_nan() || difference > limit {
-        return Err(TrainError::SelfTest {
-            test: "accumulation",
-            message: format!("gradients differ by {difference:.1e}, at most {limit:.0e} is rounding"),
-        });
-    }
-    Ok(difference)
+/// A run's first rows as one step, in micro-batches of `rows_each`.
+struct FirstRows<'r> {
+    run: &'r LanguageRun<'r>,
+    rows: &'r [(usize, u64)],
+    rows_each: u64,
 }
 
-/// The gradients of all weights, end to end; they are cleared.
-fn gradient(run: &LanguageRun, parts: &[&[(usize, u64)]], rows: u64) -> Result<Tensor, TrainError> {
-    for part in parts {
-        run.rows_loss(part, rows)?.loss.f_backward()?;
+impl Objective for FirstRows<'_> {
+    fn parameters(&self) -> Vec<Parameter> {
+        self.run.parameters()
     }
-    tch::no_grad(|| {
-        let mut flat = Vec::new();
-        for parameter in run.network.parameters() {
-            let mut weight = parameter.tensor.shallow_clone();
-            let grad = weight.grad();
-            if grad.defined() {
-                flat.push(grad.view([-1]).copy());
-            }
-            weight.zero_grad();
+
+    fn micro_batches(&self, _step: u64) -> u64 {
+        (self.rows.len() as u64).div_ceil(self.rows_each)
+    }
+
+    fn loss(&mut self, _step: u64, micro: u64) -> Result<StepLoss, TrainError> {
+        let begin = (micro * self.rows_each) as usize;
+        let end = (begin + self.rows_each as usize).min(self.rows.len());
+        self.run.rows_loss(&self.rows[begin..end], self.rows.len() as u64)
+    }
+
+    fn row_names(&mut self, _step: u64, _micro: u64) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn after_step(&mut self, _done: u64, _curves: &mut Curves) -> Result<(), TrainError> {
+        Ok(())
+    }
+
+    fn data_cursor(&self, _done: u64) -> u64 {
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_that_knows_too_much_or_too_little_is_found() {
+        let expected = 640f64.ln();
+        first_loss(expected + 0.2, expected).unwrap();
+        for loss in [expected - 1.0, expected + 1.0, f64::NAN] {
+            let error = first_loss(loss, expected).unwrap_err();
+            assert!(matches!(error, TrainError::SelfTest { test: "first_loss", .. }));
         }
-        Ok(Tensor::f_cat(&flat, 0)?)
-    })
-}
-
-/// A row read at once, and the same read in parts through the cache, give the same hidden states in fp32. Returns the largest difference.
-fn cache(network: &Network) -> Result<f64, TrainError> {
-    const LENGTH: i64 = 12;
-    let _guard = tch::no_grad_guard();
-    let vocab = network.vocab_size();
-    let ids: Vec<i64> = (0..LENGTH).map(|i| (i * 7919 + 13) % vocab).collect();
-    let tokens = Tensor::f_from_slice(&ids)?.to_device(network.device()).view([1, LENGTH]);
-    let whole = network.hidden(&tokens, &RowLayout::Causal, Precision::Fp32); // [1, T, C]
-    let mut cache = network.new_cache(2, LENGTH, Precision::Fp32);
-    let mut parts = Vec::new();
-    for (start, count) in [(0, 8), (8, 1), (9, 2), (11, 1)] {
-        let row = [RowSlot { slot: 1, start }];
-        parts.push(network.hidden_cached(&tokens.narrow(1, start, count), &mut cache, &row, Precision::Fp32));
     }
-    let difference = (Tensor::f_cat(&parts, 1)? - whole).abs().max().to_kind(Kind::Double).double_value(&[]);
-    if difference.is_nan() || difference > 1e-3 {
-        return Err(TrainError::SelfTest {
-            test: "kv_cache",
-            message: format!("hidden states differ by {difference:.1e}"),
-        });
-    }
-    Ok(difference)
 }

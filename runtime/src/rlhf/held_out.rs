@@ -64,3 +64,49 @@ pub(super) fn first_loss_self_test(
     }
     Err(SftError::SelfTest { check, expected, got, tolerance }.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use cupola_specs::job::Family;
+    use tch::Device;
+
+    use super::super::pair_objective::ReferenceLogProbs;
+    use super::*;
+    use crate::generate::stirred;
+    use crate::model::{Network, depth_shape};
+    use crate::sft::{ScoreOptions, score_sequences};
+    use crate::tokenizer::EncodedChat;
+
+    #[test]
+    fn a_policy_that_is_not_its_reference_is_found() {
+        let fresh = Network::init(&depth_shape(Family::Transformer, 1, 32), 64, 3, Device::Cpu).unwrap();
+        let net = stirred(&fresh).unwrap().unwrap();
+        let chat = |seed: u32| EncodedChat {
+            ids: (0..9).map(|t| (seed * 37 + t * 11 + 5) % 64).collect(),
+            trained: (0..9).map(|t| t > 3).collect(),
+        };
+        let (chosen, rejected) = (chat(1), chat(2));
+        let options = ScoreOptions { row_tokens: 16, precision: Precision::Fp32 };
+        let both = [chosen.clone(), rejected.clone()];
+        let scores = score_sequences::<SftError>(&net, &both, options, &mut |_, _| Ok(())).unwrap();
+        let pairs = [EncodedPair { line: 1, chosen, rejected }];
+        let test = |moved: f64| {
+            let chosen = scores[0].log_prob + moved;
+            let reference = [ReferenceLogProbs { chosen, rejected: scores[1].log_prob }];
+            let learner = PairLearner::Policy {
+                net: &net,
+                reference: &reference,
+                beta: 0.1,
+                identity: false,
+                length_normalized: false,
+            };
+            let check = ("KL(policy, reference) is 0 at step 0", std::f64::consts::LN_2);
+            first_loss_self_test(&learner, &pairs, 16, Precision::Fp32, check)
+        };
+        test(0.0).unwrap();
+        for moved in [0.5, -0.5, f64::NAN] {
+            let error = test(moved).unwrap_err();
+            assert!(error.to_string().contains("KL(policy, reference)"), "{error}");
+        }
+    }
+}

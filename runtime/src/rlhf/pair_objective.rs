@@ -106,7 +106,7 @@ fn reference_tensors(
 }
 
 /// The objective: items are pairs.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct PairObjective<'a> {
     /// What learns.
     pub learner: PairLearner<'a>,
@@ -158,6 +158,11 @@ impl Objective for PairObjective<'_> {
             metrics,
             data_secs: 0.0,
         })
+    }
+
+    fn row_names(&mut self, step: u64, micro: u64) -> Vec<String> {
+        let indices = self.order.items(self.schedule.micro_range(step, micro));
+        indices.into_iter().map(|index| format!("pairs.jsonl.zst:{}", self.pairs[index].line)).collect()
     }
 
     fn after_step(&mut self, _done: u64, _curves: &mut Curves) -> Result<(), TrainError> {

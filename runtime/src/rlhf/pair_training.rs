@@ -6,8 +6,15 @@ use super::held_out::{first_loss_self_test, measure_held_out};
 use super::pair_objective::{PairLearner, PairObjective};
 use super::{PairData, RlhfError};
 use crate::job::StepContext;
-use crate::sft::{Chosen, PassOrder, StageResult, StageRules, item_schedule, stage_plan, stage_rates};
-use crate::train::{TrainOutcome, train};
+use crate::sft::{
+    Chosen, PassOrder, ScoreOptions, StageResult, StageRules, item_schedule, packing_self_test, stage_plan,
+    stage_rates,
+};
+use crate::tokenizer::EncodedChat;
+use crate::train::{TrainOutcome, accumulation_self_test, step_gradient, train};
+
+/// Pairs whose answers the packing test reads.
+const SELF_TEST_PAIRS: usize = 8;
 
 /// What a stage trains by.
 #[derive(Debug)]
@@ -43,6 +50,10 @@ impl PairTraining<'_> {
     ) -> Result<(TrainOutcome, StageResult), RlhfError> {
         let (row_tokens, precision) = (self.context_length as usize, self.precision);
         first_loss_self_test(&learner, &data.train, row_tokens, precision, self.first_loss)?;
+        let few = data.train.iter().take(SELF_TEST_PAIRS);
+        let answers: Vec<EncodedChat> =
+            few.flat_map(|pair| [pair.chosen.clone(), pair.rejected.clone()]).collect();
+        packing_self_test(learner.net(), &answers, ScoreOptions { row_tokens, precision })?;
         let mut chosen = Chosen::new();
         let rates = stage_rates(self.optimizer, learner.net(), precision, self.rules, &mut chosen);
         let pair_tokens = data.tokens as f64 / data.train.len() as f64;
@@ -58,6 +69,10 @@ impl PairTraining<'_> {
             row_tokens,
             precision,
         };
+        accumulation_self_test(schedule.first_items(), precision, &mut |micro_items| {
+            let schedule = schedule.first(micro_items);
+            step_gradient(&mut PairObjective { schedule, ..objective.clone() }, 0)
+        })?;
         let outcome = train(ctx, &plan, &mut objective)?;
         let finals = measure_held_out(ctx, &held_out, &data.validation, row_tokens, precision)?;
         let result = StageResult {

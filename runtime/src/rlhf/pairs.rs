@@ -17,6 +17,8 @@ use crate::tokenizer::{EncodedChat, Tokenizer};
 /// A pair as ids.
 #[derive(Debug, Clone)]
 pub struct EncodedPair {
+    /// Its line in its file, from 1.
+    pub line: u64,
     /// The better answer in its chat.
     pub chosen: EncodedChat,
     /// The worse one.
@@ -48,12 +50,16 @@ pub fn read_encoded_pairs(
 ) -> Result<EncodedPairs, RlhfError> {
     let pairs: Vec<PreferencePair> = read_jsonl_zst(&preferences.join(format!("{name}.jsonl.zst")))?;
     let mut encoded = EncodedPairs::default();
-    for pair in &pairs {
+    for (index, pair) in pairs.iter().enumerate() {
         let encode = |answer: &str| {
             let chat = Chat::of_answer("", &pair.prompt, answer);
             tokenizer.chat().encode_chat(tokenizer, &chat.messages, TrainOn::LastAssistant)
         };
-        let pair = EncodedPair { chosen: encode(&pair.chosen)?, rejected: encode(&pair.rejected)? };
+        let pair = EncodedPair {
+            line: index as u64 + 1,
+            chosen: encode(&pair.chosen)?,
+            rejected: encode(&pair.rejected)?,
+        };
         if pair.chosen.ids.len().max(pair.rejected.ids.len()) > row_tokens {
             encoded.too_long += 1;
         } else {

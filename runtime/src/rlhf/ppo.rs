@@ -14,14 +14,18 @@ use super::rollout::{
     Episode, Rollout, RolloutMaker, column, drop_rollouts, load_rollout, save_rollout, token_values,
 };
 use super::{EncodedPrompt, RewardModel, RlhfError, SampleOptions, encode_prompts, read_prompts};
+use crate::generate::self_test;
 use crate::job::{StepContext, Summary};
 use crate::model::{Network, ParamGroup, Parameter};
 use crate::sft::{
-    Chosen, ItemSchedule, PackedBatch, PassOrder, SftError, StageResult, StageRules, gather_log_probs,
-    item_schedule, save_beside, save_facts, stage_plan, stage_rates, training_record,
+    Chosen, ItemSchedule, PackedBatch, PassOrder, ScoreOptions, SftError, StageResult, StageRules,
+    gather_log_probs, item_schedule, packing_self_test, save_beside, save_facts, stage_plan, stage_rates,
+    training_record,
 };
 use crate::tokenizer::{EncodedChat, Tokenizer};
-use crate::train::{Curves, Objective, StepLoss, TrainError, TrainOutcome, train};
+use crate::train::{
+    Curves, Objective, StepLoss, TrainError, TrainOutcome, accumulation_self_test, step_gradient, train,
+};
 
 /// Rates and batch of the stage.
 const RULES: StageRules = StageRules { stage: "ppo", lr: 1e-4, matrix_lr: 5e-4, global_tokens: 8192 };
@@ -99,6 +103,8 @@ pub(super) fn run(ctx: &StepContext, params: &OptimizeParams) -> Result<Summary,
         order_seed: ctx.seed("ppo minibatches"),
         rollout: None,
     };
+    self_test(&net, params.precision)?;
+    objective.self_test()?;
     let outcome = train(ctx, &plan, &mut objective)?;
     let tokens_read = (iterations as f64 * rollout_batch as f64 * episode_tokens * params.epochs) as u64;
     let context_length = params.context_length;
@@ -161,6 +167,24 @@ impl PpoObjective<'_> {
             check_first(&rollout, self.precision)?;
         }
         self.rollout = Some(rollout);
+        Ok(())
+    }
+
+    /// What must hold of the first rollout, before the weights have moved: packed answers score as they do alone, and a minibatch's gradient
+    /// does not depend on how it is cut.
+    fn self_test(&mut self) -> Result<(), RlhfError> {
+        self.reach(0)?;
+        let episodes = self.rollout.iter().flat_map(|rollout| &rollout.episodes);
+        let answers: Vec<EncodedChat> = episodes.map(Episode::sequence).collect();
+        let row_tokens = answers.iter().map(|answer| answer.ids.len()).max().unwrap_or(1);
+        packing_self_test(self.net, &answers, ScoreOptions { row_tokens, precision: self.precision })?;
+        let whole = self.schedule;
+        let result = accumulation_self_test(whole.first_items(), self.precision, &mut |micro_items| {
+            self.schedule = whole.first(micro_items);
+            step_gradient(self, 0)
+        });
+        self.schedule = whole;
+        result?;
         Ok(())
     }
 
@@ -237,6 +261,18 @@ impl Objective for PpoObjective<'_> {
         self.minibatch(step, micro).map_err(|error| TrainError::stage(&error))
     }
 
+    fn row_names(&mut self, step: u64, micro: u64) -> Vec<String> {
+        let (iteration, local) = (step / self.schedule.steps(), step % self.schedule.steps());
+        let Some(rollout) = &self.rollout else { return Vec::new() };
+        let mut order = PassOrder::new(self.order_seed ^ iteration, rollout.episodes.len());
+        let name = |item: usize| {
+            let chosen = self.prompt_order.item(iteration * self.rollout_batch + item as u64);
+            let prompt = &self.maker.prompts[self.prompts[chosen].index];
+            format!("rollout {iteration}, answer {item} to prompt {}", prompt.name)
+        };
+        order.items(self.schedule.micro_range(local, micro)).into_iter().map(name).collect()
+    }
+
     fn after_step(&mut self, _done: u64, _curves: &mut Curves) -> Result<(), TrainError> {
         Ok(())
     }
@@ -249,5 +285,30 @@ impl Objective for PpoObjective<'_> {
 
     fn data_cursor(&self, done: u64) -> u64 {
         done / self.schedule.steps() * self.rollout_batch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rollout_of_another_policy_than_the_reference_is_found() {
+        let of = |mean_kl| {
+            let episode = Episode {
+                ids: vec![1, 2, 3],
+                prompt_tokens: 1,
+                log_probs: vec![-1.0, -2.0],
+                values: vec![],
+                advantages: vec![],
+                returns: vec![],
+            };
+            let rollout = Rollout { iteration: 0, episodes: vec![episode], mean_score: 0.0, mean_kl };
+            check_first(&rollout, Precision::Fp32)
+        };
+        of(1e-6).unwrap();
+        for mean_kl in [0.01, -0.01, f64::NAN] {
+            assert!(of(mean_kl).unwrap_err().to_string().contains("KL(policy, reference)"));
+        }
     }
 }

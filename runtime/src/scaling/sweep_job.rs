@@ -169,7 +169,13 @@ impl Sweep<'_> {
             schedule: run.schedule.clone(),
             grad_clip: params.optimizer.grad_clip,
             setbacks: SetbackLimits::of(&params.optimizer),
-            checkpoint: CheckpointParams { every_secs: CHECKPOINT_SECS, every_steps: 0, keep: 1 },
+            checkpoint: CheckpointParams {
+                every_secs: CHECKPOINT_SECS,
+                every_steps: 0,
+                keep: 1,
+                keep_best: None,
+            },
+            export: None,
             stage: format!("{tokens} tokens"),
         };
         let steps_here = Rc::new(Cell::new(0_u64));
@@ -193,7 +199,9 @@ impl Sweep<'_> {
         measure_as_final: bool,
     ) -> Result<KeptRun, TrainError> {
         let (length, precision) = (self.params.context_length, self.params.precision);
-        let measure = |tokens| validate(&run.network, self.held_out, length, precision, tokens);
+        let measure = |tokens| {
+            validate(&run.network, self.held_out, length, precision, tokens, &|| self.ctx.check_stop())
+        };
         let sample = measure(VALIDATION_TOKENS)?;
         let as_final = if measure_as_final {
             let measured = measure(FINAL_TOKENS)?;

@@ -11,8 +11,8 @@ use super::stage::{
     training_record,
 };
 use super::{
-    Chat, EncodedChats, PassOrder, ScoreOptions, SequenceScore, SftError, encode_chats, packing_self_test,
-    permutation, read_chats, score_sequences,
+    Chat, PassOrder, ScoreOptions, SequenceScore, SftError, encode_chats, packing_self_test, permutation,
+    read_chats, score_sequences,
 };
 use crate::eval::ratio;
 use crate::job::{StepContext, Summary};
@@ -25,8 +25,15 @@ const RULES: StageRules = StageRules { stage: "sft", lr: 1e-3, matrix_lr: 5e-3, 
 
 /// Encoded chats on both sides.
 struct SftData {
-    train: EncodedChats,
-    validation: EncodedChats,
+    train: Side,
+    validation: Side,
+}
+
+/// Encoded chats with their names.
+struct Side {
+    chats: Vec<EncodedChat>,
+    names: Vec<String>,
+    too_long: usize,
 }
 
 /// Runs the step.
@@ -48,24 +55,20 @@ pub fn run(ctx: &StepContext, params: &SftParams) -> Result<Summary, SftError> {
     let row_tokens = tokens as f64 / rows.len() as f64;
     let schedule = item_schedule(&params.batch, rows.len(), row_tokens, params.epochs, RULES, &mut chosen)
         .eased(ctx.job().micro_batch_halvings)?;
-    let packed = tokens as f64 / (rows.len() * options.row_tokens) as f64;
-    ctx.events().log(format!(
-        "{} chats in {} rows ({:.1} % full), {} steps of {} rows",
-        lengths.len(),
-        rows.len(),
-        100.0 * packed,
-        schedule.steps(),
-        schedule.step_items
-    ));
+    let percent = 100.0 * tokens as f64 / (rows.len() * options.row_tokens) as f64;
+    let packed = format!("{} chats in {} rows ({percent:.1} % full)", lengths.len(), rows.len());
+    ctx.events().log(format!("{packed}, {} steps of {} rows", schedule.steps(), schedule.step_items));
     let plan = stage_plan(&params.optimizer, &rates, schedule.steps(), params.checkpoint, RULES);
     let mut objective = SftObjective {
         net: &net,
         chats: &data.train.chats,
+        names: &data.train.names,
         rows: &rows,
         order: PassOrder::new(ctx.seed("sft order"), rows.len()),
         schedule,
         precision: params.precision,
     };
+    objective.self_test()?;
     let outcome = train(ctx, &plan, &mut objective)?;
 
     let loss = validation_loss(ctx, &net, &data.validation.chats, options, "evaluate")?;
@@ -153,8 +156,8 @@ fn encode(
     train_on: TrainOn,
     row_tokens: usize,
     what: &'static str,
-) -> Result<EncodedChats, SftError> {
-    let mut encoded = encode_chats(tokenizer, chats, train_on, row_tokens)?;
+) -> Result<Side, SftError> {
+    let encoded = encode_chats(tokenizer, chats, train_on, row_tokens)?;
     if encoded.too_long > 0 {
         let message = format!(
             "{} of {} {what} are longer than {row_tokens} tokens and were left out whole",
@@ -167,12 +170,14 @@ fn encode(
     if silent > 0 {
         let message = format!("{silent} {what} have no token that carries loss and were left out");
         ctx.events().warning("chat_without_loss", message);
-        encoded.chats.retain(|chat| num_trained(chat) > 0);
     }
-    if encoded.chats.is_empty() {
+    let names = encoded.kept.iter().map(|&index| chats[index].name.clone());
+    let (chats, names): (Vec<EncodedChat>, Vec<String>) =
+        encoded.chats.into_iter().zip(names).filter(|(chat, _)| num_trained(chat) > 0).unzip();
+    if chats.is_empty() {
         return Err(SftError::Empty { what, dropped: encoded.too_long, row_tokens });
     }
-    Ok(encoded)
+    Ok(Side { chats, names, too_long: encoded.too_long })
 }
 
 /// Nats a token over the assistant's tokens of held-out chats.

@@ -9,15 +9,17 @@ use super::{ItemSchedule, PackedBatch, PassOrder, SftError};
 use crate::model::{Network, Parameter};
 use crate::telemetry::{DataPosition, StepWork};
 use crate::tokenizer::EncodedChat;
-use crate::train::{Curves, Objective, StepLoss, TrainError};
+use crate::train::{Curves, Objective, StepLoss, TrainError, accumulation_self_test, step_gradient};
 
 /// Fine-tuning on chats: items are packed rows.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct SftObjective<'a> {
     /// The network that trains.
     pub net: &'a Network,
     /// The chats.
     pub chats: &'a [EncodedChat],
+    /// Their names.
+    pub names: &'a [String],
     /// Packed rows of chat indices.
     pub rows: &'a [Vec<usize>],
     /// In which order rows come.
@@ -33,6 +35,14 @@ impl SftObjective<'_> {
     fn trained(&mut self, positions: std::ops::Range<u64>) -> u64 {
         let rows = self.order.items(positions);
         rows.iter().flat_map(|&row| &self.rows[row]).map(|&chat| num_trained(&self.chats[chat])).sum()
+    }
+
+    /// Checks that a step's gradient does not depend on how its rows are cut into micro-batches.
+    pub fn self_test(&self) -> Result<f64, TrainError> {
+        accumulation_self_test(self.schedule.first_items(), self.precision, &mut |micro_items| {
+            let schedule = self.schedule.first(micro_items);
+            step_gradient(&mut SftObjective { schedule, ..self.clone() }, 0)
+        })
     }
 }
 
@@ -70,6 +80,11 @@ impl Objective for SftObjective<'_> {
         Ok(StepLoss { loss, auxiliary: None, tokens: batch.num_trained, metrics: Vec::new(), data_secs })
     }
 
+    fn row_names(&mut self, step: u64, micro: u64) -> Vec<String> {
+        let rows = self.order.items(self.schedule.micro_range(step, micro));
+        rows.iter().flat_map(|&row| &self.rows[row]).map(|&chat| self.names[chat].clone()).collect()
+    }
+
     fn after_step(&mut self, _done: u64, _curves: &mut Curves) -> Result<(), TrainError> {
         Ok(())
     }
@@ -91,5 +106,59 @@ impl Objective for SftObjective<'_> {
         let rows = self.data_cursor(done);
         let epochs = vec![(String::new(), rows as f64 / self.rows.len().max(1) as f64)];
         DataPosition { rows, tokens: None, epochs }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cupola_specs::job::Family;
+    use tch::{Device, Tensor};
+
+    use super::*;
+    use crate::generate::stirred;
+    use crate::model::depth_shape;
+
+    /// Eight rows of one chat each, with from 1 to 12 trained tokens.
+    fn chats() -> Vec<EncodedChat> {
+        let chat = |seed: u32| {
+            let (length, trained) = (14 + seed as usize % 3, [1, 12, 2, 9, 3, 1, 7, 5][seed as usize]);
+            let ids = (0..length as u32).map(|t| (seed * 37 + t * 11 + 5) % 64).collect();
+            EncodedChat { ids, trained: (0..length).map(|t| t >= length - trained).collect() }
+        };
+        (0..8).map(chat).collect()
+    }
+
+    fn of_step(net: &Network, micro_items: u64) -> (f64, Tensor) {
+        let (chats, rows) = (chats(), (0..8).map(|row| vec![row]).collect::<Vec<_>>());
+        let names = vec![String::new(); 8];
+        let schedule = ItemSchedule { total_items: 8, step_items: 8, micro_items };
+        let (order, precision) = (PassOrder::new(3, 8), Precision::Fp32);
+        let mut objective =
+            SftObjective { net, chats: &chats, names: &names, rows: &rows, order, schedule, precision };
+        assert_eq!(objective.micro_batches(0), 8 / micro_items);
+        step_gradient(&mut objective, 0).unwrap()
+    }
+
+    #[test]
+    fn uneven_micro_batches_weigh_by_their_trained_tokens() {
+        let fresh = Network::init(&depth_shape(Family::Transformer, 1, 32), 64, 3, Device::Cpu).unwrap();
+        let net = stirred(&fresh).unwrap().unwrap();
+        let (loss, whole) = of_step(&net, 8);
+        for micro_items in [4, 2, 1] {
+            let (sum, parts) = of_step(&net, micro_items);
+            let apart = ((&parts - &whole).norm() / whole.norm()).double_value(&[]);
+            println!("{}×{micro_items}: loss {loss} and {sum}, gradients {apart:.1e} apart", 8 / micro_items);
+            assert!((sum - loss).abs() < 1e-5 * loss && apart < 1e-5, "{sum} and {loss}, {apart:e}");
+        }
+        // The mean over all 40 trained tokens, counted by hand from each chat alone.
+        let mut nats = 0.0;
+        for chat in &chats() {
+            let batch = PackedBatch::new(&[chat], &[vec![0]], Device::Cpu).unwrap();
+            nats -=
+                tch::no_grad(|| batch.log_probs(&net, Precision::Fp32)).sum(Kind::Double).double_value(&[]);
+        }
+        assert!((nats / 40.0 - loss).abs() < 1e-5 * loss, "{} and {loss}", nats / 40.0);
+        accumulation_self_test(8, Precision::Fp32, &mut |micro_items| Ok(of_step(&net, micro_items)))
+            .unwrap();
     }
 }

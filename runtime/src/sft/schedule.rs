@@ -5,6 +5,9 @@ use std::ops::Range;
 
 use crate::train::{TrainError, eased};
 
+/// Items that a self-test takes.
+const SELF_TEST_ITEMS: u64 = 3;
+
 /// The arithmetic of steps over a stream of items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ItemSchedule {
@@ -30,6 +33,19 @@ impl ItemSchedule {
     /// Where they were as small as can be already.
     pub fn eased(self, halvings: u32) -> Result<Self, TrainError> {
         Ok(Self { micro_items: eased(self.micro_items, halvings)?, ..self })
+    }
+
+    /// The first items as one step, in micro-batches of `micro_items`: what a self-test cuts in several ways. No more items than fit a
+    /// forward pass.
+    #[must_use]
+    pub fn first(self, micro_items: u64) -> Self {
+        let step_items = self.first_items();
+        Self { total_items: step_items, step_items, micro_items }
+    }
+
+    /// Items of [`ItemSchedule::first`].
+    pub fn first_items(self) -> u64 {
+        self.micro_items.min(SELF_TEST_ITEMS)
     }
 
     /// Optimiser steps.

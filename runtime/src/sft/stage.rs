@@ -121,6 +121,7 @@ pub fn stage_plan(
         grad_clip: params.grad_clip,
         setbacks: SetbackLimits::of(params),
         checkpoint,
+        export: None,
         stage: rules.stage.to_owned(),
     }
 }
@@ -156,6 +157,8 @@ pub fn training_record(
         flops: net.flops_per_token(result.context_length) * result.tokens_read as f64,
         data_cursor: outcome.data_cursor,
         left_out: outcome.left_out.clone(),
+        bad_steps: outcome.bad_steps.clone(),
+        exported_step: outcome.exported_step,
         chosen: result.chosen,
         curves: outcome.curves.0.clone(),
         finals: result.finals,

@@ -35,6 +35,7 @@ fn context(folder: &Path, token: &str, telemetry: TelemetryTargets) -> StepConte
         events: folder.join(format!("events-{token}.jsonl")),
         seed: 1,
         device: JobDevice::Cpu,
+        deterministic: true,
         threads: 1,
         micro_batch_halvings: 0,
         telemetry,
@@ -63,6 +64,10 @@ impl Objective for Still {
 
     fn loss(&mut self, step: u64, micro: u64) -> Result<StepLoss, TrainError> {
         Err(TrainError::NoLoss { step, micro })
+    }
+
+    fn row_names(&mut self, _step: u64, _micro: u64) -> Vec<String> {
+        Vec::new()
     }
 
     fn after_step(&mut self, _done: u64, _curves: &mut Curves) -> Result<(), TrainError> {

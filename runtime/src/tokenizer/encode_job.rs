@@ -164,6 +164,7 @@ mod tests {
             events: dir.join("events.jsonl"),
             seed: 1,
             device: Device::Cpu,
+            deterministic: true,
             threads: 1,
             micro_batch_halvings: 0,
             telemetry: cupola_specs::contract::TelemetryTargets::default(),

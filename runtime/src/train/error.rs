@@ -76,6 +76,23 @@ pub enum TrainError {
         /// What is wrong, expected and got.
         message: String,
     },
+    /// A state in the step's folder is of another step or of other parameters.
+    #[error("{path}: {message}")]
+    ForeignState {
+        /// The file.
+        path: PathBuf,
+        /// Expected and got.
+        message: String,
+    },
+    /// The best state, which becomes the model, is not whole any more.
+    #[error("the best state, that of step {step}, is not whole any more; the run goes on from before it")]
+    BestStateLost {
+        /// Its step.
+        step: u64,
+    },
+    /// The thread that writes states ended before its time.
+    #[error("the writer of states ended before its time")]
+    WriterLost,
     /// The step cannot be carried out with these parameters.
     #[error("{0}")]
     Refused(String),
@@ -93,6 +110,11 @@ pub enum TrainError {
 }
 
 impl TrainError {
+    /// Whether it only says that the worker was asked to stop, wherever that was noticed.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.facts().code == Failure::CANCELLED
+    }
+
     /// Carries the error of the stage around the loop.
     pub fn stage(error: &dyn StepError) -> Self {
         Self::Stage(failure_of(error))
@@ -125,6 +147,12 @@ impl StepError for TrainError {
                 "raise `batch.micro_batch`, or check that the data has tokens that carry loss",
             ),
             Self::Data { .. } => ErrorFacts::user("training_data", ""),
+            Self::ForeignState { .. } => ErrorFacts::user(
+                "foreign_state",
+                "remove this state and its record from the checkpoint folder: it is none of this step's",
+            ),
+            Self::BestStateLost { .. } => ErrorFacts::transient("best_state_lost", ""),
+            Self::WriterLost => ErrorFacts::bug("checkpoint_writer", ""),
             Self::Refused(_) => ErrorFacts::user("refused", ""),
             Self::SelfTest { .. } => ErrorFacts::bug("self_test", ""),
             Self::Stage(failure) => ErrorFacts {

@@ -127,6 +127,11 @@ impl<'a> LanguageRun<'a> {
         self.batch.rows
     }
 
+    /// Rows of a forward pass.
+    pub fn micro_rows(&self) -> u64 {
+        self.batch.micro_rows
+    }
+
     /// The loss of some rows, divided by `rows_in_step` rows' tokens.
     pub fn rows_loss(&self, rows: &[(usize, u64)], rows_in_step: u64) -> Result<StepLoss, TrainError> {
         let begin = Instant::now();
@@ -171,6 +176,16 @@ impl Objective for LanguageRun<'_> {
         let from = step * self.batch.rows + micro * self.batch.micro_rows;
         let rows = self.order.range(from, self.batch.micro_rows);
         self.rows_loss(&rows, self.batch.rows)
+    }
+
+    fn row_names(&mut self, step: u64, micro: u64) -> Vec<String> {
+        let from = step * self.batch.rows + micro * self.batch.micro_rows;
+        let names: Vec<&str> = self.data.domains().collect();
+        let name = |(domain, row): (usize, u64)| {
+            let (begin, file) = (row * self.context_length, &self.data.shard(domain).file);
+            format!("{}: tokens {begin} to {} of {file}", names[domain], begin + self.context_length)
+        };
+        self.order.range(from, self.batch.micro_rows).into_iter().map(name).collect()
     }
 
     fn after_step(&mut self, done: u64, curves: &mut Curves) -> Result<(), TrainError> {

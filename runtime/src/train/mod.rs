@@ -3,20 +3,24 @@
 //! A stage is an [`Objective`]: which weights, how many micro-batches a step, and the loss of one. [`train`] does the rest:
 //! accumulation, clipping, AdamW, Muon and gradient descent, the schedules, guards, curves, checkpoints.
 //!
-//! Invariants: nothing is random but through (seed, purpose, step, row), so there is no random state to save; a run that was killed at
-//! any moment ends with the same bytes; a micro-batch without a trained token is an error, and a step whose loss is no number is left out
+//! Invariants: nothing is random but through (seed, purpose, step, row), so there is no random state to save (the library's own generator is
+//! seeded anew at each step); a run that was killed at any moment, or stopped between two micro-batches, ends with the same bytes; a micro-batch without a trained token is an error, and a step whose loss is no number is left out
 //! and recorded.
 
 mod auto;
 mod checkpoint;
 mod data_order;
 mod error;
+mod gradients;
 mod language;
 mod objective;
 mod optimizer;
 mod permutation;
+mod saver;
 mod schedule;
+mod self_test;
 mod setback;
+mod state_file;
 mod trainer;
 mod validation;
 mod z_loss;
@@ -29,10 +33,13 @@ pub use objective::{Curves, Objective, StepLoss};
 pub use optimizer::{Optimizer, OptimizerSettings, Pace, Peaks, Scaling};
 pub use permutation::Permutation;
 pub use schedule::{LrSchedule, PhaseRate};
+pub use self_test::{accumulation_self_test, step_gradient};
 pub use setback::SetbackLimits;
 pub use trainer::{TrainOutcome, TrainPlan, train, train_in};
 pub use validation::{FINAL_TOKENS, Validation, validate};
 pub use z_loss::losses_with_normalizer;
 
+#[cfg(test)]
+mod checkpoint_tests;
 #[cfg(test)]
 mod tests;

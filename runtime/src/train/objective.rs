@@ -35,6 +35,9 @@ pub trait Objective {
     /// The loss of micro-batch `micro` of step `step`: a function of the weights, the seed and these two numbers only.
     fn loss(&mut self, step: u64, micro: u64) -> Result<StepLoss, TrainError>;
 
+    /// Names of the rows of data that a micro-batch reads, by which a user finds them.
+    fn row_names(&mut self, step: u64, micro: u64) -> Vec<String>;
+
     /// What happens after `done` steps are done: evaluation, samples. It may add to the curves, from the weights and `done` only.
     fn after_step(&mut self, done: u64, curves: &mut Curves) -> Result<(), TrainError>;
 

@@ -6,11 +6,13 @@
 //!
 //! Exactness: where a run goes back to follows from the steps that were bad, not from when states were saved, so a run that is killed at any
 //! moment still ends with the same bytes. What was left out before a run went back is in a file beside the states, since the states after
-//! that place are of a course that was given up.
+//! that place are of a course that was given up. What was wrong with each bad step, and which data it read, is in another file there, also
+//! where the run fails, and in `training.json` where it ends.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 
+use cupola_specs::artifact::BadStep;
 use cupola_specs::job::OptimizerParams;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +21,8 @@ use super::checkpoint::Progress;
 use crate::job::{JobError, write_durably};
 
 const FILE: &str = "setbacks.json";
+/// The record of bad steps, for people.
+const BAD_FILE: &str = "bad_steps.json";
 /// Bad steps in a row after which it is the weights that are bad.
 const PATIENCE: u64 = 3;
 /// A run goes back to a multiple of this many steps, at least as many before the first bad one.
@@ -79,6 +83,15 @@ impl Trouble {
     }
 }
 
+/// A bad step: what is wrong, and the micro-batch that gave it away; none where only the whole step is bad.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Bad {
+    /// What is wrong.
+    pub(super) trouble: Trouble,
+    /// The micro-batch.
+    pub(super) micro: Option<u64>,
+}
+
 /// What follows from a bad step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -95,6 +108,8 @@ pub(super) struct Setbacks {
     pub(super) left_out: BTreeSet<u64>,
     /// How often something was wrong.
     pub(super) count: u64,
+    /// What was wrong with each bad step.
+    pub(super) bad: BTreeMap<u64, BadStep>,
     /// Bad steps in a row up to now.
     streak: u64,
     /// The last good losses.
@@ -122,6 +137,16 @@ impl Setbacks {
         Ok(write_durably(&path, &text)?)
     }
 
+    /// Notes what is wrong with a step, where a user finds it whatever becomes of the run.
+    pub(super) fn note(&mut self, step: BadStep, folder: &Path) -> Result<(), TrainError> {
+        self.bad.insert(step.step, step);
+        let path = folder.join(BAD_FILE);
+        let all: Vec<&BadStep> = self.bad.values().collect();
+        let text = serde_json::to_vec_pretty(&all)
+            .map_err(|error| TrainError::Data { path: path.clone(), message: error.to_string() })?;
+        Ok(write_durably(&path, &text)?)
+    }
+
     /// Whether a state knows of all that was left out before it: if not, it is of a course that was given up.
     pub(super) fn is_on_course(&self, state: &Progress) -> bool {
         self.left_out.range(..state.steps).all(|step| state.setbacks.left_out.contains(step))
@@ -131,6 +156,7 @@ impl Setbacks {
     pub(super) fn resume(self, state: Option<&Progress>) -> Self {
         let Some(Progress { setbacks: before, .. }) = state else { return self };
         Self {
+            bad: before.bad.clone().into_iter().chain(self.bad).collect(),
             left_out: self.left_out.union(&before.left_out).copied().collect(),
             count: self.count.max(before.count),
             streak: before.streak,

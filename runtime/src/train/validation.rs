@@ -8,6 +8,7 @@ use cupola_specs::job::Precision;
 use tch::Kind;
 
 use super::{TokenData, TrainError};
+use crate::job::JobError;
 use crate::model::{Network, RowLayout, cross_entropy};
 
 /// Rows of one forward pass.
@@ -31,13 +32,15 @@ pub struct Validation {
     pub tokens: u64,
 }
 
-/// Measures a network on the validation side. `max_tokens` picks rows evenly over each domain; 0 takes every row.
+/// Measures a network on the validation side. `max_tokens` picks rows evenly over each domain; 0 takes every row. `check` is asked between
+/// two forward passes whether to go on.
 pub fn validate(
     network: &Network,
     data: &TokenData,
     context_length: u64,
     precision: Precision,
     max_tokens: u64,
+    check: &dyn Fn() -> Result<(), JobError>,
 ) -> Result<Validation, TrainError> {
     let names: Vec<String> = data.domains().map(str::to_owned).collect();
     let all: u64 = (0..names.len()).map(|domain| data.num_rows(domain, context_length)).sum();
@@ -57,6 +60,7 @@ pub fn validate(
         let picked: Vec<(usize, u64)> = (0..wanted).map(|i| (domain, i * rows / wanted)).collect();
         let mut domain_nats = 0.0;
         for chunk in picked.chunks(ROWS) {
+            check()?;
             for loss in row_losses(network, data, chunk, context_length, precision)? {
                 domain_nats += loss;
                 squares += loss * loss;

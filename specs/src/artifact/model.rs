@@ -36,6 +36,12 @@ pub struct TrainingRecord {
     /// Optimiser steps that were left out, since their loss was no number or rose too far.
     #[serde(default)]
     pub left_out: Vec<u64>,
+    /// What was wrong with the bad ones among them, and the data that they read.
+    #[serde(default)]
+    pub bad_steps: Vec<BadStep>,
+    /// Optimiser steps that the weights have seen: `steps`, or those of the best state.
+    #[serde(default)]
+    pub exported_step: u64,
     /// What `auto` chose and by which rule: name to (rule, value).
     pub chosen: BTreeMap<String, (String, f64)>,
     /// Curves by metric.
@@ -48,12 +54,28 @@ pub struct TrainingRecord {
     pub warnings: BTreeMap<String, u64>,
 }
 
+/// An optimiser step whose loss or gradient was no number, or whose loss rose too far.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BadStep {
+    /// The step, from 0.
+    pub step: u64,
+    /// What was wrong with it.
+    pub reason: String,
+    /// The micro-batch that gave it away; none where only the whole step was bad.
+    pub micro_batch: Option<u64>,
+    /// Rows of data that this micro-batch, or the whole step, read.
+    pub num_rows: u64,
+    /// Names of the first of them.
+    pub rows: Vec<String>,
+}
+
 /// One point of a curve.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct CurvePoint {
     /// Optimiser step.
     pub step: u64,
-    /// Value.
+    /// Value; a NaN is written as null and reads as NaN.
+    #[serde(with = "crate::contract::nan_as_null")]
     pub value: f64,
 }
 

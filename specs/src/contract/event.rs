@@ -85,6 +85,22 @@ pub struct CheckpointRecord {
     pub step: u64,
     /// Position in the seeded data order, rows.
     pub data_cursor: u64,
+    /// The step's seed. Every random number follows from it, a purpose and a place: there is no other random state.
+    #[serde(default)]
+    pub seed: u64,
+    /// The files below the checkpoint folder, one for each rank that wrote.
+    #[serde(default)]
+    pub shards: Vec<StateShard>,
+    /// Length of all files.
+    pub size_bytes: u64,
+    /// Whether it is kept as one of the best.
+    #[serde(default)]
+    pub best: bool,
+}
+
+/// One file of a training state: tensors by name, each of them whole or the part that one rank holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct StateShard {
     /// The file below the checkpoint folder.
     pub file: String,
     /// blake3 of the file, as hex.
@@ -111,6 +127,8 @@ impl Failure {
     pub const OUT_OF_MEMORY: &'static str = "out_of_memory";
     /// The code of a training step that goes back to before a setback.
     pub const WENT_BACK: &'static str = "went_back";
+    /// The code of a step that was asked to stop.
+    pub const CANCELLED: &'static str = "cancelled";
     /// The code of a step that ran out of disk.
     pub const STORAGE_FULL: &'static str = "storage_full";
 
@@ -143,15 +161,15 @@ pub enum ErrorClass {
 }
 
 /// JSON has no NaN: written as null, read back as NaN.
-mod nan_as_null {
+pub(crate) mod nan_as_null {
     use serde::{Deserialize, Deserializer, Serializer};
 
     #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
-    pub(super) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
         if value.is_finite() { serializer.serialize_f64(*value) } else { serializer.serialize_none() }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
         Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
     }
 }
@@ -159,6 +177,13 @@ mod nan_as_null {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_of_an_earlier_version_is_one_without_files() {
+        let old = r#"{"step":4,"data_cursor":16,"file":"step-4.safetensors","blake3":"00","size_bytes":9}"#;
+        let record: CheckpointRecord = serde_json::from_str(old).unwrap();
+        assert_eq!((record.step, record.size_bytes, record.shards.len(), record.best), (4, 9, 0, false));
+    }
 
     #[test]
     fn an_event_is_one_flat_object_and_a_nan_survives() {

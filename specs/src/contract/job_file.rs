@@ -38,6 +38,8 @@ pub struct JobFile {
     pub seed: u64,
     /// Where tensors live; never `auto`.
     pub device: Device,
+    /// Whether a step that runs again gives the same bits. On CUDA, operations then take their deterministic form, which is slower.
+    pub deterministic: bool,
     /// Threads that the step may use.
     pub threads: u32,
     /// How often the micro-batch of a training step is halved, since earlier attempts ran out of memory.

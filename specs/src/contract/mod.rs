@@ -17,6 +17,7 @@ mod event;
 mod job_file;
 mod telemetry;
 
-pub use event::{CheckpointRecord, ErrorClass, Event, EventBody, Failure};
+pub(crate) use event::nan_as_null;
+pub use event::{CheckpointRecord, ErrorClass, Event, EventBody, Failure, StateShard};
 pub use job_file::{InputArtifact, JobFile, ShimResult, SourceFile, Started};
 pub use telemetry::{MlflowTarget, TelemetryTargets, WandbTarget};

@@ -43,6 +43,10 @@ pub struct PretrainParams {
     pub precision: Precision,
     /// When states are saved.
     pub checkpoint: CheckpointParams,
+    /// Which state's weights become the model.
+    pub export: Export,
+    /// By which number the best state is found, where it becomes the model.
+    pub best_metric: BestMetric,
     /// When the model is evaluated on the way.
     pub evaluate: EvaluateParams,
     /// Whether the input `law` gives a forecast, written before training and scored after it.
@@ -131,8 +135,57 @@ pub struct CheckpointParams {
     pub every_secs: f64,
     /// Optimiser steps between checkpoints; 0 is off. Not in the fingerprint.
     pub every_steps: u64,
-    /// How many are kept. Not in the fingerprint.
+    /// How many of the newest are kept. Not in the fingerprint.
     pub keep: u64,
+    /// Which are kept beside them. Not in the fingerprint.
+    pub keep_best: Option<KeepBest>,
+}
+
+/// States that are kept since the model was best there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeepBest {
+    /// By which number.
+    pub metric: BestMetric,
+    /// How many.
+    pub count: u64,
+}
+
+/// A number of the evaluations on the way that tells better states from worse ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BestMetric {
+    /// Bits a byte of held-out text: less is better.
+    ValidationBpb,
+    /// Nats a token of held-out text: less is better.
+    ValidationLoss,
+}
+
+impl BestMetric {
+    /// The metric's name in events and curves.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ValidationBpb => "validation_bpb",
+            Self::ValidationLoss => "validation_loss",
+        }
+    }
+
+    /// Whether one value is better than another; a NaN never is.
+    pub fn is_better(self, value: f64, than: f64) -> bool {
+        match self {
+            Self::ValidationBpb | Self::ValidationLoss => value < than || (than.is_nan() && !value.is_nan()),
+        }
+    }
+}
+
+/// Which state's weights become the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Export {
+    /// The last one's.
+    Last,
+    /// Those of the evaluation on the way that was best, by `keep_best.metric`; the last step is evaluated too, and an earlier one wins a tie.
+    Best,
 }
 
 /// When a model is evaluated while it trains.

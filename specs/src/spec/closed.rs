@@ -93,6 +93,8 @@ words!(
     crate::job::ModelType,
     crate::job::LayerType,
     crate::job::MatrixOptimizer,
+    crate::job::BestMetric,
+    crate::job::Export,
     crate::job::LrShape,
     crate::job::FitMethod,
     crate::job::TrainOn,

@@ -9,7 +9,7 @@ use super::serve::Approval;
 use super::telemetry::TelemetryWritten;
 use super::units::{Bytes, Duration};
 use super::written::written;
-use crate::job::{Device, Precision};
+use crate::job::{AutoOr, Device, Precision};
 
 written! {
     /// What the spec may spend. The scaling law's target, the plan's cost and the scheduler read it.
@@ -30,6 +30,9 @@ written! {
         device: Device = "auto",
         /// Number format of matrix products.
         precision: Precision = "auto",
+        /// Whether a step that runs again gives the same bits: auto is true on the CPU, where it costs nothing, and false on CUDA, where it
+        /// costs speed.
+        deterministic: AutoOr<bool> = "auto",
         /// Attempts after a first transient failure.
         retries: u64 = "2"; 0 ..= 100,
         /// Time that one attempt of one step may take; without it there is no limit.
@@ -54,6 +57,9 @@ written! {
         device: Option<Device>,
         /// Number format of matrix products. Default: that of `defaults`, auto.
         precision: Option<Precision>,
+        /// Whether a step that runs again gives the same bits: auto is true on the CPU, where it costs nothing, and false on CUDA, where it
+        /// costs speed. Default: that of `defaults`, auto.
+        deterministic: Option<AutoOr<bool>>,
         /// Attempts after a first transient failure. Default: that of `defaults`, 2.
         retries: Option<u64>; 0 ..= 100,
         /// Time that one attempt of one step may take. Default: that of `defaults`, no limit.

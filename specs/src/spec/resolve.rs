@@ -275,6 +275,7 @@ fn resolve_job(at: usize, resolver: &mut Resolver<'_, '_>) -> Option<ResolvedJob
         after: after?,
         seed: common.seed.unwrap_or(defaults.seed),
         device: common.device.unwrap_or(defaults.device),
+        deterministic: common.deterministic.unwrap_or(defaults.deterministic),
         precision,
         retries: common.retries.unwrap_or(defaults.retries) as u32,
         timeout_secs: timeout.map_or(0.0, |timeout| timeout.0),

@@ -12,8 +12,8 @@ use super::schedule::Schedule;
 use super::serve::Approval;
 use super::telemetry::Telemetry;
 use crate::job::{
-    DataParams, Device, EvalParams, FitParams, OptimizeParams, Precision, PreferencesParams, PretrainParams,
-    RewardModelParams, SftParams, SweepParams, TokenizerParams,
+    AutoOr, DataParams, Device, EvalParams, FitParams, OptimizeParams, Precision, PreferencesParams,
+    PretrainParams, RewardModelParams, SftParams, SweepParams, TokenizerParams,
 };
 
 /// A spec with nothing left to decide.
@@ -155,6 +155,8 @@ pub struct ResolvedJob {
     pub seed: u64,
     /// Where tensors live. Default: `auto`.
     pub device: Device,
+    /// Whether a step that runs again gives the same bits. Default: `auto`, which is true on the CPU and false on CUDA.
+    pub deterministic: AutoOr<bool>,
     /// Number format of matrix products; also in the params. Default: `auto`.
     pub precision: Precision,
     /// Attempts after a first transient failure. Default: 2.

@@ -98,7 +98,7 @@ pub(super) fn floor_bytes(plan: &Plan, step: &Step) -> Option<(u64, u64)> {
     let ModelParams::Shape(shape) = &params.model else { return None };
     let total = total_params(shape, vocab_size(plan, step)?);
     let states = if params.checkpoint.every_secs > 0.0 || params.checkpoint.every_steps > 0 {
-        (params.checkpoint.keep + 1) as f64
+        (params.checkpoint.keep + params.checkpoint.keep_best.map_or(0, |best| best.count) + 1) as f64
     } else {
         0.0
     };

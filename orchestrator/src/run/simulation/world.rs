@@ -272,14 +272,13 @@ impl Attempt {
                 exited(Some(1), None)
             }
             Fate::Killed => {
-                let file = String::new();
-                let (step, blake3) = (self.ends_at.unsigned_abs(), String::new());
                 say(EventBody::Checkpoint(CheckpointRecord {
-                    step,
+                    step: self.ends_at.unsigned_abs(),
                     data_cursor: 0,
-                    file,
-                    blake3,
+                    seed: 0,
+                    shards: Vec::new(),
                     size_bytes: 1,
+                    best: false,
                 }));
                 exited(None, Some(9))
             }

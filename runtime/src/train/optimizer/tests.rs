@@ -176,6 +176,10 @@ impl Objective for Follow<'_> {
         Ok(StepLoss { loss, auxiliary, tokens: 64, metrics: Vec::new(), data_secs: 0.0 })
     }
 
+    fn row_names(&mut self, _step: u64, _micro: u64) -> Vec<String> {
+        Vec::new()
+    }
+
     fn after_step(&mut self, _done: u64, _curves: &mut Curves) -> Result<(), TrainError> {
         Ok(())
     }
@@ -238,7 +242,8 @@ fn whole_runs_have_pytorchs_losses_at_every_step() {
             schedule,
             grad_clip: 0.5,
             setbacks: SetbackLimits { max_setbacks: 0, spike_sigma: 0.0 },
-            checkpoint: CheckpointParams { every_secs: 0.0, every_steps: 0, keep: 1 },
+            checkpoint: CheckpointParams { every_secs: 0.0, every_steps: 0, keep: 1, keep_best: None },
+            export: None,
             stage: "follow".into(),
         };
         let folder = tempfile::tempdir().unwrap();

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use super::optimizer_resolve::{Stage, optimizer};
 use super::shape;
 use super::written::{
-    BatchWritten, CheckpointWritten, ContextWritten, PhaseWritten, PretrainJob, TokensWritten,
+    BatchWritten, CheckpointWritten, ContextWritten, PhaseWritten, PretrainCheckpointWritten, PretrainJob,
+    TokensWritten,
 };
 use super::{
-    BatchParams, CheckpointParams, EvaluateParams, LrShape, ModelParams, OptimizerParams, Parametrization,
-    PhaseParams, PretrainParams, TokenBudget,
+    BatchParams, BestMetric, CheckpointParams, EvaluateParams, Export, KeepBest, LrShape, ModelParams,
+    OptimizerParams, Parametrization, PhaseParams, PretrainParams, TokenBudget,
 };
 use crate::job::resolve::check_sum;
 use crate::job::{AutoOr, Precision};
@@ -39,6 +40,7 @@ pub(crate) fn pretrain(
     let phases = phases(w.phases.as_ref(), corpus.as_ref(), w.corpus.spot, resolver);
     let optimizer = optimizer(&w.optimizer, Stage::Base, resolver);
     check_tied(w, model.as_ref(), optimizer.as_ref(), resolver);
+    let (checkpoint, best_metric) = pretrain_checkpoint(w, resolver);
     let params = PretrainParams {
         model: model?,
         tokens: tokens?,
@@ -47,7 +49,9 @@ pub(crate) fn pretrain(
         phases: phases?,
         context_length: w.context.length,
         precision,
-        checkpoint: checkpoint(&w.checkpoint),
+        checkpoint,
+        export: w.checkpoint.export.value,
+        best_metric,
         evaluate: EvaluateParams {
             every_steps: w.evaluate.every.map_or(0, |steps| steps.0),
             samples: w.evaluate.samples,
@@ -292,7 +296,28 @@ pub(crate) fn checkpoint(w: &CheckpointWritten) -> CheckpointParams {
         Some(Every::Steps(steps)) => (0.0, steps),
         None => (0.0, 0),
     };
-    CheckpointParams { every_secs, every_steps, keep: w.keep }
+    CheckpointParams { every_secs, every_steps, keep: w.keep, keep_best: None }
+}
+
+/// When states of a pretrain job are saved, and by which number the best of them is found where it becomes the model. What is best is known
+/// where the model is evaluated on the way.
+fn pretrain_checkpoint(w: &PretrainJob, resolver: &mut Resolver<'_, '_>) -> (CheckpointParams, BestMetric) {
+    let PretrainCheckpointWritten { every, keep, keep_best, export } = &w.checkpoint;
+    let is_best = export.value == Export::Best;
+    let asks = keep_best.as_ref().map(|best| best.spot).or(is_best.then_some(export.spot));
+    if let (Some(spot), None) = (asks, w.evaluate.every) {
+        resolver
+            .session
+            .error(Code::Conflict, spot, "no state is the best one, since `evaluate.every` is null")
+            .expecting("steps between evaluations, such as `evaluate: { every: 500 steps }`");
+    }
+    let of_default = KeepBest { metric: BestMetric::ValidationBpb, count: 1 };
+    let written =
+        keep_best.as_ref().map(|best| KeepBest { metric: best.value.metric, count: best.value.count });
+    let keep_best = if is_best { written.or(Some(of_default)) } else { written };
+    let shared = checkpoint(&CheckpointWritten { every: *every, keep: *keep });
+    let best_metric = if is_best { keep_best.unwrap_or(of_default).metric } else { of_default.metric };
+    (CheckpointParams { keep_best, ..shared }, best_metric)
 }
 
 /// Row length of a job that goes on from a model: as written, else all positions that the model was made with. More than those is an error.

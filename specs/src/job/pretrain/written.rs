@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::optimizer_written::OptimizerWritten;
-use super::{Activation, BatchRule, Family, LayerType, LrShape, ModelType};
+use super::{Activation, BatchRule, BestMetric, Export, Family, LayerType, LrShape, ModelType};
 use crate::job::AutoOr;
 use crate::spec::decode::{At, Decode, Named};
 use crate::spec::reference::Ref;
@@ -35,8 +35,8 @@ written! {
         context: ContextWritten = "{}",
         /// Ranks.
         parallel: ParallelWritten = "{}",
-        /// When states are saved.
-        checkpoint: CheckpointWritten = "{}",
+        /// When states are saved, and which one becomes the model.
+        checkpoint: PretrainCheckpointWritten = "{}",
         /// When the model is evaluated on the way.
         evaluate: EvaluateWritten = "{}",
     }
@@ -170,6 +170,26 @@ written! {
         every: Option<Every> = "5m",
         /// How many are kept.
         keep: u64 = "2"; 1 ..= 1000,
+    }
+
+    /// When states are saved, and which one becomes the model.
+    pub(crate) struct PretrainCheckpointWritten {
+        /// Time or steps between checkpoints; null is off. Not in the fingerprint.
+        every: Option<Every> = "5m",
+        /// How many of the newest are kept. Not in the fingerprint.
+        keep: u64 = "2"; 1 ..= 1000,
+        /// States kept beside the newest, since an evaluation on the way was best there. Not in the fingerprint.
+        keep_best: Option<At<KeepBestWritten>>,
+        /// Which state's weights become the model: the last one's, or those of the best evaluation on the way.
+        export: At<Export> = "last",
+    }
+
+    /// States kept since an evaluation on the way was best there.
+    pub(crate) struct KeepBestWritten {
+        /// The number that is compared: the least is best.
+        metric: BestMetric = "validation_bpb",
+        /// How many are kept.
+        count: u64 = "1"; 1 ..= 100,
     }
 
     /// When the model is evaluated on the way.
