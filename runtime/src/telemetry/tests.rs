@@ -8,7 +8,7 @@ use cupola_specs::contract::{
     ErrorClass, Event, EventBody, Failure, JobFile, MlflowTarget, TelemetryTargets, WandbTarget,
 };
 use cupola_specs::job::{
-    Activation, Device as JobDevice, Family, ModelShape, Precision, StepParams, TokensParams,
+    Activation, Device as JobDevice, Family, ModelShape, ModelType, Precision, StepParams, TokensParams,
 };
 use cupola_specs::spec::SecretRef;
 use serde_json::{Value, json};
@@ -378,6 +378,7 @@ fn flops_of_a_token_equal_hand_arithmetic_for_each_family() {
     let full = 4 * (16 * 16);
     let relu2 = 2 * (16 * 40);
     let plain = ModelShape {
+        model_type: ModelType::Arcee,
         num_key_value_heads: 4,
         activation: Activation::Relu2,
         qk_norm: false,
