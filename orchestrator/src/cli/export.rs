@@ -46,6 +46,9 @@ pub struct ExportArgs {
     /// The most bytes of a file of a model's weights; more are split over several files with an index. Default: 5 GB.
     #[arg(long, value_name = "BYTES")]
     pub shard_bytes: Option<u64>,
+    /// Only the adapters of a model that was tuned with `lora`, in PEFT's format.
+    #[arg(long, conflicts_with_all = ["dtype", "shard_bytes"])]
+    pub adapter: bool,
     /// The folder to write; it must not be there yet, or be empty.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
@@ -61,7 +64,15 @@ pub(super) fn run(args: &ExportArgs, global: &Global) -> Result<Outcome, CliErro
     let manifest = read_manifest(&folder)?;
     let artifact = StoredArtifact { path: folder.clone(), manifest };
     verify(global, &artifact)?;
+    let has_adapter = artifact.manifest.files.keys().any(|name| name.starts_with(ADAPTER_PREFIX));
+    if args.adapter && !has_adapter {
+        let message = format!("{} has no adapters: it was not tuned with `lora`", artifact.manifest.step);
+        return Err(CliError::input(message, "leave out --adapter"));
+    }
     prepare_target(&args.out)?;
+    if args.adapter {
+        return export_adapter(args, &artifact, global);
+    }
     if args.dtype.is_some() || args.shard_bytes.is_some() {
         return convert(args, &artifact, global);
     }
@@ -81,6 +92,29 @@ pub(super) fn run(args: &ExportArgs, global: &Global) -> Result<Outcome, CliErro
         println!("{}", serde_json::json!({ "out": args.out, "files": files, "fingerprint": fingerprint }));
     } else {
         println!("wrote {} ({files} files, each checked) to {}", copied.manifest.step, args.out.display());
+    }
+    Ok(Outcome::Done)
+}
+
+/// Where a model's adapters lie.
+const ADAPTER_PREFIX: &str = "adapter/";
+
+/// Copies the adapters alone.
+fn export_adapter(
+    args: &ExportArgs,
+    artifact: &StoredArtifact,
+    global: &Global,
+) -> Result<Outcome, CliError> {
+    for name in artifact.manifest.files.keys() {
+        if let Some(short) = name.strip_prefix(ADAPTER_PREFIX) {
+            let to = args.out.join(short);
+            std::fs::copy(artifact.path.join(name), &to).map_err(io(&to))?;
+        }
+    }
+    if global.json {
+        println!("{}", serde_json::json!({ "out": args.out, "fingerprint": artifact.manifest.fingerprint }));
+    } else {
+        println!("wrote the adapters of {} to {}", artifact.manifest.step, args.out.display());
     }
     Ok(Outcome::Done)
 }

@@ -231,6 +231,8 @@ fn own_paths(params: &StepParams, path: &str) -> Vec<String> {
     let one = |field: String| vec![field];
     match (params, head) {
         (_, "context_length") => one("context.length".to_owned()),
+        // Targets are in an order of their own.
+        (_, "lora") if rest.starts_with("targets") => one("lora.targets".to_owned()),
         (StepParams::Data(_), "dedup") => one(format!("dedup.{}", dedup_field(rest))),
         (StepParams::Data(_), "domain_weights") => {
             vec![below("domains.weights"), "domains.weights".to_owned()]

@@ -114,6 +114,9 @@ pub enum ModelError {
     /// A shape that no network has.
     #[error("model shape: {0}")]
     Shape(String),
+    /// Adapters beside what is no module of the network.
+    #[error("lora.targets: {0}")]
+    LoraTarget(String),
     /// libtorch refused a call.
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),
@@ -175,6 +178,10 @@ impl StepError for ModelError {
             Self::Shape(_) => ErrorFacts::user(
                 "model_shape",
                 "change the sizes under `model:`; `cupola explain pretrain.model` lists them",
+            ),
+            Self::LoraTarget(_) => ErrorFacts::user(
+                "lora_target",
+                "change `lora.targets`; all-linear is every matrix that the model has",
             ),
             Self::Torch(_) => ErrorFacts::bug("libtorch", ""),
         }

@@ -270,7 +270,8 @@ pub(super) fn convert(
     write_weights(to, parameters, form)
 }
 
-fn put(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), ModelError> {
+/// Writes a file of a folder durably.
+pub(super) fn put(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), ModelError> {
     let path = folder.join(name);
     write_durably(&path, bytes).map_err(|error| ModelError::format(&path, error.to_string()))
 }
@@ -315,7 +316,7 @@ fn split<'a>(parameters: &'a [Parameter], form: &SaveForm) -> Vec<Vec<&'a Parame
 }
 
 /// Weights as a safetensors file.
-fn to_safetensors(parameters: &[&Parameter], kind: WeightKind) -> Result<Vec<u8>, ModelError> {
+pub(super) fn to_safetensors(parameters: &[&Parameter], kind: WeightKind) -> Result<Vec<u8>, ModelError> {
     let (kind, dtype) = kind.kind();
     let mut buffers = Vec::with_capacity(parameters.len());
     for parameter in parameters {

@@ -9,6 +9,7 @@ use cupola_specs::job::Precision;
 use tch::{Kind, Tensor};
 
 use super::ParamGroup;
+use super::lora::Adapter;
 use super::parameter::{Init, Source};
 
 /// The kind that products run in.
@@ -111,9 +112,11 @@ pub(super) enum Layout {
 /// A module that multiplies by a matrix.
 #[derive(Debug)]
 pub(super) struct Linear {
+    name: String,
     weight: Tensor,       // [out, in], or [in, out] by layout
     bias: Option<Tensor>, // [out]
     layout: Layout,
+    adapter: Option<Adapter>,
 }
 
 impl Linear {
@@ -131,7 +134,7 @@ impl Linear {
         let bias = has_bias.then(|| {
             source.weight(&format!("{module}.bias"), &[output], ParamGroup::Vector, Init::Constant(0.0))
         });
-        Self { weight, bias, layout }
+        Self { name: module.to_owned(), weight, bias, layout, adapter: None }
     }
 
     /// `x [.., in]` → `[.., out]` in the kind of `x`.
@@ -149,11 +152,48 @@ impl Linear {
         let bias = modules.iter().any(|module| module.bias.is_some()).then(|| {
             let of = |module: &&Self| match &module.bias {
                 Some(bias) => bias.shallow_clone(),
-                None => Tensor::zeros([module.rows().size()[0]], (Kind::Float, x.device())),
+                None => Tensor::zeros([module.size()[0]], (Kind::Float, x.device())),
             };
             Tensor::cat(&modules.iter().map(of).collect::<Vec<_>>(), 0).to_kind(kind)
         });
-        x.linear(&weight.to_kind(kind), bias.as_ref())
+        let product = x.linear(&weight.to_kind(kind), bias.as_ref()); // [.., out]
+        if modules.iter().all(|module| module.adapter.is_none()) {
+            return product;
+        }
+        let mut from = 0;
+        let parts = modules.iter().map(|module| {
+            let part = product.narrow(-1, from, module.size()[0]);
+            from += module.size()[0];
+            match &module.adapter {
+                Some(adapter) => part + adapter.update(x),
+                None => part,
+            }
+        });
+        Tensor::cat(&parts.collect::<Vec<_>>(), -1) // [.., out]
+    }
+
+    /// Hugging Face's name of the module.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How the weight lies.
+    pub(super) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// `[out, in]`.
+    pub(super) fn size(&self) -> [i64; 2] {
+        let (rows, columns) = self.weight.size2().unwrap_or_default();
+        match self.layout {
+            Layout::OutIn => [rows, columns],
+            Layout::InOut => [columns, rows],
+        }
+    }
+
+    /// Puts an adapter beside the weight.
+    pub(super) fn adapt(&mut self, adapter: Adapter) {
+        self.adapter = Some(adapter);
     }
 
     /// The weight as `[out, in]`.

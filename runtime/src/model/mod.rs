@@ -10,9 +10,11 @@ mod error;
 mod folder;
 mod kv_cache;
 mod layers;
+mod lora;
 mod lstm;
 mod network;
 mod parameter;
+mod peft;
 mod rope;
 mod transformer;
 
@@ -23,10 +25,13 @@ pub use kv_cache::{KvCache, RowSlot};
 pub use lstm::Lstm;
 pub use network::{Network, RowLayout, cross_entropy, token_log_probs};
 pub use parameter::{ParamGroup, Parameter};
+pub use peft::ADAPTER_FOLDER;
 pub use transformer::Transformer;
 
 #[cfg(test)]
 mod folder_tests;
+#[cfg(test)]
+mod lora_tests;
 #[cfg(test)]
 mod parity_tests;
 #[cfg(test)]

@@ -9,6 +9,7 @@ use cupola_specs::job::{Family, ModelShape, Precision, RopeScaling};
 use tch::{Device, Kind, Tensor};
 
 use super::folder::{self, Shards};
+use super::lora::{Adapters, Module};
 use super::parameter::{Init, Source};
 use super::{
     KvCache, Lstm, ModelError, ParamGroup, Parameter, RowSlot, SaveFacts, SaveForm, Transformer, config,
@@ -59,6 +60,7 @@ pub struct Network {
     body: Body,
     parameters: Vec<Parameter>,
     vocab_size: i64,
+    pub(super) adapters: Option<Adapters>,
 }
 
 #[derive(Debug)]
@@ -85,14 +87,17 @@ impl Network {
         Ok(network)
     }
 
-    /// Writes `config.json`, the weights in fp32 and `generation_config.json`.
+    /// Writes `config.json`, the weights in fp32, adapters merged into them, and `generation_config.json`.
     pub fn save(&self, folder: &Path, facts: &SaveFacts) -> Result<(), ModelError> {
         self.save_as(folder, facts, &SaveForm::default())
     }
 
     /// [`Network::save`] in another number format, or other sizes of files.
     pub fn save_as(&self, folder: &Path, facts: &SaveFacts, form: &SaveForm) -> Result<(), ModelError> {
-        folder::write(folder, (self.shape(), self.vocab_size), &self.parameters, facts, form)
+        let merged =
+            |parameter: &Parameter| Parameter { tensor: self.merged(parameter), ..parameter.handle() };
+        let parameters: Vec<Parameter> = self.parameters.iter().map(merged).collect();
+        folder::write(folder, (self.shape(), self.vocab_size), &parameters, facts, form)
     }
 
     /// Writes the model of a folder in another form into another: its weights and its config anew, every other file as it is.
@@ -146,7 +151,7 @@ impl Network {
         };
         match assembly.error {
             Some(error) => Err(error),
-            None => Ok(Self { body, parameters: assembly.parameters, vocab_size }),
+            None => Ok(Self { body, parameters: assembly.parameters, vocab_size, adapters: None }),
         }
     }
 
@@ -159,9 +164,39 @@ impl Network {
         let mut copy = |name: &str, _: &[i64], _: Init| {
             let found = held.get(name).ok_or_else(|| ModelError::Shape(format!("no tensor {name}")))?;
             let kind = if found.group == ParamGroup::Vector { Kind::Float } else { kind };
-            Ok(found.tensor.detach().to_kind(kind).copy())
+            Ok(self.merged(found).to_kind(kind).copy())
         };
         Self::assemble(self.shape(), self.vocab_size, self.device(), &mut copy)
+    }
+
+    /// The network as it is before it trains: where adapters train, what they stand beside, without a second copy of it; else a frozen copy.
+    pub fn reference(&self, precision: Precision) -> Result<Self, ModelError> {
+        if self.adapters.is_none() {
+            return self.frozen(precision);
+        }
+        let held: HashMap<&str, &Parameter> = self.parameters.iter().map(|p| (p.name.as_str(), p)).collect();
+        let mut share = |name: &str, _: &[i64], _: Init| {
+            let found = held.get(name).ok_or_else(|| ModelError::Shape(format!("no tensor {name}")))?;
+            Ok(found.tensor.shallow_clone())
+        };
+        Self::assemble(self.shape(), self.vocab_size, self.device(), &mut share)
+    }
+
+    /// A weight with its adapter merged into it.
+    fn merged(&self, parameter: &Parameter) -> Tensor {
+        let own = parameter.tensor.detach();
+        match self.adapters.as_ref().and_then(|adapters| adapters.delta(&parameter.name)) {
+            Some(delta) => own + delta,
+            None => own,
+        }
+    }
+
+    /// The modules that an adapter fits.
+    pub(super) fn modules_mut(&mut self) -> Vec<Module<'_>> {
+        match &mut self.body {
+            Body::Transformer(network) => network.modules_mut(),
+            Body::Lstm(_) => Vec::new(),
+        }
     }
 
     /// A copy that trains on its own, with the same fp32 weights.
@@ -169,7 +204,7 @@ impl Network {
         let held: HashMap<&str, &Parameter> = self.parameters.iter().map(|p| (p.name.as_str(), p)).collect();
         let mut copy = |name: &str, _: &[i64], _: Init| {
             let found = held.get(name).ok_or_else(|| ModelError::Shape(format!("no tensor {name}")))?;
-            Ok(found.tensor.detach().copy().set_requires_grad(true))
+            Ok(self.merged(found).copy().set_requires_grad(true))
         };
         Self::assemble(self.shape(), self.vocab_size, self.device(), &mut copy)
     }
@@ -230,7 +265,7 @@ impl Network {
     }
 
     /// FLOPs of forward and backward for one token: 6 for each weight of a product (head included), and attention's 12·H·D for each key that
-    /// a token sees on average, T/2 in a layer without a window.
+    /// a token sees on average, T/2 in a layer without a window. A frozen weight has no gradient: 4, and 6 for each of its adapter's.
     pub fn flops_per_token(&self, context_length: u64) -> f64 {
         let shape = self.shape();
         let head = (shape.hidden_size * self.vocab_size as u64) as f64;
@@ -242,7 +277,10 @@ impl Network {
             }
             Body::Lstm(_) => 0.0,
         };
-        6.0 * products + attention
+        match &self.adapters {
+            Some(adapters) => 4.0 * products + 6.0 * adapters.num_params() as f64 + attention,
+            None => 6.0 * products + attention,
+        }
     }
 
     /// The last hidden state of each position.

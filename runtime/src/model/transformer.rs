@@ -11,13 +11,14 @@
 //!
 //! Shapes: `B` batch, `T` time, `C` channels, `H` query heads, `K` key-value heads, `D` head dim, `I` feed-forward width, `V` vocab.
 
-use cupola_specs::job::{Activation, ModelShape, ModelType, Precision, RopeScaling};
+use cupola_specs::job::{Activation, LoraTarget, ModelShape, ModelType, Precision, RopeScaling};
 use tch::{Device, Kind, Tensor};
 
 use super::ParamGroup;
 use super::attention::{Sight, Span, Visible};
 use super::kv_cache::{KvCache, RowSlot, cached_mask, rows_of, slot_index, slots_of, starts_of};
 use super::layers::{Layout, Linear, Norm, NormKind, linear, product_kind};
+use super::lora::Module;
 use super::network::RowLayout;
 use super::parameter::{Init, Source};
 use super::rope::{RopeTable, rotate};
@@ -139,6 +140,22 @@ impl Transformer {
         self.shape.max_position_embeddings = max_positions;
         self.rope = Some(RopeTable::new(&self.shape, max_positions as i64, self.embedding.device()));
         true
+    }
+
+    /// The modules of every layer that an adapter fits.
+    pub(super) fn modules_mut(&mut self) -> Vec<Module<'_>> {
+        use LoraTarget::{Down, Gate, K, O, Q, Up, V};
+        let apart: &[&[LoraTarget]] = &[&[Q], &[K], &[V]];
+        let mut modules: Vec<Module> = Vec::new();
+        for Block { attention, feed_forward, .. } in &mut self.blocks {
+            let inputs = if attention.inputs.len() == 1 { &[[Q, K, V].as_slice()] } else { apart };
+            modules.extend(inputs.iter().copied().zip(&mut attention.inputs));
+            modules.push((&[O], &mut attention.output));
+            modules.extend(feed_forward.gate.as_mut().map(|gate| ([Gate].as_slice(), gate)));
+            modules.push((&[Up], &mut feed_forward.up));
+            modules.push((&[Down], &mut feed_forward.down));
+        }
+        modules
     }
 
     /// The last hidden state of each position.

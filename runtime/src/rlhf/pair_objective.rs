@@ -126,7 +126,7 @@ impl Objective for PairObjective<'_> {
     fn parameters(&self) -> Vec<Parameter> {
         match &self.learner {
             PairLearner::Reward(model) => model.parameters(),
-            PairLearner::Policy { net, .. } => net.parameters().iter().map(Parameter::handle).collect(),
+            PairLearner::Policy { net, .. } => net.trainable(),
         }
     }
 
@@ -138,9 +138,11 @@ impl Objective for PairObjective<'_> {
         let range = self.schedule.step_range(step);
         let of_step = (range.end - range.start) as f64;
         let indices = self.order.items(self.schedule.micro_range(step, micro));
+        let judge = || self.learner.judge(self.pairs, &indices, self.row_tokens, self.precision);
         let outcome = self
             .learner
-            .judge(self.pairs, &indices, self.row_tokens, self.precision)
+            .net()
+            .training_pass(step, micro, judge)
             .map_err(|error| TrainError::stage(&error))?;
         let share = |sum: &Tensor| sum.sum(Kind::Float).double_value(&[]) / of_step;
         let margin = outcome.margin.detach();

@@ -73,6 +73,7 @@ impl PairTraining<'_> {
             let schedule = schedule.first(micro_items);
             step_gradient(&mut PairObjective { schedule, ..objective.clone() }, 0)
         })?;
+        learner.net().drop_out_from(ctx.seed("lora dropout"));
         let outcome = train(ctx, &plan, &mut objective)?;
         let finals = measure_held_out(ctx, &held_out, &data.validation, row_tokens, precision)?;
         let result = StageResult {

@@ -18,7 +18,7 @@ use crate::generate::self_test;
 use crate::job::{StepContext, Summary};
 use crate::model::{Network, ParamGroup, Parameter};
 use crate::sft::{
-    Chosen, ItemSchedule, PackedBatch, PassOrder, ScoreOptions, SftError, StageResult, StageRules,
+    Chosen, ItemSchedule, PackedBatch, PassOrder, ScoreOptions, SftError, StageResult, StageRules, adapt,
     gather_log_probs, item_schedule, packing_self_test, save_beside, save_facts, stage_plan, stage_rates,
     training_record,
 };
@@ -53,8 +53,9 @@ struct PpoObjective<'a> {
 pub(super) fn run(ctx: &StepContext, params: &OptimizeParams) -> Result<Summary, RlhfError> {
     let folder = &ctx.input("policy")?.path;
     let tokenizer = Tokenizer::load(folder)?;
-    let net = Network::load_for(folder, ctx.tensor_device(), params.context_length)?;
-    let reference = net.frozen(params.precision)?;
+    let mut net = Network::load_for(folder, ctx.tensor_device(), params.context_length)?;
+    adapt(ctx, &mut net, params.lora.as_ref())?;
+    let reference = net.reference(params.precision)?;
     let reward_model = RewardModel::load(&ctx.input("reward_model")?.path, ctx.tensor_device())?;
     let prompts = read_prompts(ctx, "prompts", &params.prompts_part)?;
     let max_new_tokens = params.max_new_tokens as usize;
@@ -141,6 +142,7 @@ fn finish(
         }
     }
     net.save(ctx.staging(), &save_facts(tokenizer))?;
+    net.save_adapter(ctx.staging(), None)?;
     save_beside(ctx, tokenizer, &training_record("ppo", net, outcome, result))?;
     Ok(summary)
 }
@@ -244,7 +246,7 @@ fn check_first(rollout: &Rollout, precision: Precision) -> Result<(), SftError> 
 
 impl Objective for PpoObjective<'_> {
     fn parameters(&self) -> Vec<Parameter> {
-        let policy = self.net.parameters().iter().map(Parameter::handle);
+        let policy = self.net.trainable().into_iter();
         let value = Parameter {
             name: "value.weight".into(),
             tensor: self.value.shallow_clone(),

@@ -45,9 +45,10 @@ impl RewardModel {
         Ok(Self { net, score: score.set_requires_grad(true) })
     }
 
-    /// Writes the backbone and the head.
+    /// Writes the backbone and the head, and adapters where they train.
     pub fn save(&self, folder: &Path, facts: &SaveFacts) -> Result<(), RlhfError> {
         self.net.save(folder, facts)?;
+        self.net.save_adapter(folder, Some(&self.score))?;
         let path = folder.join(SCORE_FILE);
         let values = crate::sft::to_floats(&self.score)?;
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -63,10 +64,9 @@ impl RewardModel {
         &self.net
     }
 
-    /// What is trained: the backbone without its output head, which no score passes through, and the score head.
+    /// What is trained: the backbone or its adapters, without its output head, which no score passes through, and the score head.
     pub fn parameters(&self) -> Vec<Parameter> {
-        let backbone =
-            self.net.parameters().iter().filter(|p| p.group != ParamGroup::Head).map(Parameter::handle);
+        let backbone = self.net.trainable().into_iter().filter(|p| p.group != ParamGroup::Head);
         let score = Parameter {
             name: SCORE_NAME.to_owned(),
             tensor: self.score.shallow_clone(),

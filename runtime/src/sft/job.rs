@@ -7,7 +7,7 @@ use serde_json::json;
 use super::batch::plan_rows;
 use super::objective::{SftObjective, num_trained};
 use super::stage::{
-    Chosen, StageResult, StageRules, item_schedule, save_beside, save_facts, stage_plan, stage_rates,
+    Chosen, StageResult, StageRules, adapt, item_schedule, save_beside, save_facts, stage_plan, stage_rates,
     training_record,
 };
 use super::{
@@ -42,7 +42,8 @@ pub fn run(ctx: &StepContext, params: &SftParams) -> Result<Summary, SftError> {
     let tokenizer = Tokenizer::load(folder)?;
     check_template(&params.template, tokenizer.chat().source())?;
     let data = read_data(ctx, params, &tokenizer)?;
-    let net = Network::load_for(folder, ctx.tensor_device(), params.context_length)?;
+    let mut net = Network::load_for(folder, ctx.tensor_device(), params.context_length)?;
+    adapt(ctx, &mut net, params.lora.as_ref())?;
     let options = ScoreOptions { row_tokens: params.context_length as usize, precision: params.precision };
     packing_self_test(&net, &data.train.chats, options)?;
     let base_loss = validation_loss(ctx, &net, &data.validation.chats, options, "evaluate base")?;
@@ -69,6 +70,7 @@ pub fn run(ctx: &StepContext, params: &SftParams) -> Result<Summary, SftError> {
         precision: params.precision,
     };
     objective.self_test()?;
+    net.drop_out_from(ctx.seed("lora dropout"));
     let outcome = train(ctx, &plan, &mut objective)?;
 
     let loss = validation_loss(ctx, &net, &data.validation.chats, options, "evaluate")?;
@@ -85,6 +87,7 @@ pub fn run(ctx: &StepContext, params: &SftParams) -> Result<Summary, SftError> {
         result.warnings.insert("chat_too_long".into(), too_long as u64);
     }
     net.save(ctx.staging(), &save_facts(&tokenizer))?;
+    net.save_adapter(ctx.staging(), None)?;
     save_beside(ctx, &tokenizer, &training_record("sft", &net, &outcome, result))?;
     ctx.events().metric("validation_assistant_loss", outcome.steps, loss.value);
     let mut summary = Summary::new();

@@ -53,7 +53,7 @@ pub fn num_trained(chat: &EncodedChat) -> u64 {
 
 impl Objective for SftObjective<'_> {
     fn parameters(&self) -> Vec<Parameter> {
-        self.net.parameters().iter().map(Parameter::handle).collect()
+        self.net.trainable()
     }
 
     fn micro_batches(&self, step: u64) -> u64 {
@@ -76,7 +76,8 @@ impl Objective for SftObjective<'_> {
             return Err(TrainError::stage(&SftError::NothingTrained { stage: "sft", step, micro }));
         }
         let data_secs = begin.elapsed().as_secs_f64();
-        let loss = -batch.log_probs(self.net, self.precision).sum(Kind::Float) / of_step as f64;
+        let log_probs = self.net.training_pass(step, micro, || batch.log_probs(self.net, self.precision));
+        let loss = -log_probs.sum(Kind::Float) / of_step as f64;
         Ok(StepLoss { loss, auxiliary: None, tokens: batch.num_trained, metrics: Vec::new(), data_secs })
     }
 

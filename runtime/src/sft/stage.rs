@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use cupola_specs::artifact::{Interval, TrainingRecord};
 use cupola_specs::job::{
-    AutoOr, BatchParams, CheckpointParams, MatrixOptimizer, OptimizerParams, Precision, RuleOr,
+    AutoOr, BatchParams, CheckpointParams, LoraParams, MatrixOptimizer, OptimizerParams, Precision, RuleOr,
 };
 
 use super::{ItemSchedule, SftError};
 use crate::job::{StepContext, write_durably};
-use crate::model::{Network, SaveFacts};
+use crate::model::{ModelError, Network, SaveFacts};
 use crate::tokenizer::Tokenizer;
 use crate::train::{
     EMA_RULE, LrSchedule, OptimizerSettings, Peaks, PhaseRate, Scaling, SetbackLimits, TrainOutcome,
@@ -18,6 +18,8 @@ use crate::train::{
 
 /// Width at which the automatic rates were found.
 const RATE_WIDTH: f64 = 256.0;
+/// How much faster adapters learn than all weights do (Schulman et al., LoRA Without Regret, 2025).
+const LORA_RATE: f64 = 10.0;
 /// Tokens of a forward pass where the batch is automatic.
 const MICRO_TOKENS: u64 = 4096;
 
@@ -37,6 +39,16 @@ pub struct StageRules {
 /// What `auto` chose: field to (rule, value).
 pub type Chosen = BTreeMap<String, (String, f64)>;
 
+/// Puts adapters beside a network's weights where the stage has them, and says how much trains.
+pub fn adapt(ctx: &StepContext, net: &mut Network, lora: Option<&LoraParams>) -> Result<(), ModelError> {
+    let Some(lora) = lora else { return Ok(()) };
+    net.adapt(lora, ctx.seed("lora"))?;
+    let trained: usize = net.trainable().iter().map(|parameter| parameter.tensor.numel()).sum();
+    let (rank, all) = (lora.rank, net.total_params());
+    ctx.events().log(format!("adapters of rank {rank}: {trained} parameters train beside {all}"));
+    Ok(())
+}
+
 /// Resolves the rates of a stage; input embeddings get the plain rate, since fine-tuning must not move them further than the rest.
 ///
 /// Published rules are for training from scratch: the language refuses them here, and so the stage's own rule is all that `auto` can be.
@@ -50,8 +62,12 @@ pub fn stage_rates(
     let lr = match params.lr {
         AutoOr::Value(lr) => lr,
         AutoOr::Auto | AutoOr::Rule(_) => {
-            let value = rules.lr * (RATE_WIDTH / net.shape().hidden_size as f64).sqrt();
-            let rule = format!("{}: {} · √({RATE_WIDTH} / hidden_size)", rules.stage, rules.lr);
+            let mut value = rules.lr * (RATE_WIDTH / net.shape().hidden_size as f64).sqrt();
+            let mut rule = format!("{}: {} · √({RATE_WIDTH} / hidden_size)", rules.stage, rules.lr);
+            if net.is_adapted() {
+                value *= LORA_RATE;
+                rule = format!("{rule} · {LORA_RATE} with adapters");
+            }
             chosen.insert("lr".into(), (rule, value));
             value
         }

@@ -14,6 +14,7 @@
 
 mod data;
 mod eval;
+mod lora;
 mod pretrain;
 mod rlhf;
 mod scaling;
@@ -48,6 +49,7 @@ pub use data::{
     SourceParams, SplitParams, SplitUnit,
 };
 pub use eval::{EvalParams, JudgeParams, MultipleChoiceParams, Scoring, SuiteParams};
+pub use lora::{LoraParams, LoraTarget};
 pub use pretrain::{
     Activation, AutoOr, BatchParams, BatchRule, BestMetric, CheckpointParams, DecayRule, DecayShape,
     EmaParams, EvaluateParams, Export, Family, GroupParams, KeepBest, LayerType, LrRule, LrShape,

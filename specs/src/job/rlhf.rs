@@ -6,7 +6,7 @@ pub(crate) mod written;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BatchParams, CheckpointParams, OptimizerParams, Precision};
+use super::{BatchParams, CheckpointParams, LoraParams, OptimizerParams, Precision};
 
 /// Resolved parameters of a `preferences` step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,6 +58,8 @@ pub struct RewardModelParams {
     pub batch: BatchParams,
     /// Longest prompt and answer, tokens.
     pub context_length: u64,
+    /// Low-rank adapters; none trains every weight.
+    pub lora: Option<LoraParams>,
     /// Number format.
     pub precision: Precision,
     /// When states are saved.
@@ -94,6 +96,8 @@ pub struct OptimizeParams {
     pub batch: BatchParams,
     /// Longest prompt and answer, tokens.
     pub context_length: u64,
+    /// Low-rank adapters; none trains every weight.
+    pub lora: Option<LoraParams>,
     /// Number format.
     pub precision: Precision,
     /// When states are saved.

@@ -6,7 +6,7 @@ pub(crate) mod written;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BatchParams, CheckpointParams, OptimizerParams, Precision};
+use super::{BatchParams, CheckpointParams, LoraParams, OptimizerParams, Precision};
 
 /// Resolved parameters of an `sft` step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,8 @@ pub struct SftParams {
     pub optimizer: OptimizerParams,
     /// Batch sizes.
     pub batch: BatchParams,
+    /// Low-rank adapters; none trains every weight.
+    pub lora: Option<LoraParams>,
     /// Number format.
     pub precision: Precision,
     /// When states are saved.

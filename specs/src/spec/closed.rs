@@ -98,6 +98,7 @@ words!(
     crate::job::LrShape,
     crate::job::FitMethod,
     crate::job::TrainOn,
+    crate::job::LoraTarget,
     crate::job::Labeler,
     crate::job::Method,
     crate::job::Scoring,

@@ -168,7 +168,7 @@ fn of_references(code: Code) -> Option<(&'static str, &'static str)> {
             "jobs:\n  tuned: { kind: sft, model: base, data: [corpus.pairs] }\n  report:\n    kind: eval\n    models: [base, tuned]\n    suites:\n      - { judge: { model: tuned, baseline: base, prompts: corpus.validation_pairs, judge: reference } }\n",
         ),
         Code::Unsupported => (
-            "jobs:\n  tuned: { kind: sft, model: base, data: [corpus.pairs], lora: { rank: 16 } }\n",
+            "jobs:\n  tuned: { kind: sft, model: base, data: [{ synthesize: { seeds: ./seeds.jsonl, teacher: judge, count: 10 } }] }\n",
             "jobs:\n  tuned: { kind: sft, model: base, data: [corpus.pairs] }\n",
         ),
         _ => return None,

@@ -39,7 +39,6 @@ const UNSUPPORTED: &[(&str, Refused)] = &[
     ("sft.context.extend", Any),
     ("rlhf.context.extend", Any),
     ("pretrain.parallel.data", AllBut("1")),
-    ("sft.lora", Any),
     ("sft.data.*.synthesize", Any),
     ("rlhf.labeler.kind", Words(&["judge", "human"])),
     ("rlhf.method", Words(&["kto", "grpo", "best_of_n", "direct"])),

@@ -8,7 +8,7 @@ use super::super::pair_training::PairTraining;
 use super::super::{RewardModel, RlhfError, read_pair_data};
 use crate::job::{StepContext, Summary};
 use crate::model::Network;
-use crate::sft::{StageRules, save_beside, save_facts, training_record};
+use crate::sft::{StageRules, adapt, save_beside, save_facts, training_record};
 use crate::tokenizer::Tokenizer;
 
 /// Rates and batch of the stage.
@@ -21,7 +21,9 @@ pub fn run(ctx: &StepContext, params: &RewardModelParams) -> Result<Summary, Rlh
     let tokenizer = Tokenizer::load(folder)?;
     let data = read_pair_data(ctx, &tokenizer, params.context_length as usize)?;
     let (num_pairs, num_held_out) = (data.train.len(), data.validation.len());
-    let model = RewardModel::new(Network::load_for(folder, ctx.tensor_device(), params.context_length)?);
+    let mut net = Network::load_for(folder, ctx.tensor_device(), params.context_length)?;
+    adapt(ctx, &mut net, params.lora.as_ref())?;
+    let model = RewardModel::new(net);
     let training = PairTraining {
         rules: RULES,
         optimizer: &params.optimizer,

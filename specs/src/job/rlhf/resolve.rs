@@ -3,6 +3,7 @@
 use super::written::{LabelerWritten, RlhfJob, Stage};
 use super::{Labeler, Method, OptimizeParams, PreferencesParams, RewardModelParams};
 use crate::job::Precision;
+use crate::job::lora::resolve::lora as resolve_lora;
 use crate::job::pretrain::optimizer_resolve::{Stage as Defaults, optimizer};
 use crate::job::pretrain::resolve::{batch, check_tuning_batch, checkpoint, row_length};
 use crate::job::{OptimizerParams, StepKind};
@@ -103,7 +104,12 @@ impl Steps {
             w.reward_model.as_ref().map(|given| given.spot),
             made,
         );
+        let trains = self.reward_model || self.optimize;
+        need("lora", trains, w.lora.as_ref().map(|lora| lora.spot), true);
         check_labeler(&w.labeler.value, resolver);
+        if self.optimize && is_ppo {
+            check_dropout(w, resolver);
+        }
         (resolver.session.error_count() == before).then_some(())
     }
 
@@ -115,6 +121,20 @@ impl Steps {
             (self.optimize, if is_ppo { "optimize with ppo" } else { "optimize" }),
         ];
         steps.iter().filter(|(runs, _)| *runs).map(|(_, word)| *word).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// PPO's ratios are those of the network that answered, and one that drops out is another in each pass.
+fn check_dropout(w: &RlhfJob, resolver: &mut Resolver<'_, '_>) {
+    if let Some(lora) = w.lora.as_ref().filter(|lora| lora.value.dropout > 0.0) {
+        resolver
+            .session
+            .error(
+                Code::Conflict,
+                lora.spot,
+                "ppo takes no `lora.dropout`: its ratios are those of the network that answered",
+            )
+            .expecting("dropout: 0, or another method");
     }
 }
 
@@ -158,6 +178,7 @@ fn reward_model(
         optimizer,
         batch: batch(&w.batch),
         context_length,
+        lora: w.lora.as_ref().map(|lora| resolve_lora(&lora.value)),
         precision,
         checkpoint: checkpoint(&w.checkpoint),
     }
@@ -191,6 +212,7 @@ fn optimize(
         optimizer,
         batch: batch(&w.batch),
         context_length,
+        lora: w.lora.as_ref().map(|lora| resolve_lora(&lora.value)),
         precision,
         checkpoint: checkpoint(&w.checkpoint),
     }

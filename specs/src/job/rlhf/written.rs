@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 
 use super::{Labeler, Method};
+use crate::job::lora::written::LoraWritten;
 use crate::job::pretrain::optimizer_written::OptimizerWritten;
 use crate::job::pretrain::written::{BatchWritten, CheckpointWritten, ContextWritten};
 use crate::spec::decode::At;
@@ -61,6 +62,8 @@ written! {
         batch: BatchWritten = "{}",
         /// When states are saved.
         checkpoint: CheckpointWritten = "{}",
+        /// Low-rank adapters in place of full tuning, of the reward model and of the policy each. Default: null, every weight trains.
+        lora: Option<At<LoraWritten>>,
     }
 
     /// Who decides.

@@ -3,6 +3,7 @@
 use super::SftParams;
 use super::written::{SftDataWritten, SftJob, TemplateWritten};
 use crate::job::Precision;
+use crate::job::lora::resolve::lora;
 use crate::job::pretrain::optimizer_resolve::{Stage, optimizer};
 use crate::job::pretrain::resolve::{batch, check_tuning_batch, checkpoint, row_length};
 use crate::spec::jobs::Resolver;
@@ -28,6 +29,7 @@ pub(crate) fn sft(w: &SftJob, precision: Precision, resolver: &mut Resolver<'_, 
         context_length: context_length?,
         optimizer: optimizer?,
         batch: batch(&w.batch),
+        lora: w.lora.as_ref().map(lora),
         precision,
         checkpoint: checkpoint(&w.checkpoint),
     };

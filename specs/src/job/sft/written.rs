@@ -3,6 +3,7 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::TrainOn;
+use crate::job::lora::written::LoraWritten;
 use crate::job::pretrain::optimizer_written::OptimizerWritten;
 use crate::job::pretrain::written::{BatchWritten, CheckpointWritten, ContextWritten};
 use crate::spec::decode::{At, Decode, wrong_type};
@@ -36,18 +37,8 @@ written! {
         batch: BatchWritten = "{}",
         /// When states are saved.
         checkpoint: CheckpointWritten = "{}",
-        /// Low-rank adapters in place of full fine-tuning.
+        /// Low-rank adapters in place of full fine-tuning. Default: null, every weight trains.
         lora: Option<LoraWritten>,
-    }
-
-    /// Low-rank adapters.
-    pub(crate) struct LoraWritten {
-        /// Rank.
-        rank: u64 = "16"; 1 ..= 4096,
-        /// Scale.
-        alpha: f64 = "32"; 0.0 ..= 1_000_000.0,
-        /// Matrices: q, k, v, o, up, gate, down.
-        targets: Vec<String> = "[q, k, v, o, up, down]",
     }
 
     /// Files of chats.
