@@ -2,9 +2,11 @@
 //!
 //! The fixtures and what they hold: `runtime/tests/fixtures/model/make.py`. In fp32 every weight's gradient is held on its own,
 //! |g − g′| / |g′| < 1e-5; in bf16 the gradients of all weights end to end against those in fp32, < 1e-2, as near as PyTorch's own autocast comes.
+//! Each holds on the CPU, and on CUDA where there is a device.
 
 use std::path::{Path, PathBuf};
 
+use cupola_kernels::Float32Matmul;
 use cupola_specs::job::Precision;
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
@@ -51,18 +53,41 @@ impl Expected {
     }
 }
 
-/// The loss and the gradients by weight.
+/// The CPU, and CUDA where there is a device.
+fn devices() -> Vec<Device> {
+    cupola_kernels::load_cuda();
+    cupola_kernels::set_float32_matmul(Float32Matmul::Full).unwrap();
+    if tch::Cuda::is_available() {
+        return vec![Device::Cpu, Device::Cuda(0)];
+    }
+    println!("on CUDA: skipped, this machine has none");
+    vec![Device::Cpu]
+}
+
+/// Every fixture on every device: the network there, and what is expected of it.
+fn cases() -> impl Iterator<Item = (String, Network, Expected)> {
+    devices().into_iter().flat_map(|device| {
+        CASES.into_iter().map(move |name| {
+            let network = Network::load(&fixture(name), device).unwrap();
+            (format!("{name} on {device:?}"), network, Expected::of(name))
+        })
+    })
+}
+
+/// The loss and, on the CPU, the gradients by weight.
 fn gradients(
     network: &Network,
     (tokens, targets): (&Tensor, &Tensor),
     layout: &RowLayout,
     precision: Precision,
 ) -> (f64, Vec<(String, Tensor)>) {
-    let loss = cross_entropy(network, tokens, targets, layout, precision).mean(Kind::Float);
+    let device = network.device();
+    let (tokens, targets) = (tokens.to_device(device), targets.to_device(device));
+    let loss = cross_entropy(network, &tokens, &targets, layout, precision).mean(Kind::Float);
     loss.backward();
     let take = |parameter: &super::Parameter| {
         let mut weight = parameter.tensor.shallow_clone();
-        let grad = weight.grad().copy();
+        let grad = weight.grad().copy().to_device(Device::Cpu);
         weight.zero_grad();
         (parameter.name.clone(), grad)
     };
@@ -83,10 +108,10 @@ fn worst(found: &[(String, Tensor)], expected: &Expected, prefix: &str) -> (f64,
 
 #[test]
 fn loss_and_every_gradient_equal_those_of_hugging_faces_classes() {
-    for name in CASES {
-        let (network, expected) = (Network::load(&fixture(name), Device::Cpu).unwrap(), Expected::of(name));
+    for (name, network, expected) in cases() {
         let (tokens, targets) = (expected.get("tokens"), expected.get("targets"));
-        let logits = network.logits(&network.hidden(&tokens, &RowLayout::Causal, Precision::Fp32));
+        let hidden = network.hidden(&tokens.to_device(network.device()), &RowLayout::Causal, Precision::Fp32);
+        let logits = network.logits(&hidden).to_device(Device::Cpu);
         let far = (logits - expected.get("logits")).abs().max().double_value(&[]);
         assert!(far < 1e-4, "{name}: logits {far:e}");
         let (loss, found) = gradients(&network, (&tokens, &targets), &RowLayout::Causal, Precision::Fp32);
@@ -100,8 +125,7 @@ fn loss_and_every_gradient_equal_those_of_hugging_faces_classes() {
 
 #[test]
 fn gradients_in_bf16_are_as_near_as_autocasts() {
-    for name in CASES {
-        let (network, expected) = (Network::load(&fixture(name), Device::Cpu).unwrap(), Expected::of(name));
+    for (name, network, expected) in cases() {
         let batch = (&expected.get("tokens"), &expected.get("targets"));
         let (loss, found) = gradients(&network, batch, &RowLayout::Causal, Precision::Bf16);
         let flat = |of: &dyn Fn(&(String, Tensor)) -> Tensor| {
@@ -124,8 +148,7 @@ fn gradients_in_bf16_are_as_near_as_autocasts() {
 /// The reference ran each document as a sequence of its own.
 #[test]
 fn packed_documents_have_the_gradients_of_separate_sequences() {
-    for name in CASES {
-        let (network, expected) = (Network::load(&fixture(name), Device::Cpu).unwrap(), Expected::of(name));
+    for (name, network, expected) in cases() {
         let lengths = Vec::<i64>::try_from(&expected.get("lengths")).unwrap();
         let total: i64 = lengths.iter().sum();
         let row = |name: &str| expected.get(name).narrow(0, 0, 1).narrow(1, 0, total).contiguous();
@@ -133,7 +156,9 @@ fn packed_documents_have_the_gradients_of_separate_sequences() {
             let all = lengths.iter().enumerate().flat_map(|(at, n)| (0..*n).map(move |i| (at, i)));
             Tensor::from_slice(&all.map(|(at, i)| value(at, i)).collect::<Vec<_>>()).view([1, total])
         };
-        let layout = RowLayout::Documents { segment: of(&|at, _| at as i64), position: of(&|_, i| i) };
+        let place = |numbers: Tensor| numbers.to_device(network.device());
+        let layout =
+            RowLayout::Documents { segment: place(of(&|at, _| at as i64)), position: place(of(&|_, i| i)) };
         let batch = (&row("tokens"), &row("targets"));
         let (loss, found) = gradients(&network, batch, &layout, Precision::Fp32);
         let wanted = expected.get("documents.loss").double_value(&[]);

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cupola_specs::contract::JobFile;
+use cupola_specs::contract::{JobFile, TelemetryTargets};
 use cupola_specs::job::{
-    AutoOr, CheckpointParams, Device as JobDevice, Family, LoraParams, LoraTarget, MatrixOptimizer,
-    OptimizerParams, Precision, StepParams, TokensParams,
+    CheckpointParams, Device as JobDevice, Family, LoraParams, LoraTarget, MatrixOptimizer, OptimizerParams,
+    Precision, RuleOr, Span, StepParams, TokensParams,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -42,6 +42,10 @@ impl Objective for Stopping<'_> {
         self.inner.loss(step, micro)
     }
 
+    fn row_names(&mut self, step: u64, micro: u64) -> Vec<String> {
+        self.inner.row_names(step, micro)
+    }
+
     fn after_step(&mut self, done: u64, curves: &mut Curves) -> Result<(), TrainError> {
         self.stop.store(self.stop_at == Some(done), Ordering::SeqCst);
         self.inner.after_step(done, curves)
@@ -67,8 +71,10 @@ fn context(folder: &Path, stop: Arc<AtomicBool>) -> StepContext {
         events: folder.join("events.jsonl"),
         seed: 1,
         device: JobDevice::Cpu,
+        deterministic: true,
         threads: 1,
         micro_batch_halvings: 0,
+        telemetry: TelemetryTargets::default(),
     };
     StepContext::new(job, stop).unwrap()
 }
@@ -109,25 +115,23 @@ fn run(
     adapt(&ctx, &mut net, lora).unwrap();
     let optimizer = OptimizerParams {
         matrices: MatrixOptimizer::Adamw,
-        lr: AutoOr::Auto,
-        matrix_lr: AutoOr::Auto,
-        weight_decay: 0.0,
-        betas: [0.9, 0.95],
-        eps: 1e-8,
+        weight_decay: RuleOr::Value(0.0),
         grad_clip: 1.0,
-        warmup: 0.05,
+        warmup: Span::Share(0.05),
         max_setbacks: 0,
-        spike_sigma: 0.0,
+        ..OptimizerParams::default()
     };
     let mut chosen = Chosen::new();
     let rates = stage_rates(&optimizer, &net, Precision::Fp32, RULES, &mut chosen);
     assert_eq!(chosen["lr"].0.contains("with adapters"), lora.is_some());
-    let checkpoint = CheckpointParams { every_secs: 0.0, every_steps: 5, keep: 2 };
+    let checkpoint = CheckpointParams { every_secs: 0.0, every_steps: 5, keep: 2, keep_best: None };
     let plan = stage_plan(&optimizer, &rates, STEPS, checkpoint, RULES);
     let (chats, rows) = (chats(), (0..12).map(|row| vec![row]).collect::<Vec<_>>());
+    let names: Vec<String> = (0..12).map(|row| format!("chat {row}")).collect();
     let inner = SftObjective {
         net: &net,
         chats: &chats,
+        names: &names,
         rows: &rows,
         order: PassOrder::new(5, 12),
         schedule: ItemSchedule { total_items: 4 * STEPS, step_items: 4, micro_items: 2 },
