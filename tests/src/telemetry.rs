@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use cupola_tests::{House, repository};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
 use crate::kills::{send, start};
@@ -170,6 +171,7 @@ impl Mlflow {
             .current_dir(folder)
             .env("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
             .env("HOME", folder)
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -199,9 +201,9 @@ impl Mlflow {
 
 impl Drop for Mlflow {
     fn drop(&mut self) {
-        // Asked to end, it takes its workers along.
-        if let Some(pid) = rustix::process::Pid::from_raw(self.process.id().cast_signed()) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        // It is a program that starts a server that starts workers: they are one group, which goes as a whole.
+        if let Some(group) = Pid::from_raw(self.process.id().cast_signed()) {
+            let _ = kill_process_group(group, Signal::KILL);
         }
         let _ = self.process.wait();
     }
