@@ -231,6 +231,10 @@ fn own_paths(params: &StepParams, path: &str) -> Vec<String> {
     let one = |field: String| vec![field];
     match (params, head) {
         (_, "context_length") => one("context.length".to_owned()),
+        // Its default follows from the shape that it ends.
+        (_, "phases") if rest.ends_with(".lr_final") => {
+            vec![path.to_owned(), path.trim_end_matches("_final").to_owned()]
+        }
         // Targets are in an order of their own.
         (_, "lora") if rest.starts_with("targets") => one("lora.targets".to_owned()),
         (StepParams::Data(_), "dedup") => one(format!("dedup.{}", dedup_field(rest))),

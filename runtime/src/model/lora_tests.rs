@@ -217,9 +217,19 @@ fn dropout_is_a_function_of_the_pass_and_of_nothing_else() {
     assert!(logits(&network, &tokens).equal(&whole), "an evaluation drops out nothing");
     network.drop_out_from(10);
     assert!(far(&of_pass(3, 1), &first) > 1e-3);
-    // The mean over passes is the pass without.
-    let mean = (0..400).map(|step| of_pass(step, 0)).reduce(|sum, one| sum + one).unwrap() / 400.0;
-    assert!(far(&mean, &whole) < 0.5 * far(&first, &whole));
+    // What is kept makes up for what is not: the mean over passes is nearer to the pass without than a pass is. Little is dropped, so that
+    // the network is as good as linear in it.
+    let network = adapted(name, of, &LoraParams { dropout: 0.05, ..params.clone() });
+    network.drop_out_from(9);
+    let of_pass = |step, micro| network.training_pass(step, micro, || logits(&network, &tokens));
+    let passes: Vec<Tensor> = (0..400).map(|step| of_pass(step, 0)).collect();
+    let mean = Tensor::stack(&passes, 0).mean_dim(0, false, Kind::Float);
+    let alone = passes.iter().map(|pass| far(pass, &whole)).sum::<f64>() / 400.0;
+    println!(
+        "the mean of 400 passes is {:.1e} from the pass without, one pass {alone:.1e}",
+        far(&mean, &whole)
+    );
+    assert!(far(&mean, &whole) < 0.5 * alone);
 }
 
 #[test]
