@@ -62,7 +62,7 @@ fn config(adapters: &Adapters, has_score: bool) -> Value {
         "init_lora_weights": true,
         "lora_alpha": alpha,
         "lora_dropout": params.dropout,
-        "modules_to_save": has_score.then(|| ["score"]),
+        "modules_to_save": has_score.then_some(["score"]),
         "peft_type": "LORA",
         "r": params.rank,
         "target_modules": targets,

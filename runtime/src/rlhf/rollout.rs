@@ -229,6 +229,10 @@ fn path_of(folder: &Path, iteration: u64) -> PathBuf {
 pub(super) fn save_rollout(folder: &Path, rollout: &Rollout) -> Result<(), RlhfError> {
     let path = path_of(folder, rollout.iteration);
     let json = serde_json::to_vec(rollout).map_err(|error| JobError::io(&path, error.into()))?;
+    // The self-tests come before the loop, which makes the folder.
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|error| JobError::io(folder, error))?;
+    }
     Ok(write_durably(&path, &json)?)
 }
 

@@ -110,14 +110,13 @@ pub fn item_schedule(
             rules.global_tokens
         }
     };
-    let micro_items = match params.micro_batch.given() {
-        Some(items) => items,
-        None => {
-            let value = items(MICRO_TOKENS);
-            let rule = format!("{}: {MICRO_TOKENS} tokens a forward pass", rules.stage);
-            chosen.insert("micro_batch".into(), (rule, value as f64));
-            value
-        }
+    let micro_items = if let Some(items) = params.micro_batch.given() {
+        items
+    } else {
+        let value = items(MICRO_TOKENS);
+        let rule = format!("{}: {MICRO_TOKENS} tokens a forward pass", rules.stage);
+        chosen.insert("micro_batch".into(), (rule, value as f64));
+        value
     };
     ItemSchedule::new(num_items as u64, epochs, items(global_tokens), micro_items)
 }

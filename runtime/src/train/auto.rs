@@ -201,13 +201,12 @@ pub fn choose_batch(params: &BatchParams, size: &RunSize, context_length: u64) -
     };
     chosen.extend(choice.map(|rule| AutoChoice::new("global_tokens", rule, global as f64)));
     let wanted = (global as f64 / context_length as f64).round().max(1.0) as u64;
-    let micro_rows = match params.micro_batch.given() {
-        Some(rows) => rows.max(1),
-        None => {
-            let rows = (4096 / context_length).clamp(1, wanted);
-            chosen.push(AutoChoice::new("micro_batch", "4,096 tokens a forward pass", rows as f64));
-            rows
-        }
+    let micro_rows = if let Some(rows) = params.micro_batch.given() {
+        rows.max(1)
+    } else {
+        let rows = (4096 / context_length).clamp(1, wanted);
+        chosen.push(AutoChoice::new("micro_batch", "4,096 tokens a forward pass", rows as f64));
+        rows
     };
     let rows = wanted.next_multiple_of(micro_rows);
     (Batch { rows, micro_rows }, chosen)

@@ -228,13 +228,12 @@ impl OptimizerSettings {
         match (update, parameter.group) {
             (Update::Muon, _) => (1.0 / out, 1.0),
             (Update::Adamw, ParamGroup::Matrix) => (1.0 / (width * out), out / (width * depth)),
-            (Update::Adamw, ParamGroup::Head) => (1.0 / width, 1.0),
+            (Update::Adamw | Update::Sgd, ParamGroup::Head) => (1.0 / width, 1.0),
             (Update::Adamw, ParamGroup::Embedding) => (1.0, 1.0 / width),
             (Update::Adamw, ParamGroup::Vector) => {
                 (1.0, 1.0 / if is_in_block(&parameter.name) { width * depth } else { width })
             }
             (Update::Sgd, ParamGroup::Matrix) => (1.0, 1.0),
-            (Update::Sgd, ParamGroup::Head) => (1.0 / width, 1.0),
             (Update::Sgd, ParamGroup::Embedding | ParamGroup::Vector) => (width, 1.0),
         }
     }
