@@ -94,7 +94,8 @@ struct Runs {
     vocab: i64,
     context: i64,
     rows: i64,
-    runs: BTreeMap<String, Run>,
+    #[serde(rename = "runs")]
+    by_name: BTreeMap<String, Run>,
 }
 
 #[derive(serde::Deserialize)]
@@ -228,9 +229,9 @@ fn plan_of(name: &str, steps: u64) -> (OptimizerSettings, LrSchedule) {
 fn whole_runs_have_pytorchs_losses_at_every_step() {
     let text = std::fs::read(fixtures().join("runs.json")).unwrap();
     let reference: Runs = serde_json::from_slice(&text).unwrap();
-    assert_eq!(reference.runs.len(), 5);
+    assert_eq!(reference.by_name.len(), 5);
     let mut wrong = Vec::new();
-    for (name, run) in &reference.runs {
+    for (name, run) in &reference.by_name {
         let network = Network::load(&fixtures().join("llama"), Device::Cpu).unwrap();
         let z_loss = if name == "z_loss" { 0.01 } else { 0.0 };
         let mut follow = Follow { network, reference: &reference, z_loss };
