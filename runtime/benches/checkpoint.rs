@@ -17,7 +17,7 @@ use cupola_runtime::train::{
 };
 use cupola_specs::contract::{Event, EventBody, JobFile};
 use cupola_specs::job::{
-    CheckpointParams, Device, LrShape, MatrixOptimizer, Precision, StepParams, TokensParams,
+    CheckpointParams, Device, LrShape, MatrixOptimizer, ParallelParams, Precision, StepParams, TokensParams,
 };
 use tch::{Kind, Tensor};
 
@@ -85,6 +85,7 @@ fn context(folder: &Path) -> StepContext {
         device: Device::Cpu,
         deterministic: true,
         threads: 1,
+        parallel: ParallelParams::ALONE,
         micro_batch_halvings: 0,
     };
     StepContext::new(job, Arc::default()).unwrap()

@@ -6,4 +6,5 @@ mod commands;
 mod first_hour;
 mod kills;
 mod peers;
+mod ranks;
 mod whole_way;

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use cupola_specs::contract::{InputArtifact, JobFile, SourceFile};
 use cupola_specs::job::Device;
 
-use super::{EventWriter, JobError};
+use super::others::Ended;
+use super::{EventWriter, JobError, Place};
 
 /// A step's own facts, for the manifest: small and flat.
 pub type Summary = serde_json::Map<String, serde_json::Value>;
@@ -19,13 +20,21 @@ pub struct StepContext {
     events: EventWriter,
     device: tch::Device,
     stop: Arc<AtomicBool>,
+    place: Place,
+    /// How the ranks ended that this process started; none where it started none.
+    ended: Option<Arc<Ended>>,
 }
 
 impl StepContext {
     /// Opens the event stream and resolves the device. `stop` is raised when the worker is asked to end.
     pub fn new(job: JobFile, stop: Arc<AtomicBool>) -> Result<Self, JobError> {
+        Self::at(Place::alone(), job, stop)
+    }
+
+    /// The same for one of several ranks.
+    pub fn at(place: Place, job: JobFile, stop: Arc<AtomicBool>) -> Result<Self, JobError> {
         let events = EventWriter::open(&job.events)?;
-        Self::with_events(job, events, stop)
+        Self::with_events(job, events, stop, (place, None))
     }
 
     /// The same with a stream that is open already.
@@ -33,14 +42,15 @@ impl StepContext {
         job: JobFile,
         events: EventWriter,
         stop: Arc<AtomicBool>,
+        (place, ended): (Place, Option<Arc<Ended>>),
     ) -> Result<Self, JobError> {
         let device = match job.device {
             Device::Cpu => tch::Device::Cpu,
-            Device::Cuda if tch::Cuda::is_available() => tch::Device::Cuda(0),
+            Device::Cuda if tch::Cuda::is_available() => tch::Device::Cuda(place.local_rank),
             Device::Cuda => return Err(JobError::NoCuda { step: job.step }),
             Device::Auto => tch::Device::cuda_if_available(),
         };
-        Ok(Self { job, events, device, stop })
+        Ok(Self { job, events, device, stop, place, ended })
     }
 
     /// The job file.
@@ -141,6 +151,16 @@ impl StepContext {
         self.device
     }
 
+    /// Which of the step's ranks this process is.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The rank that ended before its part was done, in words, as far as this process started it.
+    pub fn lost_rank(&self) -> Option<String> {
+        self.ended.as_ref().and_then(|ended| ended.lost())
+    }
+
     /// Whether the worker was asked to end (SIGTERM): write a checkpoint and return [`JobError::Cancelled`].
     pub fn stop_requested(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
@@ -157,7 +177,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use cupola_specs::contract::ErrorClass;
-    use cupola_specs::job::{StepParams, TokensParams};
+    use cupola_specs::job::{ParallelParams, StepParams, TokensParams};
 
     use super::*;
     use crate::job::StepError;
@@ -184,6 +204,7 @@ mod tests {
             device: Device::Cpu,
             deterministic: true,
             threads: 1,
+            parallel: ParallelParams::ALONE,
             micro_batch_halvings: 0,
         };
         StepContext::new(job, Arc::default()).unwrap()

@@ -33,6 +33,7 @@ pub fn run(ctx: &StepContext, params: &PretrainParams) -> Result<Summary, Pretra
         context_length: params.context_length,
         precision: params.precision,
         micro_batch_halvings: ctx.job().micro_batch_halvings,
+        ranks: ctx.place().world_size as u64,
         init_seed: ctx.seed("init"),
         order_seed: ctx.seed("order"),
     };

@@ -152,6 +152,7 @@ impl Sweep<'_> {
             context_length: params.context_length,
             precision: params.precision,
             micro_batch_halvings: ctx.job().micro_batch_halvings,
+            ranks: 1,
             init_seed: ctx.seed("init"),
             order_seed: ctx.seed("order"),
         };

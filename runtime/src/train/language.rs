@@ -33,6 +33,8 @@ pub struct Recipe<'a> {
     pub precision: Precision,
     /// How often the micro-batch is halved.
     pub micro_batch_halvings: u32,
+    /// Ranks that share a step's micro-batches.
+    pub ranks: u64,
     /// Seed of the weights.
     pub init_seed: u64,
     /// Seed of the data order.
@@ -79,7 +81,7 @@ impl<'a> LanguageRun<'a> {
             recipe.tokens as f64 * per_token,
             recipe.context_length,
         );
-        let batch = batch.eased(recipe.micro_batch_halvings)?;
+        let batch = batch.eased(recipe.micro_batch_halvings)?.shared(recipe.ranks);
         let step_tokens = batch.rows * recipe.context_length;
         let steps = (recipe.tokens as f64 / step_tokens as f64).round().max(1.0) as u64;
         let rates = choose_rates(recipe.optimizer, recipe.shape, recipe.precision);

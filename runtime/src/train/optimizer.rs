@@ -95,12 +95,27 @@ impl Optimizer {
 
     /// One step with gradients scaled by `grad_scale` and peak rates by `lr_factor`; gradients are cleared.
     pub fn step(&mut self, lr_factor: f64, grad_scale: f64) {
+        let all = vec![true; self.parameters.len()];
+        self.step_only(&all, lr_factor, grad_scale);
+    }
+
+    /// Gives up the state of the weights that another rank steps.
+    pub fn keep_only(&mut self, own: &[bool]) {
+        for index in (0..self.parameters.len()).filter(|index| !own[*index]) {
+            for state in [&mut self.first[index], &mut self.second[index]] {
+                *state = Tensor::zeros([0], (state.kind(), state.device()));
+            }
+        }
+    }
+
+    /// [`Optimizer::step`] of some of the weights; the gradients of all are cleared.
+    pub fn step_only(&mut self, own: &[bool], lr_factor: f64, grad_scale: f64) {
         self.steps += 1;
         tch::no_grad(|| {
             let mut muon: BTreeMap<Vec<i64>, Vec<(usize, Tensor)>> = BTreeMap::new();
             for index in 0..self.parameters.len() {
                 let grad = self.parameters[index].tensor.grad();
-                if !grad.defined() {
+                if !own[index] || !grad.defined() {
                     continue;
                 }
                 let grad = grad * grad_scale;

@@ -9,7 +9,7 @@ use cupola_specs::artifact::{BadStep, TokenIndex, TokenShard};
 use cupola_specs::contract::JobFile;
 use cupola_specs::job::{
     AutoOr, BatchParams, CheckpointParams, Device as JobDevice, Family, LrShape, MatrixOptimizer, ModelShape,
-    OptimizerParams, PhaseParams, Precision, StepParams, TokensParams,
+    OptimizerParams, ParallelParams, PhaseParams, Precision, StepParams, TokensParams,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -97,7 +97,11 @@ fn write_tokens(folder: &Path) {
 }
 
 pub(super) fn context(folder: &Path, stop: Arc<AtomicBool>) -> StepContext {
-    let job = JobFile {
+    StepContext::new(job_in(folder), stop).unwrap()
+}
+
+pub(super) fn job_in(folder: &Path) -> JobFile {
+    JobFile {
         version: 1,
         run: "run".into(),
         step: "base".into(),
@@ -113,9 +117,9 @@ pub(super) fn context(folder: &Path, stop: Arc<AtomicBool>) -> StepContext {
         device: JobDevice::Cpu,
         deterministic: true,
         threads: 1,
+        parallel: ParallelParams::ALONE,
         micro_batch_halvings: 0,
-    };
-    StepContext::new(job, stop).unwrap()
+    }
 }
 
 fn phases() -> Vec<PhaseParams> {
@@ -175,6 +179,7 @@ fn run_of(
         context_length: CONTEXT,
         precision: Precision::Fp32,
         micro_batch_halvings: 0,
+        ranks: 1,
         init_seed: 5,
         order_seed: 6,
     };

@@ -6,12 +6,18 @@ use std::time::{Duration, Instant};
 
 use cupola_specs::artifact::BadStep;
 use cupola_specs::job::{BestMetric, CheckpointParams};
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
 
+use super::buckets::Buckets;
 use super::checkpoint::{Checkpoints, Progress};
 use super::gradients::{GROUP_STEPS, group_norms};
+use super::part::Part;
 use super::permutation::mix;
+use super::ranks::Ranks;
 use super::saver::Saver;
 use super::setback::{Bad, Setbacks, Trouble, Verdict};
+use super::shares::Shares;
 use super::{Curves, LrSchedule, Objective, Optimizer, OptimizerSettings, SetbackLimits, TrainError};
 use crate::job::{JobError, StepContext};
 
@@ -67,37 +73,53 @@ pub fn train(
 }
 
 /// [`train`] with a checkpoint folder of its own: a step with several runs gives each one.
+///
+/// # Errors
+/// On a rank other than the first, [`JobError::PartDone`] where the loop is at its end.
 pub fn train_in(
     ctx: &StepContext,
     folder: &Path,
     plan: &TrainPlan,
     objective: &mut dyn Objective,
 ) -> Result<TrainOutcome, TrainError> {
+    let ranks = Ranks::join(ctx)?;
     let mut optimizer = Optimizer::new(objective.parameters(), plan.optimizer.clone());
-    let checkpoints = Checkpoints::open(ctx, folder, plan)?;
-    let noted = Setbacks::read(folder)?;
-    let restored = checkpoints.restore(&mut optimizer, &noted)?;
-    if let Some(progress) = &restored {
-        ctx.events().log(format!("resumes after optimiser step {} of {}", progress.steps, plan.steps));
+    let shares = Shares::of(&ranks, &mut optimizer, ctx.job().parallel.zero);
+    let checkpoints = ranks.is_first().then(|| Checkpoints::open(ctx, folder, plan)).transpose()?;
+    let state = shares.to_fill(&optimizer);
+    let course = begin(&ranks, folder, checkpoints.as_ref(), &state)?;
+    shares.hand_out(state)?;
+    optimizer.set_steps(course.progress.updates());
+    if course.progress.steps > 0 {
+        let steps = course.progress.steps;
+        ctx.events().log(format!("resumes after optimiser step {steps} of {}", plan.steps));
     }
-    let setbacks = noted.resume(restored.as_ref());
-    let progress = restored.unwrap_or_else(Progress::start);
+    announce(ctx, &ranks, plan, &*objective);
     let mut run = Run {
         ctx,
         plan,
         folder,
         objective,
+        buckets: Buckets::new(&ranks, optimizer.parameters())?,
         optimizer,
-        setbacks,
-        curves: progress.curves(),
+        shares,
+        setbacks: course.setbacks,
+        curves: course.progress.curves(),
         saved_at: Instant::now(),
-        saved_steps: progress.steps,
-        progress,
+        saved_steps: course.progress.steps,
+        progress: course.progress,
+        ranks,
+    };
+    let Some(checkpoints) = &checkpoints else {
+        run.finish(&mut None)?;
+        run.ranks.barrier()?;
+        return Err(JobError::PartDone.into());
     };
     std::thread::scope(|scope| {
-        let mut saver = Saver::start(scope, &checkpoints);
-        let ended = run.finish(&checkpoints, &mut saver);
-        match (ended, saver.settle()) {
+        let mut store = Some(Store { checkpoints, saver: Saver::start(scope, checkpoints) });
+        let ended = run.finish(&mut store).and_then(|()| run.ranks.barrier());
+        let settled = store.as_mut().map_or(Ok(()), |store| store.saver.settle());
+        match (ended, settled) {
             (Ok(()), settled) => settled,
             (Err(error), Ok(())) => Err(error),
             (Err(error), Err(lost)) => {
@@ -106,8 +128,60 @@ pub fn train_in(
             }
         }
     })?;
-    let exported_step = checkpoints.load_export(&run.saved(), &mut run.optimizer)?;
+    let exported_step = checkpoints.load_export(&run.saved(), &run.shares.to_fill(&run.optimizer))?;
     Ok(run.outcome(exported_step))
+}
+
+/// Where a run begins.
+#[derive(Debug, Serialize, Deserialize)]
+struct Course {
+    progress: Progress,
+    setbacks: Setbacks,
+}
+
+/// Loads the newest whole state, on the first rank, and tells every rank where the run begins.
+fn begin(
+    ranks: &Ranks,
+    folder: &Path,
+    checkpoints: Option<&Checkpoints<'_>>,
+    state: &[(String, Tensor)],
+) -> Result<Course, TrainError> {
+    let read = ranks.only_first(|| {
+        let noted = Setbacks::read(folder)?;
+        let restored = checkpoints.map(|checkpoints| checkpoints.restore(state, &noted)).transpose()?;
+        let restored = restored.flatten();
+        let setbacks = noted.resume(restored.as_ref());
+        Ok(Course { progress: restored.unwrap_or_else(Progress::start), setbacks })
+    })?;
+    let broken = |error: serde_json::Error| TrainError::Refused(format!("where the run begins: {error}"));
+    match read {
+        Some(course) if ranks.is_alone() => Ok(course),
+        Some(course) => {
+            ranks.text_of_first(serde_json::to_string(&course).map_err(broken)?)?;
+            Ok(course)
+        }
+        None => serde_json::from_str(&ranks.text_of_first(String::new())?).map_err(broken),
+    }
+}
+
+/// Says how a run is shared, where it is.
+fn announce(ctx: &StepContext, ranks: &Ranks, plan: &TrainPlan, objective: &dyn Objective) {
+    if ranks.is_alone() {
+        return;
+    }
+    let (count, micros) = (ranks.count(), objective.micro_batches(0));
+    let how = if ctx.job().parallel.zero > 0 { ", with the optimiser's state shared out" } else { "" };
+    ctx.events().log(format!("{} by {count} ranks: {micros} micro-batches a step{how}", plan.stage));
+    if micros < count as u64 {
+        let message = format!("a step has {micros} micro-batches for {count} ranks: some do nothing");
+        ctx.events().warning("idle_ranks", message);
+    }
+}
+
+/// Where states go: on the first rank.
+struct Store<'a> {
+    checkpoints: &'a Checkpoints<'a>,
+    saver: Saver<'a>,
 }
 
 /// A run in the loop.
@@ -116,7 +190,11 @@ struct Run<'a> {
     plan: &'a TrainPlan,
     folder: &'a Path,
     objective: &'a mut dyn Objective,
+    ranks: Ranks,
+    /// The way of gradients to the other ranks; none where there are none.
+    buckets: Option<Buckets>,
     optimizer: Optimizer,
+    shares: Shares,
     setbacks: Setbacks,
     curves: Curves,
     progress: Progress,
@@ -125,15 +203,15 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn finish(&mut self, checkpoints: &Checkpoints<'_>, saver: &mut Saver<'_>) -> Result<(), TrainError> {
+    fn finish(&mut self, store: &mut Option<Store<'_>>) -> Result<(), TrainError> {
         if self.progress.owes_evaluation {
-            self.evaluate(checkpoints, saver)?;
+            self.evaluate(store)?;
         }
         while self.progress.steps < self.plan.steps {
             let step = self.progress.steps;
             let begin = Instant::now();
             let tokens = match self.one_step(step) {
-                Err(error) if error.is_cancelled() => return self.leave(saver, error),
+                Err(error) if error.is_cancelled() => return self.leave(store, error),
                 tokens => tokens?,
             };
             self.progress.steps = step + 1;
@@ -143,45 +221,56 @@ impl Run<'_> {
             let events = self.ctx.events();
             events.metric("tokens_per_sec", step, tokens as f64 / begin.elapsed().as_secs_f64());
             events.progress(done, total, "steps", &self.plan.stage);
-            self.evaluate(checkpoints, saver)?;
-            if self.ctx.stop_requested() {
-                return self.leave(saver, JobError::Cancelled.into());
+            self.evaluate(store)?;
+            let is_due = match store {
+                Some(store) => self.is_due(&mut store.saver)? || self.is_worth_it(),
+                None => false,
+            };
+            let [is_stopped, is_due] = self.ranks.any([self.ctx.stop_requested(), is_due])?;
+            if is_stopped {
+                return self.leave(store, JobError::Cancelled.into());
             }
-            if self.is_due(saver)? || self.is_worth_it() {
-                self.save(saver)?;
+            if is_due {
+                self.save(store)?;
             }
         }
         Ok(())
     }
 
-    /// What happens between steps. A stop in the middle of it leaves it to the next attempt, whole.
-    fn evaluate(&mut self, checkpoints: &Checkpoints<'_>, saver: &mut Saver<'_>) -> Result<(), TrainError> {
+    /// What happens between steps: the first rank's work, for which the others wait. A stop in the middle of it leaves it to the next attempt,
+    /// whole.
+    fn evaluate(&mut self, store: &mut Option<Store<'_>>) -> Result<(), TrainError> {
         let before = self.curves.clone();
-        match self.objective.after_step(self.progress.steps, &mut self.curves) {
+        let (objective, curves, done) = (&mut *self.objective, &mut self.curves, self.progress.steps);
+        match self.ranks.only_first(|| objective.after_step(done, curves)) {
             Err(error) if error.is_cancelled() => {
                 self.curves = before;
                 self.progress.owes_evaluation = true;
-                return self.leave(saver, error);
+                return self.leave(store, error);
             }
             done => done?,
-        }
+        };
         self.progress.owes_evaluation = false;
-        if self.plan.checkpoint.keep_best.is_some()
-            && before != self.curves
-            && checkpoints.is_best(&self.saved())
-        {
-            self.save(saver)?;
+        if self.plan.checkpoint.keep_best.is_some() {
+            let is_new = before != self.curves;
+            let is_best =
+                store.as_ref().is_some_and(|store| is_new && store.checkpoints.is_best(&self.saved()));
+            if let [true] = self.ranks.any([is_best])? {
+                self.save(store)?;
+            }
         }
         Ok(())
     }
 
     /// The run is asked to stop: what was done is saved, and on the disk, before it says so.
-    fn leave(&mut self, saver: &mut Saver<'_>, error: TrainError) -> Result<(), TrainError> {
+    fn leave(&mut self, store: &mut Option<Store<'_>>, error: TrainError) -> Result<(), TrainError> {
         self.optimizer.zero_grad();
         if self.progress.steps > self.saved_steps || self.progress.owes_evaluation {
-            self.save(saver)?;
+            self.save(store)?;
         }
-        saver.settle()?;
+        if let Some(store) = store {
+            store.saver.settle()?;
+        }
         Err(error)
     }
 
@@ -208,8 +297,15 @@ impl Run<'_> {
         is_on && self.progress.steps == self.plan.steps && self.saved_at.elapsed() > WORTH_SAVING
     }
 
-    fn save(&mut self, saver: &mut Saver<'_>) -> Result<(), TrainError> {
-        saver.save(&self.saved(), &self.optimizer)?;
+    /// Has a state written; the others wait until the one before it is.
+    fn save(&mut self, store: &mut Option<Store<'_>>) -> Result<(), TrainError> {
+        if !self.ranks.is_alone() {
+            self.ranks.only_first(|| store.as_mut().map_or(Ok(()), |store| store.saver.settle()))?;
+        }
+        let state = self.shares.gather(&self.optimizer)?;
+        if let Some(store) = store {
+            store.saver.save(&self.saved(), state)?;
+        }
         (self.saved_at, self.saved_steps) = (Instant::now(), self.progress.steps);
         Ok(())
     }
@@ -224,8 +320,6 @@ impl Run<'_> {
         if self.setbacks.leaves_out(step) {
             return Ok(0);
         }
-        // What draws from the library's own generator (dropout) does so as a function of the step, so that a resumed run draws the same.
-        tch::manual_seed(mix(self.ctx.seed("train") ^ mix(step)) as i64);
         let Gradient { loss, norm, tokens, mut metrics, bad } = self.accumulate(step)?;
         let events = self.ctx.events();
         if let Some(bad) = bad {
@@ -243,7 +337,7 @@ impl Run<'_> {
         }
         let scale = if plan.grad_clip > 0.0 && norm > plan.grad_clip { plan.grad_clip / norm } else { 1.0 };
         let factor = plan.schedule.factor(step);
-        self.optimizer.step(factor, scale);
+        self.shares.step(&mut self.optimizer, (factor, scale))?;
         metrics.extend([("loss", loss), ("grad_norm", norm), ("lr", plan.optimizer.lr * factor)]);
         let stride = (plan.steps / 500).max(1);
         for (name, value) in metrics {
@@ -255,35 +349,64 @@ impl Run<'_> {
         Ok(tokens)
     }
 
-    /// Forward and backward of every micro-batch, unless the run is asked to stop between two of them.
+    /// Forward and backward of every micro-batch of the step, those of this rank here, unless any rank is asked to stop between two of them.
     fn accumulate(&mut self, step: u64) -> Result<Gradient, TrainError> {
-        let mut sum = Gradient { loss: 0.0, norm: 0.0, tokens: 0, metrics: Vec::new(), bad: None };
-        for micro in 0..self.objective.micro_batches(step) {
-            self.ctx.check_stop()?;
+        let mut own = self.own_part(step)?;
+        if let Some(buckets) = &self.buckets {
+            buckets.finish()?;
+        }
+        let weights = self.optimizer.parameters();
+        own.has_gradient = weights.iter().map(|weight| weight.tensor.grad().defined()).collect();
+        let Part { is_stopped, bad, loss, tokens, metrics, has_gradient } =
+            own.sum(&self.ranks.gather(&own.numbers()?)?);
+        if is_stopped {
+            return Err(JobError::Cancelled.into());
+        }
+        let mut sum = Gradient { loss, norm: 0.0, tokens, metrics, bad: None };
+        if let Some((micro, value)) = bad {
+            sum.bad = Some(Bad { trouble: Trouble::Loss(value), micro: Some(micro) });
+            return Ok(sum);
+        }
+        if let Some(buckets) = &self.buckets {
+            buckets.hand_out(&has_gradient)?;
+        }
+        sum.norm = self.ranks.number_of_first(self.optimizer.grad_norm())?;
+        let of_norm = (!sum.norm.is_finite()).then_some(Trouble::Gradient(sum.norm));
+        let trouble = self.setbacks.judge(sum.loss, self.plan.setbacks).or(of_norm);
+        sum.bad = trouble.map(|trouble| Bad { trouble, micro: None });
+        Ok(sum)
+    }
+
+    /// This rank's micro-batches, up to the first whose loss is no number.
+    fn own_part(&mut self, step: u64) -> Result<Part, TrainError> {
+        let mut own = Part::default();
+        let micros = self.ranks.share(self.objective.micro_batches(step));
+        let end = micros.end;
+        for micro in micros {
+            if self.ctx.stop_requested() {
+                own.is_stopped = true;
+                break;
+            }
+            // What draws from the library's own generator (dropout) does so as a function of the micro-batch, so that a resumed run draws the
+            // same, and any number of ranks.
+            tch::manual_seed(mix(self.ctx.seed("train") ^ mix(mix(step).wrapping_add(micro))) as i64);
             let part = self.objective.loss(step, micro)?;
             if part.tokens == 0 {
                 return Err(TrainError::NoLoss { step, micro });
             }
             let value = part.loss.f_double_value(&[])?;
-            sum.loss += value;
+            own.loss += value;
             if !value.is_finite() {
-                sum.bad = Some(Bad { trouble: Trouble::Loss(value), micro: Some(micro) });
-                return Ok(sum);
+                own.bad = Some((micro, value));
+                break;
+            }
+            if let Some(buckets) = self.buckets.as_ref().filter(|_| micro + 1 == end) {
+                buckets.expect_last();
             }
             part.loss.f_backward()?;
-            sum.tokens += part.tokens;
-            for (name, value) in part.metrics {
-                match sum.metrics.iter_mut().find(|(known, _)| *known == name) {
-                    Some((_, total)) => *total += value,
-                    None => sum.metrics.push((name, value)),
-                }
-            }
+            own.add(part.tokens, part.metrics);
         }
-        sum.norm = self.optimizer.grad_norm();
-        let of_norm = (!sum.norm.is_finite()).then_some(Trouble::Gradient(sum.norm));
-        let trouble = self.setbacks.judge(sum.loss, self.plan.setbacks).or(of_norm);
-        sum.bad = trouble.map(|trouble| Bad { trouble, micro: None });
-        Ok(sum)
+        Ok(own)
     }
 
     /// A bad step is left out, or the run goes back, and both are told with the data that the step read.
@@ -291,7 +414,10 @@ impl Run<'_> {
         let record = self.record_of(step, bad);
         let rows = record.rows.iter().take(NAMED_ROWS).cloned().collect::<Vec<_>>().join("; ");
         let read = format!("it read {rows}{}", if record.rows.len() > NAMED_ROWS { "; …" } else { "" });
-        self.setbacks.note(record, self.folder)?;
+        self.setbacks.note(record);
+        if self.ranks.is_first() {
+            self.setbacks.write_bad(self.folder)?;
+        }
         let (trouble, limits) = (bad.trouble, self.plan.setbacks);
         let verdict = self.setbacks.take_bad(step, trouble, limits)?;
         let share = format!("setback {} of at most {}", self.setbacks.count, limits.max_setbacks);
@@ -304,7 +430,9 @@ impl Run<'_> {
             }
             Verdict::GoBack(to) => {
                 self.objective.go_back(to)?;
-                self.setbacks.write(self.folder)?;
+                if self.ranks.is_first() {
+                    self.setbacks.write(self.folder)?;
+                }
                 let error = TrainError::WentBack { step, trouble: trouble.words(), to };
                 self.ctx.events().warning("setback", format!("{error} ({share}); {read}"));
                 Err(error)

@@ -14,6 +14,7 @@
 
 mod data;
 mod eval;
+mod parallel;
 mod pretrain;
 mod rlhf;
 mod scaling;
@@ -48,6 +49,7 @@ pub use data::{
     SourceParams, SplitParams, SplitUnit,
 };
 pub use eval::{EvalParams, JudgeParams, MultipleChoiceParams, Scoring, SuiteParams};
+pub use parallel::ParallelParams;
 pub use pretrain::{
     Activation, AutoOr, BatchParams, BestMetric, CheckpointParams, EvaluateParams, Export, Family, KeepBest,
     LrShape, MatrixOptimizer, ModelParams, ModelShape, OptimizerParams, PhaseParams, PretrainParams,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::shape;
 use super::written::{
-    BatchWritten, CheckpointWritten, ContextWritten, OptimizerWritten, PhaseWritten,
+    BatchWritten, CheckpointWritten, ContextWritten, OptimizerWritten, ParallelWritten, PhaseWritten,
     PretrainCheckpointWritten, PretrainJob, TokensWritten,
 };
 use super::{
@@ -12,7 +12,7 @@ use super::{
     OptimizerParams, PhaseParams, PretrainParams, TokenBudget,
 };
 use crate::job::resolve::check_sum;
-use crate::job::{AutoOr, Precision};
+use crate::job::{AutoOr, ParallelParams, Precision};
 use crate::spec::decode::At;
 use crate::spec::jobs::Resolver;
 use crate::spec::lineage::Base;
@@ -58,6 +58,13 @@ pub(crate) fn pretrain(
         forecast: w.forecast.is_some(),
     };
     Some(PretrainBody { corpus: corpus?, tokenizer: tokenizer?, law: law?, params })
+}
+
+impl ParallelWritten {
+    /// The ranks, resolved.
+    pub(crate) fn resolved(&self) -> ParallelParams {
+        ParallelParams { data: self.data as u32, zero: self.zero as u32, timeout_secs: self.timeout.0 }
+    }
 }
 
 /// How many tokens.

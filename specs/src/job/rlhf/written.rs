@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 
 use super::{Labeler, Method};
-use crate::job::pretrain::written::{BatchWritten, CheckpointWritten, ContextWritten, OptimizerWritten};
+use crate::job::pretrain::written::{
+    BatchWritten, CheckpointWritten, ContextWritten, OptimizerWritten, ParallelWritten,
+};
 use crate::spec::decode::At;
 use crate::spec::reference::{Ref, Rows};
 use crate::spec::units::Share;
@@ -58,6 +60,8 @@ written! {
         optimizer: OptimizerWritten = "{}",
         /// Batch sizes of each step; global_tokens counts both answers.
         batch: BatchWritten = "{}",
+        /// Ranks of the reward model and of dpo and ipo.
+        parallel: At<ParallelWritten> = "{}",
         /// When states are saved.
         checkpoint: CheckpointWritten = "{}",
     }

@@ -3,7 +3,9 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::TrainOn;
-use crate::job::pretrain::written::{BatchWritten, CheckpointWritten, ContextWritten, OptimizerWritten};
+use crate::job::pretrain::written::{
+    BatchWritten, CheckpointWritten, ContextWritten, OptimizerWritten, ParallelWritten,
+};
 use crate::spec::decode::{At, Decode, wrong_type};
 use crate::spec::list::Filled;
 use crate::spec::reference::{FilePath, Ref, is_path};
@@ -33,6 +35,8 @@ written! {
         optimizer: OptimizerWritten = "{}",
         /// Batch sizes.
         batch: BatchWritten = "{}",
+        /// Ranks.
+        parallel: ParallelWritten = "{}",
         /// When states are saved.
         checkpoint: CheckpointWritten = "{}",
         /// Low-rank adapters in place of full fine-tuning.
