@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use cupola_specs::job::{
     AutoOr, DecayShape, EmaParams, Family, FitTarget, GroupParams, LrRule, LrShape, MatrixOptimizer, Method,
-    ModelParams, ModelType, MomentumWarmup, OptimizerParams, RopeScaling, RuleOr, Span, TokenBudget,
+    ModelParams, ModelType, MomentumWarmup, OptimizerParams, Packing, RopeExtension, RopeScaling, RuleOr,
+    Span, TokenBudget,
 };
 use cupola_specs::spec::{
     self, ArtifactRef, Diagnostics, Environment, ResolvedJobBody, ResolvedSpec, RowsInput,
@@ -99,6 +100,21 @@ fn placeholders_paths_and_units_are_resolved() {
     assert!((corpus.params.split.validation - 0.02).abs() < 1e-12);
     let base = body!(spec, "base", Pretrain);
     assert_eq!(base.params.tokens, TokenBudget::Count { tokens: 2_500_000 });
+}
+
+#[test]
+fn best_fit_rows_are_masked_and_tunings_have_the_positions_of_longer_rows() {
+    let context = ("jobs.base.context", "{ length: 256, packing: best_fit, extend: { length: 1024 } }");
+    let spec = small(&[context, ("jobs.law.families", "[transformer]")]);
+    assert!(body!(spec, "law", Scaling).sweeps[0].params.document_mask);
+    let base = body!(spec, "base", Pretrain).params;
+    assert_eq!((base.packing, base.document_mask), (Packing::BestFit, true));
+    let extend = base.extend.unwrap();
+    assert_eq!((extend.length, extend.rope), (1024, RopeExtension::Stretched));
+    assert!((extend.tokens - 0.05).abs() < 1e-12);
+    assert_eq!(body!(spec, "assistant", Sft).params.context_length, 1024);
+    let plain = body!(small(&[]), "base", Pretrain).params;
+    assert_eq!((plain.packing, plain.document_mask, plain.extend), (Packing::Concat, false, None));
 }
 
 #[test]

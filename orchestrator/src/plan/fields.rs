@@ -126,7 +126,7 @@ impl<'s> Fields<'s> {
                 "defaults.device".to_owned(),
             ]),
             "target" => paths.push("budget".to_owned()),
-            "optimizer" | "batch" | "phases" | "shape" | "context_length"
+            "optimizer" | "batch" | "phases" | "shape" | "context_length" | "packing" | "document_mask"
                 if matches!(job.body, ResolvedJobBody::Scaling(_)) =>
             {
                 let of = |user: &'s str| own.iter().map(move |field| format!("jobs.{user}.{field}"));
@@ -167,7 +167,7 @@ impl<'s> Fields<'s> {
             let Some(here) = job else { break };
             let model = match &here.body {
                 ResolvedJobBody::Pretrain(_) => {
-                    let fields = ["model.max_position_embeddings", "context.length"];
+                    let fields = ["model.max_position_embeddings", "context.length", "context.extend.length"];
                     return fields.iter().map(|field| format!("jobs.{}.{field}", here.name)).collect();
                 }
                 ResolvedJobBody::Sft(body) => &body.model,
@@ -263,6 +263,11 @@ fn own_paths(params: &StepParams, path: &str) -> Vec<String> {
         (StepParams::Pretrain(_), "tokens") => one("tokens".to_owned()),
         (StepParams::Pretrain(_), "export") => one("checkpoint.export".to_owned()),
         (StepParams::Pretrain(_), "best_metric") => one("checkpoint.keep_best.metric".to_owned()),
+        (StepParams::Pretrain(_) | StepParams::Sweep(_), "packing") => one("context.packing".to_owned()),
+        (StepParams::Pretrain(_) | StepParams::Sweep(_), "document_mask") => {
+            vec!["context.document_mask".to_owned(), "context.packing".to_owned()]
+        }
+        (StepParams::Pretrain(_), "extend") => vec![below("context.extend"), "context.extend".to_owned()],
         (StepParams::Pretrain(_), "evaluate") => {
             one(format!("evaluate.{}", rest.replace("every_steps", "every")))
         }

@@ -300,6 +300,8 @@ fn model(
             left_out: Vec::new(),
             bad_steps: Vec::new(),
             exported_step: 0,
+            phases: Vec::new(),
+            domains: BTreeMap::new(),
             chosen: BTreeMap::from([(
                 "lr".to_owned(),
                 ("3e-3 at width 256, falling with its root".to_owned(), 3e-3),

@@ -20,7 +20,8 @@ const TUNING: &str = "{ optimizer: { matrices: muon, others: adamw, lr: 0.01, ma
     momentum_warmup: { from: 0.4, steps: 20 steps }, orthogonalization: polar_express, groups: [{ pattern: '*', lr: 0.01, weight_decay: 0.2 }], \
     grad_clip: 1, warmup: 2%, ema: { decay: 0.9, every: 2 steps }, max_setbacks: 4, spike_sigma: 6 }, batch: { global_tokens: 4096, micro_batch: 4 }, context: { length: 256 } }";
 const TRAINING: &str = "{ phases: [{ until: 80%, weights: { code: 0.7, docs: 0.3 }, lr: constant }, \
-    { until: 100%, weights: { code: 0.5, docs: 0.5 }, lr: linear, lr_final: 0.1 }] }";
+    { until: 100%, weights: { code: 0.5, docs: 0.5 }, lr: linear, lr_final: 0.1 }], \
+    context: { length: 256, packing: concat, document_mask: true } }";
 
 /// The folder of the specs.
 pub(crate) struct World {

@@ -13,8 +13,8 @@ use crate::model::{Network, SaveFacts};
 use crate::scaling::forecast;
 use crate::tokenizer::Tokenizer;
 use crate::train::{
-    FINAL_TOKENS, LanguageRun, Recipe, SetbackLimits, TokenData, TrainError, TrainOutcome, TrainPlan,
-    Validation, train, validate,
+    FINAL_TOKENS, LanguageRun, Recipe, RowShape, SetbackLimits, TokenData, TrainError, TrainOutcome,
+    TrainPlan, Validation, train, validate,
 };
 
 /// Trains a base model.
@@ -30,7 +30,9 @@ pub fn run(ctx: &StepContext, params: &PretrainParams) -> Result<Summary, Pretra
         optimizer: &params.optimizer,
         batch: params.batch,
         phases: &params.phases,
-        context_length: params.context_length,
+        rows: row_shape(params),
+        extend: params.extend,
+        max_epochs: params.max_epochs,
         precision: params.precision,
         micro_batch_halvings: ctx.job().micro_batch_halvings,
         init_seed: ctx.seed("init"),
@@ -43,13 +45,14 @@ pub fn run(ctx: &StepContext, params: &PretrainParams) -> Result<Summary, Pretra
     announce(ctx, &run);
     let written = write_forecast(ctx, params, &run, law.as_ref())?;
     self_test::run(ctx, &run, params.precision)?;
-    let (on, words) = (&held_out, &tokenizer);
+    let (on, words, row_shapes) = (&held_out, &tokenizer, run.row_shapes());
     run.evaluate_with(Box::new(move |network, done, curves| {
         if every.every_steps == 0 || (done % every.every_steps != 0 && last != Some(done)) {
             return Ok(());
         }
-        let (length, precision) = (params.context_length, params.precision);
-        let measured = validate(network, on, length, precision, every.max_tokens, &|| ctx.check_stop())?;
+        let now = row_shapes.iter().find(|(end, _)| done <= *end).or(row_shapes.last());
+        let (rows, precision) = (now.map_or_else(|| row_shape(params), |(_, rows)| *rows), params.precision);
+        let measured = validate(network, on, rows, precision, every.max_tokens, &|| ctx.check_stop())?;
         for (name, value) in [("validation_loss", measured.loss), ("validation_bpb", measured.bpb)] {
             ctx.events().metric(name, done, value);
             curves.push(name, done, value);
@@ -72,10 +75,35 @@ pub fn run(ctx: &StepContext, params: &PretrainParams) -> Result<Summary, Pretra
         ctx.events()
             .log(format!("the model is the state after step {step} of {}, the best one", outcome.steps));
     }
+    run.settle(outcome.exported_step)?;
     ctx.events().progress(1.0, 1.0, "validation", "evaluate");
-    let (length, precision) = (params.context_length, params.precision);
-    let measured = validate(&run.network, &held_out, length, precision, FINAL_TOKENS, &|| ctx.check_stop())?;
+    let measured = measure(ctx, (&run, outcome.exported_step), &held_out, params)?;
     save(ctx, &tokenizer, &run, &record(ctx, &run, outcome, &measured, written))
+}
+
+/// What the rows of a run are like at its beginning.
+fn row_shape(params: &PretrainParams) -> RowShape {
+    let PretrainParams { context_length, packing, document_mask, .. } = *params;
+    RowShape { context_length, packing, document_mask }
+}
+
+/// Measures weights that have seen some steps at each row length of these.
+fn measure(
+    ctx: &StepContext,
+    (run, steps): (&LanguageRun, u64),
+    held_out: &TokenData,
+    params: &PretrainParams,
+) -> Result<Vec<(u64, Validation)>, PretrainError> {
+    let (mut measured, mut begin) = (Vec::new(), 0);
+    for (end, rows) in run.row_shapes() {
+        if begin < steps || begin == 0 {
+            let check = || ctx.check_stop();
+            let one = validate(&run.network, held_out, rows, params.precision, FINAL_TOKENS, &check)?;
+            measured.push((rows.context_length, one));
+        }
+        begin = end;
+    }
+    Ok(measured)
 }
 
 /// Saves the model folder and says what is in it.
@@ -134,11 +162,19 @@ fn announce(ctx: &StepContext, run: &LanguageRun) {
     for choice in &run.chosen {
         ctx.events().log(format!("{} = {} by rule: {}", choice.name, choice.value, choice.rule));
     }
-    for (domain, epochs) in run.epochs.iter().filter(|(_, epochs)| **epochs > 1.0) {
-        ctx.events().warning(
-            "repeated_data",
-            format!("domain {domain} is read {epochs:.1} times; the law speaks of fresh tokens"),
-        );
+    for (end, rows) in run.row_shapes() {
+        ctx.events().log(format!("rows of {} tokens up to step {end}", rows.context_length));
+    }
+    for (domain, read) in &run.domains {
+        if read.padding > 0.0 {
+            let share = 100.0 * read.padding;
+            ctx.events().log(format!("domain {domain}: {share:.2} % of its rows is padding, without loss"));
+        }
+        if read.epochs > 1.0 {
+            let message =
+                format!("domain {domain} is read {:.1} times; the law speaks of fresh tokens", read.epochs);
+            ctx.events().warning("repeated_data", message);
+        }
     }
 }
 
@@ -164,38 +200,55 @@ fn write_forecast(
     Ok(Some(written))
 }
 
+/// The last numbers: those of the last rows by plain names, and where the run had rows of several lengths, those of each with it.
+fn finals(measured: &[(u64, Validation)]) -> BTreeMap<String, Interval> {
+    let spread =
+        |value: f64, stderr: f64| Interval { value, low: value - 1.96 * stderr, high: value + 1.96 * stderr };
+    let mut finals = BTreeMap::new();
+    let mut add = |one: &Validation, suffix: &str| {
+        finals.insert(format!("validation_loss{suffix}"), spread(one.loss, one.stderr));
+        finals.insert(format!("validation_bpb{suffix}"), spread(one.bpb, one.stderr * one.bpb / one.loss));
+    };
+    for (length, one) in measured.iter().filter(|_| measured.len() > 1) {
+        add(one, &format!(".at_{length}"));
+    }
+    if let Some((_, one)) = measured.last() {
+        add(one, "");
+        for (domain, bpb) in &one.bpb_by_domain {
+            let exact = Interval { value: *bpb, low: *bpb, high: *bpb };
+            finals.insert(format!("validation_bpb.{domain}"), exact);
+        }
+    }
+    finals
+}
+
 fn record(
     ctx: &StepContext,
     run: &LanguageRun,
     outcome: TrainOutcome,
-    measured: &Validation,
+    measured: &[(u64, Validation)],
     written: Option<Forecast>,
 ) -> TrainingRecord {
-    let spread =
-        |value: f64, stderr: f64| Interval { value, low: value - 1.96 * stderr, high: value + 1.96 * stderr };
-    let mut finals = BTreeMap::from([
-        ("validation_loss".to_owned(), spread(measured.loss, measured.stderr)),
-        ("validation_bpb".to_owned(), spread(measured.bpb, measured.stderr * measured.bpb / measured.loss)),
-    ]);
-    for (domain, bpb) in &measured.bpb_by_domain {
-        finals.insert(format!("validation_bpb.{domain}"), Interval { value: *bpb, low: *bpb, high: *bpb });
-    }
+    let finals = finals(measured);
+    let last = |value: fn(&Validation) -> f64| measured.last().map_or(f64::NAN, |(_, one)| value(one));
+    // A law speaks of rows as long as those of its sweeps.
+    let actual = measured.first().map_or(f64::NAN, |(_, one)| one.loss);
     let forecast = written.map(|forecast| {
         let expected = forecast.loss;
-        let relative_error = (measured.loss - expected.value) / expected.value;
-        let within_interval = (expected.low..=expected.high).contains(&measured.loss);
+        let relative_error = (actual - expected.value) / expected.value;
+        let within_interval = (expected.low..=expected.high).contains(&actual);
         ctx.events().log(format!(
             "the forecast was off by {:+.2} %; its interval {} the result",
             100.0 * relative_error,
             if within_interval { "holds" } else { "misses" }
         ));
-        ForecastScore { forecast, actual: measured.loss, relative_error, within_interval }
+        ForecastScore { forecast, actual, relative_error, within_interval }
     });
     let mut curves = outcome.curves;
-    curves.push("validation_loss", outcome.steps, measured.loss);
-    curves.push("validation_bpb", outcome.steps, measured.bpb);
+    curves.push("validation_loss", outcome.steps, last(|one| one.loss));
+    curves.push("validation_bpb", outcome.steps, last(|one| one.bpb));
     let mut warnings = outcome.warnings;
-    let repeated = run.epochs.values().filter(|epochs| **epochs > 1.0).count() as u64;
+    let repeated = run.domains.values().filter(|read| read.epochs > 1.0).count() as u64;
     if repeated > 0 {
         warnings.insert("repeated_data".to_owned(), repeated);
     }
@@ -210,6 +263,8 @@ fn record(
         left_out: outcome.left_out,
         bad_steps: outcome.bad_steps,
         exported_step: outcome.exported_step,
+        phases: run.phases.clone(),
+        domains: run.domains.clone(),
         chosen: run
             .chosen
             .iter()

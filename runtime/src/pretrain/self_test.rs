@@ -7,7 +7,8 @@ use crate::generate;
 use crate::job::StepContext;
 use crate::model::Parameter;
 use crate::train::{
-    Curves, LanguageRun, Objective, StepLoss, TrainError, accumulation_self_test, step_gradient,
+    Curves, LanguageRun, Objective, RowId, StepLoss, TrainError, accumulation_self_test, packed_self_test,
+    step_gradient,
 };
 
 /// Furthest that an untrained network's loss is from ln(vocab), nats.
@@ -17,14 +18,21 @@ const FIRST_LOSS_TOLERANCE: f64 = 0.5;
 pub(super) fn run(ctx: &StepContext, run: &LanguageRun, precision: Precision) -> Result<(), PretrainError> {
     // No more rows at once than a step has: that many fit in memory.
     let count = 2.min(run.micro_rows());
-    let rows = run.rows(0, count);
+    let rows = run.first_rows(count);
+    let tokens = run.row_set().tokens_of(&rows);
     let loss =
-        tch::no_grad(|| run.rows_loss(&rows, count))?.loss.f_double_value(&[]).map_err(TrainError::from)?;
+        tch::no_grad(|| run.rows_loss(&rows, tokens))?.loss.f_double_value(&[]).map_err(TrainError::from)?;
     let expected = (run.network.vocab_size() as f64).ln();
     first_loss(loss, expected)?;
     let apart = accumulation_self_test(count, precision, &mut |rows_each| {
         step_gradient(&mut FirstRows { run, rows: &rows, rows_each }, 0)
     })?;
+    if run.row_set().shape().document_mask {
+        ctx.events().log(match packed_self_test(run)? {
+            Some(apart) => format!("self-test holds: documents in a row and alone differ by {apart:.1e}"),
+            None => "self-test of packed rows: no row of the first step holds several documents".to_owned(),
+        });
+    }
     // Texts that the run samples on its way are fp32.
     let sampler = generate::self_test(&run.network, Precision::Fp32)?;
     ctx.events().log(format!(
@@ -48,7 +56,7 @@ fn first_loss(loss: f64, expected: f64) -> Result<(), TrainError> {
 /// A run's first rows as one step, in micro-batches of `rows_each`.
 struct FirstRows<'r> {
     run: &'r LanguageRun<'r>,
-    rows: &'r [(usize, u64)],
+    rows: &'r [RowId],
     rows_each: u64,
 }
 
@@ -64,7 +72,7 @@ impl Objective for FirstRows<'_> {
     fn loss(&mut self, _step: u64, micro: u64) -> Result<StepLoss, TrainError> {
         let begin = (micro * self.rows_each) as usize;
         let end = (begin + self.rows_each as usize).min(self.rows.len());
-        self.run.rows_loss(&self.rows[begin..end], self.rows.len() as u64)
+        self.run.rows_loss(&self.rows[begin..end], self.run.row_set().tokens_of(self.rows))
     }
 
     fn row_names(&mut self, _step: u64, _micro: u64) -> Vec<String> {

@@ -18,8 +18,8 @@ use super::ScalingError;
 use crate::job::{StepContext, Summary, write_durably};
 use crate::model::Network;
 use crate::train::{
-    Curves, FINAL_TOKENS, LanguageRun, Recipe, SetbackLimits, TokenData, TrainError, TrainOutcome, TrainPlan,
-    train_in, validate,
+    Curves, FINAL_TOKENS, LanguageRun, Recipe, RowShape, SetbackLimits, TokenData, TrainError, TrainOutcome,
+    TrainPlan, train_in, validate,
 };
 
 /// Held-out tokens that every run is validated on.
@@ -149,7 +149,9 @@ impl Sweep<'_> {
             optimizer: &params.optimizer,
             batch: params.batch,
             phases: &params.phases,
-            context_length: params.context_length,
+            rows: row_shape(params),
+            extend: None,
+            max_epochs: None,
             precision: params.precision,
             micro_batch_halvings: ctx.job().micro_batch_halvings,
             init_seed: ctx.seed("init"),
@@ -198,9 +200,9 @@ impl Sweep<'_> {
         secs: f64,
         measure_as_final: bool,
     ) -> Result<KeptRun, TrainError> {
-        let (length, precision) = (self.params.context_length, self.params.precision);
+        let (rows, precision) = (row_shape(self.params), self.params.precision);
         let measure = |tokens| {
-            validate(&run.network, self.held_out, length, precision, tokens, &|| self.ctx.check_stop())
+            validate(&run.network, self.held_out, rows, precision, tokens, &|| self.ctx.check_stop())
         };
         let sample = measure(VALIDATION_TOKENS)?;
         let as_final = if measure_as_final {
@@ -227,6 +229,12 @@ impl Sweep<'_> {
         };
         Ok(KeptRun { run: Some(sweep_run), as_final })
     }
+}
+
+/// What the rows of a sweep are like.
+fn row_shape(params: &SweepParams) -> RowShape {
+    let SweepParams { context_length, packing, document_mask, .. } = *params;
+    RowShape { context_length, packing, document_mask }
 }
 
 /// The training curve as (tokens, loss).

@@ -174,6 +174,8 @@ pub fn training_record(
         left_out: outcome.left_out.clone(),
         bad_steps: outcome.bad_steps.clone(),
         exported_step: outcome.exported_step,
+        phases: Vec::new(),
+        domains: BTreeMap::new(),
         chosen: result.chosen,
         curves: outcome.curves.0.clone(),
         finals: result.finals,

@@ -1,7 +1,9 @@
 //! The tokens step: a corpus and a tokenizer in, memory-mapped token shards out.
 //!
 //! Each document is preceded by the document token, so a model learns where texts begin, and a cut of the stream at any place
-//! still tells them apart. Shards are one file for each side and domain, in the corpus' order, whatever the threads.
+//! still tells them apart. Shards are one file for each side and domain, in the corpus' order, whatever the threads; beside each lies where its
+//! documents start, and beside them all how many bytes of text each id stands for. An id that the vocabulary does not have is found here,
+//! not in training, and so is a text whose bytes are not those of its tokens.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,18 +20,22 @@ use super::{Tokenizer, TokenizerError};
 use crate::data::shard::corpus_shards;
 use crate::job::{StepContext, Summary};
 
+/// File of the bytes behind each id.
+const TOKEN_BYTES: &str = "token_bytes.bin";
+
 /// Encodes the inputs `corpus` with the input `tokenizer`.
 pub fn run(ctx: &StepContext, _params: &TokensParams) -> Result<Summary, TokenizerError> {
     let corpus = ctx.input("corpus")?.path.clone();
     let input = ctx.input("tokenizer")?;
     let tokenizer = Tokenizer::load(&input.path)?;
     let id_bytes = if tokenizer.vocab_size() <= 1 << 16 { 2 } else { 4 };
+    let token_bytes = write_token_bytes(ctx.staging(), &tokenizer)?;
     let statistics = statistics(&corpus)?;
     let total: u64 = statistics.train.values().chain(statistics.validation.values()).map(|d| d.bytes).sum();
     let mut done = 0;
     let mut sides = Vec::new();
     for side in ["train", "validation"] {
-        let mut writers = Shards::create(ctx.staging(), side, id_bytes)?;
+        let mut writers = Shards::create(ctx.staging(), side, (id_bytes, &token_bytes))?;
         for_each_batch(ctx, corpus_shards(&corpus, side)?, &mut |documents| {
             let encoded: Vec<Vec<u32>> = documents
                 .par_iter()
@@ -59,6 +65,7 @@ pub fn run(ctx: &StepContext, _params: &TokensParams) -> Result<Summary, Tokeniz
         id_bytes,
         bos_token_id: u64::from(tokenizer.bos_id()),
         domain_weights,
+        token_bytes: TOKEN_BYTES.into(),
         train,
         validation,
         tokenizer_fingerprint: input.fingerprint.clone(),
@@ -66,6 +73,17 @@ pub fn run(ctx: &StepContext, _params: &TokensParams) -> Result<Summary, Tokeniz
     let path = ctx.staging().join("index.json");
     std::fs::write(&path, format!("{:#}\n", json!(index))).map_err(|e| TokenizerError::io(path, e))?;
     Ok(summary(&index))
+}
+
+/// Writes how many bytes of text each id stands for.
+fn write_token_bytes(staging: &Path, tokenizer: &Tokenizer) -> Result<Vec<u32>, TokenizerError> {
+    let specials: Vec<u32> = tokenizer.special_tokens().iter().map(|(_, id)| *id).collect();
+    let of = |id: u32| if specials.contains(&id) { 0 } else { tokenizer.decode_bytes(&[id]).len() as u32 };
+    let lengths: Vec<u32> = (0..tokenizer.vocab_size() as u32).map(of).collect();
+    let path = staging.join(TOKEN_BYTES);
+    let bytes: Vec<u8> = lengths.iter().flat_map(|length| length.to_le_bytes()).collect();
+    std::fs::write(&path, bytes).map_err(|e| TokenizerError::io(path, e))?;
+    Ok(lengths)
 }
 
 fn summary(index: &TokenIndex) -> Summary {
@@ -80,46 +98,95 @@ fn summary(index: &TokenIndex) -> Summary {
 }
 
 /// The open shards of one side.
-struct Shards {
+struct Shards<'t> {
     root: PathBuf,
     side: &'static str,
     id_bytes: u64,
-    open: BTreeMap<String, (BufWriter<File>, TokenShard)>,
+    /// Bytes of text behind each id.
+    token_bytes: &'t [u32],
+    open: BTreeMap<String, OpenShard>,
 }
 
-impl Shards {
-    fn create(root: &Path, side: &'static str, id_bytes: u64) -> Result<Self, TokenizerError> {
+/// A shard that is being written.
+struct OpenShard {
+    ids: BufWriter<File>,
+    starts: BufWriter<File>,
+    shard: TokenShard,
+}
+
+impl<'t> Shards<'t> {
+    fn create(
+        root: &Path,
+        side: &'static str,
+        (id_bytes, token_bytes): (u64, &'t [u32]),
+    ) -> Result<Self, TokenizerError> {
         let folder = root.join(side);
         std::fs::create_dir_all(&folder).map_err(|e| TokenizerError::io(folder, e))?;
-        Ok(Self { root: root.to_path_buf(), side, id_bytes, open: BTreeMap::new() })
+        Ok(Self { root: root.to_path_buf(), side, id_bytes, token_bytes, open: BTreeMap::new() })
     }
 
     fn append(&mut self, document: &CorpusDocument, ids: &[u32]) -> Result<(), TokenizerError> {
+        self.check(document, ids)?;
         if !self.open.contains_key(&document.domain) {
-            let file = format!("{}/{}.bin", self.side, document.domain);
-            let path = self.root.join(&file);
-            let writer = File::create(&path).map_err(|e| TokenizerError::io(path, e))?;
-            let shard = TokenShard { file, num_tokens: 0, num_documents: 0, num_bytes: 0 };
-            self.open.insert(document.domain.clone(), (BufWriter::with_capacity(1 << 20, writer), shard));
+            let shard = OpenShard::create(&self.root, self.side, &document.domain)?;
+            self.open.insert(document.domain.clone(), shard);
         }
-        let Some((writer, shard)) = self.open.get_mut(&document.domain) else { return Ok(()) };
-        shard.num_tokens += ids.len() as u64;
-        shard.num_documents += 1;
-        shard.num_bytes += document.text.len() as u64;
+        let Some(open) = self.open.get_mut(&document.domain) else { return Ok(()) };
+        let start = open.shard.num_tokens.to_le_bytes();
+        open.starts
+            .write_all(&start)
+            .map_err(|e| TokenizerError::io(self.root.join(&open.shard.starts), e))?;
+        open.shard.num_tokens += ids.len() as u64;
+        open.shard.num_documents += 1;
+        open.shard.num_bytes += document.text.len() as u64;
         let bytes: Vec<u8> = match self.id_bytes {
             2 => ids.iter().flat_map(|id| (*id as u16).to_le_bytes()).collect(),
             _ => ids.iter().flat_map(|id| id.to_le_bytes()).collect(),
         };
-        writer.write_all(&bytes).map_err(|e| TokenizerError::io(self.root.join(&shard.file), e))
+        open.ids.write_all(&bytes).map_err(|e| TokenizerError::io(self.root.join(&open.shard.file), e))
+    }
+
+    /// Every id is one of the vocabulary, and the ids are the whole text.
+    fn check(&self, document: &CorpusDocument, ids: &[u32]) -> Result<(), TokenizerError> {
+        let mut got = 0;
+        for &id in ids {
+            let Some(bytes) = self.token_bytes.get(id as usize) else {
+                let vocab_size = self.token_bytes.len() as u64;
+                return Err(TokenizerError::IdOutOfRange { file: document.file.clone(), id, vocab_size });
+            };
+            got += u64::from(*bytes);
+        }
+        let expected = document.text.len() as u64;
+        if got == expected {
+            Ok(())
+        } else {
+            Err(TokenizerError::TextLost { file: document.file.clone(), expected, got })
+        }
     }
 
     fn finish(self) -> Result<BTreeMap<String, TokenShard>, TokenizerError> {
         let mut shards = BTreeMap::new();
-        for (domain, (mut writer, shard)) in self.open {
-            writer.flush().map_err(|e| TokenizerError::io(self.root.join(&shard.file), e))?;
-            shards.insert(domain, shard);
+        for (domain, mut open) in self.open {
+            open.ids.flush().map_err(|e| TokenizerError::io(self.root.join(&open.shard.file), e))?;
+            open.starts.flush().map_err(|e| TokenizerError::io(self.root.join(&open.shard.starts), e))?;
+            shards.insert(domain, open.shard);
         }
         Ok(shards)
+    }
+}
+
+impl OpenShard {
+    fn create(root: &Path, side: &str, domain: &str) -> Result<Self, TokenizerError> {
+        let file = format!("{side}/{domain}.bin");
+        let starts = format!("{side}/{domain}.starts");
+        let writer = |file: &str| {
+            let path = root.join(file);
+            let created = File::create(&path).map_err(|e| TokenizerError::io(path, e))?;
+            Ok::<_, TokenizerError>(BufWriter::with_capacity(1 << 20, created))
+        };
+        let (ids, places) = (writer(&file)?, writer(&starts)?);
+        let shard = TokenShard { file, starts, num_tokens: 0, num_documents: 0, num_bytes: 0 };
+        Ok(Self { ids, starts: places, shard })
     }
 }
 
@@ -136,6 +203,7 @@ mod tests {
     use super::*;
     use crate::data::pairs::read_pairs;
     use crate::data::shard::read_jsonl_zst;
+    use crate::train::TokenData;
 
     const LICENCE: &str =
         "// Copyright 2024 The Authors of all these crates. Licensed under the terms of everything.\n\n";
@@ -270,5 +338,35 @@ mod tests {
         let ids: Vec<u32> = bytes.chunks(2).map(|id| u32::from(u16::from_le_bytes([id[0], id[1]]))).collect();
         let expected: String = train.iter().flat_map(|document| ["<|bos|>", &document.text]).collect();
         assert_eq!(tokenizer.decode(&ids), expected);
+        let data = TokenData::train(&dir.join("tokens")).unwrap();
+        let documents = data.documents(0).unwrap();
+        assert_eq!(documents.len(), 6);
+        for ((start, len), document) in documents.into_iter().zip(&train) {
+            let text = tokenizer.decode(&ids[start as usize..(start + len) as usize]);
+            assert_eq!(text, format!("<|bos|>{}", document.text));
+        }
+        let bytes: usize = train.iter().map(|document| document.text.len()).sum();
+        assert_eq!(data.shard(0).num_bytes, bytes as u64);
+    }
+
+    #[test]
+    fn ids_beyond_the_vocabulary_and_lost_text_are_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut shards = Shards::create(dir.path(), "train", (2, &[0, 1, 1])).unwrap();
+        let document = CorpusDocument {
+            id: "1".into(),
+            text: "ab".into(),
+            source: "crates".into(),
+            file: "a.rs".into(),
+            url: None,
+            domain: "code".into(),
+            signals: BTreeMap::new(),
+        };
+        shards.append(&document, &[0, 1, 2]).unwrap();
+        let error = shards.append(&document, &[0, 1, 70_000]).unwrap_err().to_string();
+        assert_eq!(error, "a.rs: token id 70000, and the vocabulary has 3 tokens");
+        let error = shards.append(&document, &[0, 1]).unwrap_err().to_string();
+        assert_eq!(error, "a.rs: a text of 2 bytes became tokens of 1 bytes");
+        assert_eq!(shards.finish().unwrap()["code"].num_tokens, 3);
     }
 }

@@ -58,6 +58,26 @@ pub enum TokenizerError {
         /// What is wrong.
         message: String,
     },
+    /// A document has an id that the vocabulary does not have.
+    #[error("{file}: token id {id}, and the vocabulary has {vocab_size} tokens")]
+    IdOutOfRange {
+        /// The document's file.
+        file: String,
+        /// The id.
+        id: u32,
+        /// Size of the vocabulary.
+        vocab_size: u64,
+    },
+    /// The tokens of a document are not its whole text.
+    #[error("{file}: a text of {expected} bytes became tokens of {got} bytes")]
+    TextLost {
+        /// The document's file.
+        file: String,
+        /// Bytes of the text.
+        expected: u64,
+        /// Bytes of its tokens.
+        got: u64,
+    },
     /// The corpus has no text to train on.
     #[error("the corpus has no text to train a tokenizer on")]
     EmptyCorpus,
@@ -86,6 +106,8 @@ impl StepError for TokenizerError {
                 "use gpt2, gpt4 or o200k, or a regex in Rust's or Oniguruma's syntax",
             ),
             Self::Template { .. } => ErrorFacts::user("chat_template", ""),
+            Self::IdOutOfRange { .. } => ErrorFacts::bug("token_id", ""),
+            Self::TextLost { .. } => ErrorFacts::bug("text_lost", ""),
             Self::EmptyCorpus => ErrorFacts::user("empty_corpus", ""),
         }
     }

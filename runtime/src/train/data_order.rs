@@ -1,150 +1,20 @@
 //! Which row of which domain every row of a run is: a function of the seed and the row's number.
 //!
-//! A row is a window of `context_length + 1` tokens of one domain's shard. Within a domain each epoch visits every window once, in the order
-//! of a seeded permutation. Domains follow the phase's weights as closely as whole rows can, at every prefix of the run.
+//! Within a domain each epoch visits every row once, in the order of a seeded permutation. Within a phase the domains follow its weights
+//! within two rows at every prefix, however many domains there are.
 //!
-//! Shapes: `B` rows, `T` context length.
+//! Both are found without walking there. The domains of a phase are the leaves of a Huffman tree over their weights; of the first `n` rows that come
+//! to a node, `⌊n·w + ½⌋` go to its left child, where `w` is that child's share, in whole numbers. A child with children of its own has at most two
+//! thirds of its parent, so the halves that are rounded off on the way down sum up to less than two. A seek takes as many steps as the tree is
+//! deep, at row 10^12 as at row 0, and nothing is held for each row. Nothing here knows of ranks, micro-batches or restarts.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::path::{Path, PathBuf};
-
-use cupola_specs::artifact::{TokenIndex, TokenShard};
-use memmap2::Mmap;
-use tch::{Device, Tensor};
 
 use super::permutation::mix;
-use super::{Permutation, TrainError};
-use crate::job::JobError;
+use super::{Permutation, RowId, TrainError};
 
-/// Rows between two stored counts of the mixture.
-const BLOCK: u64 = 4096;
-
-/// Token shards of one side of a corpus, memory-mapped.
-#[derive(Debug)]
-pub struct TokenData {
-    /// What the shards say about themselves.
-    pub index: TokenIndex,
-    domains: Vec<(String, TokenShard, Mapping)>,
-}
-
-/// A shard's bytes; an empty shard has none.
-#[derive(Debug)]
-enum Mapping {
-    Empty,
-    Mapped(Mmap),
-}
-
-/// Which side of the corpus.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
-    /// What trains.
-    Train,
-    /// What measures.
-    Validation,
-}
-
-impl TokenData {
-    /// Opens the train side of a `tokens` artifact.
-    pub fn train(folder: &Path) -> Result<Self, TrainError> {
-        Self::open(folder, Side::Train)
-    }
-
-    /// Opens the validation side of a `tokens` artifact.
-    pub fn validation(folder: &Path) -> Result<Self, TrainError> {
-        Self::open(folder, Side::Validation)
-    }
-
-    fn open(folder: &Path, side: Side) -> Result<Self, TrainError> {
-        let path = folder.join("index.json");
-        let wrong = |path: &PathBuf, message: String| TrainError::Data { path: path.clone(), message };
-        let text = std::fs::read(&path).map_err(|error| JobError::io(&path, error))?;
-        let index: TokenIndex =
-            serde_json::from_slice(&text).map_err(|error| wrong(&path, error.to_string()))?;
-        if !matches!(index.id_bytes, 2 | 4) {
-            return Err(wrong(&path, format!("id_bytes: expected 2 or 4, got {}", index.id_bytes)));
-        }
-        let shards = if side == Side::Train { &index.train } else { &index.validation };
-        let mut domains = Vec::new();
-        for (domain, shard) in shards {
-            let path = folder.join(&shard.file);
-            let length = std::fs::metadata(&path).map_err(|error| JobError::io(&path, error))?.len();
-            let expected = shard.num_tokens * index.id_bytes;
-            if length != expected {
-                return Err(wrong(
-                    &path,
-                    format!("expected {expected} bytes for {} tokens, got {length}", shard.num_tokens),
-                ));
-            }
-            domains.push((domain.clone(), shard.clone(), map(&path, length)?));
-        }
-        Ok(Self { index, domains })
-    }
-
-    /// Domain names, in a fixed order.
-    pub fn domains(&self) -> impl Iterator<Item = &str> {
-        self.domains.iter().map(|(name, ..)| name.as_str())
-    }
-
-    /// What a domain's shard says about itself.
-    pub fn shard(&self, domain: usize) -> &TokenShard {
-        &self.domains[domain].1
-    }
-
-    /// Tokens of all domains.
-    pub fn num_tokens(&self) -> u64 {
-        self.domains.iter().map(|(_, shard, _)| shard.num_tokens).sum()
-    }
-
-    /// Whole rows of a domain.
-    pub fn num_rows(&self, domain: usize, context_length: u64) -> u64 {
-        self.domains[domain].1.num_tokens.saturating_sub(1) / context_length
-    }
-
-    /// Rows as inputs and targets.
-    ///
-    /// # Shapes
-    /// `rows`: pairs of domain and row, `B` of them → two `[B, T]` of token ids, the second one token ahead.
-    pub fn batch(
-        &self,
-        rows: &[(usize, u64)],
-        context_length: u64,
-        device: Device,
-    ) -> Result<(Tensor, Tensor), TrainError> {
-        let width = context_length as usize + 1;
-        let mut ids: Vec<i64> = Vec::with_capacity(rows.len() * width);
-        for &(domain, row) in rows {
-            self.read(domain, row * context_length, width, &mut ids);
-        }
-        let all = Tensor::f_from_slice(&ids)?.to_device(device).view([rows.len() as i64, width as i64]); // [B, T+1]
-        let inputs = all.narrow(1, 0, context_length as i64).contiguous(); // [B, T]
-        let targets = all.narrow(1, 1, context_length as i64).contiguous(); // [B, T]
-        Ok((inputs, targets))
-    }
-
-    fn read(&self, domain: usize, from: u64, count: usize, into: &mut Vec<i64>) {
-        let Mapping::Mapped(bytes) = &self.domains[domain].2 else { return };
-        let from = from as usize;
-        if self.index.id_bytes == 2 {
-            let bytes = &bytes[2 * from..2 * (from + count)];
-            into.extend(bytes.chunks_exact(2).map(|id| i64::from(u16::from_le_bytes([id[0], id[1]]))));
-        } else {
-            let bytes = &bytes[4 * from..4 * (from + count)];
-            into.extend(
-                bytes.chunks_exact(4).map(|id| i64::from(u32::from_le_bytes([id[0], id[1], id[2], id[3]]))),
-            );
-        }
-    }
-}
-
-fn map(path: &Path, length: u64) -> Result<Mapping, TrainError> {
-    if length == 0 {
-        return Ok(Mapping::Empty);
-    }
-    let file = File::open(path).map_err(|error| JobError::io(path, error))?;
-    let bytes = cupola_kernels::map_file(&file).map_err(|error| JobError::io(path, error))?;
-    Ok(Mapping::Mapped(bytes))
-}
+/// The whole of a node's rows, in the unit of its left child's share.
+const WHOLE: u128 = 1 << 60;
 
 /// A stretch of a run with one mixture.
 #[derive(Debug, Clone, PartialEq)]
@@ -159,131 +29,257 @@ pub struct MixturePhase {
 #[derive(Debug)]
 pub struct MixtureOrder {
     seed: u64,
-    /// End row and weights in the domains' order.
-    phases: Vec<(u64, Vec<f64>)>,
+    phases: Vec<Phase>,
     /// Rows of each domain.
     sizes: Vec<u64>,
-    /// Rows taken of each domain before each block.
-    blocks: Vec<Vec<u64>>,
+}
+
+#[derive(Debug)]
+struct Phase {
+    begin: u64,
+    end: u64,
+    /// Rows taken of each domain before the phase.
+    before: Vec<u64>,
+    mixture: Mixture,
 }
 
 impl MixtureOrder {
-    /// The order for these shards. A phase that weighs a domain without a whole row is an error.
-    pub fn new(
-        data: &TokenData,
-        context_length: u64,
-        phases: &[MixturePhase],
-        seed: u64,
-    ) -> Result<Self, TrainError> {
-        let names: Vec<&str> = data.domains().collect();
-        let sizes: Vec<u64> = (0..names.len()).map(|domain| data.num_rows(domain, context_length)).collect();
-        let mut resolved = Vec::new();
-        for phase in phases {
-            for (name, weight) in &phase.weights {
-                let rows = names.iter().position(|known| known == name).map_or(0, |domain| sizes[domain]);
-                if *weight > 0.0 && rows == 0 {
-                    return Err(TrainError::Refused(format!(
-                        "domain {name:?} has weight {weight}, and the corpus has no row of {context_length} tokens of it (domains: {})",
-                        names.join(", ")
-                    )));
-                }
-            }
-            let weights = names.iter().map(|name| phase.weights.get(*name).copied().unwrap_or(0.0)).collect();
-            resolved.push((phase.end_row, weights));
-        }
-        let mut order = Self { seed, phases: resolved, sizes, blocks: Vec::new() };
-        order.fill();
-        Ok(order)
-    }
-
-    fn fill(&mut self) {
-        let end = self.phases.last().map_or(0, |phase| phase.0);
-        let mut counts = vec![0u64; self.sizes.len()];
-        let mut row = 0;
-        while row < end {
-            self.blocks.push(counts.clone());
-            for row in row..(row + BLOCK).min(end) {
-                self.take(row, &mut counts);
-            }
-            row += BLOCK;
-        }
-    }
-
-    /// The domain that is furthest behind its weights; phases before this one count with theirs.
-    fn pick(&self, row: u64, counts: &[u64]) -> usize {
+    /// The order for domains, given by name and rows. A phase that weighs a domain without a row is an error.
+    pub fn new(domains: &[(String, u64)], phases: &[MixturePhase], seed: u64) -> Result<Self, TrainError> {
+        let sizes: Vec<u64> = domains.iter().map(|(_, rows)| *rows).collect();
+        let mut taken = vec![0; sizes.len()];
         let mut begin = 0;
-        let mut wanted = vec![0.0; counts.len()];
-        let mut current = None;
-        for (end, weights) in &self.phases {
-            let rows = (row + 1).min(*end).saturating_sub(begin) as f64;
-            wanted.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += rows * weight);
-            if row < *end {
-                current = Some(weights);
-                break;
-            }
-            begin = *end;
+        let mut out = Vec::new();
+        for phase in phases {
+            check(domains, phase)?;
+            let weights: Vec<f64> =
+                domains.iter().map(|(name, _)| phase.weights.get(name).copied().unwrap_or(0.0)).collect();
+            let mixture = Mixture::new(&weights)?;
+            let end = phase.end_row.max(begin);
+            let before = taken.clone();
+            mixture.count(end - begin, &mut taken);
+            out.push(Phase { begin, end, before, mixture });
+            begin = end;
         }
-        let mut best = (0, f64::NEG_INFINITY);
-        for domain in 0..counts.len() {
-            let open = current.is_none_or(|weights| weights[domain] > 0.0);
-            let deficit = wanted[domain] - counts[domain] as f64;
-            if open && deficit > best.1 {
-                best = (domain, deficit);
-            }
-        }
-        best.0
+        Ok(Self { seed, phases: out, sizes })
     }
 
-    /// Counts the domain of `row`, which is the next one.
-    fn take(&self, row: u64, counts: &mut [u64]) -> usize {
-        let domain = self.pick(row, counts);
-        counts[domain] += 1;
-        domain
+    /// Rows in all.
+    pub fn num_rows(&self) -> u64 {
+        self.phases.last().map_or(0, |phase| phase.end)
     }
 
     /// Domain and row of the run's row number `row`.
-    pub fn at(&self, row: u64) -> (usize, u64) {
-        let mut counts = self.blocks[(row / BLOCK) as usize].clone();
-        for before in row / BLOCK * BLOCK..row {
-            self.take(before, &mut counts);
-        }
-        let domain = self.pick(row, &counts);
-        (domain, self.place(domain, counts[domain]))
+    ///
+    /// # Panics
+    /// Past the last row.
+    pub fn at(&self, row: u64) -> RowId {
+        let phase = &self.phases[self.phases.partition_point(|phase| phase.end <= row)];
+        let (domain, earlier) = phase.mixture.at(row - phase.begin);
+        self.place(domain, phase.before[domain] + earlier)
     }
 
     /// Domains and rows of `count` consecutive rows.
-    pub fn range(&self, from: u64, count: u64) -> Vec<(usize, u64)> {
-        let mut counts = self.blocks[(from / BLOCK) as usize].clone();
-        for before in from / BLOCK * BLOCK..from {
-            self.take(before, &mut counts);
-        }
-        (from..from + count)
-            .map(|row| {
-                let domain = self.take(row, &mut counts);
-                (domain, self.place(domain, counts[domain] - 1))
-            })
-            .collect()
+    pub fn range(&self, from: u64, count: u64) -> Vec<RowId> {
+        (from..from + count).map(|row| self.at(row)).collect()
     }
 
-    fn place(&self, domain: usize, taken: u64) -> u64 {
+    fn place(&self, domain: usize, taken: u64) -> RowId {
         let (epoch, index) = (taken / self.sizes[domain], taken % self.sizes[domain]);
         let key = mix(self.seed ^ mix((domain as u64) << 32 ^ epoch));
-        Permutation::new(self.sizes[domain], key).at(index)
+        (domain, Permutation::new(self.sizes[domain], key).at(index))
     }
 
-    /// How often the run's rows go through a domain.
+    /// How often the run's rows go through each domain.
     pub fn epochs(&self) -> Vec<f64> {
-        self.epochs_at(self.phases.last().map_or(0, |phase| phase.0))
+        self.epochs_at(self.num_rows())
     }
 
-    /// How often the run's first `rows` rows go through a domain.
+    /// How often the run's first `rows` rows go through each domain.
     pub fn epochs_at(&self, rows: u64) -> Vec<f64> {
-        let block = (rows / BLOCK).min(self.blocks.len().saturating_sub(1) as u64);
-        let mut counts =
-            self.blocks.get(block as usize).cloned().unwrap_or_else(|| vec![0; self.sizes.len()]);
-        for row in block * BLOCK..rows {
-            self.take(row, &mut counts);
+        let mut taken = vec![0; self.sizes.len()];
+        if let Some(phase) = self.phases.iter().rfind(|phase| phase.begin < rows) {
+            taken.clone_from(&phase.before);
+            phase.mixture.count(rows.min(phase.end) - phase.begin, &mut taken);
         }
-        counts.iter().zip(&self.sizes).map(|(&count, &size)| count as f64 / size.max(1) as f64).collect()
+        taken.iter().zip(&self.sizes).map(|(&count, &size)| count as f64 / size.max(1) as f64).collect()
+    }
+}
+
+fn check(domains: &[(String, u64)], phase: &MixturePhase) -> Result<(), TrainError> {
+    for (name, weight) in &phase.weights {
+        let rows = domains.iter().find(|(known, _)| known == name).map_or(0, |(_, rows)| *rows);
+        if *weight > 0.0 && rows == 0 {
+            let names: Vec<&str> = domains.iter().map(|(name, _)| name.as_str()).collect();
+            return Err(TrainError::Refused(format!(
+                "domain {name:?} has weight {weight}, and the corpus has no token of it (domains: {})",
+                names.join(", ")
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The domains of a phase, as a tree.
+#[derive(Debug)]
+struct Mixture {
+    /// Children before their parents; the root is the last.
+    nodes: Vec<Node>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Node {
+    Domain(usize),
+    Split { left: usize, right: usize, share: u128 },
+}
+
+impl Mixture {
+    fn new(weights: &[f64]) -> Result<Self, TrainError> {
+        let mut nodes = Vec::new();
+        // Weight and node of each subtree; ties go by node, so the tree is the same everywhere.
+        let mut open: Vec<(f64, usize)> = Vec::new();
+        for (domain, weight) in weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0) {
+            open.push((*weight, nodes.len()));
+            nodes.push(Node::Domain(domain));
+        }
+        let heaviest_first = |a: &(f64, usize), b: &(f64, usize)| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1));
+        loop {
+            open.sort_by(heaviest_first);
+            let (Some(light), heavy) = (open.pop(), open.pop()) else {
+                return Err(TrainError::Refused("a phase has no domain with a weight above 0".into()));
+            };
+            let Some(heavy) = heavy else { return Ok(Self { nodes }) };
+            let sum = light.0 + heavy.0;
+            let share = ((heavy.0 / sum) * WHOLE as f64) as u128;
+            nodes.push(Node::Split { left: heavy.1, right: light.1, share: share.clamp(1, WHOLE - 1) });
+            open.push((sum, nodes.len() - 1));
+        }
+    }
+
+    /// The domain of row `row`, and how many earlier rows are of that domain.
+    fn at(&self, row: u64) -> (usize, u64) {
+        let (mut node, mut row) = (self.nodes.len() - 1, row);
+        loop {
+            match self.nodes[node] {
+                Node::Domain(domain) => return (domain, row),
+                Node::Split { left, right, share } => {
+                    let before = to_left(row, share);
+                    (node, row) =
+                        if to_left(row + 1, share) > before { (left, before) } else { (right, row - before) };
+                }
+            }
+        }
+    }
+
+    /// Adds how many of the first `rows` rows are of each domain.
+    fn count(&self, rows: u64, into: &mut [u64]) {
+        let mut of_node = vec![0; self.nodes.len()];
+        of_node[self.nodes.len() - 1] = rows;
+        for (at, node) in self.nodes.iter().enumerate().rev() {
+            match *node {
+                Node::Domain(domain) => into[domain] += of_node[at],
+                Node::Split { left, right, share } => {
+                    of_node[left] = to_left(of_node[at], share);
+                    of_node[right] = of_node[at] - of_node[left];
+                }
+            }
+        }
+    }
+}
+
+/// How many of the first `rows` rows go to the left.
+fn to_left(rows: u64, share: u128) -> u64 {
+    ((u128::from(rows) * share + WHOLE / 2) / WHOLE) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::train::permutation::rounds;
+
+    fn domains(sizes: &[u64]) -> Vec<(String, u64)> {
+        sizes.iter().enumerate().map(|(at, rows)| (format!("d{at}"), *rows)).collect()
+    }
+
+    fn weights(of: &[f64]) -> BTreeMap<String, f64> {
+        let sum: f64 = of.iter().sum();
+        of.iter().enumerate().map(|(at, weight)| (format!("d{at}"), weight / sum)).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn the_mixture_holds_at_every_prefix_and_no_row_comes_twice_before_all_came_once(
+            sizes in prop::collection::vec(1u64..40, 1..8),
+            of in prop::collection::vec(0.001f64..1.0, 8),
+            ends in prop::collection::vec(0u64..300, 1..4),
+            seed in any::<u64>(),
+        ) {
+            let of = &of[..sizes.len()];
+            let shared = weights(of);
+            let mut end_row = 0;
+            let phases: Vec<MixturePhase> = ends.iter().map(|rows| {
+                end_row += rows;
+                MixturePhase { end_row, weights: shared.clone() }
+            }).collect();
+            let order = MixtureOrder::new(&domains(&sizes), &phases, seed).unwrap();
+            let mut taken: Vec<Vec<u64>> = vec![Vec::new(); sizes.len()];
+            let mut begin = 0;
+            for phase in &phases {
+                let mut counts = vec![0u64; sizes.len()];
+                for row in begin..phase.end_row {
+                    let (domain, place) = order.at(row);
+                    counts[domain] += 1;
+                    taken[domain].push(place);
+                    for (at, count) in counts.iter().enumerate() {
+                        let wanted = shared[&format!("d{at}")] * (row + 1 - begin) as f64;
+                        prop_assert!((*count as f64 - wanted).abs() < 2.0, "{count} of {wanted}");
+                    }
+                }
+                begin = phase.end_row;
+            }
+            for (at, (rows, size)) in taken.iter().zip(&sizes).enumerate() {
+                prop_assert!((order.epochs()[at] - rows.len() as f64 / *size as f64).abs() < 1e-9);
+                for epoch in rows.chunks(*size as usize) {
+                    let mut sorted = epoch.to_vec();
+                    sorted.sort_unstable();
+                    sorted.dedup();
+                    prop_assert_eq!(sorted.len(), epoch.len(), "a row came twice in an epoch");
+                    prop_assert!(epoch.len() < *size as usize || sorted == (0..*size).collect::<Vec<_>>());
+                }
+            }
+        }
+    }
+
+    /// Work, not time: rounds of the permutation's cipher, the only loop of a seek besides the walk down the tree.
+    #[test]
+    fn a_seek_to_row_ten_to_the_twelve_costs_what_one_to_row_0_costs() {
+        let end_row = 1 << 41;
+        let sizes = [3_000_000_007, 40_001, 977];
+        let mixture = weights(&[0.7, 0.2, 0.1]);
+        let half = MixturePhase { end_row: end_row / 2, weights: mixture.clone() };
+        let order =
+            MixtureOrder::new(&domains(&sizes), &[half, MixturePhase { end_row, weights: mixture }], 9)
+                .unwrap();
+        assert_eq!(order.phases.iter().map(|phase| phase.mixture.nodes.len()).sum::<usize>(), 10);
+        let work = |from: u64| {
+            let before = rounds();
+            order.range(from, 1000);
+            rounds() - before
+        };
+        let (near, far) = (work(0), work(1_000_000_000_000));
+        // Four rounds a try, and at most four tries on average: the cipher's range is under four times the domain.
+        assert!(near < 1000 * 16 && far < 1000 * 16, "{near} and {far}");
+        let counts = order.range(1_000_000_000_000, 1000).iter().filter(|row| row.0 == 0).count();
+        assert!((698..=702).contains(&counts), "{counts}");
+    }
+
+    #[test]
+    fn a_phase_of_what_is_not_there_is_refused() {
+        let phase = MixturePhase { end_row: 4, weights: BTreeMap::from([("poems".to_owned(), 1.0)]) };
+        let refused = MixtureOrder::new(&domains(&[3]), &[phase], 3).unwrap_err().to_string();
+        assert!(refused.contains("poems") && refused.contains("d0"), "{refused}");
     }
 }

@@ -93,6 +93,28 @@ pub enum TrainError {
     /// The thread that writes states ended before its time.
     #[error("the writer of states ended before its time")]
     WriterLost,
+    /// A file of a `tokens` artifact is not laid out as it should be.
+    #[error("{path}: {problem}")]
+    Tokens {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: TokenProblem,
+    },
+    /// A run needs more of a domain than it may read.
+    #[error(
+        "domain {domain} has {num_tokens} tokens, and the run reads them {epochs:.2} times; `max_epochs` is {max_epochs}"
+    )]
+    Exhausted {
+        /// The domain.
+        domain: String,
+        /// Tokens that there are.
+        num_tokens: u64,
+        /// Passes that the run needs.
+        epochs: f64,
+        /// Passes that it may have.
+        max_epochs: f64,
+    },
     /// The step cannot be carried out with these parameters.
     #[error("{0}")]
     Refused(String),
@@ -107,6 +129,56 @@ pub enum TrainError {
     /// An error of the stage around the loop.
     #[error("{}", .0.message)]
     Stage(Failure),
+}
+
+/// What is wrong with a file of a `tokens` artifact.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenProblem {
+    /// The index is none.
+    #[error("{0}")]
+    Index(String),
+    /// Ids have a width that is none, or that the vocabulary does not fit into.
+    #[error(
+        "ids of {id_bytes} bytes do not go with a vocabulary of {vocab_size} tokens: expected 2 up to 65536, or 4"
+    )]
+    IdWidth {
+        /// Bytes of an id.
+        id_bytes: u64,
+        /// Size of the vocabulary.
+        vocab_size: u64,
+    },
+    /// A file is longer or shorter than what it should hold.
+    #[error("{}: expected {expected} bytes for {count} values of {width} bytes, got {got}", if got < expected { "truncated" } else { "too long" })]
+    Length {
+        /// Values.
+        count: u64,
+        /// Bytes of each.
+        width: u64,
+        /// Bytes in all.
+        expected: u64,
+        /// Bytes that there are.
+        got: u64,
+    },
+    /// Documents do not start one after the other within the shard.
+    #[error("document {document} starts at token {start}, not behind the one before it and within the shard")]
+    Starts {
+        /// The document.
+        document: u64,
+        /// Its place.
+        start: u64,
+    },
+}
+
+impl TokenProblem {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Index(_) => "token_index",
+            Self::IdWidth { .. } => "token_id_width",
+            Self::Length { got, expected, .. } if got < expected => "token_shard_truncated",
+            Self::Length { .. } => "token_shard_length",
+            Self::Starts { .. } => "token_starts",
+        }
+    }
 }
 
 impl TrainError {
@@ -153,6 +225,14 @@ impl StepError for TrainError {
             ),
             Self::BestStateLost { .. } => ErrorFacts::transient("best_state_lost", ""),
             Self::WriterLost => ErrorFacts::bug("checkpoint_writer", ""),
+            Self::Tokens { problem, .. } => ErrorFacts::user(
+                problem.code(),
+                "the artifact is damaged or of another version: remove it and run its step again",
+            ),
+            Self::Exhausted { .. } => ErrorFacts::user(
+                "domain_exhausted",
+                "lower `tokens` or the domain's weight in `phases`, add data, or raise `max_epochs`",
+            ),
             Self::Refused(_) => ErrorFacts::user("refused", ""),
             Self::SelfTest { .. } => ErrorFacts::bug("self_test", ""),
             Self::Stage(failure) => ErrorFacts {

@@ -1,19 +1,23 @@
 //! Next-token prediction on token shards: the objective that pretraining and scaling runs share.
 //!
+//! A step's loss is the mean over all its tokens that carry loss, on whichever ranks and in whichever micro-batches they are.
+//!
 //! Shapes: `B` rows, `T` context length.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use cupola_specs::job::{BatchParams, ModelShape, OptimizerParams, PhaseParams, Precision};
+use cupola_specs::artifact::{DomainRecord, PhaseRecord};
+use cupola_specs::job::{BatchParams, ExtendParams, ModelShape, OptimizerParams, PhaseParams, Precision};
 use tch::{Device, Kind};
 
+use super::stretch::{Stretch, StretchPlan};
 use super::{
-    AutoChoice, Batch, Curves, LrSchedule, MixtureOrder, MixturePhase, Objective, OptimizerSettings,
-    PhaseRate, RunSize, StepLoss, TokenData, TrainError, choose_batch, choose_rates, losses_with_normalizer,
+    AutoChoice, Curves, LrSchedule, Objective, OptimizerSettings, PhaseRate, RowId, RowSet, RowShape,
+    RunSize, StepLoss, TokenData, TrainError, choose_batch, choose_rates, losses_with_normalizer,
 };
-use crate::model::{Network, Parameter, RowLayout, cross_entropy};
+use crate::model::{Network, Parameter, cross_entropy};
 use crate::telemetry::{DataPosition, StepWork};
 
 /// What a run is made of: everything that decides its bits.
@@ -29,8 +33,12 @@ pub struct Recipe<'a> {
     pub batch: BatchParams,
     /// Mixture and rate by phase.
     pub phases: &'a [PhaseParams],
-    /// Tokens in a row.
-    pub context_length: u64,
+    /// What rows are like.
+    pub rows: RowShape,
+    /// Longer rows at the end.
+    pub extend: Option<ExtendParams>,
+    /// Most passes over a domain's rows.
+    pub max_epochs: Option<f64>,
     /// Number format.
     pub precision: Precision,
     /// How often the micro-batch is halved.
@@ -47,7 +55,7 @@ pub struct LanguageRun<'a> {
     pub network: Network,
     /// Optimiser steps of the run.
     pub steps: u64,
-    /// Tokens of the run.
+    /// Tokens of the run, padding counted.
     pub tokens: u64,
     /// FLOPs of the run.
     pub flops: f64,
@@ -57,15 +65,18 @@ pub struct LanguageRun<'a> {
     pub schedule: LrSchedule,
     /// What a rule chose.
     pub chosen: Vec<AutoChoice>,
-    /// How often the run goes through each domain.
-    pub epochs: BTreeMap<String, f64>,
-    batch: Batch,
-    context_length: u64,
+    /// What the run reads of each domain.
+    pub domains: BTreeMap<String, DomainRecord>,
+    /// Stretches with one mixture, one rate and one row length.
+    pub phases: Vec<PhaseRecord>,
+    stretches: Vec<Stretch<'a>>,
+    /// This rank, and how many there are.
+    rank: (u64, u64),
     precision: Precision,
     /// Factor of log² Z.
     z_loss: f64,
-    data: &'a TokenData,
-    order: MixtureOrder,
+    /// Tokens that carry loss in the step that was asked for last.
+    step_tokens: Option<(u64, u64)>,
     evaluation: Option<Evaluation<'a>>,
 }
 
@@ -76,45 +87,78 @@ impl<'a> LanguageRun<'a> {
     /// Makes the network and the order of its rows.
     pub fn new(recipe: &Recipe, data: &'a TokenData, device: Device) -> Result<Self, TrainError> {
         let network = Network::init(recipe.shape, data.index.vocab_size as i64, recipe.init_seed, device)?;
-        let per_token = network.flops_per_token(recipe.context_length);
-        let size = RunSize::of(&network, recipe.tokens, recipe.context_length);
-        let (batch, mut chosen) = choose_batch(&recipe.batch, &size, recipe.context_length);
+        if recipe.rows.document_mask && !network.supports_documents() {
+            return Err(TrainError::Refused(
+                "an LSTM carries its state across the documents of a row: set `context.document_mask: false`"
+                    .into(),
+            ));
+        }
+        let length = recipe.rows.context_length;
+        let size = RunSize::of(&network, recipe.tokens, length);
+        let (batch, mut chosen) = choose_batch(&recipe.batch, &size, length);
+        let (batch, choice) = match recipe.extend {
+            Some(extend) => batch.for_longer_rows(extend.length / length),
+            None => (batch, None),
+        };
+        chosen.extend(choice);
         let batch = batch.eased(recipe.micro_batch_halvings)?;
-        let step_tokens = batch.rows * recipe.context_length;
-        let steps = (recipe.tokens as f64 / step_tokens as f64).round().max(1.0) as u64;
-        let rates =
-            choose_rates(recipe.optimizer, recipe.shape, recipe.precision, (&size, step_tokens as f64));
+        let step_tokens = (batch.rows * length) as f64;
+        let steps = (recipe.tokens as f64 / step_tokens).round().max(1.0) as u64;
+        let rates = choose_rates(recipe.optimizer, recipe.shape, recipe.precision, (&size, step_tokens));
         chosen.extend(rates.chosen);
         let phases: Vec<PhaseRate> = recipe.phases.iter().map(PhaseRate::from).collect();
-        let schedule = LrSchedule::new(steps, recipe.optimizer.warmup, &phases);
-        let mixture: Vec<MixturePhase> = recipe
-            .phases
-            .iter()
-            .map(|phase| MixturePhase {
-                end_row: (phase.until * steps as f64).round() as u64 * batch.rows,
-                weights: phase.weights.clone(),
-            })
-            .collect();
-        let order = MixtureOrder::new(data, recipe.context_length, &mixture, recipe.order_seed)?;
-        let epochs = data.domains().map(str::to_owned).zip(order.epochs()).collect();
-        let tokens = steps * step_tokens;
-        Ok(Self {
-            network,
+        let plan = StretchPlan {
+            shape: recipe.shape,
+            rows: recipe.rows,
+            phases: recipe.phases,
+            extend: recipe.extend,
             steps,
-            tokens,
-            flops: per_token * tokens as f64,
-            settings: rates.settings,
-            schedule,
-            chosen,
-            epochs,
             batch,
-            context_length: recipe.context_length,
+            seed: recipe.order_seed,
+        };
+        let (stretches, by_rule) = plan.stretches(data)?;
+        chosen.extend(by_rule);
+        let domains = domain_records(data, &stretches);
+        refuse_repetition(&domains, recipe.max_epochs)?;
+        let tokens_of = |stretch: &Stretch| stretch.steps() * batch.rows * length;
+        let flops_of = |stretch: &Stretch| {
+            tokens_of(stretch) as f64 * network.flops_per_token(stretch.rows.shape().context_length)
+        };
+        Ok(Self {
+            steps,
+            tokens: stretches.iter().map(tokens_of).sum(),
+            flops: stretches.iter().map(flops_of).sum(),
+            network,
+            settings: rates.settings,
+            schedule: LrSchedule::new(steps, recipe.optimizer.warmup, &phases),
+            chosen,
+            domains,
+            phases: plan.records(&stretches),
+            stretches,
+            rank: (0, 1),
             precision: recipe.precision,
             z_loss: recipe.optimizer.z_loss,
-            data,
-            order,
+            step_tokens: None,
             evaluation: None,
         })
+    }
+
+    /// Takes one rank's part of each step. The ranks' losses and gradients sum up to those of the run on one.
+    ///
+    /// # Errors
+    /// Where a step's rows are not as many for each rank.
+    pub fn on_rank(mut self, rank: u64, world: u64) -> Result<Self, TrainError> {
+        let uneven = self.stretches.iter().find(|stretch| !stretch.batch.rows.is_multiple_of(world.max(1)));
+        if let Some(stretch) = uneven {
+            return Err(TrainError::Refused(format!(
+                "{} rows of {} tokens an optimiser step do not divide among {world} ranks; set `batch.global_tokens` to a multiple of {}",
+                stretch.batch.rows,
+                stretch.rows.shape().context_length,
+                world * stretch.rows.shape().context_length,
+            )));
+        }
+        self.rank = (rank, world.max(1));
+        Ok(self)
     }
 
     /// Says what happens between steps.
@@ -122,39 +166,82 @@ impl<'a> LanguageRun<'a> {
         self.evaluation = Some(evaluation);
     }
 
-    /// Rows of an optimiser step.
+    /// Rows of an optimiser step, where the run begins.
     pub fn step_rows(&self) -> u64 {
-        self.batch.rows
+        self.stretches[0].batch.rows
     }
 
-    /// Rows of a forward pass.
+    /// Rows of a forward pass, where the run begins.
     pub fn micro_rows(&self) -> u64 {
-        self.batch.micro_rows
+        self.stretches[0].batch.of_rank(self.rank.1).micro_rows
     }
 
-    /// The loss of some rows, divided by `rows_in_step` rows' tokens.
-    pub fn rows_loss(&self, rows: &[(usize, u64)], rows_in_step: u64) -> Result<StepLoss, TrainError> {
+    /// The row lengths of the run, each with the step where it ends (not in it).
+    pub fn row_shapes(&self) -> Vec<(u64, RowShape)> {
+        self.stretches.iter().map(|stretch| (stretch.end_step, stretch.rows.shape())).collect()
+    }
+
+    /// All rows that the run begins with.
+    pub fn row_set(&self) -> &RowSet<'a> {
+        &self.stretches[0].rows
+    }
+
+    /// The first rows of the run, at most as many as its first step has.
+    pub fn first_rows(&self, count: u64) -> Vec<RowId> {
+        let mut rows = self.stretches[0].step_rows(0);
+        rows.truncate(count as usize);
+        rows
+    }
+
+    /// The loss of some of the rows that the run begins with, divided by `tokens` tokens.
+    pub fn rows_loss(&self, rows: &[RowId], tokens: u64) -> Result<StepLoss, TrainError> {
+        self.loss_in(&self.stretches[0], rows, tokens)
+    }
+
+    fn loss_in(&self, stretch: &Stretch, rows: &[RowId], tokens: u64) -> Result<StepLoss, TrainError> {
         let begin = Instant::now();
-        let (inputs, targets) = self.data.batch(rows, self.context_length, self.network.device())?; // [B, T]
+        let batch = stretch.rows.batch(rows, self.network.device())?; // [B, T]
         let data_secs = begin.elapsed().as_secs_f64();
-        let tokens = rows.len() as u64 * self.context_length;
-        let of_step = (rows_in_step * self.context_length) as f64;
+        let (inputs, targets, layout) = (&batch.inputs, &batch.targets, &batch.layout);
+        let (of_step, tokens) = (tokens as f64, stretch.rows.tokens_of(rows));
         if self.z_loss == 0.0 {
-            let losses = cross_entropy(&self.network, &inputs, &targets, &RowLayout::Causal, self.precision); // [B, T]
+            let losses = cross_entropy(&self.network, inputs, targets, layout, self.precision); // [B, T]
             let loss = losses.sum(Kind::Float) / of_step;
             return Ok(StepLoss { loss, auxiliary: None, tokens, metrics: Vec::new(), data_secs });
         }
-        let (losses, log_z) =
-            losses_with_normalizer(&self.network, &inputs, &targets, &RowLayout::Causal, self.precision); // [B, T]
+        let (losses, log_z) = losses_with_normalizer(&self.network, inputs, targets, layout, self.precision); // [B, T]
+        // Padding has no target and no part in it.
+        let log_z = log_z * targets.ge(0);
         let z_loss = log_z.square().sum(Kind::Float) * (self.z_loss / of_step);
         let metrics = vec![("z_loss", z_loss.double_value(&[]))];
         let loss = losses.sum(Kind::Float) / of_step;
         Ok(StepLoss { loss, auxiliary: Some(z_loss), tokens, metrics, data_secs })
     }
 
-    /// Domains and rows of consecutive rows of the run.
-    pub fn rows(&self, from: u64, count: u64) -> Vec<(usize, u64)> {
-        self.order.range(from, count)
+    /// The rows of a micro-batch of this rank.
+    pub fn rows_of(&self, step: u64, micro: u64) -> Vec<RowId> {
+        self.stretches[self.stretch_at(step)].micro_rows(step, micro, self.rank)
+    }
+
+    /// Gives the network the positions and the RoPE that its weights have after some steps.
+    pub fn settle(&mut self, steps: u64) -> Result<(), TrainError> {
+        self.enter(steps.saturating_sub(1)).map(|_| ())
+    }
+
+    /// Which stretch a step belongs to.
+    fn stretch_at(&self, step: u64) -> usize {
+        self.stretches.partition_point(|stretch| stretch.end_step <= step).min(self.stretches.len() - 1)
+    }
+
+    /// Gives the network the positions and the RoPE of a step, wherever the run comes from.
+    fn enter(&mut self, step: u64) -> Result<usize, TrainError> {
+        let at = self.stretch_at(step);
+        let shape = &self.stretches[at].shape;
+        if self.network.shape() != shape {
+            let (scaling, positions) = (shape.rope_scaling, shape.max_position_embeddings);
+            self.network.set_rope(shape.rope_theta, scaling, positions)?;
+        }
+        Ok(at)
     }
 
     /// Opens the shards that a run reads.
@@ -163,32 +250,71 @@ impl<'a> LanguageRun<'a> {
     }
 }
 
+/// What a run reads of each domain.
+fn domain_records(data: &TokenData, stretches: &[Stretch]) -> BTreeMap<String, DomainRecord> {
+    let epochs: Vec<Vec<f64>> = stretches.iter().map(Stretch::epochs).collect();
+    let record = |(domain, name): (usize, &str)| {
+        let (mut sum, mut places, mut padding) = (0.0, 0.0, 0.0);
+        for (stretch, epochs) in stretches.iter().zip(&epochs) {
+            let rows = &stretch.rows;
+            let read = epochs[domain] * (rows.num_rows(domain) * rows.shape().context_length) as f64;
+            sum += epochs[domain];
+            places += read;
+            padding += read * rows.padding(domain);
+        }
+        let num_tokens = data.shard(domain).num_tokens;
+        let padding = if places > 0.0 { padding / places } else { 0.0 };
+        (name.to_owned(), DomainRecord { num_tokens, epochs: sum, padding })
+    };
+    data.domains().enumerate().map(record).collect()
+}
+
+/// Refuses a run that reads a domain more often than it may.
+fn refuse_repetition(
+    domains: &BTreeMap<String, DomainRecord>,
+    max_epochs: Option<f64>,
+) -> Result<(), TrainError> {
+    let most = max_epochs.unwrap_or(f64::INFINITY);
+    match domains.iter().find(|(_, domain)| domain.epochs > most) {
+        Some((name, domain)) => Err(TrainError::Exhausted {
+            domain: name.clone(),
+            num_tokens: domain.num_tokens,
+            epochs: domain.epochs,
+            max_epochs: most,
+        }),
+        None => Ok(()),
+    }
+}
+
 impl Objective for LanguageRun<'_> {
     fn parameters(&self) -> Vec<Parameter> {
         self.network.parameters().iter().map(Parameter::handle).collect()
     }
 
-    fn micro_batches(&self, _step: u64) -> u64 {
-        self.batch.rows / self.batch.micro_rows
+    fn micro_batches(&self, step: u64) -> u64 {
+        let batch = self.stretches[self.stretch_at(step)].batch.of_rank(self.rank.1);
+        batch.rows / batch.micro_rows
     }
 
     fn loss(&mut self, step: u64, micro: u64) -> Result<StepLoss, TrainError> {
-        let from = step * self.batch.rows + micro * self.batch.micro_rows;
-        let rows = self.order.range(from, self.batch.micro_rows);
-        self.rows_loss(&rows, self.batch.rows)
+        let at = self.enter(step)?;
+        let stretch = &self.stretches[at];
+        let tokens = match self.step_tokens {
+            Some((known, tokens)) if known == step => tokens,
+            _ => stretch.rows.tokens_of(&stretch.step_rows(step)),
+        };
+        let part = self.loss_in(stretch, &stretch.micro_rows(step, micro, self.rank), tokens);
+        self.step_tokens = Some((step, tokens));
+        part
     }
 
     fn row_names(&mut self, step: u64, micro: u64) -> Vec<String> {
-        let from = step * self.batch.rows + micro * self.batch.micro_rows;
-        let names: Vec<&str> = self.data.domains().collect();
-        let name = |(domain, row): (usize, u64)| {
-            let (begin, file) = (row * self.context_length, &self.data.shard(domain).file);
-            format!("{}: tokens {begin} to {} of {file}", names[domain], begin + self.context_length)
-        };
-        self.order.range(from, self.batch.micro_rows).into_iter().map(name).collect()
+        let rows = &self.stretches[self.stretch_at(step)].rows;
+        self.rows_of(step, micro).into_iter().map(|row| rows.name(row)).collect()
     }
 
     fn after_step(&mut self, done: u64, curves: &mut Curves) -> Result<(), TrainError> {
+        self.settle(done)?;
         match &mut self.evaluation {
             Some(evaluation) => evaluation(&self.network, done, curves),
             None => Ok(()),
@@ -196,18 +322,31 @@ impl Objective for LanguageRun<'_> {
     }
 
     fn data_cursor(&self, done: u64) -> u64 {
-        done * self.batch.rows
+        let steps_in =
+            |stretch: &Stretch| done.clamp(stretch.begin_step, stretch.end_step) - stretch.begin_step;
+        self.stretches.iter().map(|stretch| steps_in(stretch) * stretch.batch.rows).sum()
     }
 
-    fn work(&mut self, _step: u64) -> Option<StepWork> {
-        let tokens = self.batch.rows * self.context_length;
-        let flops = self.network.flops_per_token(self.context_length) * tokens as f64;
+    fn work(&mut self, step: u64) -> Option<StepWork> {
+        let stretch = &self.stretches[self.stretch_at(step)];
+        let length = stretch.rows.shape().context_length;
+        let flops = self.network.flops_per_token(length) * (stretch.batch.rows * length) as f64;
         Some(StepWork { flops, precision: self.precision })
     }
 
     fn data_position(&self, done: u64) -> DataPosition {
-        let rows = self.data_cursor(done);
-        let epochs = self.data.domains().map(str::to_owned).zip(self.order.epochs_at(rows)).collect();
-        DataPosition { rows, tokens: Some(rows * self.context_length), epochs }
+        let (mut tokens, mut epochs) = (0, BTreeMap::<String, f64>::new());
+        for stretch in &self.stretches {
+            let steps = done.clamp(stretch.begin_step, stretch.end_step) - stretch.begin_step;
+            tokens += steps * stretch.batch.rows * stretch.rows.shape().context_length;
+            for ((name, _), more) in stretch.rows.sizes().into_iter().zip(stretch.epochs_at(steps)) {
+                *epochs.entry(name).or_insert(0.0) += more;
+            }
+        }
+        DataPosition {
+            rows: self.data_cursor(done),
+            tokens: Some(tokens),
+            epochs: epochs.into_iter().collect(),
+        }
     }
 }

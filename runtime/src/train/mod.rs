@@ -15,31 +15,41 @@ mod gradients;
 mod language;
 mod objective;
 mod optimizer;
+mod packed_self_test;
+mod packing;
 mod permutation;
+mod rows;
 mod saver;
 mod schedule;
 mod self_test;
 mod setback;
 mod state_file;
+mod stretch;
+mod token_data;
 mod trainer;
 mod validation;
 mod z_loss;
 
 pub use auto::{AutoChoice, Batch, EMA_RULE, Rates, RunSize, choose_batch, choose_rates, eased, scaling_of};
-pub use data_order::{MixtureOrder, MixturePhase, TokenData};
-pub use error::TrainError;
+pub use data_order::{MixtureOrder, MixturePhase};
+pub use error::{TokenProblem, TrainError};
 pub use language::{Evaluation, LanguageRun, Recipe};
 pub use objective::{Curves, Objective, StepLoss};
 pub use optimizer::{Optimizer, OptimizerSettings, Pace, Peaks, Scaling};
+pub use packed_self_test::packed_self_test;
 pub use permutation::Permutation;
+pub use rows::{RowBatch, RowId, RowSet, RowShape};
 pub use schedule::{LrSchedule, PhaseRate};
 pub use self_test::{accumulation_self_test, step_gradient};
 pub use setback::SetbackLimits;
+pub use token_data::TokenData;
 pub use trainer::{TrainOutcome, TrainPlan, train, train_in};
 pub use validation::{FINAL_TOKENS, Validation, validate};
 pub use z_loss::losses_with_normalizer;
 
 #[cfg(test)]
 mod checkpoint_tests;
+#[cfg(test)]
+mod language_tests;
 #[cfg(test)]
 mod tests;

@@ -35,6 +35,8 @@ impl Permutation {
     }
 
     fn round_trip(&self, value: u64) -> u64 {
+        #[cfg(test)]
+        ROUNDS.with(|rounds| rounds.set(rounds.get() + 4));
         let mask = (1u64 << self.half_bits) - 1;
         let (mut left, mut right) = (value >> self.half_bits, value & mask);
         for key in self.keys {
@@ -42,6 +44,17 @@ impl Permutation {
         }
         (left << self.half_bits) | right
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    static ROUNDS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// Feistel rounds that this thread has done.
+#[cfg(test)]
+pub(super) fn rounds() -> u64 {
+    ROUNDS.with(std::cell::Cell::get)
 }
 
 /// A 64-bit finaliser (Stafford's mix 13).

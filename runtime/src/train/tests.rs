@@ -9,41 +9,70 @@ use cupola_specs::artifact::{BadStep, TokenIndex, TokenShard};
 use cupola_specs::contract::JobFile;
 use cupola_specs::job::{
     AutoOr, BatchParams, CheckpointParams, DecayShape, Device as JobDevice, EmaParams, Family, LrShape,
-    ModelShape, MomentumWarmup, OptimizerParams, PhaseParams, Precision, RuleOr, Span, StepParams,
+    ModelShape, MomentumWarmup, OptimizerParams, Packing, PhaseParams, Precision, RuleOr, Span, StepParams,
     TokensParams,
 };
 use tch::{Device, Tensor};
 
 use super::{
-    Curves, LanguageRun, LrSchedule, MixtureOrder, MixturePhase, Objective, OptimizerSettings, PhaseRate,
-    Recipe, SetbackLimits, StepLoss, TokenData, TrainError, TrainOutcome, TrainPlan, train,
+    Curves, LanguageRun, LrSchedule, Objective, OptimizerSettings, PhaseRate, Recipe, RowShape,
+    SetbackLimits, StepLoss, TokenData, TrainError, TrainOutcome, TrainPlan, train,
 };
 use crate::job::{JobError, StepContext};
 use crate::model::{ParamGroup, Parameter, depth_shape};
 
-const CONTEXT: u64 = 8;
+pub(super) const CONTEXT: u64 = 8;
 const STEPS: u64 = 9;
 
-/// Two domains of patterned tokens, of different lengths.
-fn write_tokens(folder: &Path) {
+/// The bytes of text behind an id of the shards written here: none behind the one before each document.
+pub(super) fn bytes_of(id: u16) -> u32 {
+    if id == 0 { 0 } else { 1 + u32::from(id % 4) }
+}
+
+/// Shards of patterned tokens, for both sides: the lengths of each domain's documents.
+pub(super) fn write_documents(folder: &Path, domains: &[(&str, &[u64])]) {
     let mut train = BTreeMap::new();
-    for (domain, count) in [("code", 400u64), ("docs", 170)] {
-        let ids: Vec<u8> = (0..count).flat_map(|i| ((i * i + 3 * i) as u16 % 31).to_le_bytes()).collect();
-        let file = format!("{domain}.bin");
-        std::fs::write(folder.join(&file), ids).unwrap();
-        let shard = TokenShard { file, num_tokens: count, num_documents: 1, num_bytes: 3 * count };
-        train.insert(domain.to_owned(), shard);
+    for (domain, lengths) in domains {
+        let (mut ids, mut starts) = (Vec::new(), Vec::new());
+        for &length in *lengths {
+            starts.extend((ids.len() as u64).to_le_bytes());
+            ids.push(0);
+            ids.extend((1..length).map(|i| 1 + (i * i + 3 * i) as u16 % 30));
+        }
+        let (file, starts_file) = (format!("{domain}.bin"), format!("{domain}.starts"));
+        std::fs::write(folder.join(&file), ids.iter().flat_map(|id| id.to_le_bytes()).collect::<Vec<_>>())
+            .unwrap();
+        std::fs::write(folder.join(&starts_file), starts).unwrap();
+        let shard = TokenShard {
+            file,
+            starts: starts_file,
+            num_tokens: ids.len() as u64,
+            num_documents: lengths.len() as u64,
+            num_bytes: ids.iter().map(|id| u64::from(bytes_of(*id))).sum(),
+        };
+        train.insert((*domain).to_owned(), shard);
     }
+    std::fs::write(
+        folder.join("bytes.bin"),
+        (0..31).flat_map(|id| bytes_of(id).to_le_bytes()).collect::<Vec<_>>(),
+    )
+    .unwrap();
     let index = TokenIndex {
         vocab_size: 31,
         id_bytes: 2,
         bos_token_id: 0,
         domain_weights: BTreeMap::new(),
+        token_bytes: "bytes.bin".into(),
         validation: train.clone(),
         train,
         tokenizer_fingerprint: "t".into(),
     };
     std::fs::write(folder.join("index.json"), serde_json::to_vec(&index).unwrap()).unwrap();
+}
+
+/// Two domains of different lengths.
+pub(super) fn write_tokens(folder: &Path) {
+    write_documents(folder, &[("code", &[37, 5, 120, 64, 9, 90, 75]), ("docs", &[60, 1, 33, 76])]);
 }
 
 pub(in crate::train) fn context(folder: &Path, stop: Arc<AtomicBool>) -> StepContext {
@@ -69,12 +98,38 @@ pub(in crate::train) fn context(folder: &Path, stop: Arc<AtomicBool>) -> StepCon
     StepContext::new(job, stop).unwrap()
 }
 
-fn phases() -> Vec<PhaseParams> {
+pub(super) fn phases() -> Vec<PhaseParams> {
     let weights = |code: f64| BTreeMap::from([("code".to_owned(), code), ("docs".to_owned(), 1.0 - code)]);
     vec![
         PhaseParams { until: 0.6, weights: weights(0.75), lr: LrShape::Constant, lr_final: 0.0 },
         PhaseParams { until: 1.0, weights: weights(0.5), lr: LrShape::OneMinusSqrt, lr_final: 0.0 },
     ]
+}
+
+pub(super) fn optimizer_params() -> OptimizerParams {
+    OptimizerParams {
+        lr: AutoOr::Value(0.003),
+        weight_decay: RuleOr::Value(0.01),
+        weight_decay_schedule: DecayShape::Cosine,
+        weight_decay_final: 0.0,
+        momentum_warmup: MomentumWarmup { from: 0.85, steps: 5 },
+        grad_clip: 0.5,
+        warmup: Span::Share(0.2),
+        z_loss: 1e-3,
+        ema: Some(EmaParams { decay: 0.9, every_steps: 2 }),
+        ..OptimizerParams::default()
+    }
+}
+
+pub(super) fn tiny_shape() -> ModelShape {
+    ModelShape {
+        hidden_size: 16,
+        intermediate_size: 32,
+        num_attention_heads: 2,
+        num_key_value_heads: 1,
+        head_dim: 8,
+        ..depth_shape(Family::Transformer, 2, CONTEXT)
+    }
 }
 
 /// Trains the tiny run in `folder` with steps of four rows; asked to stop after `stop_at` steps.
@@ -94,26 +149,7 @@ fn run_of(
     (rows, micro, every_steps): (u64, u64, u64),
     stop_at: Option<u64>,
 ) -> (Result<TrainOutcome, TrainError>, Vec<Vec<f32>>) {
-    let optimizer = OptimizerParams {
-        lr: AutoOr::Value(0.003),
-        weight_decay: RuleOr::Value(0.01),
-        weight_decay_schedule: DecayShape::Cosine,
-        weight_decay_final: 0.0,
-        momentum_warmup: MomentumWarmup { from: 0.85, steps: 5 },
-        grad_clip: 0.5,
-        warmup: Span::Share(0.2),
-        z_loss: 1e-3,
-        ema: Some(EmaParams { decay: 0.9, every_steps: 2 }),
-        ..OptimizerParams::default()
-    };
-    let shape = ModelShape {
-        hidden_size: 16,
-        intermediate_size: 32,
-        num_attention_heads: 2,
-        num_key_value_heads: 1,
-        head_dim: 8,
-        ..depth_shape(Family::Transformer, 2, CONTEXT)
-    };
+    let (optimizer, shape) = (optimizer_params(), tiny_shape());
     let phases = phases();
     let recipe = Recipe {
         shape: &shape,
@@ -124,7 +160,9 @@ fn run_of(
             micro_batch: AutoOr::Value(micro),
         },
         phases: &phases,
-        context_length: CONTEXT,
+        rows: RowShape { context_length: CONTEXT, packing: Packing::Concat, document_mask: false },
+        extend: None,
+        max_epochs: None,
         precision: Precision::Fp32,
         micro_batch_halvings: 0,
         init_seed: 5,
@@ -154,7 +192,7 @@ fn run_of(
     (outcome, weights)
 }
 
-fn bits(weights: &[Vec<f32>]) -> Vec<u32> {
+pub(super) fn bits(weights: &[Vec<f32>]) -> Vec<u32> {
     weights.iter().flatten().map(|weight| weight.to_bits()).collect()
 }
 
@@ -228,31 +266,6 @@ fn accumulation_of_eight_rows_changes_rounding_only() {
         // Cut the same way, the bits are the same.
         assert_eq!(bits(&weights), bits(&of(micro).1));
     }
-}
-
-#[test]
-fn the_order_holds_the_mixture_and_seeks() {
-    let folder = tempfile::tempdir().unwrap();
-    write_tokens(folder.path());
-    let data = TokenData::train(folder.path()).unwrap();
-    let weights = BTreeMap::from([("code".to_owned(), 0.75), ("docs".to_owned(), 0.25)]);
-    let order = MixtureOrder::new(&data, CONTEXT, &[MixturePhase { end_row: 9000, weights }], 3).unwrap();
-    let rows = order.range(0, 9000);
-    for at in [0, 1, 4095, 4096, 8999] {
-        assert_eq!(order.at(at), rows[at as usize]);
-    }
-    for prefix in [4, 40, 400, 9000] {
-        let code = rows[..prefix].iter().filter(|(domain, _)| *domain == 0).count() as f64;
-        assert!((code - 0.75 * prefix as f64).abs() <= 1.0, "{code} of {prefix}");
-    }
-    let size = data.num_rows(0, CONTEXT);
-    let mut first_epoch: Vec<u64> =
-        rows.iter().filter(|row| row.0 == 0).take(size as usize).map(|row| row.1).collect();
-    first_epoch.sort_unstable();
-    assert_eq!(first_epoch, (0..size).collect::<Vec<_>>());
-    let absent = BTreeMap::from([("poems".to_owned(), 1.0)]);
-    let refused = MixtureOrder::new(&data, CONTEXT, &[MixturePhase { end_row: 4, weights: absent }], 3);
-    assert!(refused.unwrap_err().to_string().contains("poems"));
 }
 
 /// A line through noisy points, with steps whose loss is no number.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Forecast, Interval};
+use crate::job::LrShape;
 
 /// One message of a chat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -42,6 +43,12 @@ pub struct TrainingRecord {
     /// Optimiser steps that the weights have seen: `steps`, or those of the best state.
     #[serde(default)]
     pub exported_step: u64,
+    /// Stretches of the run with one mixture, one rate and one row length, in order; only of runs on token shards.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<PhaseRecord>,
+    /// What was read of each domain; only of runs on token shards.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub domains: BTreeMap<String, DomainRecord>,
     /// What `auto` chose and by which rule: name to (rule, value).
     pub chosen: BTreeMap<String, (String, f64)>,
     /// Curves by metric.
@@ -67,6 +74,36 @@ pub struct BadStep {
     pub num_rows: u64,
     /// Names of the first of them.
     pub rows: Vec<String>,
+}
+
+/// A stretch of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PhaseRecord {
+    /// Its first optimiser step.
+    pub begin_step: u64,
+    /// The step where it ends (not in it).
+    pub end_step: u64,
+    /// Tokens in a row.
+    pub context_length: u64,
+    /// Rows of an optimiser step.
+    pub step_rows: u64,
+    /// Sampling weight by domain.
+    pub weights: BTreeMap<String, f64>,
+    /// Learning rate within the phase of the spec that the stretch belongs to.
+    pub lr: LrShape,
+    /// Factor of the peak at that phase's end.
+    pub lr_final: f64,
+}
+
+/// What a run reads of a domain.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct DomainRecord {
+    /// Tokens that there are.
+    pub num_tokens: u64,
+    /// How often the run goes through them.
+    pub epochs: f64,
+    /// Share of its rows' places that hold no token.
+    pub padding: f64,
 }
 
 /// One point of a curve.

@@ -1,5 +1,6 @@
-//! Files of `tokens`: `index.json` ([`TokenIndex`]) and, for each domain, `train/<domain>.bin` and `validation/<domain>.bin`:
-//! little-endian token ids, each document preceded by the beginning-of-text token. They are memory-mapped.
+//! Files of `tokens`, all little-endian and memory-mapped: `index.json` ([`TokenIndex`]); for each side and domain `<side>/<domain>.bin` with
+//! token ids, each document preceded by the beginning-of-text token, and `<side>/<domain>.starts` with the place of each document's first
+//! token, 8 bytes each; and `token_bytes.bin` with the bytes of text behind each id of the vocabulary, 4 bytes each.
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,8 @@ pub struct TokenIndex {
     pub domain_weights: BTreeMap<String, f64>,
     /// Train shards by domain.
     pub train: BTreeMap<String, TokenShard>,
+    /// File below the artifact: how many bytes of text each id stands for, 0 for special tokens. They sum up to the shards' bytes.
+    pub token_bytes: String,
     /// Validation shards by domain.
     pub validation: BTreeMap<String, TokenShard>,
     /// Fingerprint of the tokenizer.
@@ -29,6 +32,8 @@ pub struct TokenIndex {
 pub struct TokenShard {
     /// File below the artifact.
     pub file: String,
+    /// File below the artifact: where each document starts, so that nobody has to read the ids to know.
+    pub starts: String,
     /// Ids in it, beginning-of-text tokens included.
     pub num_tokens: u64,
     /// Documents.

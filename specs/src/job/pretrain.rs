@@ -5,6 +5,7 @@ pub(crate) mod optimizer;
 pub(crate) mod optimizer_resolve;
 pub(crate) mod optimizer_written;
 pub(crate) mod resolve;
+pub(crate) mod rows;
 pub(crate) mod shape;
 pub(crate) mod written;
 
@@ -39,6 +40,14 @@ pub struct PretrainParams {
     pub phases: Vec<PhaseParams>,
     /// Tokens in a row.
     pub context_length: u64,
+    /// How documents fill the rows.
+    pub packing: Packing,
+    /// Whether the documents of a row do not see each other.
+    pub document_mask: bool,
+    /// Longer rows at the end of the run.
+    pub extend: Option<ExtendParams>,
+    /// Most passes over a domain's rows.
+    pub max_epochs: Option<f64>,
     /// Number format.
     pub precision: Precision,
     /// When states are saved.
@@ -106,6 +115,47 @@ pub struct PhaseParams {
     pub lr: LrShape,
     /// Factor of the peak where the phase ends, of the shapes that fall to a factor; 0 for the others.
     pub lr_final: f64,
+}
+
+/// How documents fill rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Packing {
+    /// One after the other, cut where a row is full.
+    Concat,
+    /// Whole wherever they fit: each goes to the fullest row with room for it, the longest first. Ding et al. (2024, arXiv:2404.10830).
+    BestFit,
+}
+
+/// Longer rows at the end of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExtendParams {
+    /// Tokens in a row, a multiple of those before.
+    pub length: u64,
+    /// Share of all tokens.
+    pub tokens: f64,
+    /// What becomes of RoPE.
+    pub rope: RopeExtension,
+}
+
+/// What becomes of RoPE where rows get longer.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "snake_case", deny_unknown_fields)]
+pub enum RopeExtension {
+    /// Its base grows so that the slowest rotation is as much slower as rows are longer: θ·s^(D/(D−2)). Peng et al. (2023,
+    /// arXiv:2309.00071, section 3.1).
+    Stretched,
+    /// Its base becomes this one.
+    Theta {
+        /// The base.
+        theta: f64,
+    },
+    /// Its frequencies are stretched.
+    Scaling {
+        /// How.
+        scaling: RopeScaling,
+    },
 }
 
 /// Learning rate within a phase, as a factor of the peak. A phase begins where the one before it ended, and the first one behind the

@@ -6,7 +6,7 @@ pub(crate) mod written;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BatchParams, ModelShape, OptimizerParams, PhaseParams, Precision};
+use super::{BatchParams, ModelShape, OptimizerParams, Packing, PhaseParams, Precision};
 
 /// Resolved parameters of a `sweep` step: one network shape, every token budget and learning rate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,10 @@ pub struct SweepParams {
     pub phases: Vec<PhaseParams>,
     /// Tokens in a row.
     pub context_length: u64,
+    /// How documents fill the rows.
+    pub packing: Packing,
+    /// Whether the documents of a row do not see each other.
+    pub document_mask: bool,
     /// Number format.
     pub precision: Precision,
 }

@@ -103,9 +103,11 @@ impl StepKind {
     /// The version of the code behind this kind: raised whenever the same parameters and inputs may give other bytes.
     pub fn code_version(self) -> u32 {
         match self {
-            Self::Data | Self::Tokenizer | Self::Tokens | Self::Fit => 1,
+            Self::Data | Self::Tokenizer | Self::Fit => 1,
+            Self::Tokens => 2,
             Self::Preferences | Self::Eval => 3,
-            Self::Sweep | Self::Pretrain | Self::Sft | Self::RewardModel | Self::Optimize => 4,
+            Self::Sft | Self::RewardModel | Self::Optimize => 4,
+            Self::Sweep | Self::Pretrain => 5,
         }
     }
 }

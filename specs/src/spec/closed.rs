@@ -96,6 +96,7 @@ words!(
     crate::job::BestMetric,
     crate::job::Export,
     crate::job::LrShape,
+    crate::job::Packing,
     crate::job::FitMethod,
     crate::job::TrainOn,
     crate::job::LoraTarget,

@@ -29,7 +29,12 @@ fn pretrain(params: &PretrainParams, vocab_size: u64) -> Option<f64> {
         TokenBudget::PerParam { ratio } => ratio * num_params(shape),
         TokenBudget::FromLaw => return None,
     };
-    Some(tokens * flops_per_token(shape, vocab_size, params.context_length))
+    let short = flops_per_token(shape, vocab_size, params.context_length);
+    let (share, long) = match params.extend {
+        Some(extend) => (extend.tokens, flops_per_token(shape, vocab_size, extend.length)),
+        None => (0.0, short),
+    };
+    Some(tokens * ((1.0 - share) * short + share * long))
 }
 
 fn sweep(params: &SweepParams, vocab_size: u64) -> f64 {

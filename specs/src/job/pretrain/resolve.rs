@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::optimizer_resolve::{Stage, optimizer};
 use super::shape;
 use super::written::{
-    BatchWritten, CheckpointWritten, ContextWritten, PhaseWritten, PretrainCheckpointWritten, PretrainJob,
+    BatchWritten, CheckpointWritten, PhaseWritten, PretrainCheckpointWritten, PretrainJob, RowLengthWritten,
     TokensWritten,
 };
 use super::{
@@ -18,6 +18,7 @@ use crate::spec::decode::At;
 use crate::spec::jobs::Resolver;
 use crate::spec::lineage::Base;
 use crate::spec::reference::Ref;
+use crate::spec::tree::Spot;
 use crate::spec::units::Every;
 use crate::spec::wanted::Wanted;
 use crate::spec::words::one_of;
@@ -41,6 +42,13 @@ pub(crate) fn pretrain(
     let optimizer = optimizer(&w.optimizer, Stage::Base, resolver);
     check_tied(w, model.as_ref(), optimizer.as_ref(), resolver);
     let (checkpoint, best_metric) = pretrain_checkpoint(w, resolver);
+    let document_mask = rows::document_mask(
+        &w.context,
+        &[w.model.value.arch],
+        (w.model.spot, "document_mask: false, or arch: transformer"),
+        resolver,
+    );
+    let extend = rows::extend(&w.context, model.as_ref(), resolver);
     let params = PretrainParams {
         model: model?,
         tokens: tokens?,
@@ -48,6 +56,10 @@ pub(crate) fn pretrain(
         batch: batch(&w.batch),
         phases: phases?,
         context_length: w.context.length,
+        packing: w.context.packing,
+        document_mask: document_mask?,
+        extend: extend?,
+        max_epochs: w.max_epochs,
         precision,
         checkpoint,
         export: w.checkpoint.export.value,
@@ -140,7 +152,7 @@ impl PretrainJob {
 pub(crate) fn phases(
     written: Option<&At<Vec<At<PhaseWritten>>>>,
     corpus: Option<&ArtifactRef>,
-    spot: crate::spec::tree::Spot,
+    spot: Spot,
     resolver: &mut Resolver<'_, '_>,
 ) -> Option<Vec<PhaseParams>> {
     let Some(corpus) = corpus else {
@@ -322,14 +334,16 @@ fn pretrain_checkpoint(w: &PretrainJob, resolver: &mut Resolver<'_, '_>) -> (Che
 
 /// Row length of a job that goes on from a model: as written, else all positions that the model was made with. More than those is an error.
 pub(crate) fn row_length(
-    written: Option<&At<ContextWritten>>,
+    written: Option<&At<RowLengthWritten>>,
     model: &Ref,
     resolver: &mut Resolver<'_, '_>,
 ) -> Option<u64> {
     let origin = match resolver.base_of(model) {
         Base::Job { name, pretrain, is_whole: true } => {
-            let positions = pretrain.model.value.max_position_embeddings;
-            Some((name, positions.unwrap_or(pretrain.context.length)))
+            let rows = &pretrain.context;
+            let positions = pretrain.model.value.max_position_embeddings.unwrap_or(rows.length);
+            let extended = rows.extend.as_ref().map_or(0, |extend| extend.value.length);
+            Some((name, positions.max(extended)))
         }
         _ => None,
     };

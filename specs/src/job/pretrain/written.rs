@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::optimizer_written::OptimizerWritten;
-use super::{Activation, BatchRule, BestMetric, Export, Family, LayerType, LrShape, ModelType};
+use super::{Activation, BatchRule, BestMetric, Export, Family, LayerType, LrShape, ModelType, Packing};
 use crate::job::AutoOr;
 use crate::spec::decode::{At, Decode, Named};
 use crate::spec::reference::Ref;
@@ -31,8 +31,11 @@ written! {
         batch: BatchWritten = "{}",
         /// Mixture and learning rate by phase, in order. Default: the corpus's weights, constant to 80%, then linear_to_zero.
         phases: Option<At<Vec<At<PhaseWritten>>>>,
-        /// Row length.
+        /// Rows: their length, and how documents fill them.
         context: ContextWritten = "{}",
+        /// Most passes over the rows of a domain; a run that needs more is refused before it trains. Default: any number, with a warning
+        /// above one.
+        max_epochs: Option<f64>; 0.001 ..= 1_000_000.0,
         /// Ranks.
         parallel: ParallelWritten = "{}",
         /// When states are saved, and which one becomes the model.
@@ -142,20 +145,41 @@ written! {
         lr_final: Option<At<f64>>; 0.0 ..= 1.0,
     }
 
-    /// Row length.
+    /// Rows: their length, and how documents fill them.
     pub(crate) struct ContextWritten {
         /// Tokens in a row.
         length: u64 = "512"; 8 ..= 1_048_576,
-        /// Longer rows at the end of a run.
-        extend: Option<ExtendWritten>,
+        /// concat: documents one after the other, cut where a row is full. best_fit: each document whole in the fullest row with room for
+        /// it, so that only those longer than a row are cut; what stays free carries no loss.
+        packing: Packing = "concat",
+        /// Whether the documents of a row do not see each other, each with positions from 0. Default: true with best_fit, else false.
+        document_mask: Option<At<bool>>,
+        /// Longer rows at the end of a run; the runs of a scaling law are not extended.
+        extend: Option<At<ExtendWritten>>,
     }
 
-    /// Longer rows at the end of a run.
-    pub(crate) struct ExtendWritten {
+    /// Row length.
+    pub(crate) struct RowLengthWritten {
         /// Tokens in a row.
-        length: u64; 8 ..= 16_777_216,
+        length: u64 = "512"; 8 ..= 1_048_576,
+    }
+
+    /// Longer rows at the end of a run, with as many tokens an optimiser step as before.
+    pub(crate) struct ExtendWritten {
+        /// Tokens in a row, a multiple of those before.
+        length: u64; 16 ..= 16_777_216,
         /// Share of all tokens.
-        tokens: Share = "5%"; 0.0 ..= 1.0,
+        tokens: Share = "5%"; 0.0001 ..= 0.9999,
+        /// What becomes of RoPE. Default: its base grows so that the slowest rotation is as much slower as rows are longer.
+        rope: Option<At<RopeExtensionWritten>>,
+    }
+
+    /// What becomes of RoPE where rows get longer.
+    pub(crate) struct RopeExtensionWritten {
+        /// The new base.
+        theta: Option<f64>; 1.0 ..= 1e12,
+        /// In place of another base, how its frequencies are stretched; `max_position_embeddings` are the longer rows.
+        scaling: Option<At<RopeScalingWritten>>,
     }
 
     /// Ranks.

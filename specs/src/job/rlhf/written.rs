@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use super::{Labeler, Method};
 use crate::job::lora::written::LoraWritten;
 use crate::job::pretrain::optimizer_written::OptimizerWritten;
-use crate::job::pretrain::written::{BatchWritten, CheckpointWritten, ContextWritten};
+use crate::job::pretrain::written::{BatchWritten, CheckpointWritten, RowLengthWritten};
 use crate::spec::decode::At;
 use crate::spec::reference::{Ref, Rows};
 use crate::spec::units::Share;
@@ -55,7 +55,7 @@ written! {
         /// Clip range (ppo).
         clip: f64 = "0.2"; 0.0 ..= 1.0,
         /// Longest prompt and answer. Default: the positions of the policy.
-        context: Option<At<ContextWritten>>,
+        context: Option<At<RowLengthWritten>>,
         /// Optimisers of each step.
         optimizer: OptimizerWritten = "{}",
         /// Batch sizes of each step; global_tokens counts both answers.

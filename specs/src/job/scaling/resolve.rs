@@ -4,8 +4,8 @@ use super::written::{ObjectiveWritten, ScalingJob};
 use super::{FitParams, FitTarget, SweepParams};
 use crate::job::pretrain::optimizer_resolve::{Stage, optimizer};
 use crate::job::pretrain::resolve::{CONTEXT_LENGTH, batch, phases};
-use crate::job::pretrain::shape;
-use crate::job::{Activation, AutoOr, BatchParams, Family, OptimizerParams, Precision};
+use crate::job::pretrain::{rows, shape};
+use crate::job::{Activation, AutoOr, BatchParams, Family, OptimizerParams, Packing, Precision};
 use crate::spec::jobs::Resolver;
 use crate::spec::wanted::Wanted;
 use crate::spec::{Code, ScalingBody, SweepBody};
@@ -27,6 +27,18 @@ pub(crate) fn scaling(
         (None, Some(user)) => optimizer(&user.optimizer, Stage::Sweep, resolver),
         (None, None) => Some(OptimizerParams { max_setbacks: 0, ..OptimizerParams::default() }),
     };
+    let context = w.context.as_ref().or(user.map(|user| &user.context));
+    let families: Vec<Family> = w.families.iter().map(|family| family.value).collect();
+    let spot = w
+        .families
+        .iter()
+        .find(|family| family.value == Family::Lstm)
+        .map_or(w.corpus.spot, |family| family.spot);
+    let expected = "document_mask: false in a `context` of this job, or no lstm in `families`";
+    let document_mask = match context {
+        Some(context) => rows::document_mask(context, &families, (spot, expected), resolver),
+        None => Some(false),
+    };
     let target = target(w, resolver);
     check_grid(w, resolver)?;
     let recipe = SweepParams {
@@ -41,11 +53,9 @@ pub(crate) fn scaling(
             .or(user.map(|user| &user.batch))
             .map_or(BatchParams { global_tokens: AutoOr::Auto, micro_batch: AutoOr::Auto }, batch),
         phases: phases?,
-        context_length: w
-            .context
-            .as_ref()
-            .or(user.map(|user| &user.context))
-            .map_or(CONTEXT_LENGTH, |context| context.length),
+        context_length: context.map_or(CONTEXT_LENGTH, |context| context.length),
+        packing: context.map_or(Packing::Concat, |context| context.packing),
+        document_mask: document_mask?,
         precision,
     };
     let activation =

@@ -5,7 +5,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use super::TrainOn;
 use crate::job::lora::written::LoraWritten;
 use crate::job::pretrain::optimizer_written::OptimizerWritten;
-use crate::job::pretrain::written::{BatchWritten, CheckpointWritten, ContextWritten};
+use crate::job::pretrain::written::{BatchWritten, CheckpointWritten, RowLengthWritten};
 use crate::spec::decode::{At, Decode, wrong_type};
 use crate::spec::list::Filled;
 use crate::spec::reference::{FilePath, Ref, is_path};
@@ -30,7 +30,7 @@ written! {
         /// Share of the chats held out where the data has no held-out part of its own.
         validation: Share = "5%"; 0.0 ..= 0.5,
         /// Row length; chats are packed best-fit. Default: the positions of the model.
-        context: Option<At<ContextWritten>>,
+        context: Option<At<RowLengthWritten>>,
         /// Optimisers.
         optimizer: OptimizerWritten = "{}",
         /// Batch sizes.
