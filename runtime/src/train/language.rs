@@ -210,8 +210,6 @@ impl<'a> LanguageRun<'a> {
             return Ok(StepLoss { loss, auxiliary: None, tokens, metrics: Vec::new(), data_secs });
         }
         let (losses, log_z) = losses_with_normalizer(&self.network, inputs, targets, layout, self.precision); // [B, T]
-        // Padding has no target and no part in it.
-        let log_z = log_z * targets.ge(0);
         let z_loss = log_z.square().sum(Kind::Float) * (self.z_loss / of_step);
         let metrics = vec![("z_loss", z_loss.double_value(&[]))];
         let loss = losses.sum(Kind::Float) / of_step;

@@ -8,7 +8,7 @@ use tch::Tensor;
 
 use crate::model::{Network, RowLayout};
 
-/// The cross-entropy of each position, nats, and log Z of its logits.
+/// The cross-entropy of each position, nats, and log Z of its logits; both are 0, and have no gradient, where there is no target (-100).
 ///
 /// # Shapes
 /// `tokens [B, T]`, `targets [B, T]` → twice `[B, T]` in fp32.
@@ -27,9 +27,10 @@ pub fn losses_with_normalizer(
 /// # Shapes
 /// `logits [B, T, V]`, `targets [B, T]` → twice `[B, T]`.
 fn normalized(logits: &Tensor, targets: &Tensor) -> (Tensor, Tensor) {
-    let log_z = logits.logsumexp([-1i64].as_slice(), false); // [B, T]
-    let chosen = logits.gather(-1, &targets.unsqueeze(-1), false).squeeze_dim(-1); // [B, T]
-    (&log_z - chosen, log_z)
+    let is_trained = targets.ge(0); // [B, T]
+    let log_z = logits.logsumexp([-1i64].as_slice(), false) * &is_trained; // [B, T]
+    let chosen = logits.gather(-1, &targets.clamp_min(0).unsqueeze(-1), false).squeeze_dim(-1); // [B, T]
+    (&log_z - chosen * is_trained, log_z)
 }
 
 #[cfg(test)]
@@ -73,5 +74,18 @@ mod tests {
             off(&z_loss, reference.z_loss)
         );
         assert!(off(&loss, reference.loss) < 1e-6 && off(&z_loss, reference.z_loss) < 1e-6 && far < 1e-5);
+    }
+    #[test]
+    fn a_position_without_a_target_has_no_part_in_it() {
+        let logits = Tensor::from_slice(&[1.0f32, -2.0, 0.5, 3.0, 0.25, -1.0]).view([1, 2, 3]);
+        let both = logits.set_requires_grad(true);
+        let (losses, log_z) = normalized(&both, &Tensor::from_slice(&[2i64, -100]).view([1, 2]));
+        let alone = logits.detach().narrow(1, 0, 1);
+        let (loss, normalizer) = normalized(&alone, &Tensor::from_slice(&[2i64]).view([1, 1]));
+        let pair = |tensor: &Tensor| Vec::<f32>::try_from(tensor.view([-1])).unwrap();
+        assert_eq!(pair(&losses), [pair(&loss)[0], 0.0]);
+        assert_eq!(pair(&log_z), [pair(&normalizer)[0], 0.0]);
+        (losses.sum(Kind::Float) + log_z.square().sum(Kind::Float)).backward();
+        assert_eq!(pair(&both.grad().narrow(1, 1, 1)), [0.0; 3]);
     }
 }

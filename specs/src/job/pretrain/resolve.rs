@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::optimizer_resolve::{Stage, optimizer};
-use super::shape;
+use super::{rows, shape};
 use super::written::{
     BatchWritten, CheckpointWritten, PhaseWritten, PretrainCheckpointWritten, PretrainJob, RowLengthWritten,
     TokensWritten,
