@@ -230,7 +230,7 @@ fn own_paths(params: &StepParams, path: &str) -> Vec<String> {
     let below = |field: &str| if rest.is_empty() { field.to_owned() } else { format!("{field}.{rest}") };
     let one = |field: String| vec![field];
     match (params, head) {
-        (_, "context_length") => one("context.length".to_owned()),
+        (_, "context_length" | "packing" | "document_mask" | "extend") => row_fields(head, rest),
         // Its default follows from the shape that it ends.
         (_, "phases") if rest.ends_with(".lr_final") => {
             vec![path.to_owned(), path.trim_end_matches("_final").to_owned()]
@@ -263,11 +263,6 @@ fn own_paths(params: &StepParams, path: &str) -> Vec<String> {
         (StepParams::Pretrain(_), "tokens") => one("tokens".to_owned()),
         (StepParams::Pretrain(_), "export") => one("checkpoint.export".to_owned()),
         (StepParams::Pretrain(_), "best_metric") => one("checkpoint.keep_best.metric".to_owned()),
-        (StepParams::Pretrain(_) | StepParams::Sweep(_), "packing") => one("context.packing".to_owned()),
-        (StepParams::Pretrain(_) | StepParams::Sweep(_), "document_mask") => {
-            vec!["context.document_mask".to_owned(), "context.packing".to_owned()]
-        }
-        (StepParams::Pretrain(_), "extend") => vec![below("context.extend"), "context.extend".to_owned()],
         (StepParams::Pretrain(_), "evaluate") => {
             one(format!("evaluate.{}", rest.replace("every_steps", "every")))
         }
@@ -289,6 +284,19 @@ fn own_paths(params: &StepParams, path: &str) -> Vec<String> {
         }
         _ => one(below(head)),
     }
+}
+
+/// Fields of `context`.
+fn row_fields(head: &str, rest: &str) -> Vec<String> {
+    let fields: &[&str] = match head {
+        "context_length" => &["length"],
+        "document_mask" => &["document_mask", "packing"],
+        "extend" if !rest.is_empty() => {
+            return vec![format!("context.extend.{rest}"), "context.extend".to_owned()];
+        }
+        other => &[other],
+    };
+    fields.iter().map(|field| format!("context.{field}")).collect()
 }
 
 /// A source's domain is its name where none is written.

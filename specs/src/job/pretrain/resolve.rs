@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::optimizer_resolve::{Stage, optimizer};
-use super::{rows, shape};
 use super::written::{
     BatchWritten, CheckpointWritten, PhaseWritten, PretrainCheckpointWritten, PretrainJob, RowLengthWritten,
     TokensWritten,
@@ -12,6 +11,7 @@ use super::{
     BatchParams, BestMetric, CheckpointParams, EvaluateParams, Export, KeepBest, LrShape, ModelParams,
     OptimizerParams, Parametrization, PhaseParams, PretrainParams, TokenBudget,
 };
+use super::{rows, shape};
 use crate::job::resolve::check_sum;
 use crate::job::{AutoOr, Precision};
 use crate::spec::decode::At;
