@@ -1,6 +1,6 @@
 """What a step that does nothing costs here and elsewhere: the same fan of processes, each of which writes one file, in turns.
 
-    python -m pip install luigi==3.8.1 snakemake==9.27.1
+    python -m pip install luigi==3.8.1 snakemake==9.27.1 ray==2.60.0
     cargo bench -p cupola --bench steps --no-run
     python tests/python/step_peers.py --bench PATH-OF-THE-BENCH-BINARY [--count 200] [--workers 2] [--rounds 3]
 
@@ -43,6 +43,20 @@ rule step:
 """
 
 
+RAY = """
+import os, subprocess, sys, ray
+
+count, workers, folder = int(sys.argv[1]), int(sys.argv[2]), os.getcwd()
+ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+
+@ray.remote
+def step(at):
+    subprocess.run(["touch", f"{folder}/out/{at}"], check=True)
+
+ray.get([step.remote(at) for at in range(count)])
+"""
+
+
 def timed(command, folder):
     since = time.monotonic()
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
@@ -77,6 +91,10 @@ def snakemake(args):
     return in_folder(args, [program, "--cores", str(args.workers), "--quiet", "all"], {"Snakefile": text})
 
 
+def ray(args):
+    return in_folder(args, [sys.executable, "fan.py", str(args.count), str(args.workers)], {"fan.py": RAY})
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bench", required=True, help="the binary of `cargo bench -p cupola --bench steps --no-run`")
@@ -85,7 +103,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", default=".", help="where the peers' folders are made: the same disk as the bench's")
     args = parser.parse_args()
-    runners = {"cupola": cupola, "luigi": luigi, "snakemake": snakemake}
+    runners = {"cupola": cupola, "luigi": luigi, "snakemake": snakemake, "ray": ray}
     costs = {name: [] for name in runners}
     for _ in range(args.rounds):
         for name, run in runners.items():
