@@ -17,7 +17,7 @@ use cupola_runtime::train::{
     TrainPlan, train,
 };
 use cupola_specs::contract::{Event, EventBody, JobFile};
-use cupola_specs::job::{CheckpointParams, Device, Span, StepParams, TokensParams};
+use cupola_specs::job::{CheckpointParams, Device, ParallelParams, Span, StepParams, TokensParams};
 use tch::{Kind, Tensor};
 
 const TENSORS: i64 = 50;
@@ -90,6 +90,7 @@ fn context(folder: &Path) -> StepContext {
         device: Device::Cpu,
         deterministic: true,
         threads: 1,
+        parallel: ParallelParams::ALONE,
         micro_batch_halvings: 0,
         telemetry: cupola_specs::contract::TelemetryTargets::default(),
     };

@@ -6,5 +6,6 @@ mod commands;
 mod first_hour;
 mod kills;
 mod peers;
+mod ranks;
 mod telemetry;
 mod whole_way;

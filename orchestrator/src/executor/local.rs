@@ -300,7 +300,12 @@ impl Executor for LocalExecutor {
 fn environment_of(order: &WorkOrder<'_>) -> BTreeMap<String, String> {
     let devices: Vec<String> = order.devices.iter().map(ToString::to_string).collect();
     let mut environment = BTreeMap::from([
-        ("OMP_NUM_THREADS".to_owned(), order.job.threads.to_string()),
+        (
+            "OMP_NUM_THREADS".to_owned(),
+            (order.job.threads / order.job.parallel.data.max(1)).max(1).to_string(),
+        ),
+        // Ranks on devices connect while they join, which has a time-out, and not at their first operation, which has none.
+        ("NCCL_RUNTIME_CONNECT".to_owned(), "0".to_owned()),
         // Threads that wait for the next operator spin a moment and then sleep: asleep at once they wake too late for short operators,
         // and for ever spinning ones take the cores from everybody else on a busy machine.
         ("GOMP_SPINCOUNT".to_owned(), SPINS.to_owned()),

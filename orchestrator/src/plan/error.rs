@@ -60,6 +60,18 @@ pub enum PlanError {
         /// The path.
         path: PathBuf,
     },
+    /// More ranks than this machine has places for.
+    #[error("step `{step}` has {ranks} ranks, and this machine has {has} {of}")]
+    Ranks {
+        /// The step.
+        step: String,
+        /// Ranks asked for.
+        ranks: u32,
+        /// Places for them.
+        has: u32,
+        /// What a rank takes one of.
+        of: &'static str,
+    },
     /// A folder that is given as an artifact and is none.
     #[error("{path}: {problem}")]
     Artifact {
@@ -114,6 +126,7 @@ impl PlanError {
         match self {
             Self::Cycle(_) => "take one of these edges out",
             Self::NoFile { .. } => "patterns are relative to the spec's folder; `**` goes through folders",
+            Self::Ranks { .. } => "lower `parallel.data`: fewer ranks give the same model but for rounding",
             Self::Unreadable { .. } => "check that it exists and that you may read it",
             Self::Artifact { .. } => {
                 "give a folder that `cupola export` or `cupola run --out` wrote, or a Hugging Face model"

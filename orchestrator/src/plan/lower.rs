@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
-use cupola_specs::job::{Device, Method, Precision, StepParams, TokensParams};
+use cupola_specs::job::{Device, Method, ParallelParams, Precision, StepParams, TokensParams};
 use cupola_specs::spec::{
     ArtifactRef, Reference, ResolvedJob, ResolvedJobBody, ResolvedSpec, RlhfBody, RowsInput, ScalingBody,
     SourceGlob,
@@ -29,6 +29,9 @@ pub fn lower(spec: &ResolvedSpec, machine: Machine) -> Result<Vec<Step>, PlanErr
         lowering.of_job.insert(&job.name, before..lowering.steps.len());
     }
     lowering.add_after()?;
+    for step in &lowering.steps {
+        check_ranks(step, machine)?;
+    }
     // Without a reference to a later job there is no circle.
     if lowering.looks_ahead.get()
         && let Err(PlanError::Cycle(edges)) = Edges::of(&lowering.steps)?.order(&lowering.steps)
@@ -219,12 +222,13 @@ impl Lowering<'_> {
             _ => self.machine.device(job.device),
         };
         let precision = self.machine.precision(job.precision, device);
+        let parallel = if trains_by_ranks(&params) { job.parallel } else { ParallelParams::ALONE };
         let cores = match (&params, job.resources.cores) {
             (StepParams::Sweep(_) | StepParams::Fit(_), 0) => 1,
             (_, 0) => self.machine.cores,
-            (_, cores) => cores.min(self.machine.cores),
+            (_, cores) => cores.saturating_mul(parallel.data).min(self.machine.cores),
         };
-        let devices = if device == Device::Cuda { job.resources.devices.max(1) } else { 0 };
+        let devices = if device == Device::Cuda { job.resources.devices.max(parallel.data) } else { 0 };
         Step {
             name: name.to_owned(),
             job: job.name.clone(),
@@ -238,6 +242,7 @@ impl Lowering<'_> {
                 deterministic: job.deterministic.given().unwrap_or(device != Device::Cuda),
                 cores,
                 devices,
+                parallel,
                 memory_bytes: job.resources.memory_bytes,
                 memory_limit_bytes: job.resources.memory_bytes,
                 disk_bytes: 0,
@@ -318,6 +323,29 @@ fn label(reference: &ArtifactRef) -> String {
         ArtifactRef::Job(reference) => reference.job.clone(),
         ArtifactRef::Path(path) => path.display().to_string(),
     }
+}
+
+/// Whether a step may be shared between ranks: where each micro-batch's loss is a function of the weights, the seed and its place.
+fn trains_by_ranks(params: &StepParams) -> bool {
+    match params {
+        StepParams::Pretrain(_) | StepParams::Sft(_) | StepParams::RewardModel(_) => true,
+        StepParams::Optimize(params) => matches!(params.method, Method::Dpo | Method::Ipo),
+        _ => false,
+    }
+}
+
+/// Refuses ranks that this machine has no place for: two on one device would wait for each other for ever, and several on one core gain
+/// nothing.
+fn check_ranks(step: &Step, machine: Machine) -> Result<(), PlanError> {
+    let (settings, ranks) = (&step.settings, step.settings.parallel.data);
+    let (has, of) = match settings.device {
+        Device::Cuda => (machine.devices, "CUDA devices"),
+        Device::Auto | Device::Cpu => (machine.cores, "cores"),
+    };
+    if ranks == 1 || ranks <= has {
+        return Ok(());
+    }
+    Err(PlanError::Ranks { step: step.name.clone(), ranks, has, of })
 }
 
 /// The same parameters with the number format that was resolved for the device.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
 use cupola_specs::contract::SourceFile;
-use cupola_specs::job::{Device, Precision, StepKind, StepParams};
+use cupola_specs::job::{Device, ParallelParams, Precision, StepKind, StepParams};
 use cupola_specs::spec::SourceGlob;
 
 /// One step as it is lowered from a job: pure data, nothing looked up yet.
@@ -57,10 +57,12 @@ pub struct StepSettings {
     pub device: Device,
     /// Whether it gives the same bits when it runs again.
     pub deterministic: bool,
-    /// Core slots, at least 1.
+    /// Core slots of all ranks, at least 1.
     pub cores: u32,
     /// Device slots.
     pub devices: u32,
+    /// The ranks that it is shared between.
+    pub parallel: ParallelParams,
     /// Bytes of memory that it takes: its limit, or what it took before; 0 where nobody knows.
     pub memory_bytes: u64,
     /// Bytes of memory that it may take at most; 0 is no limit.
@@ -82,6 +84,7 @@ impl StepSettings {
         deterministic: true,
         cores: 1,
         devices: 0,
+        parallel: ParallelParams::ALONE,
         memory_bytes: 0,
         memory_limit_bytes: 0,
         disk_bytes: 0,

@@ -59,10 +59,13 @@ pub(super) fn work_order<'a>(
         },
         deterministic: planned.step.settings.deterministic,
         threads: planned.step.settings.cores,
+        parallel: planned.step.settings.parallel,
         micro_batch_halvings,
         telemetry: targets(dir, &plan.telemetry, run, planned),
     };
-    let memory_limit_bytes = planned.step.settings.memory_limit_bytes;
+    // Each rank is a process with a limit of its own.
+    let ranks = u64::from(planned.step.settings.parallel.data.max(1));
+    let memory_limit_bytes = planned.step.settings.memory_limit_bytes / ranks;
     WorkOrder { job, sources: &planned.files, devices, memory_limit_bytes, traceparent }
 }
 

@@ -7,7 +7,8 @@ use std::sync::{Arc, OnceLock};
 use cupola_specs::contract::{InputArtifact, JobFile, SourceFile};
 use cupola_specs::job::{Device, Precision};
 
-use super::{EventWriter, JobError};
+use super::others::Ended;
+use super::{EventWriter, JobError, Place};
 use crate::telemetry::{Origin, Peak, Sinks, flat_params};
 
 /// A step's own facts, for the manifest: small and flat.
@@ -21,13 +22,21 @@ pub struct StepContext {
     device: tch::Device,
     stop: Arc<AtomicBool>,
     peak: OnceLock<Option<Peak>>,
+    place: Place,
+    /// How the ranks ended that this process started; none where it started none.
+    ended: Option<Arc<Ended>>,
 }
 
 impl StepContext {
     /// Opens the event stream and resolves the device. `stop` is raised when the worker is asked to end.
     pub fn new(job: JobFile, stop: Arc<AtomicBool>) -> Result<Self, JobError> {
+        Self::at(Place::alone(), job, stop)
+    }
+
+    /// The same for one of several ranks.
+    pub fn at(place: Place, job: JobFile, stop: Arc<AtomicBool>) -> Result<Self, JobError> {
         let events = EventWriter::open(&job.events)?;
-        Self::with_events(job, events, stop)
+        Self::with_events(job, events, stop, (place, None))
     }
 
     /// The same with a stream that is open already.
@@ -35,22 +44,25 @@ impl StepContext {
         job: JobFile,
         events: EventWriter,
         stop: Arc<AtomicBool>,
+        (place, ended): (Place, Option<Arc<Ended>>),
     ) -> Result<Self, JobError> {
         let device = match job.device {
             Device::Cpu => tch::Device::Cpu,
-            Device::Cuda if tch::Cuda::is_available() => tch::Device::Cuda(0),
+            Device::Cuda if tch::Cuda::is_available() => tch::Device::Cuda(place.local_rank),
             Device::Cuda => return Err(JobError::NoCuda { step: job.step }),
             Device::Auto => tch::Device::cuda_if_available(),
         };
-        let origin = Origin {
-            run: job.run.clone(),
-            step: job.step.clone(),
-            token: job.token.clone(),
-            fingerprint: job.fingerprint.clone(),
-            params: flat_params(&job.params),
-        };
-        events.feed(Sinks::new(&job.telemetry, origin));
-        Ok(Self { job, events, device, stop, peak: OnceLock::new() })
+        if place.is_first() {
+            let origin = Origin {
+                run: job.run.clone(),
+                step: job.step.clone(),
+                token: job.token.clone(),
+                fingerprint: job.fingerprint.clone(),
+                params: flat_params(&job.params),
+            };
+            events.feed(Sinks::new(&job.telemetry, origin));
+        }
+        Ok(Self { job, events, device, stop, peak: OnceLock::new(), place, ended })
     }
 
     /// The job file.
@@ -165,6 +177,16 @@ impl StepContext {
         self.peak.get_or_init(find).as_ref()
     }
 
+    /// Which of the step's ranks this process is.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The rank that ended before its part was done, in words, as far as this process started it.
+    pub fn lost_rank(&self) -> Option<String> {
+        self.ended.as_ref().and_then(|ended| ended.lost())
+    }
+
     /// Whether the worker was asked to end (SIGTERM): write a checkpoint and return [`JobError::Cancelled`].
     pub fn stop_requested(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
@@ -181,7 +203,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use cupola_specs::contract::ErrorClass;
-    use cupola_specs::job::{StepParams, TokensParams};
+    use cupola_specs::job::{ParallelParams, StepParams, TokensParams};
 
     use super::*;
     use crate::job::StepError;
@@ -208,6 +230,7 @@ mod tests {
             device: Device::Cpu,
             deterministic: true,
             threads: 1,
+            parallel: ParallelParams::ALONE,
             micro_batch_halvings: 0,
             telemetry: cupola_specs::contract::TelemetryTargets::default(),
         };

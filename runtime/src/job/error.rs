@@ -146,6 +146,15 @@ pub enum JobError {
         /// Why.
         message: String,
     },
+    /// The environment says another number of ranks than the job, or not all that a rank must know.
+    #[error("ranks: {message}")]
+    Ranks {
+        /// Expected and got.
+        message: String,
+    },
+    /// A rank other than the first has done its part: what follows training is the first one's.
+    #[error("this rank's part is done")]
+    PartDone,
     /// The orchestrator asked the worker to stop (SIGTERM).
     #[error("cancelled: the worker was asked to stop")]
     Cancelled,
@@ -174,6 +183,11 @@ impl StepError for JobError {
                 ErrorFacts::user("not_deterministic", "set `deterministic: auto`, or `device: cpu`")
             }
             Self::Threads { .. } => ErrorFacts::transient("threads", ""),
+            Self::Ranks { .. } => ErrorFacts::user(
+                "ranks",
+                "start as many workers as `parallel.data` says, each with RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, or one without any",
+            ),
+            Self::PartDone => ErrorFacts::bug(Failure::PART_DONE, ""),
             Self::Cancelled => ErrorFacts::transient(Failure::CANCELLED, ""),
         }
     }

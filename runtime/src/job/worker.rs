@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use cupola_kernels::{CudaLibrary, Float32Matmul};
 use cupola_specs::contract::{ErrorClass, Failure, JobFile};
@@ -14,18 +15,23 @@ use cupola_specs::job::{Device, StepKind};
 
 use super::dispatch::run_step;
 use super::inspect::{self, View};
-use super::{EventWriter, JobError, StepContext, Summary, failure_of, sync_tree};
+use super::others::{Others, die_with_the_first, explain};
+use super::{EventWriter, JobError, Place, StepContext, Summary, failure_of, sync_tree};
 
 const USAGE: &str = "usage: cupola-worker JOB_FILE
        cupola-worker encode FOLDER < texts.jsonl
        cupola-worker logits FOLDER < ids.jsonl
        cupola-worker convert FOLDER OUT fp32|bf16 BYTES
 
-Runs one step of a Cupola plan; `cupola apply` starts it. `encode` and `logits` show what a tokenizer or a model says, for
+Runs one step of a Cupola plan; `cupola apply` starts it. A step with several ranks starts them itself, unless RANK, WORLD_SIZE,
+MASTER_ADDR and MASTER_PORT (torchrun) say which of them this process is. `encode` and `logits` show what a tokenizer or a model says, for
 comparison with other software; `convert` writes a model with weights of that format, in files of up to so many bytes.";
 
 /// Version of the job file that this worker reads.
 const JOB_VERSION: u32 = 1;
+
+/// How long the other ranks, whose part is done, are waited for at the end.
+const OTHERS_END: Duration = Duration::from_secs(10);
 
 /// Stack of a pool thread: source code nests as deep as its authors like.
 const STACK_BYTES: usize = 32 << 20;
@@ -60,26 +66,46 @@ pub fn main() -> ExitCode {
 
 /// Runs the step of a job file.
 fn run_file(path: &Path) -> Result<(), Failure> {
-    let (job, events) = open(path).map_err(|error| failure_of(&error))?;
-    run(job, events)
+    let variable = |name: &str| std::env::var(name).ok();
+    die_with_the_first(&variable).map_err(|error| failure_of(&error))?;
+    let mut job = read(path).map_err(|error| failure_of(&error))?;
+    let seated = Place::of(&job, &variable).inspect(|(place, _)| place.take(&mut job));
+    let events = EventWriter::open(&job.events).and_then(|events| {
+        events.started(&job.token)?;
+        Ok(events)
+    });
+    let events = events.map_err(|error| failure_of(&error))?;
+    match seated {
+        Ok((place, starts)) => run(job, events, (place, starts.then_some(path))),
+        Err(error) => {
+            let failure = failure_of(&error);
+            Err(lost(events.failed(failure.clone()), failure))
+        }
+    }
 }
 
-fn open(path: &Path) -> Result<(JobFile, EventWriter), JobError> {
+fn read(path: &Path) -> Result<JobFile, JobError> {
     let wrong = |message: String| JobError::JobFile { path: path.to_path_buf(), message };
     let text = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
     let job: JobFile = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
     if job.version != JOB_VERSION {
         return Err(wrong(format!("version {}, expected {JOB_VERSION}", job.version)));
     }
-    let events = EventWriter::open(&job.events)?;
-    events.started(&job.token)?;
-    Ok((job, events))
+    Ok(job)
 }
 
-/// Runs the step to its last word, which is in the stream when this returns.
-fn run(job: JobFile, events: EventWriter) -> Result<(), Failure> {
-    let events_path = job.events.clone();
-    let prepared = prepare(&job, &events).and_then(|stop| StepContext::with_events(job, events, stop));
+/// Runs the step to its last word, which is in the stream when this returns. Where the job file is given, the other ranks are started.
+fn run(job: JobFile, events: EventWriter, (place, starts): (Place, Option<&Path>)) -> Result<(), Failure> {
+    let (events_path, ranks) = (job.events.clone(), place.world_size);
+    let mut others = None;
+    let prepared = prepare(&job, &events).and_then(|stop| {
+        if let Some(job_file) = starts {
+            let shared = (job.threads, Arc::clone(&stop));
+            others = Some(Others::start(&place, job_file, &events_path, shared)?);
+        }
+        let ended = others.as_ref().map(Others::ended);
+        StepContext::with_events(job, events, stop, (place, ended))
+    });
     let ctx = match prepared {
         Ok(ctx) => ctx,
         Err(error) => {
@@ -91,17 +117,33 @@ fn run(job: JobFile, events: EventWriter) -> Result<(), Failure> {
     // The context is only read after a panic, to say that it happened.
     let outcome = catch_unwind(AssertUnwindSafe(|| run_step(&ctx)))
         .unwrap_or_else(|panic| Err(panic_failure(panic.as_ref())))
-        .and_then(|summary| finish(&ctx, summary).map_err(|error| failure_of(&error)));
+        .and_then(|summary| {
+            if let Some(others) = &others {
+                others.settle(OTHERS_END);
+            }
+            finish(&ctx, summary).map_err(|error| failure_of(&error))
+        });
     match outcome {
         Ok(()) => Ok(()),
+        Err(failure) if failure.code == Failure::PART_DONE && !ctx.place().is_first() => Ok(()),
         Err(failure) => {
+            let ended = others.as_ref().map(Others::ended);
+            let failure = if ctx.place().is_first() {
+                explain(failure, &events_path, ranks, ended.as_deref())
+            } else {
+                failure
+            };
             let told = ctx.events().failed(failure.clone());
             Err(lost(told, failure))
         }
     }
 }
 
-fn finish(ctx: &StepContext, summary: Summary) -> Result<(), JobError> {
+fn finish(ctx: &StepContext, mut summary: Summary) -> Result<(), JobError> {
+    let ranks = ctx.place().world_size;
+    if ranks > 1 {
+        summary.insert("ranks".to_owned(), ranks.into());
+    }
     sync_tree(ctx.staging())?;
     ctx.events().finished(summary)
 }
@@ -209,7 +251,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("job.json");
         std::fs::write(&path, "{\"version\": 9}").unwrap();
-        let error = open(&path).unwrap_err();
+        let error = read(&path).unwrap_err();
         assert_eq!(error.facts().code, "job_file");
     }
 }

@@ -35,6 +35,7 @@ pub fn run(ctx: &StepContext, params: &PretrainParams) -> Result<Summary, Pretra
         max_epochs: params.max_epochs,
         precision: params.precision,
         micro_batch_halvings: ctx.job().micro_batch_halvings,
+        ranks: ctx.place().world_size as u64,
         init_seed: ctx.seed("init"),
         order_seed: ctx.seed("order"),
     };

@@ -59,7 +59,8 @@ impl PairTraining<'_> {
         let pair_tokens = data.tokens as f64 / data.train.len() as f64;
         let schedule =
             item_schedule(self.batch, data.train.len(), pair_tokens, self.epochs, self.rules, &mut chosen)
-                .eased(ctx.job().micro_batch_halvings)?;
+                .eased(ctx.job().micro_batch_halvings)?
+                .shared(ctx.place().world_size as u64);
         let plan = stage_plan(self.optimizer, &rates, schedule.steps(), self.checkpoint, self.rules);
         let mut objective = PairObjective {
             learner,

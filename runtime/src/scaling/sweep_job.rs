@@ -154,6 +154,7 @@ impl Sweep<'_> {
             max_epochs: None,
             precision: params.precision,
             micro_batch_halvings: ctx.job().micro_batch_halvings,
+            ranks: 1,
             init_seed: ctx.seed("init"),
             order_seed: ctx.seed("order"),
         };

@@ -55,7 +55,8 @@ pub fn run(ctx: &StepContext, params: &SftParams) -> Result<Summary, SftError> {
     let rates = stage_rates(&params.optimizer, &net, params.precision, RULES, &mut chosen);
     let row_tokens = tokens as f64 / rows.len() as f64;
     let schedule = item_schedule(&params.batch, rows.len(), row_tokens, params.epochs, RULES, &mut chosen)
-        .eased(ctx.job().micro_batch_halvings)?;
+        .eased(ctx.job().micro_batch_halvings)?
+        .shared(ctx.place().world_size as u64);
     let percent = 100.0 * tokens as f64 / (rows.len() * options.row_tokens) as f64;
     let packed = format!("{} chats in {} rows ({percent:.1} % full)", lengths.len(), rows.len());
     ctx.events().log(format!("{packed}, {} steps of {} rows", schedule.steps(), schedule.step_items));

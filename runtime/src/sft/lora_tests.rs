@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use cupola_specs::contract::{JobFile, TelemetryTargets};
 use cupola_specs::job::{
     CheckpointParams, Device as JobDevice, Family, LoraParams, LoraTarget, MatrixOptimizer, OptimizerParams,
-    Precision, RuleOr, Span, StepParams, TokensParams,
+    ParallelParams, Precision, RuleOr, Span, StepParams, TokensParams,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -73,6 +73,7 @@ fn context(folder: &Path, stop: Arc<AtomicBool>) -> StepContext {
         device: JobDevice::Cpu,
         deterministic: true,
         threads: 1,
+        parallel: ParallelParams::ALONE,
         micro_batch_halvings: 0,
         telemetry: TelemetryTargets::default(),
     };

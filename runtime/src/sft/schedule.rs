@@ -35,6 +35,11 @@ impl ItemSchedule {
         Ok(Self { micro_items: eased(self.micro_items, halvings)?, ..self })
     }
 
+    /// The same in micro-batches so small that each of some ranks has one, as far as there are items.
+    pub fn shared(self, ranks: u64) -> Self {
+        Self { micro_items: self.micro_items.min((self.step_items / ranks.max(1)).max(1)), ..self }
+    }
+
     /// The first items as one step, in micro-batches of `micro_items`: what a self-test cuts in several ways. No more items than fit a
     /// forward pass.
     #[must_use]
@@ -88,5 +93,6 @@ mod tests {
         }
         assert_eq!(read, (0..25).collect::<Vec<_>>());
         assert_eq!((schedule.steps(), schedule.micro_batches(3)), (4, 1));
+        assert_eq!([1, 2, 3, 9].map(|ranks| schedule.shared(ranks).micro_batches(0)), [3, 3, 4, 8]);
     }
 }

@@ -8,7 +8,8 @@ use cupola_specs::contract::{
     ErrorClass, Event, EventBody, Failure, JobFile, MlflowTarget, TelemetryTargets, WandbTarget,
 };
 use cupola_specs::job::{
-    Activation, Device as JobDevice, Family, ModelShape, ModelType, Precision, StepParams, TokensParams,
+    Activation, Device as JobDevice, Family, ModelShape, ModelType, ParallelParams, Precision, StepParams,
+    TokensParams,
 };
 use cupola_specs::spec::SecretRef;
 use serde_json::{Value, json};
@@ -37,6 +38,7 @@ fn context(folder: &Path, token: &str, telemetry: TelemetryTargets) -> StepConte
         device: JobDevice::Cpu,
         deterministic: true,
         threads: 1,
+        parallel: ParallelParams::ALONE,
         micro_batch_halvings: 0,
         telemetry,
     };

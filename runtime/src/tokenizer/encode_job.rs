@@ -196,8 +196,8 @@ mod tests {
 
     use cupola_specs::contract::{InputArtifact, JobFile, SourceFile};
     use cupola_specs::job::{
-        DataParams, DedupParams, Device, Digits, PairsParams, PiiAction, PiiParams, SourceFormat,
-        SourceParams, SplitParams, SplitUnit, StepParams, TokenizerParams,
+        DataParams, DedupParams, Device, Digits, PairsParams, ParallelParams, PiiAction, PiiParams,
+        SourceFormat, SourceParams, SplitParams, SplitUnit, StepParams, TokenizerParams,
     };
 
     use super::*;
@@ -234,6 +234,7 @@ mod tests {
             device: Device::Cpu,
             deterministic: true,
             threads: 1,
+            parallel: ParallelParams::ALONE,
             micro_batch_halvings: 0,
             telemetry: cupola_specs::contract::TelemetryTargets::default(),
         };

@@ -223,6 +223,12 @@ impl Batch {
         let fits = (1..=most).rev().find(|rows| self.rows.is_multiple_of(*rows));
         Ok(Self { micro_rows: fits.unwrap_or(1), ..self })
     }
+
+    /// The same batch in micro-batches so small that each of some ranks has one, as far as there are rows.
+    pub fn shared(self, ranks: u64) -> Self {
+        let fits = |rows: &u64| self.rows.is_multiple_of(*rows) && self.rows / *rows >= ranks;
+        Self { micro_rows: (1..=self.micro_rows).rev().find(fits).unwrap_or(1), ..self }
+    }
 }
 
 /// A micro-batch after `halvings` attempts that ran out of memory.
@@ -331,6 +337,7 @@ mod tests {
             [(18, 9), (18, 3), (18, 2), (18, 1)]
         );
         assert!(matches!(micro(4), Err(TrainError::OutOfMemory)));
+        assert_eq!([1, 2, 3, 40].map(|ranks| batch.shared(ranks).micro_rows), [9, 9, 6, 1]);
         assert!(matches!(eased(1, 1), Err(TrainError::OutOfMemory)));
         assert!(matches!(eased(1, 80), Err(TrainError::OutOfMemory)));
     }

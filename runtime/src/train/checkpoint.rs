@@ -10,10 +10,11 @@ use cupola_specs::artifact::CurvePoint;
 use cupola_specs::contract::{CheckpointRecord, StateShard};
 use cupola_specs::job::{BestMetric, CheckpointParams, KeepBest};
 use serde::{Deserialize, Serialize};
+use tch::Tensor;
 
 use super::setback::Setbacks;
 use super::state_file::{Snapshot, StateFiles, StatePart, is_damage};
-use super::{Curves, Optimizer, TrainError, TrainPlan};
+use super::{Curves, TrainError, TrainPlan};
 use crate::job::{JobError, PARTIAL, StepContext, write_durably};
 
 /// What a state holds beside the tensors.
@@ -97,12 +98,12 @@ impl<'a> Checkpoints<'a> {
     pub(super) fn take(
         &self,
         progress: &Progress,
-        optimizer: &Optimizer,
+        state: Vec<(String, Tensor)>,
         room: Vec<u8>,
     ) -> Result<Pending, TrainError> {
         let facts = Facts { owner: self.owner.clone(), progress: progress.clone() };
         let text = serde_json::to_string(&facts).map_err(|error| self.broken(error.to_string()))?;
-        let parts: Vec<StatePart> = optimizer.state().into_iter().map(StatePart::whole).collect();
+        let parts: Vec<StatePart> = state.into_iter().map(StatePart::whole).collect();
         let best = self.best_of(progress);
         let record = CheckpointRecord {
             step: progress.steps,
@@ -128,11 +129,10 @@ impl<'a> Checkpoints<'a> {
         Ok(record)
     }
 
-    /// Loads the newest whole state of the course that these setbacks left into the optimiser's weights and moments; none where there is
-    /// none.
+    /// Loads the newest whole state of the course that these setbacks left into an optimiser's whole state; none where there is none.
     pub(super) fn restore(
         &self,
-        optimizer: &mut Optimizer,
+        state: &[(String, Tensor)],
         setbacks: &Setbacks,
     ) -> Result<Option<Progress>, TrainError> {
         let records = self.records()?;
@@ -151,8 +151,7 @@ impl<'a> Checkpoints<'a> {
                 ));
                 continue;
             }
-            load(&files, optimizer)?;
-            optimizer.set_steps(progress.updates());
+            load(&files, state)?;
             return Ok(Some(progress));
         }
         if !records.is_empty() {
@@ -165,7 +164,7 @@ impl<'a> Checkpoints<'a> {
     pub(super) fn load_export(
         &self,
         progress: &Progress,
-        optimizer: &mut Optimizer,
+        state: &[(String, Tensor)],
     ) -> Result<u64, TrainError> {
         let Some(metric) = self.export else { return Ok(progress.steps) };
         let Some(best) = best_steps(progress, KeepBest { metric, count: 1 }).first().copied() else {
@@ -177,7 +176,7 @@ impl<'a> Checkpoints<'a> {
         let record = self.records()?.into_iter().find(|record| record.step == best);
         let whole = record.as_ref().map(|record| self.read(record)).transpose()?.flatten();
         let Some((files, _)) = whole else { return Err(TrainError::BestStateLost { step: best }) };
-        load(&files, optimizer)?;
+        load(&files, state)?;
         Ok(best)
     }
 
@@ -327,9 +326,10 @@ fn remove(path: &Path) -> Result<(), TrainError> {
     }
 }
 
-/// Loads a state's tensors into the optimiser's weights and moments.
-fn load(files: &StateFiles, optimizer: &mut Optimizer) -> Result<(), TrainError> {
-    let mut parts: Vec<StatePart> = optimizer.state().into_iter().map(StatePart::whole).collect();
+/// Loads a state's tensors into an optimiser's weights and moments.
+fn load(files: &StateFiles, state: &[(String, Tensor)]) -> Result<(), TrainError> {
+    let whole = state.iter().map(|(name, tensor)| StatePart::whole((name.clone(), tensor.shallow_clone())));
+    let mut parts: Vec<StatePart> = whole.collect();
     files.load_into(&mut parts)
 }
 
@@ -361,7 +361,7 @@ impl Progress {
     }
 
     /// How often the optimiser has moved the weights.
-    fn updates(&self) -> u64 {
+    pub(super) fn updates(&self) -> u64 {
         self.steps - self.setbacks.left_out.range(..self.steps).count() as u64
     }
 

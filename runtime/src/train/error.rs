@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use cupola_kernels::KernelError;
 use cupola_specs::contract::Failure;
 
 use crate::job::{ErrorFacts, JobError, StepError, failure_of};
@@ -115,6 +116,12 @@ pub enum TrainError {
         /// Passes that it may have.
         max_epochs: f64,
     },
+    /// What passes between ranks, or the contact with libtorch, failed.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// Another rank is lost.
+    #[error("{0}")]
+    RankLost(String),
     /// The step cannot be carried out with these parameters.
     #[error("{0}")]
     Refused(String),
@@ -232,6 +239,14 @@ impl StepError for TrainError {
             Self::Exhausted { .. } => ErrorFacts::user(
                 "domain_exhausted",
                 "lower `tokens` or the domain's weight in `phases`, add data, or raise `max_epochs`",
+            ),
+            Self::Kernel(error) if error.is_transient() => {
+                ErrorFacts::transient(Failure::RANK_LOST, error.hint().unwrap_or_default())
+            }
+            Self::Kernel(error) => ErrorFacts::bug("libtorch", error.hint().unwrap_or_default()),
+            Self::RankLost(_) => ErrorFacts::transient(
+                Failure::RANK_LOST,
+                "look at the other ranks' logs in the attempt's folder; the step goes on from its checkpoint",
             ),
             Self::Refused(_) => ErrorFacts::user("refused", ""),
             Self::SelfTest { .. } => ErrorFacts::bug("self_test", ""),

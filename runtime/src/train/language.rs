@@ -43,6 +43,8 @@ pub struct Recipe<'a> {
     pub precision: Precision,
     /// How often the micro-batch is halved.
     pub micro_batch_halvings: u32,
+    /// Ranks that share a step's micro-batches.
+    pub ranks: u64,
     /// Seed of the weights.
     pub init_seed: u64,
     /// Seed of the data order.
@@ -70,8 +72,6 @@ pub struct LanguageRun<'a> {
     /// Stretches with one mixture, one rate and one row length.
     pub phases: Vec<PhaseRecord>,
     stretches: Vec<Stretch<'a>>,
-    /// This rank, and how many there are.
-    rank: (u64, u64),
     precision: Precision,
     /// Factor of log² Z.
     z_loss: f64,
@@ -101,7 +101,7 @@ impl<'a> LanguageRun<'a> {
             None => (batch, None),
         };
         chosen.extend(choice);
-        let batch = batch.eased(recipe.micro_batch_halvings)?;
+        let batch = batch.eased(recipe.micro_batch_halvings)?.shared(recipe.ranks);
         let step_tokens = (batch.rows * length) as f64;
         let steps = (recipe.tokens as f64 / step_tokens).round().max(1.0) as u64;
         let rates = choose_rates(recipe.optimizer, recipe.shape, recipe.precision, (&size, step_tokens));
@@ -135,30 +135,11 @@ impl<'a> LanguageRun<'a> {
             domains,
             phases: plan.records(&stretches),
             stretches,
-            rank: (0, 1),
             precision: recipe.precision,
             z_loss: recipe.optimizer.z_loss,
             step_tokens: None,
             evaluation: None,
         })
-    }
-
-    /// Takes one rank's part of each step. The ranks' losses and gradients sum up to those of the run on one.
-    ///
-    /// # Errors
-    /// Where a step's rows are not as many for each rank.
-    pub fn on_rank(mut self, rank: u64, world: u64) -> Result<Self, TrainError> {
-        let uneven = self.stretches.iter().find(|stretch| !stretch.batch.rows.is_multiple_of(world.max(1)));
-        if let Some(stretch) = uneven {
-            return Err(TrainError::Refused(format!(
-                "{} rows of {} tokens an optimiser step do not divide among {world} ranks; set `batch.global_tokens` to a multiple of {}",
-                stretch.batch.rows,
-                stretch.rows.shape().context_length,
-                world * stretch.rows.shape().context_length,
-            )));
-        }
-        self.rank = (rank, world.max(1));
-        Ok(self)
     }
 
     /// Says what happens between steps.
@@ -173,7 +154,7 @@ impl<'a> LanguageRun<'a> {
 
     /// Rows of a forward pass, where the run begins.
     pub fn micro_rows(&self) -> u64 {
-        self.stretches[0].batch.of_rank(self.rank.1).micro_rows
+        self.stretches[0].batch.micro_rows
     }
 
     /// The row lengths of the run, each with the step where it ends (not in it).
@@ -216,9 +197,9 @@ impl<'a> LanguageRun<'a> {
         Ok(StepLoss { loss, auxiliary: Some(z_loss), tokens, metrics, data_secs })
     }
 
-    /// The rows of a micro-batch of this rank.
+    /// The rows of a micro-batch.
     pub fn rows_of(&self, step: u64, micro: u64) -> Vec<RowId> {
-        self.stretches[self.stretch_at(step)].micro_rows(step, micro, self.rank)
+        self.stretches[self.stretch_at(step)].micro_rows(step, micro)
     }
 
     /// Gives the network the positions and the RoPE that its weights have after some steps.
@@ -290,7 +271,7 @@ impl Objective for LanguageRun<'_> {
     }
 
     fn micro_batches(&self, step: u64) -> u64 {
-        let batch = self.stretches[self.stretch_at(step)].batch.of_rank(self.rank.1);
+        let batch = self.stretches[self.stretch_at(step)].batch;
         batch.rows / batch.micro_rows
     }
 
@@ -301,7 +282,7 @@ impl Objective for LanguageRun<'_> {
             Some((known, tokens)) if known == step => tokens,
             _ => stretch.rows.tokens_of(&stretch.step_rows(step)),
         };
-        let part = self.loss_in(stretch, &stretch.micro_rows(step, micro, self.rank), tokens);
+        let part = self.loss_in(stretch, &stretch.micro_rows(step, micro), tokens);
         self.step_tokens = Some((step, tokens));
         part
     }

@@ -3,11 +3,15 @@
 //! A stage is an [`Objective`]: which weights, how many micro-batches a step, and the loss of one. [`train`] does the rest:
 //! accumulation, clipping, AdamW, Muon and gradient descent, the schedules, guards, curves, checkpoints.
 //!
+//! A step may be shared between [ranks](crate::job::Place): its micro-batches are split, gradients summed, and all take the same decisions.
+//! The first rank alone evaluates, writes states and goes on after the loop.
+//!
 //! Invariants: nothing is random but through (seed, purpose, step, row), so there is no random state to save (the library's own generator is
-//! seeded anew at each step); a run that was killed at any moment, or stopped between two micro-batches, ends with the same bytes; a micro-batch without a trained token is an error, and a step whose loss is no number is left out
+//! seeded anew at each micro-batch); a run that was killed at any moment, or stopped between two micro-batches, ends with the same bytes; a micro-batch without a trained token is an error, and a step whose loss is no number is left out
 //! and recorded.
 
 mod auto;
+mod buckets;
 mod checkpoint;
 mod data_order;
 mod error;
@@ -17,12 +21,15 @@ mod objective;
 mod optimizer;
 mod packed_self_test;
 mod packing;
+mod part;
 mod permutation;
+mod ranks;
 mod rows;
 mod saver;
 mod schedule;
 mod self_test;
 mod setback;
+mod shares;
 mod state_file;
 mod stretch;
 mod token_data;
@@ -51,5 +58,7 @@ pub use z_loss::losses_with_normalizer;
 mod checkpoint_tests;
 #[cfg(test)]
 mod language_tests;
+#[cfg(test)]
+mod ranks_tests;
 #[cfg(test)]
 mod tests;

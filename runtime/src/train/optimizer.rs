@@ -80,19 +80,36 @@ impl Optimizer {
 
     /// One step with gradients scaled by `grad_scale`; gradients are cleared.
     pub fn step(&mut self, pace: Pace, grad_scale: f64) {
+        let all = vec![true; self.parameters.len()];
+        self.step_only(&all, pace, grad_scale);
+    }
+
+    /// Gives up the state of the weights that another rank steps.
+    pub fn keep_only(&mut self, own: &[bool]) {
+        let averages = self.ema.as_mut().map(|ema| &mut ema.averages);
+        let states = [Some(&mut self.first), Some(&mut self.second), averages];
+        for state in states.into_iter().flatten() {
+            for (tensor, _) in state.iter_mut().zip(own).filter(|(_, own)| !**own) {
+                *tensor = Tensor::zeros([0], (tensor.kind(), tensor.device()));
+            }
+        }
+    }
+
+    /// [`Optimizer::step`] of some of the weights; the gradients of all are cleared.
+    pub fn step_only(&mut self, own: &[bool], pace: Pace, grad_scale: f64) {
         self.steps += 1;
         tch::no_grad(|| {
             let grads = self.parameters.iter().map(|parameter| parameter.tensor.grad());
             let grads: Vec<(usize, Tensor)> = grads
                 .enumerate()
-                .filter(|(_, grad)| grad.defined())
+                .filter(|(index, grad)| own[*index] && grad.defined())
                 .map(|(index, grad)| (index, grad * grad_scale))
                 .collect();
             self.adamw(&grads, pace);
             self.muon(&grads, pace);
             self.sgd(&grads, pace);
             if let Some(ema) = &mut self.ema {
-                ema.take_in(&self.parameters, self.steps);
+                ema.take_in(&self.parameters, own, self.steps);
             }
         });
         self.zero_grad();
@@ -105,10 +122,10 @@ impl Optimizer {
         }
     }
 
-    /// Ends the run: the average of the weights, where one is kept, takes their place.
-    pub fn finish(&mut self) {
+    /// Ends the run: the average of the weights in this whole state, where one is kept, takes their place.
+    pub fn finish(&mut self, state: &[(String, Tensor)]) {
         if let Some(ema) = &self.ema {
-            tch::no_grad(|| ema.put(&mut self.parameters, self.steps));
+            tch::no_grad(|| ema.put(&mut self.parameters, state, self.steps));
         }
     }
 
@@ -191,7 +208,7 @@ impl Optimizer {
                 all.push((format!("second/{name}"), second.shallow_clone()));
             }
             if let Some(ema) = &self.ema {
-                all.push((format!("ema/{name}"), ema.averages[index].shallow_clone()));
+                all.push((ema::state_name(name), ema.averages[index].shallow_clone()));
             }
         }
         all

@@ -10,8 +10,10 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::Scope;
 use std::time::Instant;
 
+use tch::Tensor;
+
+use super::TrainError;
 use super::checkpoint::{Checkpoints, Pending, Progress};
-use super::{Optimizer, TrainError};
 
 /// From this many seconds on, waiting for a write is told.
 const NOTICED_SECS: f64 = 1.0;
@@ -59,11 +61,15 @@ impl<'scope> Saver<'scope> {
     }
 
     /// Copies a state and has it written; waits for the one before it.
-    pub(super) fn save(&mut self, progress: &Progress, optimizer: &Optimizer) -> Result<(), TrainError> {
+    pub(super) fn save(
+        &mut self,
+        progress: &Progress,
+        state: Vec<(String, Tensor)>,
+    ) -> Result<(), TrainError> {
         let begin = Instant::now();
         self.settle()?;
         let waited = begin.elapsed().as_secs_f64();
-        let pending = self.checkpoints.take(progress, optimizer, std::mem::take(&mut self.room))?;
+        let pending = self.checkpoints.take(progress, state, std::mem::take(&mut self.room))?;
         self.states.send(pending).map_err(|_| TrainError::WriterLost)?;
         self.is_writing = true;
         let events = self.checkpoints.ctx().events();

@@ -137,9 +137,13 @@ impl Setbacks {
         Ok(write_durably(&path, &text)?)
     }
 
-    /// Notes what is wrong with a step, where a user finds it whatever becomes of the run.
-    pub(super) fn note(&mut self, step: BadStep, folder: &Path) -> Result<(), TrainError> {
+    /// Notes what is wrong with a step.
+    pub(super) fn note(&mut self, step: BadStep) {
         self.bad.insert(step.step, step);
+    }
+
+    /// Writes down what was wrong with steps, where a user finds it whatever becomes of the run.
+    pub(super) fn write_bad(&self, folder: &Path) -> Result<(), TrainError> {
         let path = folder.join(BAD_FILE);
         let all: Vec<&BadStep> = self.bad.values().collect();
         let text = serde_json::to_vec_pretty(&all)

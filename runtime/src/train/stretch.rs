@@ -119,11 +119,10 @@ impl StretchPlan<'_> {
 }
 
 impl Stretch<'_> {
-    /// The rows of micro-batch `micro` of a step on one of several ranks: their micro-batches, one rank after the other, are the step.
-    pub(super) fn micro_rows(&self, step: u64, micro: u64, (rank, world): (u64, u64)) -> Vec<RowId> {
-        let batch = self.batch.of_rank(world);
-        let from = (step - self.begin_step) * self.batch.rows + rank * batch.rows + micro * batch.micro_rows;
-        self.order.range(from, batch.micro_rows)
+    /// The rows of micro-batch `micro` of a step.
+    pub(super) fn micro_rows(&self, step: u64, micro: u64) -> Vec<RowId> {
+        let from = (step - self.begin_step) * self.batch.rows + micro * self.batch.micro_rows;
+        self.order.range(from, self.batch.micro_rows)
     }
 
     /// All rows of a step.
@@ -152,12 +151,6 @@ impl Batch {
     fn of_longer_rows(self, factor: u64) -> Self {
         let rows = self.rows / factor;
         Self { rows, micro_rows: largest_divisor(rows, (self.micro_rows / factor).max(1)) }
-    }
-
-    /// One rank's part, in whole micro-batches.
-    pub(super) fn of_rank(self, world: u64) -> Self {
-        let rows = self.rows / world;
-        Self { rows, micro_rows: largest_divisor(rows, self.micro_rows) }
     }
 
     /// The batch with as many more rows as it takes to be whole micro-batches of rows `factor` times as long too; and what that chose.

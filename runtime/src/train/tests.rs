@@ -9,8 +9,8 @@ use cupola_specs::artifact::{BadStep, TokenIndex, TokenShard};
 use cupola_specs::contract::JobFile;
 use cupola_specs::job::{
     AutoOr, BatchParams, CheckpointParams, DecayShape, Device as JobDevice, EmaParams, Family, LrShape,
-    ModelShape, MomentumWarmup, OptimizerParams, Packing, PhaseParams, Precision, RuleOr, Span, StepParams,
-    TokensParams,
+    ModelShape, MomentumWarmup, OptimizerParams, Packing, ParallelParams, PhaseParams, Precision, RuleOr,
+    Span, StepParams, TokensParams,
 };
 use tch::{Device, Tensor};
 
@@ -76,7 +76,11 @@ pub(super) fn write_tokens(folder: &Path) {
 }
 
 pub(in crate::train) fn context(folder: &Path, stop: Arc<AtomicBool>) -> StepContext {
-    let job = JobFile {
+    StepContext::new(job_in(folder), stop).unwrap()
+}
+
+pub(in crate::train) fn job_in(folder: &Path) -> JobFile {
+    JobFile {
         version: 1,
         run: "run".into(),
         step: "base".into(),
@@ -92,10 +96,10 @@ pub(in crate::train) fn context(folder: &Path, stop: Arc<AtomicBool>) -> StepCon
         device: JobDevice::Cpu,
         deterministic: true,
         threads: 1,
+        parallel: ParallelParams::ALONE,
         micro_batch_halvings: 0,
         telemetry: cupola_specs::contract::TelemetryTargets::default(),
-    };
-    StepContext::new(job, stop).unwrap()
+    }
 }
 
 pub(super) fn phases() -> Vec<PhaseParams> {
@@ -165,6 +169,7 @@ fn run_of(
         max_epochs: None,
         precision: Precision::Fp32,
         micro_batch_halvings: 0,
+        ranks: 1,
         init_seed: 5,
         order_seed: 6,
     };

@@ -6,12 +6,18 @@ use std::time::{Duration, Instant};
 
 use cupola_specs::artifact::BadStep;
 use cupola_specs::job::{BestMetric, CheckpointParams};
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
 
+use super::buckets::Buckets;
 use super::checkpoint::{Checkpoints, Progress};
 use super::gradients::{GROUP_STEPS, group_norms};
+use super::part::Part;
 use super::permutation::mix;
+use super::ranks::Ranks;
 use super::saver::Saver;
 use super::setback::{Bad, Setbacks, Trouble, Verdict};
+use super::shares::Shares;
 use super::{Curves, LrSchedule, Objective, Optimizer, OptimizerSettings, SetbackLimits, TrainError};
 use crate::job::{JobError, StepContext};
 use crate::telemetry::StepMeter;
@@ -81,41 +87,56 @@ pub fn train(
 }
 
 /// [`train`] with a checkpoint folder of its own: a step with several runs gives each one.
+///
+/// # Errors
+/// On a rank other than the first, [`JobError::PartDone`] where the loop is at its end.
 pub fn train_in(
     ctx: &StepContext,
     folder: &Path,
     plan: &TrainPlan,
     objective: &mut dyn Objective,
 ) -> Result<TrainOutcome, TrainError> {
+    let ranks = Ranks::join(ctx)?;
     let mut optimizer = Optimizer::new(objective.parameters(), plan.optimizer.clone());
     plan.optimizer.check_groups(optimizer.parameters())?;
     plan.check_warmup()?;
-    let checkpoints = Checkpoints::open(ctx, folder, plan)?;
-    let noted = Setbacks::read(folder)?;
-    let restored = checkpoints.restore(&mut optimizer, &noted)?;
-    if let Some(progress) = &restored {
-        ctx.events().log(format!("resumes after optimiser step {} of {}", progress.steps, plan.steps));
+    let shares = Shares::of(&ranks, &mut optimizer, ctx.job().parallel.zero);
+    let checkpoints = ranks.is_first().then(|| Checkpoints::open(ctx, folder, plan)).transpose()?;
+    let state = shares.to_fill(&optimizer);
+    let course = begin(&ranks, folder, checkpoints.as_ref(), &state)?;
+    shares.hand_out(state)?;
+    optimizer.set_steps(course.progress.updates());
+    if course.progress.steps > 0 {
+        let steps = course.progress.steps;
+        ctx.events().log(format!("resumes after optimiser step {steps} of {}", plan.steps));
     }
-    let setbacks = noted.resume(restored.as_ref());
-    let progress = restored.unwrap_or_else(Progress::start);
+    announce(ctx, &ranks, plan, &*objective);
     let mut run = Run {
         ctx,
         plan,
         folder,
         objective,
+        buckets: Buckets::new(&ranks, optimizer.parameters())?,
         optimizer,
-        setbacks,
-        meter: StepMeter::start(ctx, &series_of(ctx, folder), progress.steps),
-        curves: progress.curves(),
+        shares,
+        setbacks: course.setbacks,
+        meter: StepMeter::start(ctx, &series_of(ctx, folder), course.progress.steps),
+        curves: course.progress.curves(),
         saved_at: Instant::now(),
-        saved_steps: progress.steps,
-        progress,
+        saved_steps: course.progress.steps,
+        progress: course.progress,
+        ranks,
     };
-    std::thread::scope(|scope| {
-        let mut saver = Saver::start(scope, &checkpoints);
-        let ended = run.finish(&checkpoints, &mut saver);
-        match (ended, saver.settle()) {
-            (Ok(()), settled) => settled,
+    let Some(checkpoints) = &checkpoints else {
+        run.finish(&mut None).and_then(|()| run.end())?;
+        return Err(JobError::PartDone.into());
+    };
+    let state = std::thread::scope(|scope| {
+        let mut store = Some(Store { checkpoints, saver: Saver::start(scope, checkpoints) });
+        let ended = run.finish(&mut store).and_then(|()| run.end());
+        let settled = store.as_mut().map_or(Ok(()), |store| store.saver.settle());
+        match (ended, settled) {
+            (Ok(state), settled) => settled.map(|()| state),
             (Err(error), Ok(())) => Err(error),
             (Err(error), Err(lost)) => {
                 ctx.events().log(format!("a state was not written: {lost}"));
@@ -123,8 +144,8 @@ pub fn train_in(
             }
         }
     })?;
-    let exported_step = checkpoints.load_export(&run.saved(), &mut run.optimizer)?;
-    run.optimizer.finish();
+    let exported_step = checkpoints.load_export(&run.saved(), &state)?;
+    run.optimizer.finish(&state);
     Ok(run.outcome(exported_step))
 }
 
@@ -134,13 +155,69 @@ fn series_of(ctx: &StepContext, folder: &Path) -> String {
     below.to_string_lossy().into_owned()
 }
 
+/// Where a run begins.
+#[derive(Debug, Serialize, Deserialize)]
+struct Course {
+    progress: Progress,
+    setbacks: Setbacks,
+}
+
+/// Loads the newest whole state, on the first rank, and tells every rank where the run begins.
+fn begin(
+    ranks: &Ranks,
+    folder: &Path,
+    checkpoints: Option<&Checkpoints<'_>>,
+    state: &[(String, Tensor)],
+) -> Result<Course, TrainError> {
+    let read = ranks.only_first(|| {
+        let noted = Setbacks::read(folder)?;
+        let restored = checkpoints.map(|checkpoints| checkpoints.restore(state, &noted)).transpose()?;
+        let restored = restored.flatten();
+        let setbacks = noted.resume(restored.as_ref());
+        Ok(Course { progress: restored.unwrap_or_else(Progress::start), setbacks })
+    })?;
+    let broken = |error: serde_json::Error| TrainError::Refused(format!("where the run begins: {error}"));
+    match read {
+        Some(course) if ranks.is_alone() => Ok(course),
+        Some(course) => {
+            ranks.text_of_first(serde_json::to_string(&course).map_err(broken)?)?;
+            Ok(course)
+        }
+        None => serde_json::from_str(&ranks.text_of_first(String::new())?).map_err(broken),
+    }
+}
+
+/// Says how a run is shared, where it is.
+fn announce(ctx: &StepContext, ranks: &Ranks, plan: &TrainPlan, objective: &dyn Objective) {
+    if ranks.is_alone() {
+        return;
+    }
+    let (count, micros) = (ranks.count(), objective.micro_batches(0));
+    let how = if ctx.job().parallel.zero > 0 { ", with the optimiser's state shared out" } else { "" };
+    ctx.events().log(format!("{} by {count} ranks: {micros} micro-batches a step{how}", plan.stage));
+    if micros < count as u64 {
+        let message = format!("a step has {micros} micro-batches for {count} ranks: some do nothing");
+        ctx.events().warning("idle_ranks", message);
+    }
+}
+
+/// Where states go: on the first rank.
+struct Store<'a> {
+    checkpoints: &'a Checkpoints<'a>,
+    saver: Saver<'a>,
+}
+
 /// A run in the loop.
 struct Run<'a> {
     ctx: &'a StepContext,
     plan: &'a TrainPlan,
     folder: &'a Path,
     objective: &'a mut dyn Objective,
+    ranks: Ranks,
+    /// The way of gradients to the other ranks; none where there are none.
+    buckets: Option<Buckets>,
     optimizer: Optimizer,
+    shares: Shares,
     setbacks: Setbacks,
     meter: StepMeter<'a>,
     curves: Curves,
@@ -150,15 +227,15 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn finish(&mut self, checkpoints: &Checkpoints<'_>, saver: &mut Saver<'_>) -> Result<(), TrainError> {
+    fn finish(&mut self, store: &mut Option<Store<'_>>) -> Result<(), TrainError> {
         if self.progress.owes_evaluation {
-            self.evaluate(checkpoints, saver)?;
+            self.evaluate(store)?;
         }
         while self.progress.steps < self.plan.steps {
             let step = self.progress.steps;
             self.meter.begin_step();
             let tokens = match self.one_step(step) {
-                Err(error) if error.is_cancelled() => return self.leave(saver, error),
+                Err(error) if error.is_cancelled() => return self.leave(store, error),
                 tokens => tokens?,
             };
             self.progress.steps = step + 1;
@@ -167,45 +244,63 @@ impl Run<'_> {
             let (done, total) = (self.progress.steps as f64, self.plan.steps as f64);
             self.meter.end_step(step, tokens, &mut *self.objective, self.progress.steps == self.plan.steps);
             self.ctx.events().progress(done, total, "steps", &self.plan.stage);
-            self.evaluate(checkpoints, saver)?;
-            if self.ctx.stop_requested() {
-                return self.leave(saver, JobError::Cancelled.into());
+            self.evaluate(store)?;
+            let is_due = match store {
+                Some(store) => self.is_due(&mut store.saver)? || self.is_worth_it(),
+                None => false,
+            };
+            let [is_stopped, is_due] = self.ranks.any([self.ctx.stop_requested(), is_due])?;
+            if is_stopped {
+                return self.leave(store, JobError::Cancelled.into());
             }
-            if self.is_due(saver)? || self.is_worth_it() {
-                self.save(saver)?;
+            if is_due {
+                self.save(store)?;
             }
         }
         Ok(())
     }
 
-    /// What happens between steps. A stop in the middle of it leaves it to the next attempt, whole.
-    fn evaluate(&mut self, checkpoints: &Checkpoints<'_>, saver: &mut Saver<'_>) -> Result<(), TrainError> {
+    /// All ranks are through: the whole state, on the first one.
+    fn end(&self) -> Result<Vec<(String, Tensor)>, TrainError> {
+        let state = self.shares.gather(&self.optimizer)?;
+        self.ranks.barrier()?;
+        Ok(state)
+    }
+
+    /// What happens between steps: the first rank's work, for which the others wait. A stop in the middle of it leaves it to the next attempt,
+    /// whole.
+    fn evaluate(&mut self, store: &mut Option<Store<'_>>) -> Result<(), TrainError> {
         let before = self.curves.clone();
-        match self.objective.after_step(self.progress.steps, &mut self.curves) {
+        let (objective, curves, done) = (&mut *self.objective, &mut self.curves, self.progress.steps);
+        match self.ranks.only_first(|| objective.after_step(done, curves)) {
             Err(error) if error.is_cancelled() => {
                 self.curves = before;
                 self.progress.owes_evaluation = true;
-                return self.leave(saver, error);
+                return self.leave(store, error);
             }
             done => done?,
-        }
+        };
         self.progress.owes_evaluation = false;
-        if self.plan.checkpoint.keep_best.is_some()
-            && before != self.curves
-            && checkpoints.is_best(&self.saved())
-        {
-            self.save(saver)?;
+        if self.plan.checkpoint.keep_best.is_some() {
+            let is_new = before != self.curves;
+            let is_best =
+                store.as_ref().is_some_and(|store| is_new && store.checkpoints.is_best(&self.saved()));
+            if let [true] = self.ranks.any([is_best])? {
+                self.save(store)?;
+            }
         }
         Ok(())
     }
 
     /// The run is asked to stop: what was done is saved, and on the disk, before it says so.
-    fn leave(&mut self, saver: &mut Saver<'_>, error: TrainError) -> Result<(), TrainError> {
+    fn leave(&mut self, store: &mut Option<Store<'_>>, error: TrainError) -> Result<(), TrainError> {
         self.optimizer.zero_grad();
         if self.progress.steps > self.saved_steps || self.progress.owes_evaluation {
-            self.save(saver)?;
+            self.save(store)?;
         }
-        saver.settle()?;
+        if let Some(store) = store {
+            store.saver.settle()?;
+        }
         Err(error)
     }
 
@@ -232,9 +327,16 @@ impl Run<'_> {
         is_on && self.progress.steps == self.plan.steps && self.saved_at.elapsed() > WORTH_SAVING
     }
 
-    fn save(&mut self, saver: &mut Saver<'_>) -> Result<(), TrainError> {
+    /// Has a state written; the others wait until the one before it is.
+    fn save(&mut self, store: &mut Option<Store<'_>>) -> Result<(), TrainError> {
         let begin = Instant::now();
-        saver.save(&self.saved(), &self.optimizer)?;
+        if !self.ranks.is_alone() {
+            self.ranks.only_first(|| store.as_mut().map_or(Ok(()), |store| store.saver.settle()))?;
+        }
+        let state = self.shares.gather(&self.optimizer)?;
+        if let Some(store) = store {
+            store.saver.save(&self.saved(), state)?;
+        }
         self.meter.checkpoint_done(begin);
         (self.saved_at, self.saved_steps) = (Instant::now(), self.progress.steps);
         Ok(())
@@ -250,8 +352,6 @@ impl Run<'_> {
         if self.setbacks.leaves_out(step) {
             return Ok(0);
         }
-        // What draws from the library's own generator (dropout) does so as a function of the step, so that a resumed run draws the same.
-        tch::manual_seed(mix(self.ctx.seed("train") ^ mix(step)) as i64);
         let Gradient { loss, norm, tokens, mut metrics, bad, data_secs } = self.accumulate(step)?;
         self.meter.passes_done(data_secs);
         let events = self.ctx.events();
@@ -271,7 +371,7 @@ impl Run<'_> {
         // As `torch.nn.utils.clip_grad_norm_` has it.
         let scale = if plan.grad_clip > 0.0 { (plan.grad_clip / (norm + 1e-6)).min(1.0) } else { 1.0 };
         let pace = plan.optimizer.pace(step, plan.steps, plan.schedule.factor(step));
-        self.optimizer.step(pace, scale);
+        self.shares.step(&mut self.optimizer, (pace, scale))?;
         self.meter.update_done();
         metrics.extend([("loss", loss), ("grad_norm", norm), ("lr", plan.optimizer.lr * pace.lr)]);
         let stride = (plan.steps / 500).max(1);
@@ -284,40 +384,69 @@ impl Run<'_> {
         Ok(tokens)
     }
 
-    /// Forward and backward of every micro-batch, unless the run is asked to stop between two of them.
+    /// Forward and backward of every micro-batch of the step, those of this rank here, unless any rank is asked to stop between two of them.
     fn accumulate(&mut self, step: u64) -> Result<Gradient, TrainError> {
-        let mut sum =
-            Gradient { loss: 0.0, norm: 0.0, tokens: 0, metrics: Vec::new(), bad: None, data_secs: 0.0 };
-        for micro in 0..self.objective.micro_batches(step) {
-            self.ctx.check_stop()?;
+        let mut own = self.own_part(step)?;
+        if let Some(buckets) = &self.buckets {
+            buckets.finish()?;
+        }
+        let weights = self.optimizer.parameters();
+        own.has_gradient = weights.iter().map(|weight| weight.tensor.grad().defined()).collect();
+        let data_secs = own.data_secs;
+        let Part { is_stopped, bad, loss, tokens, metrics, has_gradient, .. } =
+            own.sum(&self.ranks.gather(&own.numbers()?)?);
+        if is_stopped {
+            return Err(JobError::Cancelled.into());
+        }
+        let mut sum = Gradient { loss, norm: 0.0, tokens, metrics, bad: None, data_secs };
+        if let Some((micro, value)) = bad {
+            sum.bad = Some(Bad { trouble: Trouble::Loss(value), micro: Some(micro) });
+            return Ok(sum);
+        }
+        if let Some(buckets) = &self.buckets {
+            buckets.hand_out(&has_gradient)?;
+        }
+        sum.norm = self.ranks.number_of_first(self.optimizer.grad_norm())?;
+        let of_norm = (!sum.norm.is_finite()).then_some(Trouble::Gradient(sum.norm));
+        let trouble = self.setbacks.judge(sum.loss, self.plan.setbacks).or(of_norm);
+        sum.bad = trouble.map(|trouble| Bad { trouble, micro: None });
+        Ok(sum)
+    }
+
+    /// This rank's micro-batches, up to the first whose loss is no number.
+    fn own_part(&mut self, step: u64) -> Result<Part, TrainError> {
+        let mut own = Part::default();
+        let micros = self.ranks.share(self.objective.micro_batches(step));
+        let end = micros.end;
+        for micro in micros {
+            if self.ctx.stop_requested() {
+                own.is_stopped = true;
+                break;
+            }
+            // What draws from the library's own generator (dropout) does so as a function of the micro-batch, so that a resumed run draws the
+            // same, and any number of ranks.
+            tch::manual_seed(mix(self.ctx.seed("train") ^ mix(mix(step).wrapping_add(micro))) as i64);
             let part = self.objective.loss(step, micro)?;
             if part.tokens == 0 {
                 return Err(TrainError::NoLoss { step, micro });
             }
-            sum.data_secs += part.data_secs;
+            own.data_secs += part.data_secs;
             let value = part.loss.f_double_value(&[])?;
-            sum.loss += value;
+            own.loss += value;
             if !value.is_finite() {
-                sum.bad = Some(Bad { trouble: Trouble::Loss(value), micro: Some(micro) });
-                return Ok(sum);
+                own.bad = Some((micro, value));
+                break;
+            }
+            if let Some(buckets) = self.buckets.as_ref().filter(|_| micro + 1 == end) {
+                buckets.expect_last();
             }
             match &part.auxiliary {
                 Some(auxiliary) => (part.loss + auxiliary).f_backward()?,
                 None => part.loss.f_backward()?,
             }
-            sum.tokens += part.tokens;
-            for (name, value) in part.metrics {
-                match sum.metrics.iter_mut().find(|(known, _)| *known == name) {
-                    Some((_, total)) => *total += value,
-                    None => sum.metrics.push((name, value)),
-                }
-            }
+            own.add(part.tokens, part.metrics);
         }
-        sum.norm = self.optimizer.grad_norm();
-        let of_norm = (!sum.norm.is_finite()).then_some(Trouble::Gradient(sum.norm));
-        let trouble = self.setbacks.judge(sum.loss, self.plan.setbacks).or(of_norm);
-        sum.bad = trouble.map(|trouble| Bad { trouble, micro: None });
-        Ok(sum)
+        Ok(own)
     }
 
     /// A bad step is left out, or the run goes back, and both are told with the data that the step read.
@@ -325,7 +454,10 @@ impl Run<'_> {
         let record = self.record_of(step, bad);
         let rows = record.rows.iter().take(NAMED_ROWS).cloned().collect::<Vec<_>>().join("; ");
         let read = format!("it read {rows}{}", if record.rows.len() > NAMED_ROWS { "; …" } else { "" });
-        self.setbacks.note(record, self.folder)?;
+        self.setbacks.note(record);
+        if self.ranks.is_first() {
+            self.setbacks.write_bad(self.folder)?;
+        }
         let (trouble, limits) = (bad.trouble, self.plan.setbacks);
         let verdict = self.setbacks.take_bad(step, trouble, limits)?;
         let share = format!("setback {} of at most {}", self.setbacks.count, limits.max_setbacks);
@@ -338,7 +470,9 @@ impl Run<'_> {
             }
             Verdict::GoBack(to) => {
                 self.objective.go_back(to)?;
-                self.setbacks.write(self.folder)?;
+                if self.ranks.is_first() {
+                    self.setbacks.write(self.folder)?;
+                }
                 let error = TrainError::WentBack { step, trouble: trouble.words(), to };
                 self.ctx.events().warning("setback", format!("{error} ({share}); {read}"));
                 Err(error)

@@ -127,6 +127,10 @@ impl Failure {
     pub const OUT_OF_MEMORY: &'static str = "out_of_memory";
     /// The code of a training step that goes back to before a setback.
     pub const WENT_BACK: &'static str = "went_back";
+    /// The code of a step that lost one of its ranks.
+    pub const RANK_LOST: &'static str = "rank_lost";
+    /// The code of a rank other than the first whose part is done.
+    pub const PART_DONE: &'static str = "part_done";
     /// The code of a step that was asked to stop.
     pub const CANCELLED: &'static str = "cancelled";
     /// The code of a step that ran out of disk.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::TelemetryTargets;
-use crate::job::{Device, StepParams};
+use crate::job::{Device, ParallelParams, StepParams};
 
 /// What a worker gets. Nothing in it is optional, and nothing else is read from the environment but the secrets that `telemetry` names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,8 +40,10 @@ pub struct JobFile {
     pub device: Device,
     /// Whether a step that runs again gives the same bits. On CUDA, operations then take their deterministic form, which is slower.
     pub deterministic: bool,
-    /// Threads that the step may use.
+    /// Threads that the step may use, all its ranks together.
     pub threads: u32,
+    /// The ranks that a training step is shared between; one where it does not train.
+    pub parallel: ParallelParams,
     /// How often the micro-batch of a training step is halved, since earlier attempts ran out of memory.
     pub micro_batch_halvings: u32,
     /// Where curves go beside the event stream.

@@ -11,6 +11,7 @@
 //! | `events.jsonl` | worker | one [`Event`] a line, append-only |
 //! | `checkpoints/` | worker | resumable states; each attempt of a step shares the step's folder |
 //! | `stderr.log` | worker | its log lines and, after a crash, the panic |
+//! | `rank-N.events.jsonl`, `rank-N.stderr.log` | rank N of a worker with several, but for the first | what it says |
 //! | `result.json` | shim | [`ShimResult`], by write, fsync, rename |
 
 mod event;

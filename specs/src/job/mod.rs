@@ -15,6 +15,7 @@
 mod data;
 mod eval;
 mod lora;
+mod parallel;
 mod pretrain;
 mod rlhf;
 mod scaling;
@@ -50,6 +51,7 @@ pub use data::{
 };
 pub use eval::{EvalParams, JudgeParams, MultipleChoiceParams, Scoring, SuiteParams};
 pub use lora::{LoraParams, LoraTarget};
+pub use parallel::ParallelParams;
 pub use pretrain::{
     Activation, AutoOr, BatchParams, BatchRule, BestMetric, CheckpointParams, DecayRule, DecayShape,
     EmaParams, EvaluateParams, Export, ExtendParams, Family, GroupParams, KeepBest, LayerType, LrRule,

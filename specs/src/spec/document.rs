@@ -72,11 +72,11 @@ written! {
 
     /// What a step occupies while it runs.
     pub(crate) struct ResourcesWritten {
-        /// CPU cores; 0 takes what the executor has.
+        /// CPU cores of each rank; 0 takes what the executor has, for all of them.
         cores: u64 = "0"; 0 ..= 65_536,
         /// Memory; without it there is no limit.
         memory: Option<Bytes>,
-        /// Accelerators; 0 takes one where the device is cuda.
+        /// Accelerators; 0 takes one for each rank where the device is cuda.
         devices: u64 = "0"; 0 ..= 1024,
         /// Machines.
         nodes: Option<u64>; 1 ..= 65_536,

@@ -18,7 +18,7 @@ use super::telemetry::check_servers;
 use super::tree::{Key, Node, Value};
 use super::unsupported;
 use super::written::{check_keys, missing};
-use crate::job::resolve as kinds;
+use crate::job::{ParallelParams, resolve as kinds};
 
 /// Keys of the top that are not in [`Top`].
 pub(crate) const HEAD: &[&str] = &["cupola", "name", "vars", "jobs"];
@@ -281,6 +281,12 @@ fn resolve_job(at: usize, resolver: &mut Resolver<'_, '_>) -> Option<ResolvedJob
         timeout_secs: timeout.map_or(0.0, |timeout| timeout.0),
         priority: common.priority.unwrap_or(defaults.priority),
         resources: resources(common.resources.as_ref().or(defaults.resources.as_ref())),
+        parallel: match written {
+            Some(WrittenBody::Pretrain(w)) => w.parallel.resolved(),
+            Some(WrittenBody::Sft(w)) => w.parallel.resolved(),
+            Some(WrittenBody::Rlhf(w)) => w.parallel.value.resolved(),
+            _ => ParallelParams::ALONE,
+        },
         origin: resolver.session.origin(job.spot),
         body: body?,
     })

@@ -12,8 +12,8 @@ use super::schedule::Schedule;
 use super::serve::Approval;
 use super::telemetry::Telemetry;
 use crate::job::{
-    AutoOr, DataParams, Device, EvalParams, FitParams, OptimizeParams, Precision, PreferencesParams,
-    PretrainParams, RewardModelParams, SftParams, SweepParams, TokenizerParams,
+    AutoOr, DataParams, Device, EvalParams, FitParams, OptimizeParams, ParallelParams, Precision,
+    PreferencesParams, PretrainParams, RewardModelParams, SftParams, SweepParams, TokenizerParams,
 };
 
 /// A spec with nothing left to decide.
@@ -167,6 +167,8 @@ pub struct ResolvedJob {
     pub priority: i64,
     /// What a step of the job occupies.
     pub resources: Resources,
+    /// The ranks of its training steps.
+    pub parallel: ParallelParams,
     /// The line of the job's name.
     pub origin: Origin,
     /// What it does.
@@ -176,11 +178,11 @@ pub struct ResolvedJob {
 /// What a step occupies while it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resources {
-    /// CPU cores; 0 takes what the executor has.
+    /// CPU cores of each rank; 0 takes what the executor has, for all of them.
     pub cores: u32,
     /// Bytes of memory; 0 is not limited.
     pub memory_bytes: u64,
-    /// Accelerators; 0 takes one where the device is `cuda`.
+    /// Accelerators; 0 takes one for each rank where the device is `cuda`.
     pub devices: u32,
 }
 

@@ -35,7 +35,6 @@ const UNSUPPORTED: &[(&str, Refused)] = &[
     ("data.domains.classify", Any),
     ("data.decontaminate", Any),
     ("scaling.context.extend", Any),
-    ("pretrain.parallel.data", AllBut("1")),
     ("sft.data.*.synthesize", Any),
     ("rlhf.labeler.kind", Words(&["judge", "human"])),
     ("rlhf.method", Words(&["kto", "grpo", "best_of_n", "direct"])),
@@ -182,7 +181,10 @@ mod tests {
         assert_eq!(refused("data", "extract: null"), 0);
         assert_eq!(refused("eval", "models: [{ huggingface: org/name }]"), 1);
         assert_eq!(refused("sft", "huggingface: org/name"), 1);
-        assert_eq!(refused("pretrain", "parallel: { data: 1 }"), 0);
-        assert_eq!(refused("pretrain", "parallel: { data: 2 }\nresources: { nodes: 2, cores: 1 }"), 2);
+        assert_eq!(refused("eval", "suites: [{ judge: { swap: false } }]"), 0);
+        assert_eq!(
+            refused("eval", "suites: [{ judge: { swap: true } }]\nresources: { nodes: 2, cores: 1 }"),
+            2
+        );
     }
 }

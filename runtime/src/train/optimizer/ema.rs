@@ -19,13 +19,14 @@ impl Ema {
         Self { params, averages: parameters.iter().map(|p| p.tensor.detach().copy()).collect() }
     }
 
-    /// Takes the weights in where it is time, `count` updates being done.
-    pub(super) fn take_in(&mut self, parameters: &[Parameter], count: u64) {
+    /// Takes those weights in that are this rank's `own`, where it is time, `count` updates being done.
+    pub(super) fn take_in(&mut self, parameters: &[Parameter], own: &[bool], count: u64) {
         let every = self.params.every_steps.max(1);
         if !count.is_multiple_of(every) {
             return;
         }
-        for (average, parameter) in self.averages.iter_mut().zip(parameters) {
+        let all = self.averages.iter_mut().zip(parameters).zip(own);
+        for ((average, parameter), _) in all.filter(|(_, own)| **own) {
             let weight = parameter.tensor.detach();
             if count == every {
                 average.copy_(&weight);
@@ -35,13 +36,21 @@ impl Ema {
         }
     }
 
-    /// Puts the averages in the weights' place, where there are any after `count` updates.
-    pub(super) fn put(&self, parameters: &mut [Parameter], count: u64) {
+    /// Puts the averages of a whole state in the weights' place, where there are any after `count` updates.
+    pub(super) fn put(&self, parameters: &mut [Parameter], state: &[(String, Tensor)], count: u64) {
         if count < self.params.every_steps {
             return;
         }
-        for (average, parameter) in self.averages.iter().zip(parameters) {
-            parameter.tensor.copy_(average);
+        for parameter in parameters {
+            let name = state_name(&parameter.name);
+            if let Some((_, average)) = state.iter().find(|(known, _)| *known == name) {
+                parameter.tensor.copy_(average);
+            }
         }
     }
+}
+
+/// What a state calls the average of a weight.
+pub(super) fn state_name(weight: &str) -> String {
+    format!("ema/{weight}")
 }

@@ -298,7 +298,8 @@ fn an_average_is_of_updates_and_takes_the_weights_place_at_the_end() {
         );
         let names: Vec<String> = optimizer.state().into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["weight/w", "first/w", "ema/w"]);
-        optimizer.finish();
+        let state = optimizer.state();
+        optimizer.finish(&state);
         assert!((handle.double_value(&[0, 0]) - end).abs() < 1e-6, "{steps} steps");
     }
 }

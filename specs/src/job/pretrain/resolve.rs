@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::optimizer_resolve::{Stage, optimizer};
 use super::written::{
-    BatchWritten, CheckpointWritten, PhaseWritten, PretrainCheckpointWritten, PretrainJob, RowLengthWritten,
-    TokensWritten,
+    BatchWritten, CheckpointWritten, ParallelWritten, PhaseWritten, PretrainCheckpointWritten, PretrainJob,
+    RowLengthWritten, TokensWritten,
 };
 use super::{
     BatchParams, BestMetric, CheckpointParams, EvaluateParams, Export, KeepBest, LrShape, ModelParams,
@@ -13,7 +13,7 @@ use super::{
 };
 use super::{rows, shape};
 use crate::job::resolve::check_sum;
-use crate::job::{AutoOr, Precision};
+use crate::job::{AutoOr, ParallelParams, Precision};
 use crate::spec::decode::At;
 use crate::spec::jobs::Resolver;
 use crate::spec::lineage::Base;
@@ -92,6 +92,13 @@ fn check_tied(
                 "tied embeddings have one rate, and `parametrization` gives two",
             )
             .expecting("tie_word_embeddings: false, or parametrization: standard");
+    }
+}
+
+impl ParallelWritten {
+    /// The ranks, resolved.
+    pub(crate) fn resolved(&self) -> ParallelParams {
+        ParallelParams { data: self.data as u32, zero: self.zero as u32, timeout_secs: self.timeout.0 }
     }
 }
 

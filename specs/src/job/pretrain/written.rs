@@ -9,7 +9,7 @@ use crate::spec::decode::{At, Decode, Named};
 use crate::spec::reference::Ref;
 use crate::spec::session::Session;
 use crate::spec::tree::{Node, Value};
-use crate::spec::units::{Count, Every, Share, Steps};
+use crate::spec::units::{Count, Duration, Every, Share, Steps};
 use crate::spec::written::written;
 
 written! {
@@ -182,10 +182,14 @@ written! {
         scaling: Option<At<RopeScalingWritten>>,
     }
 
-    /// Ranks.
+    /// Ranks. Not in the fingerprint: any number of them ends with the same model but for rounding.
     pub(crate) struct ParallelWritten {
-        /// Ranks that split the batch.
+        /// Ranks that split the micro-batches of each step: processes, with a CUDA device or a share of the cores each.
         data: u64 = "1"; 1 ..= 65_536,
+        /// What the ranks share out beside the batch: 0 nothing, 1 the optimiser's state (ZeRO-1), with the same bits as 0.
+        zero: u64 = "0"; 0 ..= 1,
+        /// How long a rank waits for the others before the attempt fails and is tried again; 0 is a week.
+        timeout: Duration = "5m",
     }
 
     /// When states are saved. Not in the fingerprint.

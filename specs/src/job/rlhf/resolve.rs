@@ -6,7 +6,9 @@ use crate::job::Precision;
 use crate::job::lora::resolve::lora as resolve_lora;
 use crate::job::pretrain::optimizer_resolve::{Stage as Defaults, optimizer};
 use crate::job::pretrain::resolve::{batch, check_tuning_batch, checkpoint, row_length};
+use crate::job::pretrain::written::ParallelWritten;
 use crate::job::{OptimizerParams, StepKind};
+use crate::spec::decode::At;
 use crate::spec::jobs::Resolver;
 use crate::spec::tree::Spot;
 use crate::spec::wanted::Wanted;
@@ -110,7 +112,26 @@ impl Steps {
         if self.optimize && is_ppo {
             check_dropout(w, resolver);
         }
+        self.check_ranks(&w.parallel, is_ppo, resolver);
         (resolver.session.error_count() == before).then_some(())
+    }
+
+    /// Several ranks only where each step that trains can share its micro-batches out.
+    fn check_ranks(self, parallel: &At<ParallelWritten>, is_ppo: bool, resolver: &mut Resolver<'_, '_>) {
+        if parallel.value.data == 1 {
+            return;
+        }
+        let (message, expected) = if self.optimize && is_ppo {
+            (
+                "ppo trains by one rank: it samples with the policy that it trains",
+                "data: 1, or two jobs: `stage: reward_model` with ranks and `stage: optimize` without",
+            )
+        } else if !self.reward_model && !self.optimize {
+            ("no step of this job trains", "no `parallel`: this job runs only preferences")
+        } else {
+            return;
+        };
+        resolver.session.error(Code::Conflict, parallel.spot, message).expecting(expected);
     }
 
     /// The steps in words.

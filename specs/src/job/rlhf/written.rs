@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use super::{Labeler, Method};
 use crate::job::lora::written::LoraWritten;
 use crate::job::pretrain::optimizer_written::OptimizerWritten;
-use crate::job::pretrain::written::{BatchWritten, CheckpointWritten, RowLengthWritten};
+use crate::job::pretrain::written::{BatchWritten, CheckpointWritten, ParallelWritten, RowLengthWritten};
 use crate::spec::decode::At;
 use crate::spec::reference::{Ref, Rows};
 use crate::spec::units::Share;
@@ -60,6 +60,8 @@ written! {
         optimizer: OptimizerWritten = "{}",
         /// Batch sizes of each step; global_tokens counts both answers.
         batch: BatchWritten = "{}",
+        /// Ranks of the reward model and of dpo and ipo.
+        parallel: At<ParallelWritten> = "{}",
         /// When states are saved.
         checkpoint: CheckpointWritten = "{}",
         /// Low-rank adapters in place of full tuning, of the reward model and of the policy each. Default: null, every weight trains.

@@ -5,7 +5,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use super::TrainOn;
 use crate::job::lora::written::LoraWritten;
 use crate::job::pretrain::optimizer_written::OptimizerWritten;
-use crate::job::pretrain::written::{BatchWritten, CheckpointWritten, RowLengthWritten};
+use crate::job::pretrain::written::{BatchWritten, CheckpointWritten, ParallelWritten, RowLengthWritten};
 use crate::spec::decode::{At, Decode, wrong_type};
 use crate::spec::list::Filled;
 use crate::spec::reference::{FilePath, Ref, is_path};
@@ -35,6 +35,8 @@ written! {
         optimizer: OptimizerWritten = "{}",
         /// Batch sizes.
         batch: BatchWritten = "{}",
+        /// Ranks.
+        parallel: ParallelWritten = "{}",
         /// When states are saved.
         checkpoint: CheckpointWritten = "{}",
         /// Low-rank adapters in place of full fine-tuning. Default: null, every weight trains.
