@@ -35,7 +35,7 @@ fn train_step(criterion: &mut Criterion) {
                 cross_entropy(&network, &tokens, &tokens, &RowLayout::Causal, precision)
                     .mean(Kind::Float)
                     .backward();
-                optimizer.step(Pace::PEAK, 1.0);
+                optimizer.step(Pace::PEAK, 1.0).unwrap();
             });
         });
     }

@@ -14,6 +14,7 @@ mod sgd;
 
 use std::collections::BTreeMap;
 
+use cupola_kernels::{Accumulate, foreach_norm};
 use tch::{Kind, Tensor};
 
 use self::adamw::{AdamwLists, AdamwStep};
@@ -21,6 +22,7 @@ use self::ema::Ema;
 use self::settings::{Slot, Update};
 use self::sgd::SgdStep;
 use crate::model::Parameter;
+use crate::train::TrainError;
 
 pub use self::settings::{OptimizerSettings, Pace, Peaks, Scaling};
 
@@ -61,27 +63,16 @@ impl Optimizer {
     }
 
     /// Norm over all gradients; weights without a gradient count as zero.
-    pub fn grad_norm(&self) -> f64 {
-        tch::no_grad(|| {
-            let squares: Vec<Tensor> = self
-                .parameters
-                .iter()
-                .map(|p| p.tensor.grad())
-                .filter(Tensor::defined)
-                .map(|grad| grad.square().sum(Kind::Float))
-                .collect();
-            if squares.is_empty() {
-                0.0
-            } else {
-                Tensor::stack(&squares, 0).sum(Kind::Float).sqrt().double_value(&[])
-            }
-        })
+    pub fn grad_norm(&self) -> Result<f64, TrainError> {
+        let grads = self.parameters.iter().map(|parameter| parameter.tensor.grad());
+        let grads: Vec<Tensor> = grads.filter(Tensor::defined).collect();
+        Ok(foreach_norm(&grads, Accumulate::Float)?.f_double_value(&[])?)
     }
 
     /// One step with gradients scaled by `grad_scale`; gradients are cleared.
-    pub fn step(&mut self, pace: Pace, grad_scale: f64) {
+    pub fn step(&mut self, pace: Pace, grad_scale: f64) -> Result<(), TrainError> {
         let all = vec![true; self.parameters.len()];
-        self.step_only(&all, pace, grad_scale);
+        self.step_only(&all, pace, grad_scale)
     }
 
     /// Gives up the state of the weights that another rank steps.
@@ -96,7 +87,7 @@ impl Optimizer {
     }
 
     /// [`Optimizer::step`] of some of the weights; the gradients of all are cleared.
-    pub fn step_only(&mut self, own: &[bool], pace: Pace, grad_scale: f64) {
+    pub fn step_only(&mut self, own: &[bool], pace: Pace, grad_scale: f64) -> Result<(), TrainError> {
         self.steps += 1;
         tch::no_grad(|| {
             let grads = self.parameters.iter().map(|parameter| parameter.tensor.grad());
@@ -105,14 +96,16 @@ impl Optimizer {
                 .filter(|(index, grad)| own[*index] && grad.defined())
                 .map(|(index, grad)| (index, grad * grad_scale))
                 .collect();
-            self.adamw(&grads, pace);
+            self.adamw(&grads, pace)?;
             self.muon(&grads, pace);
             self.sgd(&grads, pace);
             if let Some(ema) = &mut self.ema {
                 ema.take_in(&self.parameters, own, self.steps);
             }
-        });
+            Ok::<(), TrainError>(())
+        })?;
         self.zero_grad();
+        Ok(())
     }
 
     /// Forgets the gradients.
@@ -135,7 +128,7 @@ impl Optimizer {
         all.filter(|(slot, _, _)| slot.update == update).collect()
     }
 
-    fn adamw(&self, grads: &[(usize, Tensor)], pace: Pace) {
+    fn adamw(&self, grads: &[(usize, Tensor)], pace: Pace) -> Result<(), TrainError> {
         let mut lists: Vec<(Slot, AdamwLists)> = Vec::new();
         for (slot, index, grad) in self.of(Update::Adamw, grads) {
             let at = lists.iter().position(|(known, _)| *known == slot).unwrap_or_else(|| {
@@ -156,8 +149,9 @@ impl Optimizer {
                 eps: slot.eps,
                 count: self.steps,
             };
-            adamw::step(&mut list, numbers);
+            adamw::step(&mut list, numbers)?;
         }
+        Ok(())
     }
 
     fn muon(&mut self, grads: &[(usize, Tensor)], pace: Pace) {

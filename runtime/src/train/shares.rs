@@ -107,7 +107,7 @@ impl Shares {
         optimizer: &mut Optimizer,
         (pace, grad_scale): (Pace, f64),
     ) -> Result<(), TrainError> {
-        optimizer.step_only(&self.own, pace, grad_scale);
+        optimizer.step_only(&self.own, pace, grad_scale)?;
         let Some(owners) = &self.owners else { return Ok(()) };
         for rank in 0..self.ranks.count() {
             let of_rank = optimizer.parameters().iter().zip(owners).filter(|(_, owner)| **owner == rank);

@@ -406,7 +406,7 @@ impl Run<'_> {
         if let Some(buckets) = &self.buckets {
             buckets.hand_out(&has_gradient)?;
         }
-        sum.norm = self.ranks.number_of_first(self.optimizer.grad_norm())?;
+        sum.norm = self.ranks.number_of_first(self.optimizer.grad_norm()?)?;
         let of_norm = (!sum.norm.is_finite()).then_some(Trouble::Gradient(sum.norm));
         let trouble = self.setbacks.judge(sum.loss, self.plan.setbacks).or(of_norm);
         sum.bad = trouble.map(|trouble| Bad { trouble, micro: None });

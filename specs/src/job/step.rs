@@ -106,8 +106,8 @@ impl StepKind {
             Self::Data | Self::Tokenizer | Self::Fit => 1,
             Self::Tokens => 2,
             Self::Preferences | Self::Eval => 3,
-            Self::Sft | Self::RewardModel | Self::Optimize => 4,
-            Self::Sweep | Self::Pretrain => 5,
+            Self::Sft | Self::RewardModel | Self::Optimize => 5,
+            Self::Sweep | Self::Pretrain => 6,
         }
     }
 }

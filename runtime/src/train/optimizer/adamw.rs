@@ -1,5 +1,6 @@
-//! AdamW: Loshchilov and Hutter 2017 (arXiv:1711.05101), in the order of operations of PyTorch.
+//! AdamW: Loshchilov and Hutter 2017 (arXiv:1711.05101), by PyTorch's own fused kernel.
 
+use cupola_kernels::{AdamW, AdamWLists, KernelError, fused_adamw};
 use tch::Tensor;
 
 /// The numbers of one step.
@@ -22,19 +23,15 @@ pub(super) struct AdamwLists {
     pub(super) second: Vec<Tensor>,
 }
 
-/// One step of every weight of the lists: the place where a fused kernel steps in.
-pub(super) fn step(lists: &mut AdamwLists, numbers: AdamwStep) {
+/// One step of every weight of the lists.
+pub(super) fn step(lists: &mut AdamwLists, numbers: AdamwStep) -> Result<(), KernelError> {
     let AdamwStep { lr, weight_decay, betas: [beta1, beta2], eps, count } = numbers;
-    let (fix1, fix2) = (1.0 - beta1.powf(count as f64), 1.0 - beta2.powf(count as f64));
-    let moments = lists.first.iter_mut().zip(&mut lists.second);
-    for ((weight, grad), (m, v)) in lists.weights.iter_mut().zip(&lists.grads).zip(moments) {
-        if weight_decay > 0.0 {
-            let _ = weight.g_mul_scalar_(1.0 - lr * weight_decay);
-        }
-        let _ = m.lerp_(grad, 1.0 - beta1);
-        let _ = v.g_mul_scalar_(beta2);
-        let _ = v.addcmul_(&(grad * (1.0 - beta2)), grad);
-        let denominator = v.sqrt() / fix2.sqrt() + eps;
-        let _ = weight.addcdiv_(&(&*m * (-lr / fix1)), &denominator);
-    }
+    let lists = AdamWLists {
+        params: &mut lists.weights,
+        grads: &lists.grads,
+        exp_avgs: &mut lists.first,
+        exp_avg_sqs: &mut lists.second,
+        max_exp_avg_sqs: None,
+    };
+    fused_adamw(lists, count, &AdamW { lr, beta1, beta2, eps, weight_decay, maximize: false })
 }

@@ -78,7 +78,7 @@ fn each_optimizer_steps_as_its_reference() {
             let mut optimizer = Optimizer::new(vec![parameter], settings);
             for gradient in &case.gradients {
                 (&handle * Tensor::from_slice(gradient).view_as(&handle)).sum(Kind::Float).backward();
-                optimizer.step(Pace::PEAK, 1.0);
+                optimizer.step(Pace::PEAK, 1.0).unwrap();
             }
             let wanted = Tensor::from_slice(wanted).view_as(&handle);
             let far = (handle.detach() - wanted).abs().max().double_value(&[]);
@@ -289,7 +289,7 @@ fn an_average_is_of_updates_and_takes_the_weights_place_at_the_end() {
             handle.sum(Kind::Float).backward();
             optimizer.zero_grad();
             handle.sum(Kind::Float).backward();
-            optimizer.step(Pace::PEAK, 1.0);
+            optimizer.step(Pace::PEAK, 1.0).unwrap();
         }
         assert_eq!(
             (optimizer.steps(), handle.double_value(&[0, 0])),
@@ -328,7 +328,7 @@ fn coordinates((width, depth): (u64, u64), parametrization: Parametrization) -> 
         cross_entropy(&network, &tokens, &targets, &RowLayout::Causal, Precision::Fp32)
             .mean(Kind::Float)
             .backward();
-        optimizer.step(Pace::PEAK, 1.0);
+        optimizer.step(Pace::PEAK, 1.0).unwrap();
     }
     let after = hidden();
     (size(tch::no_grad(|| network.logits(&after))), size(after - before))
