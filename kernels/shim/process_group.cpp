@@ -13,6 +13,10 @@ using StoreHandle = c10::intrusive_ptr<c10d::TCPStore>;
 using GroupHandle = c10::intrusive_ptr<c10d::ProcessGroupGloo>;
 using WorkHandle = c10::intrusive_ptr<c10d::Work>;
 
+// c10d's flight recorder, which nobody reads here, adds a group's first operation to its table before it takes the lock: groups that begin in
+// several threads at once break the table. Set before main, while there is one thread.
+[[maybe_unused]] const int without_flight_recorder = ::setenv("TORCH_FR_BUFFER_SIZE", "0", /*overwrite=*/0);
+
 std::chrono::milliseconds millis(uint64_t count) { return std::chrono::milliseconds(static_cast<int64_t>(count)); }
 
 }  // namespace
