@@ -1,5 +1,6 @@
 //! Tokens a second of one optimiser step of the quickstart's network, each precision: `cargo bench -p cupola-runtime --bench train_step`.
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
+#![allow(clippy::unwrap_used, reason = "a bench that cannot run has nothing to say")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use cupola_runtime::model::{Network, Parameter, RowLayout, cross_entropy, depth_shape};
@@ -17,7 +18,7 @@ fn train_step(criterion: &mut Criterion) {
     group.sample_size(10).throughput(Throughput::Elements((ROWS * CONTEXT) as u64));
     for precision in [Precision::Fp32, Precision::Bf16] {
         let shape = depth_shape(Family::Transformer, 4, CONTEXT as u64);
-        let network = Network::init(&shape, VOCAB, 1, Device::Cpu).unwrap_or_else(|error| panic!("{error}"));
+        let network = Network::init(&shape, VOCAB, 1, Device::Cpu).unwrap();
         let settings = OptimizerSettings {
             matrices: MatrixOptimizer::Muon,
             lr: 0.004,

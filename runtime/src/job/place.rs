@@ -12,7 +12,7 @@ use super::JobError;
 /// The host at which the ranks that a worker starts itself meet.
 const LOCAL: &str = "127.0.0.1";
 /// A time-out of 0.
-const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+const WEEK: Duration = Duration::from_hours(7 * 24);
 
 /// A rank's place among the others of its step.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -84,22 +84,21 @@ pub fn run(ctx: &StepContext, params: &SftParams) -> Result<Summary, SftError> {
     result.finals.insert("validation_assistant_loss".into(), loss);
     result.finals.insert("base_validation_assistant_loss".into(), base_loss);
     let too_long = data.train.too_long + data.validation.too_long;
-    if too_long > 0 {
-        result.warnings.insert("chat_too_long".into(), too_long as u64);
-    }
+    result.warnings.extend((too_long > 0).then(|| ("chat_too_long".to_owned(), too_long as u64)));
     net.save(ctx.staging(), &save_facts(&tokenizer))?;
     net.save_adapter(ctx.staging(), None)?;
     save_beside(ctx, &tokenizer, &training_record("sft", &net, &outcome, result))?;
     ctx.events().metric("validation_assistant_loss", outcome.steps, loss.value);
-    let mut summary = Summary::new();
-    summary.insert("chats".into(), json!(data.train.chats.len()));
-    summary.insert("validation_chats".into(), json!(data.validation.chats.len()));
-    summary.insert("dropped_too_long".into(), json!(too_long));
-    summary.insert("steps".into(), json!(outcome.steps));
-    summary.insert("trained_tokens".into(), json!(outcome.tokens));
-    summary.insert("validation_assistant_loss".into(), json!(loss.value));
-    summary.insert("base_validation_assistant_loss".into(), json!(base_loss.value));
-    Ok(summary)
+    let facts = [
+        ("chats", json!(data.train.chats.len())),
+        ("validation_chats", json!(data.validation.chats.len())),
+        ("dropped_too_long", json!(too_long)),
+        ("steps", json!(outcome.steps)),
+        ("trained_tokens", json!(outcome.tokens)),
+        ("validation_assistant_loss", json!(loss.value)),
+        ("base_validation_assistant_loss", json!(base_loss.value)),
+    ];
+    Ok(facts.map(|(name, fact)| (name.to_owned(), fact)).into_iter().collect())
 }
 
 /// A template is known by the turns that it writes: a spec that names one and a tokenizer that carries another don't fit.

@@ -36,6 +36,7 @@ impl ItemSchedule {
     }
 
     /// The same in micro-batches so small that each of some ranks has one, as far as there are items.
+    #[must_use]
     pub fn shared(self, ranks: u64) -> Self {
         Self { micro_items: self.micro_items.min((self.step_items / ranks.max(1)).max(1)), ..self }
     }

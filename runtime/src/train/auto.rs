@@ -225,6 +225,7 @@ impl Batch {
     }
 
     /// The same batch in micro-batches so small that each of some ranks has one, as far as there are rows.
+    #[must_use]
     pub fn shared(self, ranks: u64) -> Self {
         let fits = |rows: &u64| self.rows.is_multiple_of(*rows) && self.rows / *rows >= ranks;
         Self { micro_rows: (1..=self.micro_rows).rev().find(fits).unwrap_or(1), ..self }
