@@ -4,7 +4,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use cupola_runtime::model::{Network, Parameter, RowLayout, cross_entropy, depth_shape};
-use cupola_runtime::train::{Optimizer, OptimizerSettings, Pace};
+use cupola_runtime::train::{Factors, Optimizer, OptimizerSettings, Pace};
 use cupola_specs::job::{Family, MatrixOptimizer, Precision};
 use tch::{Device, Kind, Tensor};
 
@@ -23,7 +23,7 @@ fn train_step(criterion: &mut Criterion) {
             matrices: MatrixOptimizer::Muon,
             lr: 0.004,
             matrix_lr: 0.02,
-            embedding_factor: 4.0,
+            factors: Factors { embedding: 4.0, ..Factors::ONE },
             precision,
             ..OptimizerSettings::default()
         };

@@ -184,7 +184,7 @@ fn a_part_that_a_class_has_not_is_refused() {
 fn phases_default_to_the_weights_of_the_corpus() {
     let base = body!(small(&[]), "base", Pretrain);
     let ends: Vec<(f64, LrShape)> = base.params.phases.iter().map(|phase| (phase.until, phase.lr)).collect();
-    assert_eq!(ends, [(0.8, LrShape::Constant), (1.0, LrShape::LinearToZero)]);
+    assert_eq!(ends, [(0.5, LrShape::Constant), (1.0, LrShape::LinearToZero)]);
     assert!((base.params.phases[0].weights["code"] - 0.7).abs() < 1e-12);
 }
 
@@ -192,6 +192,13 @@ fn phases_default_to_the_weights_of_the_corpus() {
 fn an_optimizer_is_resolved_with_nothing_open() {
     let plain = body!(small(&[]), "base", Pretrain).params.optimizer;
     assert_eq!(plain, OptimizerParams::default());
+    // A momentum below where it would begin, and an optimiser without one, do not rise.
+    for (written, betas) in
+        [("{ momentum: 0.5 }", [0.8, 0.95]), ("{ matrices: adamw, betas: [0.9, 0.99] }", [0.9, 0.99])]
+    {
+        let optimizer = body!(small(&[("jobs.base.optimizer", written)]), "base", Pretrain).params.optimizer;
+        assert_eq!((optimizer.betas, optimizer.momentum_warmup.steps), (betas, 0), "{written}");
+    }
     let written = "{ lr: deepseek, weight_decay: 0.2, weight_decay_schedule: cosine, momentum_warmup: { steps: 50 steps }, \
         warmup: 20 steps, ema: {}, groups: [{ pattern: '*.q_proj.weight', lr: 0.1 }], z_loss: 0.0001 }";
     let optimizer = body!(small(&[("jobs.base.optimizer", written)]), "base", Pretrain).params.optimizer;

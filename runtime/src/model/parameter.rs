@@ -9,6 +9,8 @@ use tch::{Device, Kind, Tensor};
 pub enum ParamGroup {
     /// Input embeddings.
     Embedding,
+    /// Embeddings of tokens that layers add to their values.
+    ValueEmbedding,
     /// Hidden matrices.
     Matrix,
     /// Gains and biases.

@@ -89,9 +89,14 @@ impl Transformer {
         let positions = (shape.model_type == ModelType::Gpt2)
             .then(|| table("transformer.wpe.weight", [shape.max_position_embeddings as i64, width]));
         let value_width = (shape.num_key_value_heads * shape.head_dim) as i64;
+        // They start like what they are added to.
+        let spread = Init::Uniform((3.0 / width as f64).sqrt());
         let value_embedding = |layer: u64| {
             let name = format!("model.value_embeds.{layer}.weight");
-            shape.has_value_embedding(layer).then(|| table(&name, [vocab_size, value_width]))
+            let size = [vocab_size, value_width];
+            shape
+                .has_value_embedding(layer)
+                .then(|| source.weight(&name, &size, ParamGroup::ValueEmbedding, spread))
         };
         let value_embeddings = (0..layers).map(value_embedding).collect();
         let residual_scalars = shape.residual_scalars.then(|| {

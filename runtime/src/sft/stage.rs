@@ -12,7 +12,7 @@ use crate::job::{StepContext, write_durably};
 use crate::model::{ModelError, Network, SaveFacts};
 use crate::tokenizer::Tokenizer;
 use crate::train::{
-    EMA_RULE, LrSchedule, OptimizerSettings, Peaks, PhaseRate, Scaling, SetbackLimits, TrainOutcome,
+    EMA_RULE, Factors, LrSchedule, OptimizerSettings, Peaks, PhaseRate, Scaling, SetbackLimits, TrainOutcome,
     TrainPlan,
 };
 
@@ -88,7 +88,7 @@ pub fn stage_rates(
         RuleOr::Value(decay) => decay,
         RuleOr::Rule(_) => 0.0,
     };
-    let peaks = Peaks { lr, matrix_lr, embedding_factor: 1.0, weight_decay };
+    let peaks = Peaks { lr, matrix_lr, factors: Factors::ONE, weight_decay };
     OptimizerSettings::new(params, peaks, Scaling::NONE, precision)
 }
 

@@ -13,7 +13,7 @@ use cupola_specs::job::{
     Parametrization, Precision, RuleOr,
 };
 
-use super::optimizer::{Peaks, Scaling};
+use super::optimizer::{Factors, Peaks, Scaling};
 use super::{OptimizerSettings, TrainError};
 use crate::model::Network;
 
@@ -23,8 +23,9 @@ const ADAMW_LR: f64 = 0.004;
 const RATE_WIDTH: f64 = 256.0;
 /// Muon's rate.
 const MUON_LR: f64 = 0.02;
-/// Factor of the rate for input embeddings: a row is touched only when its token comes.
-const EMBEDDING_FACTOR: f64 = 4.0;
+/// Factors of the rate by group. A row of an embedding is touched only when its token comes. Value embeddings start some times as large as input
+/// embeddings; their rate stands to the head's as in nanochat (Karpathy 2026), 18 to 1.
+const FACTORS: Factors = Factors { embedding: 4.0, value_embedding: 36.0, head: 2.0 };
 /// Fewest optimiser steps that a batch leaves a run.
 const MIN_STEPS: u64 = 120;
 /// What is recorded of an average of the weights.
@@ -145,7 +146,7 @@ pub fn choose_rates(
     if let Some(ema) = params.ema {
         chosen.push(AutoChoice::new("ema", EMA_RULE, ema.decay));
     }
-    let peaks = Peaks { lr, matrix_lr, embedding_factor: EMBEDDING_FACTOR, weight_decay };
+    let peaks = Peaks { lr, matrix_lr, factors: FACTORS, weight_decay };
     Rates { settings: OptimizerSettings::new(params, peaks, scaling, precision), chosen }
 }
 

@@ -28,7 +28,7 @@ pub(super) fn group_norms(parameters: &[Parameter]) -> Vec<(String, f64)> {
 fn group_of(parameter: &Parameter) -> (usize, String) {
     let layer = parameter.name.split('.').skip_while(|part| !["layers", "h"].contains(part)).nth(1);
     match (parameter.group, layer.and_then(|number| number.parse::<usize>().ok())) {
-        (ParamGroup::Embedding, _) => (0, "embedding".to_owned()),
+        (ParamGroup::Embedding | ParamGroup::ValueEmbedding, _) => (0, "embedding".to_owned()),
         (_, Some(layer)) => (1 + layer, format!("layers.{layer}")),
         (ParamGroup::Head, None) => (usize::MAX - 1, "head".to_owned()),
         (ParamGroup::Matrix | ParamGroup::Vector, None) => (usize::MAX, "rest".to_owned()),

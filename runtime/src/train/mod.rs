@@ -42,7 +42,7 @@ pub use data_order::{MixtureOrder, MixturePhase};
 pub use error::{TokenProblem, TrainError};
 pub use language::{Evaluation, LanguageRun, Recipe};
 pub use objective::{Curves, Objective, StepLoss};
-pub use optimizer::{Optimizer, OptimizerSettings, Pace, Peaks, Scaling};
+pub use optimizer::{Factors, Optimizer, OptimizerSettings, Pace, Peaks, Scaling};
 pub use packed_self_test::packed_self_test;
 pub use permutation::Permutation;
 pub use rows::{RowBatch, RowId, RowSet, RowShape};

@@ -24,7 +24,7 @@ use self::sgd::SgdStep;
 use crate::model::Parameter;
 use crate::train::TrainError;
 
-pub use self::settings::{OptimizerSettings, Pace, Peaks, Scaling};
+pub use self::settings::{Factors, OptimizerSettings, Pace, Peaks, Scaling};
 
 /// The optimisers' state.
 #[derive(Debug)]

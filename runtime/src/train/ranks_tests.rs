@@ -169,7 +169,6 @@ fn one(folder: &Path, case: Case, place: Place) -> Ended {
             matrices: case.matrices,
             lr: 0.003,
             matrix_lr: 0.01,
-            embedding_factor: 1.0,
             weight_decay: 0.1,
             betas: [0.9, 0.95],
             eps: 1e-8,

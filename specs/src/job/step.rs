@@ -107,7 +107,7 @@ impl StepKind {
             Self::Tokens => 2,
             Self::Preferences | Self::Eval => 3,
             Self::Sft | Self::RewardModel | Self::Optimize => 5,
-            Self::Sweep | Self::Pretrain => 6,
+            Self::Sweep | Self::Pretrain => 7,
         }
     }
 }

@@ -34,8 +34,8 @@ pub struct OptimizerSettings {
     pub lr: f64,
     /// Peak learning rate of hidden matrices.
     pub matrix_lr: f64,
-    /// Factor of `lr` for input embeddings.
-    pub embedding_factor: f64,
+    /// Factors of `lr` by group.
+    pub factors: Factors,
     /// Decoupled weight decay of hidden matrices.
     pub weight_decay: f64,
     /// How it goes over the run.
@@ -87,10 +87,26 @@ pub struct Peaks {
     pub lr: f64,
     /// Of hidden matrices.
     pub matrix_lr: f64,
-    /// Factor of `lr` for input embeddings.
-    pub embedding_factor: f64,
+    /// Factors of `lr` by group.
+    pub factors: Factors,
     /// Decay of hidden matrices.
     pub weight_decay: f64,
+}
+
+/// Factors of the rate of the weights that are no hidden matrices, by group; vectors have it as it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Factors {
+    /// Of input embeddings.
+    pub embedding: f64,
+    /// Of embeddings that are added to values.
+    pub value_embedding: f64,
+    /// Of the head.
+    pub head: f64,
+}
+
+impl Factors {
+    /// One rate for all.
+    pub const ONE: Self = Self { embedding: 1.0, value_embedding: 1.0, head: 1.0 };
 }
 
 /// What a step takes of the peaks: factors of the learning rates, the weight decays and the momentum.
@@ -134,7 +150,7 @@ impl OptimizerSettings {
             others: params.others,
             lr: peaks.lr,
             matrix_lr: peaks.matrix_lr,
-            embedding_factor: peaks.embedding_factor,
+            factors: peaks.factors,
             weight_decay: peaks.weight_decay,
             weight_decay_schedule: params.weight_decay_schedule,
             weight_decay_final: params.weight_decay_final,
@@ -204,8 +220,10 @@ impl OptimizerSettings {
         let (lr, eps) = self.scales(parameter, update);
         let (peak, decay) = match parameter.group {
             ParamGroup::Matrix => (self.matrix_lr, self.weight_decay),
-            ParamGroup::Embedding => (self.lr * self.embedding_factor, 0.0),
-            ParamGroup::Vector | ParamGroup::Head => (self.lr, 0.0),
+            ParamGroup::Embedding => (self.lr * self.factors.embedding, 0.0),
+            ParamGroup::ValueEmbedding => (self.lr * self.factors.value_embedding, 0.0),
+            ParamGroup::Head => (self.lr * self.factors.head, 0.0),
+            ParamGroup::Vector => (self.lr, 0.0),
         };
         let own = self.groups.iter().find(|group| fits(&group.pattern, &parameter.name));
         Slot {
@@ -229,12 +247,14 @@ impl OptimizerSettings {
             (Update::Muon, _) => (1.0 / out, 1.0),
             (Update::Adamw, ParamGroup::Matrix) => (1.0 / (width * out), out / (width * depth)),
             (Update::Adamw | Update::Sgd, ParamGroup::Head) => (1.0 / width, 1.0),
-            (Update::Adamw, ParamGroup::Embedding) => (1.0, 1.0 / width),
+            (Update::Adamw, ParamGroup::Embedding | ParamGroup::ValueEmbedding) => (1.0, 1.0 / width),
             (Update::Adamw, ParamGroup::Vector) => {
                 (1.0, 1.0 / if is_in_block(&parameter.name) { width * depth } else { width })
             }
             (Update::Sgd, ParamGroup::Matrix) => (1.0, 1.0),
-            (Update::Sgd, ParamGroup::Embedding | ParamGroup::Vector) => (width, 1.0),
+            (Update::Sgd, ParamGroup::Embedding | ParamGroup::ValueEmbedding | ParamGroup::Vector) => {
+                (width, 1.0)
+            }
         }
     }
 }
@@ -242,8 +262,13 @@ impl OptimizerSettings {
 /// AdamW everywhere at PyTorch's rate, without decay; for what sets its own.
 impl Default for OptimizerSettings {
     fn default() -> Self {
-        let params = OptimizerParams { matrices: MatrixOptimizer::Adamw, ..OptimizerParams::default() };
-        let peaks = Peaks { lr: 1e-3, matrix_lr: 1e-3, embedding_factor: 1.0, weight_decay: 0.0 };
+        let params = OptimizerParams {
+            matrices: MatrixOptimizer::Adamw,
+            betas: [0.9, 0.95],
+            momentum_warmup: MomentumWarmup { from: 0.0, steps: 0 },
+            ..OptimizerParams::default()
+        };
+        let peaks = Peaks { lr: 1e-3, matrix_lr: 1e-3, factors: Factors::ONE, weight_decay: 0.0 };
         Self::new(&params, peaks, Scaling::NONE, Precision::Fp32)
     }
 }
@@ -339,6 +364,18 @@ mod tests {
         for (step, expected) in [(0, 1.0), (5, 0.6), (10, 0.2)] {
             assert!((at(&cosine, step).weight_decay - expected).abs() < 1e-12, "step {step}");
         }
+    }
+
+    #[test]
+    fn each_group_has_its_factor_of_the_rate() {
+        let settings = OptimizerSettings {
+            lr: 0.5,
+            factors: Factors { embedding: 2.0, value_embedding: 8.0, head: 4.0 },
+            ..OptimizerSettings::default()
+        };
+        let groups =
+            [ParamGroup::Vector, ParamGroup::Embedding, ParamGroup::Head, ParamGroup::ValueEmbedding];
+        assert_eq!(groups.map(|group| settings.slot(&parameter("w", group)).lr), [0.5, 1.0, 2.0, 4.0]);
     }
 
     #[test]

@@ -11,6 +11,11 @@ use crate::spec::decode::At;
 use crate::spec::jobs::Resolver;
 use crate::spec::tree::Spot;
 
+/// Where Muon's momentum begins.
+const RISES_FROM: f64 = 0.85;
+/// How many optimiser steps it rises.
+const RISE_STEPS: u64 = 300;
+
 /// Which defaults an optimiser has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
@@ -34,11 +39,7 @@ pub(crate) fn optimizer(
         Stage::Tuning => (MatrixOptimizer::Adamw, 0.0, 8),
     };
     let matrices = w.matrices.unwrap_or(matrices);
-    let [first, second] = w.betas.value[..] else {
-        let message = format!("AdamW has two betas, not {}", w.betas.value.len());
-        refuse(w.betas.spot, message, "two numbers such as [0.9, 0.95]", resolver);
-        return None;
-    };
+    let betas = betas(w, stage, resolver)?;
     let before = resolver.session.error_count();
     check_rates(w, matrices, resolver);
     check_parts(w, matrices, resolver);
@@ -63,14 +64,11 @@ pub(crate) fn optimizer(
             DecayShape::Constant => 1.0,
             DecayShape::Linear | DecayShape::Cosine => value(w.weight_decay_final.as_ref(), 0.0),
         },
-        betas: [first, second],
+        betas,
         eps: w.eps,
         momentum: value(w.momentum.as_ref(), plain.momentum),
         nesterov: w.nesterov.as_ref().is_none_or(|nesterov| nesterov.value),
-        momentum_warmup: w.momentum_warmup.as_ref().map_or(plain.momentum_warmup, |warmup| MomentumWarmup {
-            from: warmup.value.from,
-            steps: warmup.value.steps.0,
-        }),
+        momentum_warmup: momentum_warmup(w, matrices, stage),
         orthogonalization: w
             .orthogonalization
             .as_ref()
@@ -86,6 +84,30 @@ pub(crate) fn optimizer(
         max_setbacks: w.max_setbacks.unwrap_or(max_setbacks),
         spike_sigma: w.spike_sigma,
     })
+}
+
+/// AdamW's betas: from scratch the first moment forgets faster, as in nanochat (Karpathy 2025).
+fn betas(w: &OptimizerWritten, stage: Stage, resolver: &mut Resolver<'_, '_>) -> Option<[f64; 2]> {
+    let Some(At { value, spot }) = &w.betas else {
+        return Some(if stage == Stage::Tuning { [0.9, 0.95] } else { [0.8, 0.95] });
+    };
+    let [first, second] = value[..] else {
+        let message = format!("AdamW has two betas, not {}", value.len());
+        refuse(*spot, message, "two numbers such as [0.9, 0.95]", resolver);
+        return None;
+    };
+    Some([first, second])
+}
+
+/// How the momentum begins: from scratch Muon's rises, as Jordan et al. 2024 have it.
+fn momentum_warmup(w: &OptimizerWritten, matrices: MatrixOptimizer, stage: Stage) -> MomentumWarmup {
+    if let Some(written) = &w.momentum_warmup {
+        return MomentumWarmup { from: written.value.from, steps: written.value.steps.0 };
+    }
+    let none = MomentumWarmup { from: 0.0, steps: 0 };
+    let rises = matrices == MatrixOptimizer::Muon && stage != Stage::Tuning;
+    let is_higher = w.momentum.as_ref().is_none_or(|momentum| momentum.value > RISES_FROM);
+    if rises && is_higher { MomentumWarmup { from: RISES_FROM, steps: RISE_STEPS } } else { none }
 }
 
 /// Whether hidden matrices and the rest have one optimiser.

@@ -15,8 +15,8 @@ written! {
         matrices: Option<MatrixOptimizer>,
         /// Optimiser of embeddings, head and vectors.
         others: OtherOptimizer = "adamw",
-        /// Peak learning rate of embeddings (times 4 in pretrain and scaling), head and vectors, and of the hidden matrices where `matrices` is
-        /// the same optimiser: a number; auto (0.004 · √(256 / hidden_size), found on short runs; 0.004 with another parametrization), or
+        /// Peak learning rate of vectors, head (times 2 in pretrain and scaling), embeddings (times 4 there) and value embeddings (times 36 there), and
+        /// of the hidden matrices where `matrices` is the same optimiser: a number; auto (0.004 · √(256 / hidden_size), found on short runs; 0.004 with another parametrization), or
         /// deepseek (0.3118 · C^-0.125 of the compute, in pretrain and scaling). Gradient descent has no rule.
         lr: At<AutoOr<f64, LrRule>> = "auto"; 0.000_000_001 ..= 10.0,
         /// Peak learning rate of the hidden matrices where `matrices` is another optimiser than `others`: a number, or auto (muon 0.02; adamw as in
@@ -29,15 +29,15 @@ written! {
         weight_decay_schedule: DecayShape = "constant",
         /// Factor of the weight decay at the run's end, where its schedule is linear or cosine. Default: 0.
         weight_decay_final: Option<At<f64>>; 0.0 ..= 1.0,
-        /// AdamW's betas.
-        betas: At<Vec<f64>> = "[0.9, 0.95]"; 0.0 ..= 0.999_999,
+        /// AdamW's betas. Default: [0.8, 0.95] in pretrain and scaling, [0.9, 0.95] elsewhere.
+        betas: Option<At<Vec<f64>>>; 0.0 ..= 0.999_999,
         /// AdamW's epsilon.
         eps: f64 = "1.0e-8"; 0.0 ..= 1.0,
         /// Momentum of muon and sgd. Default: 0.95.
         momentum: Option<At<f64>>; 0.0 ..= 0.999_999,
         /// Whether muon and sgd look one step ahead. Default: true.
         nesterov: Option<At<bool>>,
-        /// A momentum that begins lower; nanochat goes from 0.85 in 300 steps.
+        /// A momentum that begins lower; from `momentum` itself is none. Default: muon's in pretrain and scaling from 0.85, else none.
         momentum_warmup: Option<At<MomentumWarmupWritten>>,
         /// How muon makes its momentum orthogonal. Default: polar_express.
         orthogonalization: Option<At<Orthogonalization>>,

@@ -155,7 +155,8 @@ impl PretrainJob {
     }
 }
 
-/// Phases as written, else the corpus's weights with a constant rate to 80 % and a fall to zero.
+/// Phases as written, else the corpus's weights with a constant rate to 50 % and a fall to zero: a run of one length learns more by a
+/// long fall (Bergsma et al. 2025, arXiv:2502.15938), and half of it is what nanochat came from.
 pub(crate) fn phases(
     written: Option<&At<Vec<At<PhaseWritten>>>>,
     corpus: Option<&ArtifactRef>,
@@ -185,7 +186,7 @@ pub(crate) fn phases(
     let Some(written) = written else {
         let weights = weights?;
         return Some(vec![
-            PhaseParams { until: 0.8, weights: weights.clone(), lr: LrShape::Constant, lr_final: 0.0 },
+            PhaseParams { until: 0.5, weights: weights.clone(), lr: LrShape::Constant, lr_final: 0.0 },
             PhaseParams { until: 1.0, weights, lr: LrShape::LinearToZero, lr_final: 0.0 },
         ]);
     };

@@ -29,7 +29,7 @@ written! {
         optimizer: OptimizerWritten = "{}",
         /// Batch sizes.
         batch: BatchWritten = "{}",
-        /// Mixture and learning rate by phase, in order. Default: the corpus's weights, constant to 80%, then linear_to_zero.
+        /// Mixture and learning rate by phase, in order. Default: the corpus's weights, constant to 50%, then linear_to_zero.
         phases: Option<At<Vec<At<PhaseWritten>>>>,
         /// Rows: their length, and how documents fill them.
         context: ContextWritten = "{}",
