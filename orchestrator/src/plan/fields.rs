@@ -270,6 +270,10 @@ fn own_paths(params: &StepParams, path: &str) -> Vec<String> {
             let phase: Vec<&str> = path.split('.').take(3).collect();
             vec![path.to_owned(), phase.join(".")]
         }
+        // Its default follows from the optimiser.
+        (_, "optimizer") if rest.starts_with("momentum_warmup") => {
+            [path, "optimizer.momentum_warmup", "optimizer.matrices"].map(str::to_owned).to_vec()
+        }
         (_, "optimizer") => one(optimizer_field(&below(head)).to_owned()),
         (StepParams::Sft(_), "data_parts") => one("data".to_owned()),
         (StepParams::Preferences(_) | StepParams::Optimize(_), "prompts_part") => one("prompts".to_owned()),

@@ -116,20 +116,26 @@ impl<'a> StepMeter<'a> {
         secs
     }
 
-    /// The peak, which is looked up and told with the first step; none where it can't be measured.
+    /// The peak of all ranks, which is looked up and told with the first step; none where it can't be measured.
     fn peak(&mut self, work: StepWork, tokens: u64) -> Option<f64> {
         if self.peak.is_none() {
+            let ranks = self.ctx.place().world_size;
             let peak = self.ctx.peak(work.precision)?;
+            let total = peak.flops * ranks as f64;
+            let of = if ranks > 1 {
+                format!("{ranks} ranks, each by {}", peak.source)
+            } else {
+                peak.source.clone()
+            };
             self.ctx.events().log(format!(
                 "mfu = FLOPs of a step / its seconds / peak: {:.4e} FLOPs ({:.4e} for each of {tokens} trained tokens: 6 for \
                  each weight of a product with the head, and 6 · layers · width · context of causal attention), peak {:.4e} \
-                 FLOP/s ({})",
+                 FLOP/s ({of})",
                 work.flops,
                 work.flops / tokens as f64,
-                peak.flops,
-                peak.source
+                total,
             ));
-            self.peak = Some(peak.flops);
+            self.peak = Some(total);
         }
         self.peak
     }
