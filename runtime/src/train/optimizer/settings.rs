@@ -375,7 +375,8 @@ mod tests {
         };
         let groups =
             [ParamGroup::Vector, ParamGroup::Embedding, ParamGroup::Head, ParamGroup::ValueEmbedding];
-        assert_eq!(groups.map(|group| settings.slot(&parameter("w", group)).lr), [0.5, 1.0, 2.0, 4.0]);
+        let rates = groups.map(|group| settings.slot(&parameter("w", group)).lr.to_bits());
+        assert_eq!(rates, [0.5, 1.0, 2.0, 4.0].map(f64::to_bits));
     }
 
     #[test]
