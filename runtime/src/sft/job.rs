@@ -21,7 +21,8 @@ use crate::tokenizer::{EncodedChat, Tokenizer};
 use crate::train::train;
 
 /// Rates and batch of the stage.
-const RULES: StageRules = StageRules { stage: "sft", lr: 1e-3, matrix_lr: 5e-3, global_tokens: 4096 };
+const RULES: StageRules =
+    StageRules { stage: "sft", lr: 1e-3, matrix_lr: 5e-3, global_tokens: SftParams::STEP_TOKENS };
 
 /// Encoded chats on both sides.
 struct SftData {
@@ -89,10 +90,13 @@ pub fn run(ctx: &StepContext, params: &SftParams) -> Result<Summary, SftError> {
     net.save_adapter(ctx.staging(), None)?;
     save_beside(ctx, &tokenizer, &training_record("sft", &net, &outcome, result))?;
     ctx.events().metric("validation_assistant_loss", outcome.steps, loss.value);
+    let trained: u64 = data.train.chats.iter().map(num_trained).sum();
     let facts = [
         ("chats", json!(data.train.chats.len())),
         ("validation_chats", json!(data.validation.chats.len())),
         ("dropped_too_long", json!(too_long)),
+        ("data_tokens", json!(tokens)),
+        ("trained_share", json!(trained as f64 / tokens.max(1) as f64)),
         ("steps", json!(outcome.steps)),
         ("trained_tokens", json!(outcome.tokens)),
         ("validation_assistant_loss", json!(loss.value)),

@@ -9,13 +9,15 @@ use std::path::Path;
 use std::time::Instant;
 
 use cupola_specs::artifact::{DomainRecord, PhaseRecord};
-use cupola_specs::job::{BatchParams, ExtendParams, ModelShape, OptimizerParams, PhaseParams, Precision};
+use cupola_specs::job::{
+    BatchParams, ExtendParams, ModelShape, OptimizerParams, PhaseParams, Precision, RunSize,
+};
 use tch::{Device, Kind};
 
 use super::stretch::{Stretch, StretchPlan};
 use super::{
     AutoChoice, Curves, LrSchedule, Objective, OptimizerSettings, PhaseRate, RowId, RowSet, RowShape,
-    RunSize, StepLoss, TokenData, TrainError, choose_batch, choose_rates, losses_with_normalizer,
+    StepLoss, TokenData, TrainError, choose_batch, choose_rates, losses_with_normalizer,
 };
 use crate::model::{Network, Parameter, cross_entropy};
 use crate::telemetry::{DataPosition, StepWork};
@@ -94,7 +96,7 @@ impl<'a> LanguageRun<'a> {
             ));
         }
         let length = recipe.rows.context_length;
-        let size = RunSize::of(&network, recipe.tokens, length);
+        let size = RunSize::of(recipe.shape, data.index.vocab_size, recipe.tokens, length);
         let (batch, mut chosen) = choose_batch(&recipe.batch, &size, length);
         let (batch, choice) = match recipe.extend {
             Some(extend) => batch.for_longer_rows(extend.length / length),

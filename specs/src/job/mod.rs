@@ -53,11 +53,11 @@ pub use eval::{EvalParams, JudgeParams, MultipleChoiceParams, Scoring, SuitePara
 pub use lora::{LoraParams, LoraTarget};
 pub use parallel::ParallelParams;
 pub use pretrain::{
-    Activation, AutoOr, BatchParams, BatchRule, BestMetric, CheckpointParams, DecayRule, DecayShape,
-    EmaParams, EvaluateParams, Export, ExtendParams, Family, GroupParams, KeepBest, LayerType, LrRule,
-    LrShape, MatrixOptimizer, ModelFacts, ModelParams, ModelShape, ModelType, MomentumWarmup, NoRule,
+    Activation, AutoOr, BatchChoice, BatchParams, BatchRule, BestMetric, CheckpointParams, DecayRule,
+    DecayShape, EmaParams, EvaluateParams, Export, ExtendParams, Family, GroupParams, KeepBest, LayerType,
+    LrRule, LrShape, MatrixOptimizer, ModelFacts, ModelParams, ModelShape, ModelType, MomentumWarmup, NoRule,
     OptimizerParams, Orthogonalization, OtherOptimizer, Packing, Parametrization, Part, PhaseParams,
-    PretrainParams, RopeExtension, RopeScaling, RuleOr, Span, TokenBudget,
+    PretrainParams, Product, RopeExtension, RopeScaling, RuleOr, RunSize, Span, TokenBudget,
 };
 pub use rlhf::{Labeler, Method, OptimizeParams, PreferencesParams, RewardModelParams};
 pub use scaling::{FitMethod, FitParams, FitTarget, SweepParams};
