@@ -74,6 +74,7 @@ fn failed_run(dir: &StateDir) -> RunView {
         cached: false,
         reason: planted(),
         training_flops: 0.0,
+        trainings: serde_json::Value::Null,
     };
     let created = Fact::RunCreated {
         run: run.clone(),

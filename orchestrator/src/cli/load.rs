@@ -9,7 +9,7 @@ use cupola_specs::spec::{Diagnostics, Environment, Format, ProcessEnvironment, R
 use super::environment::{Remembered, Variables};
 use super::{CliError, Global};
 use crate::plan::{
-    Decision, Estimate, FileHashes, Machine, Plan, PlanError, Resources, decide, estimate, lower,
+    Decision, Estimate, FileHashes, KnownRates, Machine, Plan, PlanError, Resources, decide, estimate, lower,
 };
 use crate::run::{Slots, done_run};
 use crate::state::{Projection, read_state};
@@ -151,7 +151,8 @@ pub(super) fn prepare(global: &Global, args: &SpecArgs, select: &SelectArgs) -> 
     let is_settled = done.is_none_or(|run| super::promotions::is_settled(&spec, run, &projection));
     let done = done.map(|run| run.id.clone());
     let resources = Resources::detect(machine.cores, dir.root());
-    let estimate = estimate(&plan, &decisions, &projection, (resources, &spec.budget))?;
+    let estimate =
+        estimate(&plan, &decisions, &projection, &KnownRates::read(&projection), (resources, &spec.budget))?;
     plan.reserve(&estimate);
     Ok(Prepared { spec, plan, decisions, machine, done, is_settled, estimate, environment })
 }

@@ -34,6 +34,7 @@ mod pause;
 mod plan;
 mod promote;
 mod promotions;
+mod rates;
 mod reject;
 mod report;
 mod resume;

@@ -187,7 +187,7 @@ impl Plan {
             let Some(step) = step else { continue };
             let settings = &mut planned.step.settings;
             if settings.memory_bytes == 0 {
-                let of_rank = step.peak_bytes.max(step.least_memory_bytes).unwrap_or(0);
+                let of_rank = step.peak_bytes.unwrap_or(0);
                 settings.memory_bytes = of_rank.saturating_mul(u64::from(settings.parallel.data));
             }
             settings.disk_bytes = step.disk_bytes.unwrap_or(0);

@@ -37,10 +37,12 @@ impl PlanCounts {
 /// What `cupola plan` prints: the table of steps, what they take, and what does not fit.
 pub fn render_plan(plan: &Plan, decisions: &[Decision], estimate: &Estimate) -> String {
     let is_timed = estimate.steps.iter().flatten().any(|step| step.secs.is_some());
+    let is_sized = estimate.steps.iter().flatten().any(|step| step.peak_bytes.is_some());
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    let header = ["STEP", "KIND", "ACTION", "CORES", "TIME", "FINGERPRINT", "WHY"];
-    table.set_header(header.into_iter().filter(|name| is_timed || *name != "TIME"));
+    let header = ["STEP", "KIND", "ACTION", "CORES", "TIME", "MEMORY", "FINGERPRINT", "WHY"];
+    let is_shown = |name: &&str| (is_timed || *name != "TIME") && (is_sized || *name != "MEMORY");
+    table.set_header(header.into_iter().filter(is_shown));
     for (at, decision) in decisions.iter().enumerate() {
         let action = match decision.action {
             Action::Cached => "cached".to_owned(),
@@ -62,6 +64,14 @@ pub fn render_plan(plan: &Plan, decisions: &[Decision], estimate: &Estimate) -> 
             };
             row.push(Cell::new(time).set_alignment(CellAlignment::Right));
         }
+        if is_sized {
+            let memory = match estimate.steps.get(at).and_then(Option::as_ref) {
+                Some(StepEstimate { peak_bytes: Some(peak), .. }) => format::memory(*peak),
+                Some(_) => "?".to_owned(),
+                None => String::new(),
+            };
+            row.push(Cell::new(memory).set_alignment(CellAlignment::Right));
+        }
         row.extend([Cell::new(&decision.fingerprint[..12]), Cell::new(decision.why())]);
         table.add_row(row);
     }
@@ -77,6 +87,9 @@ pub fn render_plan(plan: &Plan, decisions: &[Decision], estimate: &Estimate) -> 
     );
     if let Some(takes) = takes(estimate) {
         let _ = writeln!(text, "\n{takes}");
+    }
+    if estimate.could_measure {
+        let _ = writeln!(text, "`cupola plan --measure` tells the time of trainings that never ran here");
     }
     for warning in &estimate.warnings {
         let _ = writeln!(text, "warning: {warning}");

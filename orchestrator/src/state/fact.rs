@@ -233,6 +233,9 @@ pub struct PlannedStep {
     /// FLOPs of its training; 0 where it trains nothing or its size was not known.
     #[serde(default)]
     pub training_flops: f64,
+    /// What it trains, as the plan's estimators see it; null where it trains nothing or its size was not known.
+    #[serde(default)]
+    pub trainings: serde_json::Value,
 }
 
 /// An artifact as it was committed.

@@ -421,6 +421,7 @@ mod tests {
             cached: false,
             reason: "never ran".into(),
             training_flops: 0.0,
+            trainings: serde_json::Value::Null,
         };
         let created = Fact::RunCreated {
             run: run.clone(),

@@ -134,6 +134,7 @@ mod tests {
             cached: false,
             reason: String::new(),
             training_flops: 0.0,
+            trainings: serde_json::Value::Null,
         }
     }
 

@@ -28,6 +28,7 @@ fn planned(name: &str, needs: &[&str], cached: bool) -> PlannedStep {
         cached,
         reason: if cached { "in the store" } else { "depth changed from 4 to 6" }.into(),
         training_flops: 0.0,
+        trainings: serde_json::Value::Null,
     }
 }
 

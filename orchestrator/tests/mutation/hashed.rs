@@ -60,6 +60,7 @@ fn record(dir: &StateDir, plan: &Plan) -> Projection {
         cached: false,
         reason: String::new(),
         training_flops: 0.0,
+        trainings: serde_json::Value::Null,
     });
     let mut facts = vec![
         Fact::RunCreated {

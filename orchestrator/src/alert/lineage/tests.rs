@@ -25,6 +25,7 @@ pub(crate) fn planned(
         cached: false,
         reason: "never ran".into(),
         training_flops: 0.0,
+        trainings: serde_json::Value::Null,
     }
 }
 

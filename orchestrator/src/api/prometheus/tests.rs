@@ -24,6 +24,7 @@ fn planned(name: &str, cores: u32) -> PlannedStep {
         cached: false,
         reason: "never ran".into(),
         training_flops: 0.0,
+        trainings: serde_json::Value::Null,
     }
 }
 

@@ -57,6 +57,7 @@ fn planned() -> PlannedStep {
         cached: false,
         reason: "never ran".into(),
         training_flops: 1e9,
+        trainings: serde_json::Value::Null,
     }
 }
 

@@ -29,6 +29,7 @@ pub(super) fn add_up(
         work_secs: known().map(secs).sum(),
         wall_secs,
         num_unknown: known().filter(|step| step.secs.is_none()).count(),
+        could_measure: known().any(|step| step.secs.is_none() && step.training_flops.is_some()),
         training_flops: known().filter_map(|step| step.training_flops).sum(),
         peak_bytes: known().filter_map(|step| step.peak_bytes).max().unwrap_or(0),
         disk_bytes: known().filter_map(|step| step.disk_bytes).sum(),
@@ -66,12 +67,12 @@ fn warnings(
     let mut warnings = Vec::new();
     for (planned, step) in plan.steps.iter().zip(steps) {
         let (name, Some(step)) = (&planned.step.name, step) else { continue };
-        let memory = step.peak_bytes.max(step.least_memory_bytes);
         let limit = planned.step.settings.memory_limit_bytes;
         for (there, words) in [(memory_bytes, "there are"), (limit, "its `resources.memory` is")] {
-            if let Some(peak) = memory.filter(|memory| there > 0 && *memory > there) {
+            if let Some(peak) = step.peak_bytes.filter(|peak| there > 0 && *peak > there) {
                 let (peak, there) = (format::memory(peak), format::memory(there));
-                warnings.push(format!("`{name}` takes {peak} of memory, and {words} {there}"));
+                let help = what_helps(step);
+                warnings.push(format!("`{name}` takes {peak} of memory, and {words} {there}{help}"));
             }
         }
         let Some((needed, available)) =
@@ -104,4 +105,19 @@ fn warnings(
         ));
     }
     warnings
+}
+
+/// What takes the memory of a training that does not fit, and what can be done.
+fn what_helps(step: &StepEstimate) -> String {
+    let Some(memory) = step.memory else { return String::new() };
+    let (state, pass) = (format::memory(memory.state_bytes), format::memory(memory.pass_bytes));
+    let held = format!(": weights, gradients and optimiser {state}, a pass over its micro-batch {pass}");
+    match step.micro_rows {
+        Some((_, Some(fits))) => {
+            format!("{held}; `batch.micro_batch: {fits}` fits, at the same `global_tokens`")
+        }
+        _ => format!(
+            "{held}; a micro-batch of one does not fit either: lower `context.length` or the model's size"
+        ),
+    }
 }
