@@ -203,10 +203,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     use cupola_specs::contract::ErrorClass;
-    use cupola_specs::job::{ParallelParams, StepParams, TokensParams};
 
     use super::*;
     use crate::job::StepError;
+    use crate::job::sample::job_in;
 
     fn context(dir: &Path) -> StepContext {
         let artifact = |n: u64| InputArtifact {
@@ -214,26 +214,8 @@ mod tests {
             path: dir.join(n.to_string()),
             fingerprint: n.to_string(),
         };
-        let job = JobFile {
-            version: 1,
-            run: "run".into(),
-            step: "tokens".into(),
-            token: "1.1".into(),
-            fingerprint: String::new(),
-            params: StepParams::Tokens(TokensParams {}),
-            inputs: BTreeMap::from([2, 10, 1].map(|n| (format!("sweep.{n}"), artifact(n)))),
-            sources: dir.join("sources.jsonl"),
-            staging: dir.join("staging"),
-            checkpoints: dir.join("checkpoints"),
-            events: dir.join("events.jsonl"),
-            seed: 1,
-            device: Device::Cpu,
-            deterministic: true,
-            threads: 1,
-            parallel: ParallelParams::ALONE,
-            micro_batch_halvings: 0,
-            telemetry: cupola_specs::contract::TelemetryTargets::default(),
-        };
+        let inputs = BTreeMap::from([2, 10, 1].map(|n| (format!("sweep.{n}"), artifact(n))));
+        let job = JobFile { step: "tokens".into(), inputs, ..job_in(dir) };
         StepContext::new(job, Arc::default()).unwrap()
     }
 

@@ -16,6 +16,8 @@ mod events;
 mod inspect;
 mod others;
 mod place;
+#[cfg(test)]
+pub(crate) mod sample;
 mod staging;
 mod worker;
 

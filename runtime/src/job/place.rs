@@ -141,35 +141,15 @@ fn free_port() -> Result<u16, JobError> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use cupola_specs::contract::TelemetryTargets;
-    use cupola_specs::job::{Device, ParallelParams, StepParams, TokensParams};
+    use cupola_specs::job::ParallelParams;
 
     use super::*;
     use crate::job::StepError;
+    use crate::job::sample::job_in;
 
     fn job(data: u32) -> JobFile {
-        JobFile {
-            version: 1,
-            run: "run".into(),
-            step: "base".into(),
-            token: "1.1".into(),
-            fingerprint: String::new(),
-            params: StepParams::Tokens(TokensParams {}),
-            inputs: BTreeMap::new(),
-            sources: "/dev/null".into(),
-            staging: "/a/staging".into(),
-            checkpoints: "/a/checkpoints".into(),
-            events: "/a/events.jsonl".into(),
-            seed: 1,
-            device: Device::Cpu,
-            deterministic: true,
-            threads: 5,
-            parallel: ParallelParams { data, zero: 0, timeout_secs: 3.0 },
-            micro_batch_halvings: 0,
-            telemetry: TelemetryTargets::default(),
-        }
+        let parallel = ParallelParams { data, zero: 0, timeout_secs: 3.0 };
+        JobFile { threads: 5, parallel, ..job_in(Path::new("/a")) }
     }
 
     fn place(data: u32, environment: &[(&str, &str)]) -> Result<(Place, bool), JobError> {

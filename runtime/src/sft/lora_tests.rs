@@ -1,20 +1,19 @@
 //! Fine-tuning with adapters: what learns, what stays, what a checkpoint holds, and a run that was stopped.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cupola_specs::contract::{JobFile, TelemetryTargets};
 use cupola_specs::job::{
-    CheckpointParams, Device as JobDevice, Family, LoraParams, LoraTarget, MatrixOptimizer, OptimizerParams,
-    ParallelParams, Precision, RuleOr, Span, StepParams, TokensParams,
+    CheckpointParams, Family, LoraParams, LoraTarget, MatrixOptimizer, OptimizerParams, Precision, RuleOr,
+    Span,
 };
 use tch::{Device, Kind, Tensor};
 
 use super::stage::{Chosen, StageRules, adapt, stage_plan, stage_rates};
 use super::{ItemSchedule, PassOrder, SftObjective};
 use crate::job::StepContext;
+use crate::job::sample::job_in;
 use crate::model::{Network, Parameter, depth_shape};
 use crate::tokenizer::EncodedChat;
 use crate::train::{Curves, Objective, StepLoss, TrainError, TrainOutcome, train};
@@ -57,27 +56,7 @@ impl Objective for Stopping<'_> {
 }
 
 fn context(folder: &Path, stop: Arc<AtomicBool>) -> StepContext {
-    let job = JobFile {
-        version: 1,
-        run: "run".into(),
-        step: "assistant".into(),
-        token: "1.1".into(),
-        fingerprint: String::new(),
-        params: StepParams::Tokens(TokensParams {}),
-        inputs: BTreeMap::new(),
-        sources: folder.join("sources.jsonl"),
-        staging: folder.join("staging"),
-        checkpoints: folder.join("checkpoints"),
-        events: folder.join("events.jsonl"),
-        seed: 1,
-        device: JobDevice::Cpu,
-        deterministic: true,
-        threads: 1,
-        parallel: ParallelParams::ALONE,
-        micro_batch_halvings: 0,
-        telemetry: TelemetryTargets::default(),
-    };
-    StepContext::new(job, stop).unwrap()
+    StepContext::new(job_in(folder), stop).unwrap()
 }
 
 /// Answers that follow from their questions.

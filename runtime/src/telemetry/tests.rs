@@ -7,15 +7,13 @@ use std::sync::{Arc, Mutex};
 use cupola_specs::contract::{
     ErrorClass, Event, EventBody, Failure, JobFile, MlflowTarget, TelemetryTargets, WandbTarget,
 };
-use cupola_specs::job::{
-    Activation, Device as JobDevice, Family, ModelShape, ModelType, ParallelParams, Precision, StepParams,
-    TokensParams,
-};
+use cupola_specs::job::{Activation, Family, ModelShape, ModelType, Precision};
 use cupola_specs::spec::SecretRef;
 use serde_json::{Value, json};
 use tch::Device;
 
 use super::*;
+use crate::job::sample::job_in;
 use crate::job::{StepContext, Summary};
 use crate::model::{Network, Parameter, depth_shape};
 use crate::train::{Curves, Objective, StepLoss, TrainError};
@@ -23,24 +21,12 @@ use crate::train::{Curves, Objective, StepLoss, TrainError};
 /// An attempt of a step in `folder`.
 fn context(folder: &Path, token: &str, telemetry: TelemetryTargets) -> StepContext {
     let job = JobFile {
-        version: 1,
         run: "small-1".into(),
-        step: "base".into(),
         token: token.into(),
         fingerprint: "f".repeat(64),
-        params: StepParams::Tokens(TokensParams {}),
-        inputs: BTreeMap::new(),
-        sources: folder.join("sources.jsonl"),
-        staging: folder.join("staging"),
-        checkpoints: folder.join("checkpoints"),
         events: folder.join(format!("events-{token}.jsonl")),
-        seed: 1,
-        device: JobDevice::Cpu,
-        deterministic: true,
-        threads: 1,
-        parallel: ParallelParams::ALONE,
-        micro_batch_halvings: 0,
         telemetry,
+        ..job_in(folder)
     };
     StepContext::new(job, Arc::default()).unwrap()
 }

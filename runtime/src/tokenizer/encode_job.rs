@@ -196,13 +196,14 @@ mod tests {
 
     use cupola_specs::contract::{InputArtifact, JobFile, SourceFile};
     use cupola_specs::job::{
-        DataParams, DedupParams, Device, Digits, PairsParams, ParallelParams, PiiAction, PiiParams,
-        SourceFormat, SourceParams, SplitParams, SplitUnit, StepParams, TokenizerParams,
+        DataParams, DedupParams, Digits, PairsParams, PiiAction, PiiParams, SourceFormat, SourceParams,
+        SplitParams, SplitUnit, StepParams, TokenizerParams,
     };
 
     use super::*;
     use crate::data::pairs::read_pairs;
     use crate::data::shard::read_jsonl_zst;
+    use crate::job::sample::job_in;
     use crate::train::TokenData;
 
     const LICENCE: &str =
@@ -218,26 +219,8 @@ mod tests {
         };
         let staging = dir.join(name);
         std::fs::create_dir_all(&staging).unwrap();
-        let job = JobFile {
-            version: 1,
-            run: "run".into(),
-            step: name.into(),
-            token: "1.1".into(),
-            fingerprint: String::new(),
-            params,
-            inputs: inputs.iter().map(input).collect(),
-            sources: dir.join("sources.jsonl"),
-            staging,
-            checkpoints: dir.join("checkpoints"),
-            events: dir.join("events.jsonl"),
-            seed: 1,
-            device: Device::Cpu,
-            deterministic: true,
-            threads: 1,
-            parallel: ParallelParams::ALONE,
-            micro_batch_halvings: 0,
-            telemetry: cupola_specs::contract::TelemetryTargets::default(),
-        };
+        let inputs = inputs.iter().map(input).collect();
+        let job = JobFile { step: name.into(), params, inputs, staging, ..job_in(dir) };
         StepContext::new(job, Arc::default()).unwrap()
     }
 

@@ -13,6 +13,7 @@
 mod auto;
 mod buckets;
 mod checkpoint;
+mod course;
 mod data_order;
 mod error;
 mod gradients;

@@ -10,11 +10,11 @@ use cupola_specs::contract::{ErrorClass, Failure};
 use cupola_specs::job::{CheckpointParams, EmaParams, Family, MatrixOptimizer, ModelShape, Precision, Span};
 use tch::{Device, Kind, Tensor};
 
-use super::tests::job_in;
 use super::{
     Curves, LrSchedule, Objective, OptimizerSettings, PhaseRate, SetbackLimits, StepLoss, TrainError,
     TrainOutcome, TrainPlan, train,
 };
+use crate::job::sample::job_in;
 use crate::job::{JobError, Place, StepContext, StepError};
 use crate::model::{Network, ParamGroup, Parameter, RowLayout, cross_entropy, depth_shape};
 

@@ -6,11 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cupola_specs::artifact::{BadStep, TokenIndex, TokenShard};
-use cupola_specs::contract::JobFile;
 use cupola_specs::job::{
-    AutoOr, BatchParams, CheckpointParams, DecayShape, Device as JobDevice, EmaParams, Family, LrShape,
-    ModelShape, MomentumWarmup, OptimizerParams, Packing, ParallelParams, PhaseParams, Precision, RuleOr,
-    Span, StepParams, TokensParams,
+    AutoOr, BatchParams, CheckpointParams, DecayShape, EmaParams, Family, LrShape, ModelShape,
+    MomentumWarmup, OptimizerParams, Packing, PhaseParams, Precision, RuleOr, Span,
 };
 use tch::{Device, Tensor};
 
@@ -18,6 +16,7 @@ use super::{
     Curves, LanguageRun, LrSchedule, Objective, OptimizerSettings, PhaseRate, Recipe, RowShape,
     SetbackLimits, StepLoss, TokenData, TrainError, TrainOutcome, TrainPlan, train,
 };
+use crate::job::sample::job_in;
 use crate::job::{JobError, StepContext};
 use crate::model::{ParamGroup, Parameter, depth_shape};
 
@@ -77,29 +76,6 @@ pub(super) fn write_tokens(folder: &Path) {
 
 pub(in crate::train) fn context(folder: &Path, stop: Arc<AtomicBool>) -> StepContext {
     StepContext::new(job_in(folder), stop).unwrap()
-}
-
-pub(in crate::train) fn job_in(folder: &Path) -> JobFile {
-    JobFile {
-        version: 1,
-        run: "run".into(),
-        step: "base".into(),
-        token: "1.1".into(),
-        fingerprint: String::new(),
-        params: StepParams::Tokens(TokensParams {}),
-        inputs: BTreeMap::new(),
-        sources: folder.join("sources.jsonl"),
-        staging: folder.join("staging"),
-        checkpoints: folder.join("checkpoints"),
-        events: folder.join("events.jsonl"),
-        seed: 1,
-        device: JobDevice::Cpu,
-        deterministic: true,
-        threads: 1,
-        parallel: ParallelParams::ALONE,
-        micro_batch_halvings: 0,
-        telemetry: cupola_specs::contract::TelemetryTargets::default(),
-    }
 }
 
 pub(super) fn phases() -> Vec<PhaseParams> {

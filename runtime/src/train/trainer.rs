@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use cupola_specs::artifact::BadStep;
 use cupola_specs::job::{BestMetric, CheckpointParams};
-use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use super::buckets::Buckets;
 use super::checkpoint::{Checkpoints, Progress};
+use super::course::Course;
 use super::gradients::{GROUP_STEPS, group_norms};
 use super::part::Part;
 use super::permutation::mix;
@@ -103,7 +103,7 @@ pub fn train_in(
     let shares = Shares::of(&ranks, &mut optimizer, ctx.job().parallel.zero);
     let checkpoints = ranks.is_first().then(|| Checkpoints::open(ctx, folder, plan)).transpose()?;
     let state = shares.to_fill(&optimizer);
-    let course = begin(&ranks, folder, checkpoints.as_ref(), &state)?;
+    let course = Course::begin(&ranks, folder, checkpoints.as_ref(), &state)?;
     shares.hand_out(state)?;
     optimizer.set_steps(course.progress.updates());
     if course.progress.steps > 0 {
@@ -153,38 +153,6 @@ pub fn train_in(
 fn series_of(ctx: &StepContext, folder: &Path) -> String {
     let below = folder.strip_prefix(&ctx.job().checkpoints).unwrap_or(Path::new(""));
     below.to_string_lossy().into_owned()
-}
-
-/// Where a run begins.
-#[derive(Debug, Serialize, Deserialize)]
-struct Course {
-    progress: Progress,
-    setbacks: Setbacks,
-}
-
-/// Loads the newest whole state, on the first rank, and tells every rank where the run begins.
-fn begin(
-    ranks: &Ranks,
-    folder: &Path,
-    checkpoints: Option<&Checkpoints<'_>>,
-    state: &[(String, Tensor)],
-) -> Result<Course, TrainError> {
-    let read = ranks.only_first(|| {
-        let noted = Setbacks::read(folder)?;
-        let restored = checkpoints.map(|checkpoints| checkpoints.restore(state, &noted)).transpose()?;
-        let restored = restored.flatten();
-        let setbacks = noted.resume(restored.as_ref());
-        Ok(Course { progress: restored.unwrap_or_else(Progress::start), setbacks })
-    })?;
-    let broken = |error: serde_json::Error| TrainError::Refused(format!("where the run begins: {error}"));
-    match read {
-        Some(course) if ranks.is_alone() => Ok(course),
-        Some(course) => {
-            ranks.text_of_first(serde_json::to_string(&course).map_err(broken)?)?;
-            Ok(course)
-        }
-        None => serde_json::from_str(&ranks.text_of_first(String::new())?).map_err(broken),
-    }
 }
 
 /// Says how a run is shared, where it is.
