@@ -19,9 +19,12 @@ const ROUNDS: usize = 5;
 fn main() {
     let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<usize>().ok());
     let count = numbers.next();
-    let slots = numbers.next().unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    // With as many as cores a core waits while a step's start and its flushes follow each other.
+    let slots = numbers.next().map_or_else(|| vec![cores, 2 * cores], |slots| vec![slots]);
     let rounds = numbers.next();
-    for count in count.map_or_else(|| vec![1_000, 10_000], |count| vec![count]) {
+    let counts = count.map_or_else(|| vec![1_000, 10_000], |count| vec![count]);
+    for (count, slots) in counts.iter().flat_map(|count| slots.iter().map(|slots| (*count, *slots))) {
         let rounds = rounds.unwrap_or(if count > 2_000 { 1 } else { ROUNDS });
         // Kept to the end, see `spread`.
         let ground = spread();

@@ -39,8 +39,10 @@ pub fn run_drill_step(path: &Path) -> Result<bool> {
     let job: Job = serde_json::from_slice(&std::fs::read(path)?).map_err(Error::other)?;
     let mut events = File::options().create(true).append(true).open(&job.events)?;
     let pid = std::process::id();
-    let mut say =
-        |body: String| writeln!(events, "{{\"at_millis\":{},\"event\":{body}}}", crate::state::now_millis());
+    let mut say = |body: String| {
+        let line = format!("{{\"at_millis\":{},\"event\":{body}}}\n", crate::state::now_millis());
+        events.write_all(line.as_bytes())
+    };
     say(format!("\"started\",\"token\":\"{}\",\"pid\":{pid},\"version\":\"drill\"", job.token))?;
     if job.step.contains("flaky") {
         std::fs::create_dir_all(&job.checkpoints)?;

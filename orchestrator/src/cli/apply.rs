@@ -1,5 +1,6 @@
 //! `cupola apply`.
 
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -57,7 +58,8 @@ pub(super) fn run(args: &ApplyArgs, global: &Global) -> Result<Outcome, CliError
         // Fails only where this process leads a session already.
         let _ = rustix::process::setsid();
     }
-    let prepared = prepare(global, &args.spec, &args.select)?;
+    // The process ends after this, and very many steps take long to free one by one.
+    let prepared = ManuallyDrop::new(prepare(global, &args.spec, &args.select)?);
     if let Some(done) = &prepared.done
         && prepared.is_settled
         && report_of(done, global).exists()

@@ -1,5 +1,7 @@
 //! `cupola plan`.
 
+use std::mem::ManuallyDrop;
+
 use clap::Args;
 
 use super::load::{SelectArgs, SpecArgs, prepare};
@@ -25,7 +27,8 @@ pub struct PlanArgs {
 
 /// Shows what `apply` would run, what is cached, why, and what it takes.
 pub(super) fn run(args: &PlanArgs, global: &Global) -> Result<Outcome, CliError> {
-    let prepared = prepare(global, &args.spec, &args.select)?;
+    // As in `apply`: the process ends after this.
+    let prepared = ManuallyDrop::new(prepare(global, &args.spec, &args.select)?);
     if args.dot {
         print!("{}", to_dot(&prepared.plan, &prepared.decisions));
     } else if args.svg {

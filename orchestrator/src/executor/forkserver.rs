@@ -17,6 +17,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use serde::{Deserialize, Serialize};
 
 use super::shim::{ShimOrder, out_of_memory_kills, run_shim};
+use crate::state::boot_id;
 
 /// While shims live the server looks once in this many seconds for those that ended.
 const REAP_SECS: i64 = 1;
@@ -128,6 +129,8 @@ fn line_of(value: &impl Serialize) -> Result<Vec<u8>> {
 ///
 /// Call it in a process with one thread only: a shim is a copy of the calling thread.
 pub fn serve_forks() -> Result<()> {
+    // Read once for all shims.
+    let _ = boot_id();
     let stdin = std::io::stdin();
     let mut pending = Vec::new();
     let mut live = 0u32;

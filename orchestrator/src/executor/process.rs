@@ -1,5 +1,7 @@
 //! The process table: who lives, told apart from a reused pid by start time and boot.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -65,8 +67,11 @@ struct Stat {
 }
 
 fn stat(pid: u32) -> Option<Stat> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // One read: the line is shorter than this.
+    let mut line = [0; 1024];
+    let length = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut line).ok()?;
     // The second field is the name in brackets and may hold anything.
+    let text = String::from_utf8_lossy(&line[..length]);
     let fields: Vec<&str> = text.get(text.rfind(')')? + 2..)?.split_whitespace().collect();
     let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
     Some(Stat { state: fields.first()?.chars().next()?, start_ticks: number(19)? })

@@ -3,13 +3,17 @@
 //! `fingerprint = blake3(kind, code version, canonical parameters, seed, input fingerprints with roles, files with labels)`. Paths,
 //! threads, devices and when checkpoints are written are out; the resolved number format is in, within the parameters.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use cupola_specs::contract::SourceFile;
-use cupola_specs::job::{CheckpointParams, StepParams};
+use cupola_specs::job::{
+    CheckpointParams, OptimizeParams, PretrainParams, RewardModelParams, SftParams, StepParams,
+};
 use serde_json::Value;
 
 use super::PlanError;
+use super::canonical::write_canonical;
 
 const DOMAIN: &str = "cupola step fingerprint v1";
 
@@ -34,7 +38,7 @@ impl OwnPart {
 
     fn of_version(params: &StepParams, seed: u64, code_version: u32) -> Result<Self, PlanError> {
         let mut canonical = Vec::with_capacity(1024);
-        write_canonical(&hashed_params(params)?, &mut canonical)?;
+        write_canonical(&*identifying(params), &mut canonical)?;
         let mut own = Self(blake3::Hasher::new_derive_key(DOMAIN));
         own.field(params.kind().as_str().as_bytes());
         own.field(&code_version.to_le_bytes());
@@ -66,26 +70,27 @@ impl OwnPart {
     }
 }
 
-/// The parameters as JSON without what may change and give the same bytes: when checkpoints are written.
+/// The parameters that identity rests on, as JSON.
 pub fn hashed_params(params: &StepParams) -> Result<Value, PlanError> {
-    let mut value = serde_json::to_value(params)?;
-    match params {
-        StepParams::Pretrain(_)
-        | StepParams::Sft(_)
-        | StepParams::RewardModel(_)
-        | StepParams::Optimize(_) => {
-            let none = CheckpointParams { every_secs: 0.0, every_steps: 0, keep: 0, keep_best: None };
-            value["checkpoint"] = serde_json::to_value(none)?;
-        }
+    Ok(serde_json::to_value(&*identifying(params))?)
+}
+
+/// The parameters without what may change and give the same bytes: when checkpoints are written.
+fn identifying(params: &StepParams) -> Cow<'_, StepParams> {
+    let checkpoint = CheckpointParams { every_secs: 0.0, every_steps: 0, keep: 0, keep_best: None };
+    Cow::Owned(match params {
+        StepParams::Pretrain(p) => StepParams::Pretrain(PretrainParams { checkpoint, ..p.clone() }),
+        StepParams::Sft(p) => StepParams::Sft(SftParams { checkpoint, ..p.clone() }),
+        StepParams::RewardModel(p) => StepParams::RewardModel(RewardModelParams { checkpoint, ..p.clone() }),
+        StepParams::Optimize(p) => StepParams::Optimize(OptimizeParams { checkpoint, ..p.clone() }),
         StepParams::Data(_)
         | StepParams::Tokenizer(_)
         | StepParams::Tokens(_)
         | StepParams::Sweep(_)
         | StepParams::Fit(_)
         | StepParams::Preferences(_)
-        | StepParams::Eval(_) => {}
-    }
-    Ok(value)
+        | StepParams::Eval(_) => return Cow::Borrowed(params),
+    })
 }
 
 /// Hash over files by label; their order does not matter, since names are distinct and sorted.
@@ -96,38 +101,6 @@ pub fn sources_by_label(files: &[SourceFile]) -> BTreeMap<String, String> {
         hasher.update(file.name.as_bytes()).update(b"\0").update(file.blake3.as_bytes()).update(b"\n");
     }
     hashers.into_iter().map(|(label, hasher)| (label, hasher.finalize().to_hex().to_string())).collect()
-}
-
-/// JSON with the keys of every object sorted, so that the order of fields is no part of identity.
-fn write_canonical(value: &Value, out: &mut Vec<u8>) -> serde_json::Result<()> {
-    match value {
-        Value::Object(map) => {
-            let mut sorted: Vec<(&String, &Value)> = map.iter().collect();
-            sorted.sort_unstable_by_key(|(key, _)| *key);
-            for (at, (key, value)) in sorted.into_iter().enumerate() {
-                out.push(if at == 0 { b'{' } else { b',' });
-                serde_json::to_writer(&mut *out, key)?;
-                out.push(b':');
-                write_canonical(value, out)?;
-            }
-            if map.is_empty() {
-                out.push(b'{');
-            }
-            out.push(b'}');
-        }
-        Value::Array(items) => {
-            for (at, item) in items.iter().enumerate() {
-                out.push(if at == 0 { b'[' } else { b',' });
-                write_canonical(item, out)?;
-            }
-            if items.is_empty() {
-                out.push(b'[');
-            }
-            out.push(b']');
-        }
-        scalar => serde_json::to_writer(out, scalar)?,
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -168,16 +141,6 @@ mod tests {
         let of = |version| OwnPart::of_version(&fit(0.0), 1, version).unwrap().with(&inputs, &none);
         assert_eq!(base, of(version));
         assert_ne!(base, of(version + 1));
-    }
-
-    #[test]
-    fn keys_are_sorted_at_every_depth_and_values_stay() {
-        let value =
-            serde_json::json!({"b": [1, {"z": null, "a": 1.0e21}], "a": "\"\u{7}é", "c": {}, "d": []});
-        let mut bytes = Vec::new();
-        write_canonical(&value, &mut bytes).unwrap();
-        let text = String::from_utf8(bytes).unwrap();
-        assert_eq!(text, r#"{"a":"\"\u0007é","b":[1,{"a":1e+21,"z":null}],"c":{},"d":[]}"#);
     }
 
     proptest! {

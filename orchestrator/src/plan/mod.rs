@@ -13,6 +13,7 @@ mod order;
 mod lower;
 mod sources;
 
+mod canonical;
 mod external;
 mod fingerprint;
 mod graph;
