@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
-use cupola_specs::job::{Device, Method, ParallelParams, Precision, StepParams, TokensParams};
+use cupola_specs::job::{Device, Method, ParallelParams, Precision, Recompute, StepParams, TokensParams};
 use cupola_specs::spec::{
     ArtifactRef, Reference, ResolvedJob, ResolvedJobBody, ResolvedSpec, RlhfBody, RowsInput, ScalingBody,
     SourceGlob,
@@ -223,6 +223,7 @@ impl Lowering<'_> {
         };
         let precision = self.machine.precision(job.precision, device);
         let parallel = if trains_by_ranks(&params) { job.parallel } else { ParallelParams::ALONE };
+        let recompute = if trains(&params) { job.recompute } else { Recompute::None };
         let cores = match (&params, job.resources.cores) {
             (StepParams::Sweep(_) | StepParams::Fit(_), 0) => 1,
             (_, 0) => self.machine.cores,
@@ -243,6 +244,7 @@ impl Lowering<'_> {
                 cores,
                 devices,
                 parallel,
+                recompute,
                 memory_bytes: job.resources.memory_bytes,
                 memory_limit_bytes: job.resources.memory_bytes,
                 disk_bytes: 0,
@@ -332,6 +334,14 @@ fn trains_by_ranks(params: &StepParams) -> bool {
         StepParams::Optimize(params) => matches!(params.method, Method::Dpo | Method::Ipo),
         _ => false,
     }
+}
+
+/// Whether a step trains one model.
+fn trains(params: &StepParams) -> bool {
+    matches!(
+        params,
+        StepParams::Pretrain(_) | StepParams::Sft(_) | StepParams::RewardModel(_) | StepParams::Optimize(_)
+    )
 }
 
 /// Refuses ranks that this machine has no place for: two on one device would wait for each other for ever, and several on one core gain

@@ -41,6 +41,7 @@ pub fn run(ctx: &StepContext, params: &PretrainParams) -> Result<Summary, Pretra
     };
     let every = params.evaluate;
     let mut run = LanguageRun::new(&recipe, &data, ctx.tensor_device())?;
+    run.network.set_recompute(ctx.job().recompute);
     // Where the best state becomes the model, the last one is a candidate too.
     let last = (params.export == Export::Best).then_some(run.steps);
     announce(ctx, &run);

@@ -26,7 +26,7 @@ pub use packing::pack_best_fit;
 pub use schedule::ItemSchedule;
 pub use score::{ScoreOptions, SequenceScore, packing_self_test, score_sequences, to_floats};
 pub use stage::{
-    Chosen, StageResult, StageRules, adapt, item_schedule, save_beside, save_facts, stage_plan, stage_rates,
+    Chosen, StageResult, StageRules, prepare, item_schedule, save_beside, save_facts, stage_plan, stage_rates,
     training_record,
 };
 

@@ -17,6 +17,7 @@ mod eval;
 mod lora;
 mod parallel;
 mod pretrain;
+mod recompute;
 mod rlhf;
 mod scaling;
 mod sft;
@@ -59,6 +60,7 @@ pub use pretrain::{
     OptimizerParams, Orthogonalization, OtherOptimizer, Packing, Parametrization, Part, PhaseParams,
     PretrainParams, RopeExtension, RopeScaling, RuleOr, Span, TokenBudget,
 };
+pub use recompute::Recompute;
 pub use rlhf::{Labeler, Method, OptimizeParams, PreferencesParams, RewardModelParams};
 pub use scaling::{FitMethod, FitParams, FitTarget, SweepParams};
 pub use sft::{SftParams, TrainOn};

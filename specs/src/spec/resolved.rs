@@ -12,7 +12,7 @@ use super::schedule::Schedule;
 use super::serve::Approval;
 use super::telemetry::Telemetry;
 use crate::job::{
-    AutoOr, DataParams, Device, EvalParams, FitParams, OptimizeParams, ParallelParams, Precision,
+    AutoOr, DataParams, Device, EvalParams, FitParams, OptimizeParams, ParallelParams, Precision, Recompute,
     PreferencesParams, PretrainParams, RewardModelParams, SftParams, SweepParams, TokenizerParams,
 };
 
@@ -169,6 +169,8 @@ pub struct ResolvedJob {
     pub resources: Resources,
     /// The ranks of its training steps.
     pub parallel: ParallelParams,
+    /// What its training steps compute again in backward. Default: `none`.
+    pub recompute: Recompute,
     /// The line of the job's name.
     pub origin: Origin,
     /// What it does.

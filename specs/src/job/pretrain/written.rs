@@ -4,7 +4,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::optimizer_written::OptimizerWritten;
 use super::{Activation, BatchRule, BestMetric, Export, Family, LayerType, LrShape, ModelType, Packing};
-use crate::job::AutoOr;
+use crate::job::{AutoOr, Recompute};
 use crate::spec::decode::{At, Decode, Named};
 use crate::spec::reference::Ref;
 use crate::spec::session::Session;
@@ -38,6 +38,9 @@ written! {
         max_epochs: Option<f64>; 0.001 ..= 1_000_000.0,
         /// Ranks.
         parallel: ParallelWritten = "{}",
+        /// What the backward pass computes again instead of keeping it: none, or blocks (the inside of each layer), which takes about a third
+        /// more time and far less memory. Not in the fingerprint: the result is the same to the bit.
+        recompute: Recompute = "none",
         /// When states are saved, and which one becomes the model.
         checkpoint: PretrainCheckpointWritten = "{}",
         /// When the model is evaluated on the way.
