@@ -17,7 +17,9 @@ use cupola_runtime::train::{
     TrainPlan, train,
 };
 use cupola_specs::contract::{Event, EventBody, JobFile};
-use cupola_specs::job::{CheckpointParams, Device, ParallelParams, Recompute, Span, StepParams, TokensParams};
+use cupola_specs::job::{
+    CheckpointParams, Device, ParallelParams, Recompute, Span, StepParams, TokensParams,
+};
 use tch::{Kind, Tensor};
 
 const TENSORS: i64 = 50;

@@ -94,7 +94,6 @@ struct FeedForward {
     activation: Activation,
 }
 
-
 impl Block {
     /// The block of a layer; `value_embedding` and `residual` are its part of what lies outside of the layers.
     pub(super) fn build(

@@ -20,7 +20,7 @@ use crate::train::{
 /// Trains a base model.
 pub fn run(ctx: &StepContext, params: &PretrainParams) -> Result<Summary, PretrainError> {
     let tokenizer = Tokenizer::load(&ctx.input("tokenizer")?.path)?;
-    let (data, held_out) = LanguageRun::open(&ctx.input("tokens")?.path)?;
+    let (data, held_out) = LanguageRun::open(ctx)?;
     check_tokenizer(ctx, &data, &tokenizer)?;
     let law = resolve::read_law(ctx)?;
     let shape = resolve::shape(params, law.as_ref())?;

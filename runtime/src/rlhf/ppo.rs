@@ -18,9 +18,9 @@ use crate::generate::self_test;
 use crate::job::{StepContext, Summary};
 use crate::model::{Network, ParamGroup, Parameter};
 use crate::sft::{
-    Chosen, ItemSchedule, PackedBatch, PassOrder, ScoreOptions, SftError, StageResult, StageRules, prepare,
-    gather_log_probs, item_schedule, packing_self_test, save_beside, save_facts, stage_plan, stage_rates,
-    training_record,
+    Chosen, ItemSchedule, PackedBatch, PassOrder, ScoreOptions, SftError, StageResult, StageRules,
+    gather_log_probs, item_schedule, packing_self_test, prepare, save_beside, save_facts, stage_plan,
+    stage_rates, training_record,
 };
 use crate::tokenizer::{EncodedChat, Tokenizer};
 use crate::train::{

@@ -7,8 +7,8 @@ use serde_json::json;
 use super::batch::plan_rows;
 use super::objective::{SftObjective, num_trained};
 use super::stage::{
-    Chosen, StageResult, StageRules, prepare, item_schedule, save_beside, save_facts, stage_plan, stage_rates,
-    training_record,
+    Chosen, StageResult, StageRules, item_schedule, prepare, save_beside, save_facts, stage_plan,
+    stage_rates, training_record,
 };
 use super::{
     Chat, PassOrder, ScoreOptions, SequenceScore, SftError, encode_chats, packing_self_test, permutation,

@@ -13,7 +13,8 @@ use super::super::{RlhfError, ppo, read_pair_data};
 use crate::job::{StepContext, Summary};
 use crate::model::Network;
 use crate::sft::{
-    ScoreOptions, SequenceScore, StageRules, prepare, save_beside, save_facts, score_sequences, training_record,
+    ScoreOptions, SequenceScore, StageRules, prepare, save_beside, save_facts, score_sequences,
+    training_record,
 };
 use crate::tokenizer::{EncodedChat, Tokenizer};
 
