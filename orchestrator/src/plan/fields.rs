@@ -299,7 +299,8 @@ fn own_paths(params: &StepParams, path: &str) -> Vec<String> {
             one(format!("evaluate.{}", rest.replace("every_steps", "every")))
         }
         (StepParams::Pretrain(_) | StepParams::Sweep(_), "phases") => {
-            let phase: Vec<&str> = path.split('.').take(3).collect();
+            let depth = if path.split('.').nth(2) == Some("corpora") { 5 } else { 3 };
+            let phase: Vec<&str> = path.split('.').take(depth).collect();
             vec![path.to_owned(), phase.join(".")]
         }
         // Its default follows from the optimiser.
