@@ -3,7 +3,8 @@
 
 use std::path::PathBuf;
 
-const SOURCES: [&str; 4] = ["optimiser.cpp", "context.cpp", "autograd.cpp", "process_group.cpp"];
+const SOURCES: [&str; 5] =
+    ["optimiser.cpp", "context.cpp", "autograd.cpp", "memory.cpp", "process_group.cpp"];
 const HEADERS: [&str; 6] = [
     "guard.h",
     "gloo/algorithm.h",

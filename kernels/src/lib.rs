@@ -13,6 +13,7 @@
 //!   that is ready.
 //! * [`Collective`]: ranks, by [`Gloo`], [`Nccl`] or [`Alone`].
 //! * [`set_deterministic`], [`set_float32_matmul`]: what decides the bits. [`cuda_memory`] and its like: what telemetry tells.
+//! * [`tensor_bytes`]: how much memory a piece of work holds in tensors.
 #![allow(unsafe_code, reason = "mallopt, mmap, dlopen and libtorch's C++ have no safe form")]
 
 mod allocator;
@@ -32,6 +33,7 @@ mod rng;
 #[cfg(test)]
 mod samples;
 mod shim;
+mod tensor_bytes;
 
 pub use allocator::tune_allocator;
 pub use autocast::Autocast;
@@ -52,3 +54,4 @@ pub use gradient_hook::{GradientHook, on_gradient};
 pub use mapping::map_file;
 pub use recompute::{Randomness, recompute};
 pub use rng::{rng_state, set_rng_state};
+pub use tensor_bytes::{TensorBytes, tensor_bytes};

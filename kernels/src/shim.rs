@@ -70,6 +70,8 @@ pub(crate) struct MemoryFields {
 
 unsafe extern "C" {
     pub(crate) fn cupola_free(memory: *mut c_void);
+    pub(crate) fn cupola_count_begin(counter: *mut *mut c_void) -> Message;
+    pub(crate) fn cupola_count_end(counter: *mut c_void, peak: *mut i64, left: *mut i64) -> Message;
     pub(crate) fn cupola_message(bytes: *const u8, count: usize) -> Message;
 
     pub(crate) fn cupola_fused_adamw(

@@ -17,7 +17,9 @@ use cupola_runtime::train::{
     TrainPlan, train,
 };
 use cupola_specs::contract::{Event, EventBody, JobFile};
-use cupola_specs::job::{CheckpointParams, Device, ParallelParams, Span, StepParams, TokensParams};
+use cupola_specs::job::{
+    CheckpointParams, Device, ParallelParams, Recompute, Span, StepParams, TokensParams,
+};
 use tch::{Kind, Tensor};
 
 const TENSORS: i64 = 50;
@@ -91,6 +93,7 @@ fn context(folder: &Path) -> StepContext {
         deterministic: true,
         threads: 1,
         parallel: ParallelParams::ALONE,
+        recompute: Recompute::None,
         micro_batch_halvings: 0,
         telemetry: cupola_specs::contract::TelemetryTargets::default(),
     };

@@ -75,7 +75,7 @@ fn a_killed_rank_is_named_and_the_run_ends_by_itself_with_the_model_of_one_rank(
     house
         .edit_spec(
             "    forecast: law\n    batch",
-            "    forecast: law\n    parallel: { data: 2, zero: 1, timeout: 30s }\n    batch",
+            "    forecast: law\n    parallel: { data: 2, zero: 1, timeout: 30s }\n    recompute: blocks\n    batch",
         )
         .unwrap();
     let plan = house.json(["plan", "spec.yaml", "--only", "base"]).unwrap();

@@ -219,7 +219,11 @@ pub(super) fn changes(
             Some(Some(old)) if old != from && !planned.step.job.is_empty() => {
                 match parts(role, &old, &from) {
                     Some(parts) => parts.into_iter().for_each(|(field, old, new)| {
-                        changes.field(fields.of_job(&planned.step, field), old.into(), new.into());
+                        let field = match field {
+                            "corpus" => fields.input(&planned.step, role),
+                            _ => fields.of_job(&planned.step, field),
+                        };
+                        changes.field(field, old.into(), new.into());
                     }),
                     None => changes.field(fields.input(&planned.step, role), old.into(), from.into()),
                 }
@@ -264,9 +268,12 @@ impl Changes {
 
 /// A parameter's value as the field behind it has it.
 fn as_written(path: &str, value: Value) -> Value {
-    match value.as_f64().filter(|_| path == BUDGET_PARAM) {
-        Some(seconds) => (seconds / 3600.0).into(),
-        None => value,
+    match (value.as_f64(), value.as_u64()) {
+        (Some(seconds), _) if path == BUDGET_PARAM => (seconds / 3600.0).into(),
+        (_, Some(number)) if path.starts_with("phases.") && path.ends_with(".input") => {
+            format!("tokens.{number}").into()
+        }
+        _ => value,
     }
 }
 

@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use cupola_specs::job::{StepParams, SuiteParams};
-use cupola_specs::spec::{ArtifactRef, Origin, ResolvedJob, ResolvedJobBody, ResolvedSpec};
+use cupola_specs::spec::{
+    ArtifactRef, Origin, PretrainBody, ResolvedJob, ResolvedJobBody, ResolvedSpec, ScalingBody,
+};
 
 use super::{Input, Step};
 
@@ -139,7 +141,7 @@ impl<'s> Fields<'s> {
             _ => {}
         }
         if matches!(head, "phases" | "domain_weights") {
-            paths.extend(weights_of(job));
+            paths.extend(weights_of(job, path));
         }
         paths
     }
@@ -184,7 +186,7 @@ impl<'s> Fields<'s> {
 pub(super) fn reference_field(spec: &ResolvedSpec, job: &str, role: &str, needs: &str) -> String {
     let (head, rest) = role.split_once('.').unwrap_or((role, ""));
     let field = match (head, spec.job(job).map(|job| &job.body)) {
-        ("tokens", _) => "corpus".to_owned(),
+        ("tokens", body) => corpus_field(body, rest).unwrap_or_else(|| "corpus".to_owned()),
         ("data", _) => role.to_owned(),
         ("suite", Some(ResolvedJobBody::Eval(body))) => {
             let fields = suite_field(&body.params.suites, rest, "part");
@@ -212,13 +214,41 @@ pub(super) fn reference_field(spec: &ResolvedSpec, job: &str, role: &str, needs:
     format!("jobs.{job}.{field}")
 }
 
-/// The corpus behind a job's mixture.
-fn weights_of(job: &ResolvedJob) -> Vec<String> {
-    let corpus = match &job.body {
-        ResolvedJobBody::Data(_) => Some(job.name.as_str()),
-        ResolvedJobBody::Pretrain(body) => body.corpus.job(),
-        ResolvedJobBody::Scaling(body) => body.corpus.job(),
-        _ => None,
+/// The place in `phases` that first names another corpus, by its number among the job's inputs.
+fn corpus_field(body: Option<&ResolvedJobBody>, number: &str) -> Option<String> {
+    let input: u64 = number.parse().ok()?;
+    let phases = match body? {
+        ResolvedJobBody::Pretrain(body) => &body.params.phases,
+        ResolvedJobBody::Scaling(body) => &body.sweeps.first()?.params.phases,
+        _ => return None,
+    };
+    phases.iter().enumerate().find_map(|(phase, params)| {
+        let at = params.corpora.iter().position(|corpus| corpus.input == input)?;
+        Some(format!("phases.{phase}.corpora.{at}.corpus"))
+    })
+}
+
+/// The corpus behind a job's mixture, or behind the part of a phase at `path` that reads another one.
+fn weights_of(job: &ResolvedJob, path: &str) -> Vec<String> {
+    let (own, others, phases) = match &job.body {
+        ResolvedJobBody::Data(_) => (Some(job.name.as_str()), [].as_slice(), [].as_slice()),
+        ResolvedJobBody::Pretrain(PretrainBody { corpus, other_corpora, params, .. }) => {
+            (corpus.job(), other_corpora.as_slice(), params.phases.as_slice())
+        }
+        ResolvedJobBody::Scaling(ScalingBody { corpus, other_corpora, sweeps, .. }) => {
+            let phases = sweeps.first().map_or([].as_slice(), |sweep| sweep.params.phases.as_slice());
+            (corpus.job(), other_corpora.as_slice(), phases)
+        }
+        _ => return Vec::new(),
+    };
+    let corpus = match path.split('.').collect::<Vec<_>>()[..] {
+        ["phases", phase, "corpora", at, ..] => {
+            let number = |text: &str| text.parse::<usize>().ok();
+            let named = number(phase).and_then(|phase| phases.get(phase)).map(|phase| &phase.corpora);
+            let named = named.zip(number(at)).and_then(|(corpora, at)| corpora.get(at));
+            named.and_then(|named| others.get(named.input as usize - 1)).and_then(ArtifactRef::job)
+        }
+        _ => own,
     };
     let of = |corpus: &str| [format!("jobs.{corpus}.domains.weights"), format!("jobs.{corpus}.sources")];
     corpus.map(of).into_iter().flatten().collect()
@@ -235,6 +265,8 @@ fn own_paths(params: &StepParams, path: &str) -> Vec<String> {
         (_, "phases") if rest.ends_with(".lr_final") => {
             vec![path.to_owned(), path.trim_end_matches("_final").to_owned()]
         }
+        // Other corpora are numbered in the order in which phases name them.
+        (_, "phases") if rest.ends_with(".input") => one(path.replace(".input", ".corpus")),
         // Targets are in an order of their own.
         (_, "lora") if rest.starts_with("targets") => one("lora.targets".to_owned()),
         (StepParams::Data(_), "dedup") => one(format!("dedup.{}", dedup_field(rest))),
@@ -267,7 +299,8 @@ fn own_paths(params: &StepParams, path: &str) -> Vec<String> {
             one(format!("evaluate.{}", rest.replace("every_steps", "every")))
         }
         (StepParams::Pretrain(_) | StepParams::Sweep(_), "phases") => {
-            let phase: Vec<&str> = path.split('.').take(3).collect();
+            let depth = if path.split('.').nth(2) == Some("corpora") { 5 } else { 3 };
+            let phase: Vec<&str> = path.split('.').take(depth).collect();
             vec![path.to_owned(), phase.join(".")]
         }
         // Its default follows from the optimiser.

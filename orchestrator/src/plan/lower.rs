@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
-use cupola_specs::job::{Device, Method, ParallelParams, Precision, StepParams, TokensParams};
+use cupola_specs::job::{Device, Method, ParallelParams, Precision, Recompute, StepParams, TokensParams};
 use cupola_specs::spec::{
     ArtifactRef, Reference, ResolvedJob, ResolvedJobBody, ResolvedSpec, RlhfBody, RowsInput, ScalingBody,
     SourceGlob,
@@ -93,9 +93,9 @@ impl Lowering<'_> {
             }
             ResolvedJobBody::Scaling(body) => self.scaling(job, body)?,
             ResolvedJobBody::Pretrain(body) => {
-                let tokens = self.tokens(&body.corpus, &body.tokenizer)?;
+                let tokens = self.all_tokens(&body.corpus, &body.other_corpora, &body.tokenizer)?;
                 let mut step = self.step(job, &job.name, StepParams::Pretrain(body.params.clone()));
-                step.inputs.insert("tokens".to_owned(), Input::Step(tokens));
+                step.inputs = tokens;
                 self.read(&mut step, "tokenizer", &body.tokenizer)?;
                 if let Some(law) = &body.law {
                     self.read(&mut step, "law", law)?;
@@ -119,8 +119,8 @@ impl Lowering<'_> {
                 for (index, rows) in body.suites.iter().enumerate() {
                     self.read_rows(&mut step, &format!("suite.{index}"), rows)?;
                 }
-                if let Some(train) = &body.train {
-                    self.read(&mut step, "train", train)?;
+                for (index, train) in body.train.iter().enumerate() {
+                    self.read(&mut step, &numbered("train", index), train)?;
                 }
                 self.steps.push(step);
             }
@@ -129,12 +129,12 @@ impl Lowering<'_> {
     }
 
     fn scaling(&mut self, job: &ResolvedJob, body: &ScalingBody) -> Result<(), PlanError> {
-        let tokens = self.tokens(&body.corpus, &body.tokenizer)?;
+        let tokens = self.all_tokens(&body.corpus, &body.other_corpora, &body.tokenizer)?;
         let mut inputs = BTreeMap::new();
         for (index, sweep) in body.sweeps.iter().enumerate() {
             let name = format!("{}/sweep[{}]", job.name, sweep.key);
             let mut step = self.step(job, &name, StepParams::Sweep(sweep.params.clone()));
-            step.inputs.insert("tokens".to_owned(), Input::Step(tokens.clone()));
+            step.inputs.clone_from(&tokens);
             inputs.insert(format!("sweep.{index}"), Input::Step(name));
             self.steps.push(step);
         }
@@ -190,6 +190,21 @@ impl Lowering<'_> {
         Ok(())
     }
 
+    /// The inputs `tokens`, `tokens.1`, … of a step that trains on a corpus and on others in some of its phases.
+    fn all_tokens(
+        &mut self,
+        corpus: &ArtifactRef,
+        others: &[ArtifactRef],
+        tokenizer: &ArtifactRef,
+    ) -> Result<BTreeMap<String, Input>, PlanError> {
+        let mut inputs = BTreeMap::new();
+        for (index, corpus) in std::iter::once(corpus).chain(others).enumerate() {
+            let step = self.tokens(corpus, tokenizer)?;
+            inputs.insert(numbered("tokens", index), Input::Step(step));
+        }
+        Ok(inputs)
+    }
+
     /// The shared step that encodes a corpus with a tokenizer; made where it is not there yet.
     fn tokens(&mut self, corpus: &ArtifactRef, tokenizer: &ArtifactRef) -> Result<String, PlanError> {
         let name = format!("tokens[{},{}]", label(corpus), label(tokenizer));
@@ -223,6 +238,7 @@ impl Lowering<'_> {
         };
         let precision = self.machine.precision(job.precision, device);
         let parallel = if trains_by_ranks(&params) { job.parallel } else { ParallelParams::ALONE };
+        let recompute = if trains(&params) { job.recompute } else { Recompute::None };
         let cores = match (&params, job.resources.cores) {
             (StepParams::Sweep(_) | StepParams::Fit(_), 0) => 1,
             (_, 0) => self.machine.cores,
@@ -243,6 +259,7 @@ impl Lowering<'_> {
                 cores,
                 devices,
                 parallel,
+                recompute,
                 memory_bytes: job.resources.memory_bytes,
                 memory_limit_bytes: job.resources.memory_bytes,
                 disk_bytes: 0,
@@ -332,6 +349,19 @@ fn trains_by_ranks(params: &StepParams) -> bool {
         StepParams::Optimize(params) => matches!(params.method, Method::Dpo | Method::Ipo),
         _ => false,
     }
+}
+
+/// The role of one among several inputs of a kind: the first has no number.
+fn numbered(role: &str, index: usize) -> String {
+    if index == 0 { role.to_owned() } else { format!("{role}.{index}") }
+}
+
+/// Whether a step trains one model.
+fn trains(params: &StepParams) -> bool {
+    matches!(
+        params,
+        StepParams::Pretrain(_) | StepParams::Sft(_) | StepParams::RewardModel(_) | StepParams::Optimize(_)
+    )
 }
 
 /// Refuses ranks that this machine has no place for: two on one device would wait for each other for ever, and several on one core gain

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
 use cupola_specs::contract::SourceFile;
-use cupola_specs::job::{Device, ParallelParams, Precision, StepKind, StepParams};
+use cupola_specs::job::{Device, ParallelParams, Precision, Recompute, StepKind, StepParams};
 use cupola_specs::spec::SourceGlob;
 
 /// One step as it is lowered from a job: pure data, nothing looked up yet.
@@ -63,6 +63,8 @@ pub struct StepSettings {
     pub devices: u32,
     /// The ranks that it is shared between.
     pub parallel: ParallelParams,
+    /// What it computes again in backward.
+    pub recompute: Recompute,
     /// Bytes of memory that it takes: its limit, or what it took before; 0 where nobody knows.
     pub memory_bytes: u64,
     /// Bytes of memory that it may take at most; 0 is no limit.
@@ -85,6 +87,7 @@ impl StepSettings {
         cores: 1,
         devices: 0,
         parallel: ParallelParams::ALONE,
+        recompute: Recompute::None,
         memory_bytes: 0,
         memory_limit_bytes: 0,
         disk_bytes: 0,

@@ -60,6 +60,7 @@ pub(super) fn work_order<'a>(
         deterministic: planned.step.settings.deterministic,
         threads: planned.step.settings.cores,
         parallel: planned.step.settings.parallel,
+        recompute: planned.step.settings.recompute,
         micro_batch_halvings,
         telemetry: targets(dir, &plan.telemetry, run, planned),
     };

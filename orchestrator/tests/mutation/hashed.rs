@@ -184,13 +184,13 @@ fn why(
 }
 
 /// Whether a reason may stand beside the field that was changed, since it follows from it: another method reads other inputs,
-/// another corpus has other weights, another source has other files, and weights sum to 1.
+/// another corpus has other weights and may be the one of another phase, another source has other files, and weights sum to 1.
 fn follows(reason: &Reason, path: &[String]) -> bool {
     let last = path.last().map_or("", String::as_str);
     match reason {
         Reason::Parameter { field, .. } => {
             matches!(last, "method" | "stage")
-                || last == "corpus" && field.ends_with(".sources")
+                || last == "corpus" && (field.ends_with(".sources") || field.ends_with(".corpus"))
                 || path[..path.len() - 1].ends_with(&["weights".to_owned()]) && field.contains(".weights.")
         }
         Reason::Sources { .. } => last == "name",

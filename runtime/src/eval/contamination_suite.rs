@@ -1,5 +1,7 @@
 //! The contamination suite: test texts against the training documents and pairs of the corpus that trained the models.
 
+use std::path::Path;
+
 use cupola_specs::artifact::{CorpusDocument, EvalSample};
 
 use super::contamination::{OverlapIndex, TestOverlap};
@@ -25,27 +27,34 @@ pub(super) fn run(
     if texts.is_empty() {
         return Err(suite.nothing(SUITE, "there is no test text".into()));
     }
-    let train = match suite.ctx.optional_input("train") {
-        Some(input) => &input.path,
-        None => &suite.ctx.input(&suite.role())?.path,
-    };
     let mut index = OverlapIndex::new(texts.iter().map(String::as_str), ngram as usize);
     let mut documents = 0u64;
-    for shard in corpus_shards(train, "train")? {
-        for document in JsonlZstReader::<CorpusDocument>::open(&shard)? {
-            let document = document?;
-            index.look_in(&document.file, &document.text);
-            documents += 1;
+    for train in trained_on(suite)? {
+        for shard in corpus_shards(train, "train")? {
+            for document in JsonlZstReader::<CorpusDocument>::open(&shard)? {
+                let document = document?;
+                index.look_in(&document.file, &document.text);
+                documents += 1;
+            }
+            suite.ctx.check_stop()?;
         }
-        suite.ctx.check_stop()?;
-    }
-    if train.join("pairs").exists() {
-        for pair in read_pairs(train, "pairs")? {
-            index.look_in(&pair.unit, &format!("{}\n{}", pair.prompt, pair.answer));
+        if train.join("pairs").exists() {
+            for pair in read_pairs(train, "pairs")? {
+                index.look_in(&pair.unit, &format!("{}\n{}", pair.prompt, pair.answer));
+            }
         }
     }
     add_rows(&index.finish(), ngram as usize, documents, &texts, report);
     Ok(())
+}
+
+/// The corpora that trained the models; else the one that the suite reads.
+fn trained_on<'s>(suite: &'s Suite<'_>) -> Result<Vec<&'s Path>, EvalError> {
+    let Some(first) = suite.ctx.optional_input("train") else {
+        return Ok(vec![&suite.ctx.input(&suite.role())?.path]);
+    };
+    let others = (1..).map_while(|place| suite.ctx.optional_input(&format!("train.{place}")));
+    Ok(std::iter::once(first).chain(others).map(|input| input.path.as_path()).collect())
 }
 
 fn add_rows(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use cupola_specs::contract::{JobFile, TelemetryTargets};
-use cupola_specs::job::{Device, ParallelParams, StepParams, TokensParams};
+use cupola_specs::job::{Device, ParallelParams, Recompute, StepParams, TokensParams};
 
 /// The job of an attempt whose files are all in one folder, on one thread of the CPU.
 pub(crate) fn job_in(folder: &Path) -> JobFile {
@@ -25,6 +25,7 @@ pub(crate) fn job_in(folder: &Path) -> JobFile {
         deterministic: true,
         threads: 1,
         parallel: ParallelParams::ALONE,
+        recompute: Recompute::None,
         micro_batch_halvings: 0,
         telemetry: TelemetryTargets::default(),
     }

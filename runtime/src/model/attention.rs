@@ -47,6 +47,14 @@ pub(super) struct Sight {
 }
 
 impl Sight {
+    /// The same sight.
+    pub(super) fn handle(&self) -> Self {
+        Self {
+            past: self.past.as_ref().map(Visible::handle),
+            window: self.window.as_ref().map(Visible::handle),
+        }
+    }
+
     /// What layers of a window (0 for none) see.
     pub(super) fn of(&self, window: u64) -> &Visible {
         let chosen = if window == 0 { &self.past } else { &self.window };
@@ -84,6 +92,14 @@ impl Sight {
 }
 
 impl Visible {
+    fn handle(&self) -> Self {
+        match self {
+            Self::Past => Self::Past,
+            Self::Where(mask) => Self::Where(mask.shallow_clone()),
+            Self::Added(added, window) => Self::Added(added.shallow_clone(), *window),
+        }
+    }
+
     /// What the mask `[B, 1, T, L]` shows; without one, the past. `kind` and `device` are the queries'.
     pub(super) fn new(mask: Option<Tensor>, span: Span, kind: Kind, device: Device) -> Self {
         let scores = span.batch * span.heads * span.time * span.length;

@@ -70,6 +70,17 @@ impl Norm {
         }
     }
 
+    /// The same norm.
+    pub(super) fn handle(&self) -> Self {
+        match self {
+            Self::Rms { gain, eps } => Self::Rms { gain: gain.shallow_clone(), eps: *eps },
+            Self::Plain { eps } => Self::Plain { eps: *eps },
+            Self::Layer { gain, bias, eps } => {
+                Self::Layer { gain: gain.shallow_clone(), bias: bias.shallow_clone(), eps: *eps }
+            }
+        }
+    }
+
     /// `x [.., C]` → `[.., C]` in `kind`.
     pub(super) fn apply(&self, x: &Tensor, kind: Kind) -> Tensor {
         match self {
@@ -188,6 +199,17 @@ impl Linear {
         match self.layout {
             Layout::OutIn => [rows, columns],
             Layout::InOut => [columns, rows],
+        }
+    }
+
+    /// The same module, its adapter as it is in this pass.
+    pub(super) fn handle(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            weight: self.weight.shallow_clone(),
+            bias: self.bias.as_ref().map(Tensor::shallow_clone),
+            layout: self.layout,
+            adapter: self.adapter.as_ref().map(Adapter::in_this_pass),
         }
     }
 

@@ -57,6 +57,11 @@ impl Adapter {
         }
     }
 
+    /// The same adapter, which drops out what this pass drops out also when the pass is over: in a part that backward computes again.
+    pub(super) fn in_this_pass(&self) -> Self {
+        Self { pass: Arc::new(AtomicU64::new(self.pass.load(Ordering::Relaxed))), ..self.handle() }
+    }
+
     /// What is added to the product of `x [.., I]`: `[.., O]` in the kind of `x`.
     pub(super) fn update(&self, x: &Tensor) -> Tensor {
         let read = match self.pass.load(Ordering::Relaxed) {

@@ -5,7 +5,8 @@
 //!
 //! Shapes: `B` batch, `T` time, `C` channels, `V` vocab.
 
-use cupola_specs::job::{ModelShape, Precision};
+use cupola_kernels::{Randomness, recompute};
+use cupola_specs::job::{ModelShape, Precision, Recompute};
 use tch::{Device, Kind, Tensor};
 
 use super::ParamGroup;
@@ -75,13 +76,14 @@ impl Lstm {
     ///
     /// # Shapes
     /// `tokens [B, T]` → `[B, T, C]` in the kind of `precision`.
-    pub fn hidden(&self, tokens: &Tensor, precision: Precision) -> Tensor {
-        let (batch, _) = tokens.size2().unwrap_or_default();
+    pub fn hidden(&self, tokens: &Tensor, precision: Precision, recompute: Recompute) -> Tensor {
         let kind = product_kind(precision);
         let mut x = Tensor::embedding(&self.embedding, tokens, -1, false, false).to_kind(kind); // [B, T, C]
         for layer in &self.layers {
-            let zero = Tensor::zeros([batch, self.shape.hidden_size as i64], (kind, x.device()));
-            x = layer.advance(&x, (zero.shallow_clone(), zero), self.shape.norm_eps).0;
+            x = match recompute {
+                Recompute::None => layer.forward(&x, self.shape.norm_eps),
+                Recompute::Blocks => layer.recomputed(&x, self.shape.norm_eps),
+            };
         }
         rms_norm(&x, &self.norm, self.shape.norm_eps, kind)
     }
@@ -135,6 +137,29 @@ impl Lstm {
 }
 
 impl Layer {
+    /// The residual stream behind the layer, from a zero state: `x [B, T, C]` → `[B, T, C]`.
+    fn forward(&self, x: &Tensor, eps: f64) -> Tensor {
+        let (batch, _, width) = x.size3().unwrap_or_default();
+        let zero = Tensor::zeros([batch, width], (x.kind(), x.device()));
+        self.advance(x, (zero.shallow_clone(), zero), eps).0
+    }
+
+    /// [`Layer::forward`], of which nothing but the input is kept for backward.
+    fn recomputed(&self, x: &Tensor, eps: f64) -> Tensor {
+        let layer = Self {
+            norm: self.norm.shallow_clone(),
+            input: self.input.shallow_clone(),
+            hidden: self.hidden.shallow_clone(),
+            bias: self.bias.shallow_clone(),
+            out: self.out.shallow_clone(),
+        };
+        let part = move |inputs: &[Tensor]| Ok(vec![layer.forward(&inputs[0], eps)]);
+        match recompute(part, &[x], Randomness::None) {
+            Ok(mut outputs) => outputs.swap_remove(0),
+            Err(error) => panic!("a layer that is computed again: {error}"),
+        }
+    }
+
     /// `x [B, T, C]` and the state `[B, C]` before it → the residual stream after the layer, and the state after `T` steps.
     fn advance(&self, x: &Tensor, (h, c): (Tensor, Tensor), eps: f64) -> (Tensor, (Tensor, Tensor)) {
         let kind = x.kind();

@@ -4,6 +4,7 @@
 //! same weights on every machine.
 
 mod attention;
+mod block;
 mod config;
 mod config_json;
 mod error;
@@ -12,6 +13,7 @@ mod kv_cache;
 mod layers;
 mod lora;
 mod lstm;
+mod module_names;
 mod network;
 mod parameter;
 mod peft;
@@ -34,5 +36,7 @@ mod folder_tests;
 mod lora_tests;
 #[cfg(test)]
 mod parity_tests;
+#[cfg(test)]
+mod recompute_tests;
 #[cfg(test)]
 mod tests;

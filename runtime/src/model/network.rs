@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use cupola_specs::job::{Family, ModelShape, Precision, RopeScaling};
+use cupola_specs::job::{Family, ModelShape, Precision, Recompute, RopeScaling};
 use tch::{Device, Kind, Tensor};
 
 use super::folder::{self, Shards};
@@ -60,6 +60,7 @@ pub struct Network {
     body: Body,
     parameters: Vec<Parameter>,
     vocab_size: i64,
+    recompute: Recompute,
     pub(super) adapters: Option<Adapters>,
 }
 
@@ -151,7 +152,10 @@ impl Network {
         };
         match assembly.error {
             Some(error) => Err(error),
-            None => Ok(Self { body, parameters: assembly.parameters, vocab_size, adapters: None }),
+            None => {
+                let (parameters, recompute) = (assembly.parameters, Recompute::None);
+                Ok(Self { body, parameters, vocab_size, recompute, adapters: None })
+            }
         }
     }
 
@@ -222,6 +226,11 @@ impl Network {
         Ok(network)
     }
 
+    /// What [`Network::hidden`] keeps for backward from now on, and what backward computes again: the bits are the same.
+    pub fn set_recompute(&mut self, recompute: Recompute) {
+        self.recompute = recompute;
+    }
+
     /// Named weights in a fixed order.
     pub fn parameters(&self) -> &[Parameter] {
         &self.parameters
@@ -289,13 +298,13 @@ impl Network {
     /// `tokens [B, T]` → `[B, T, C]` in the kind of `precision`.
     pub fn hidden(&self, tokens: &Tensor, layout: &RowLayout, precision: Precision) -> Tensor {
         match &self.body {
-            Body::Transformer(network) => network.hidden(tokens, layout, precision),
+            Body::Transformer(network) => network.hidden(tokens, layout, precision, self.recompute),
             Body::Lstm(network) => {
                 assert!(
                     matches!(layout, RowLayout::Causal),
                     "an LSTM carries its state across packed sequences"
                 );
-                network.hidden(tokens, precision)
+                network.hidden(tokens, precision, self.recompute)
             }
         }
     }

@@ -11,64 +11,34 @@
 //!
 //! Shapes: `B` batch, `T` time, `C` channels, `H` query heads, `K` key-value heads, `D` head dim, `I` feed-forward width, `V` vocab.
 
-use cupola_specs::job::{Activation, LoraTarget, ModelShape, ModelType, Precision, RopeScaling};
+use cupola_specs::job::{ModelShape, ModelType, Precision, Recompute, RopeScaling};
 use tch::{Device, Kind, Tensor};
 
 use super::ParamGroup;
-use super::attention::{Sight, Span, Visible};
+use super::attention::{Sight, Span};
+use super::block::{Angles, Block, Pass, Residual};
 use super::kv_cache::{KvCache, RowSlot, cached_mask, rows_of, slot_index, slots_of, starts_of};
-use super::layers::{Layout, Linear, Norm, NormKind, linear, product_kind};
+use super::layers::{Norm, linear, product_kind};
 use super::lora::Module;
+use super::module_names::Names;
 use super::network::RowLayout;
 use super::parameter::{Init, Source};
-use super::rope::{RopeTable, rotate};
+use super::rope::RopeTable;
 
 /// What the number of keys behind a cache is rounded up to.
 const LENGTH_STEP: u64 = 32;
-/// Channels that the gate of a value embedding reads.
-const GATE_CHANNELS: i64 = 32;
 
 /// The network's weights.
 #[derive(Debug)]
 pub struct Transformer {
     shape: ModelShape,
-    embedding: Tensor,                          // [V, C]
-    positions: Option<Tensor>,                  // [P, C]
-    value_embeddings: Vec<Option<Tensor>>,      // [V, K·D]
-    residual_scalars: Option<(Tensor, Tensor)>, // [layers]
+    embedding: Tensor,         // [V, C]
+    positions: Option<Tensor>, // [P, C]
     blocks: Vec<Block>,
     norm: Norm,
     head: Tensor, // [V, C]
     rope: Option<RopeTable>,
 }
-
-#[derive(Debug)]
-struct Block {
-    input_norm: Norm,
-    attention: Attention,
-    post_norm: Norm,
-    feed_forward: FeedForward,
-    window: u64,
-}
-
-#[derive(Debug)]
-struct Attention {
-    inputs: Vec<Linear>, // queries, keys and values apart, or all in one
-    output: Linear,
-    qk_norm: Option<(Norm, Norm)>,
-    value_gate: Option<Tensor>, // [K, G]
-}
-
-#[derive(Debug)]
-struct FeedForward {
-    gate: Option<Linear>,
-    up: Linear,
-    down: Linear,
-    activation: Activation,
-}
-
-/// Cosines and sines of a pass, each `[T, D]` or `[B, 1, T, D]` in its kind.
-type Angles = (Tensor, Tensor);
 
 impl Transformer {
     /// Builds the network from a source of weights, asked in a fixed order.
@@ -98,14 +68,22 @@ impl Transformer {
                 .has_value_embedding(layer)
                 .then(|| source.weight(&name, &size, ParamGroup::ValueEmbedding, spread))
         };
-        let value_embeddings = (0..layers).map(value_embedding).collect();
+        let value_embeddings: Vec<Option<Tensor>> = (0..layers).map(value_embedding).collect();
         let residual_scalars = shape.residual_scalars.then(|| {
             let mut scalars = |name: &str, value: f64| {
                 source.weight(name, &[layers as i64], ParamGroup::Vector, Init::Constant(value))
             };
             (scalars("model.resid_lambdas", 1.0), scalars("model.x0_lambdas", 0.1))
         });
-        let blocks = (0..layers).map(|layer| Block::build(shape, &names, layer, source)).collect();
+        let residual = |layer: u64| {
+            let (stays, returns) = residual_scalars.as_ref()?;
+            let (stays, returns) = (stays.shallow_clone(), returns.shallow_clone());
+            Some(Residual { stays, returns, layer: layer as i64 })
+        };
+        let blocks = (0..layers)
+            .zip(value_embeddings)
+            .map(|(layer, table)| Block::build(shape, &names, layer, (table, residual(layer)), source))
+            .collect();
         let norm = Norm::build(names.norm_kind, names.norm, width, shape.norm_eps, source);
         let head = if shape.tie_word_embeddings {
             embedding.shallow_clone()
@@ -117,17 +95,7 @@ impl Transformer {
             .facts()
             .has_rope
             .then(|| RopeTable::new(shape, shape.max_position_embeddings as i64, device));
-        Self {
-            shape: shape.clone(),
-            embedding,
-            positions,
-            value_embeddings,
-            residual_scalars,
-            blocks,
-            norm,
-            head,
-            rope,
-        }
+        Self { shape: shape.clone(), embedding, positions, blocks, norm, head, rope }
     }
 
     /// Every size.
@@ -149,25 +117,20 @@ impl Transformer {
 
     /// The modules of every layer that an adapter fits.
     pub(super) fn modules_mut(&mut self) -> Vec<Module<'_>> {
-        use LoraTarget::{Down, Gate, K, O, Q, Up, V};
-        let apart: &[&[LoraTarget]] = &[&[Q], &[K], &[V]];
-        let mut modules: Vec<Module> = Vec::new();
-        for Block { attention, feed_forward, .. } in &mut self.blocks {
-            let inputs = if attention.inputs.len() == 1 { &[[Q, K, V].as_slice()] } else { apart };
-            modules.extend(inputs.iter().copied().zip(&mut attention.inputs));
-            modules.push((&[O], &mut attention.output));
-            modules.extend(feed_forward.gate.as_mut().map(|gate| ([Gate].as_slice(), gate)));
-            modules.push((&[Up], &mut feed_forward.up));
-            modules.push((&[Down], &mut feed_forward.down));
-        }
-        modules
+        self.blocks.iter_mut().flat_map(Block::modules_mut).collect()
     }
 
     /// The last hidden state of each position.
     ///
     /// # Shapes
     /// `tokens [B, T]` → `[B, T, C]` in the kind of `precision`.
-    pub fn hidden(&self, tokens: &Tensor, layout: &RowLayout, precision: Precision) -> Tensor {
+    pub fn hidden(
+        &self,
+        tokens: &Tensor,
+        layout: &RowLayout,
+        precision: Precision,
+        recompute: Recompute,
+    ) -> Tensor {
         let (batch, time) = tokens.size2().unwrap_or_default();
         let kind = product_kind(precision);
         // Packed documents are shorter than the positions, whatever the row is.
@@ -175,14 +138,14 @@ impl Transformer {
         let angles = self.angles(layout.positions(), longest, kind);
         let order = Tensor::arange(time, (Kind::Int64, tokens.device())).view([1, 1, time, 1]);
         let sight = self.sight(layout.attention_mask(time), &order, [batch, time, time], kind);
+        let pass = Pass { tokens: tokens.shallow_clone(), angles, sight };
         let first = self.embed(tokens, layout.positions(), kind);
         let mut x = first.shallow_clone(); // [B, T, C]
-        for (layer, block) in self.blocks.iter().enumerate() {
-            x = self.stream(layer, x, &first);
-            let values = self.values_of(layer, tokens, kind); // [B, T, K·D]
-            let (q, k, v) = block.project(&x, &self.shape, angles.as_ref(), values.as_ref()); // [B, H, T, D], [B, K, T, D]
-            x = &x + block.attention.mix(&q, &k, &v, sight.of(block.window)); // [B, T, C]
-            x = &x + block.feed_forward(&x); // [B, T, C]
+        for block in &self.blocks {
+            x = match recompute {
+                Recompute::None => block.forward(&x, &first, &pass), // [B, T, C]
+                Recompute::Blocks => block.recomputed(&x, &first, &pass), // [B, T, C]
+            };
         }
         self.norm.apply(&x, kind)
     }
@@ -211,13 +174,13 @@ impl Transformer {
         let angles = self.angles(Some(&positions), 0, kind);
         let mask = (!(fresh && time > 1)).then(|| cached_mask(rows, time, length, device)); // [B, 1, T, L]
         let sight = self.sight(mask, &positions.view([batch, 1, time, 1]), [batch, time, length], kind);
+        let pass = Pass { tokens: tokens.shallow_clone(), angles, sight };
         let slots = slots_of(rows, device).unsqueeze(1); // [B, 1]
         let first = self.embed(tokens, Some(&positions), kind);
         let mut x = first.shallow_clone(); // [B, T, C]
-        for (layer, (block, (keys, values))) in self.blocks.iter().zip(&mut cache.layers).enumerate() {
-            x = self.stream(layer, x, &first);
-            let own = self.values_of(layer, tokens, kind); // [B, T, K·D]
-            let (q, k, v) = block.project(&x, &self.shape, angles.as_ref(), own.as_ref());
+        for (block, (keys, values)) in self.blocks.iter().zip(&mut cache.layers) {
+            x = block.stream(&x, &first);
+            let (q, k, v) = block.project(&x, &pass);
             for (store, new) in [(&mut *keys, &k), (&mut *values, &v)] {
                 // Advanced indices around a slice come first: [B, T, K, D].
                 let target = [Some(slots.shallow_clone()), None, Some(positions.shallow_clone())];
@@ -227,8 +190,7 @@ impl Transformer {
                 rows_of(keys, index.as_ref(), batch, length),
                 rows_of(values, index.as_ref(), batch, length),
             );
-            x = &x + block.attention.mix(&q, &k, &v, sight.of(block.window)); // [B, T, C]
-            x = &x + block.feed_forward(&x); // [B, T, C]
+            x = block.finish(&x, [&q, &k, &v], &pass); // [B, T, C]
         }
         self.norm.apply(&x, kind)
     }
@@ -268,25 +230,11 @@ impl Transformer {
         x
     }
 
-    /// The residual stream `[B, T, C]` into a layer.
-    fn stream(&self, layer: usize, x: Tensor, first: &Tensor) -> Tensor {
-        match &self.residual_scalars {
-            Some((stays, returns)) => x * stays.get(layer as i64) + first * returns.get(layer as i64),
-            None => x,
-        }
-    }
-
-    /// What a layer adds to the values of `tokens [B, T]`, before its gate: `[B, T, K·D]`.
-    fn values_of(&self, layer: usize, tokens: &Tensor, kind: Kind) -> Option<Tensor> {
-        let table = self.value_embeddings.get(layer)?.as_ref()?;
-        Some(Tensor::embedding(table, tokens, -1, false, false).to_kind(kind))
-    }
-
     /// Who sees whom in a pass of `[B, T, L]`, by layer.
     fn sight(&self, mask: Option<Tensor>, positions: &Tensor, sizes: [i64; 3], kind: Kind) -> Sight {
         let [batch, time, length] = sizes;
         let span = Span { batch, heads: self.shape.num_attention_heads as i64, time, length };
-        let windows = self.blocks.iter().map(|block| block.window);
+        let windows = self.blocks.iter().map(Block::window);
         Sight::new(mask, positions, windows, span, (kind, self.embedding.device()))
     }
 
@@ -304,191 +252,5 @@ impl Transformer {
             }
         };
         Some((pick(&table.cos), pick(&table.sin)))
-    }
-}
-
-impl Block {
-    fn build(shape: &ModelShape, names: &Names, layer: u64, source: &mut dyn Source) -> Self {
-        let width = shape.hidden_size as i64;
-        let norm = |module: &str, source: &mut dyn Source| {
-            let module = format!("{}.{layer}.{module}", names.layers);
-            Norm::build(names.norm_kind, &module, width, shape.norm_eps, source)
-        };
-        Self {
-            input_norm: norm(names.input_norm, source),
-            attention: Attention::build(shape, names, layer, source),
-            post_norm: norm(names.post_norm, source),
-            feed_forward: FeedForward::build(shape, names, layer, source),
-            window: shape.window_of(layer),
-        }
-    }
-
-    /// Queries, keys and values of `x [B, T, C]`, normed and rotated: `[B, H, T, D]` and twice `[B, K, T, D]`.
-    fn project(
-        &self,
-        x: &Tensor,
-        shape: &ModelShape,
-        angles: Option<&Angles>,
-        values: Option<&Tensor>,
-    ) -> (Tensor, Tensor, Tensor) {
-        let (batch, time, _) = x.size3().unwrap_or_default();
-        let (d, kind) = (shape.head_dim as i64, x.kind());
-        let attention = &self.attention;
-        let normed = self.input_norm.apply(x, kind); // [B, T, C]
-        let inputs: Vec<&Linear> = attention.inputs.iter().collect();
-        let parts = Linear::joined(&inputs, &normed).view([batch, time, -1, d]); // [B, T, H+2K, D]
-        let (h, k) = (shape.num_attention_heads as i64, shape.num_key_value_heads as i64);
-        let heads = |from: i64, count: i64| parts.narrow(2, from, count).transpose(1, 2); // [B, count, T, D]
-        let (q, keys, mut v) = (heads(0, h), heads(h, k), heads(h + k, k));
-        if let (Some(values), Some(gate)) = (values, &attention.value_gate) {
-            let read = normed.narrow(2, 0, gate.size()[1]); // [B, T, G]
-            let gate = linear(&read, gate).sigmoid() * 2.0; // [B, T, K]
-            let values = values.view([batch, time, k, d]) * gate.unsqueeze(-1); // [B, T, K, D]
-            v = &v + values.transpose(1, 2);
-        }
-        let turned = |x: Tensor| match angles {
-            Some((cos, sin)) => rotate(&x, cos, sin),
-            None => x,
-        };
-        match &attention.qk_norm {
-            // Nanochat norms what is rotated; the others rotate what is normed.
-            Some((q_norm, k_norm)) if shape.model_type == ModelType::Nanochat => {
-                (q_norm.apply(&turned(q), kind), k_norm.apply(&turned(keys), kind), v)
-            }
-            Some((q_norm, k_norm)) => (turned(q_norm.apply(&q, kind)), turned(k_norm.apply(&keys, kind)), v),
-            None => (turned(q), turned(keys), v),
-        }
-    }
-
-    /// The feed-forward part of the residual stream: `[B, T, C]` → `[B, T, C]`.
-    fn feed_forward(&self, x: &Tensor) -> Tensor {
-        self.feed_forward.forward(&self.post_norm.apply(x, x.kind()))
-    }
-}
-
-impl Attention {
-    fn build(shape: &ModelShape, names: &Names, layer: u64, source: &mut dyn Source) -> Self {
-        let (c, d) = (shape.hidden_size as i64, shape.head_dim as i64);
-        let (q, k) = (shape.num_attention_heads as i64 * d, shape.num_key_value_heads as i64 * d);
-        let module = |name: &str| format!("{}.{layer}.{name}", names.layers);
-        let spread = Init::Uniform((3.0 / c as f64).sqrt());
-        let has_bias = shape.attention_bias;
-        let sizes = if names.inputs.len() == 1 { vec![q + 2 * k] } else { vec![q, k, k] };
-        let inputs = names
-            .inputs
-            .iter()
-            .zip(sizes)
-            .map(|(name, size)| {
-                Linear::build(&module(name), [size, c], (names.layout, has_bias), spread, source)
-            })
-            .collect();
-        // Qwen2's only product without a bias.
-        let output_bias = has_bias && shape.model_type != ModelType::Qwen2;
-        let output = Linear::build(
-            &module(names.output),
-            [c, q],
-            (names.layout, output_bias),
-            Init::Constant(0.0),
-            source,
-        );
-        let mut norm = |name: &str| {
-            let kind = if names.norm_kind == NormKind::Plain { NormKind::Plain } else { NormKind::Rms };
-            Norm::build(kind, &module(name), d, shape.norm_eps, source)
-        };
-        let qk_norm = shape.qk_norm.then(|| (norm("self_attn.q_norm"), norm("self_attn.k_norm")));
-        let value_gate = shape.has_value_embedding(layer).then(|| {
-            let size = [shape.num_key_value_heads as i64, GATE_CHANNELS.min(c)];
-            let name = module("self_attn.ve_gate.weight");
-            source.weight(&name, &size, ParamGroup::Matrix, Init::Constant(0.0))
-        });
-        Self { inputs, output, qk_norm, value_gate }
-    }
-
-    /// Attention's part of the residual stream: `q [B, H, T, D]` over `k, v [B, K, L, D]` → `[B, T, C]`.
-    fn mix(&self, q: &Tensor, k: &Tensor, v: &Tensor, visible: &Visible) -> Tensor {
-        let (batch, _, time, _) = q.size4().unwrap_or_default();
-        let mixed = visible.attend(q, k, v); // [B, H, T, D]
-        self.output.forward(&mixed.transpose(1, 2).reshape([batch, time, -1])) // [B, T, C]
-    }
-}
-
-impl FeedForward {
-    fn build(shape: &ModelShape, names: &Names, layer: u64, source: &mut dyn Source) -> Self {
-        let (c, i) = (shape.hidden_size as i64, shape.intermediate_size as i64);
-        let spread = Init::Uniform((3.0 / c as f64).sqrt());
-        let mut module = |name: &str, size: [i64; 2], init: Init| {
-            let name = format!("{}.{layer}.mlp.{name}", names.layers);
-            Linear::build(&name, size, (names.layout, shape.mlp_bias), init, source)
-        };
-        let is_gated = shape.activation == Activation::Swiglu;
-        Self {
-            gate: is_gated.then(|| module("gate_proj", [i, c], spread)),
-            up: module(names.up, [i, c], spread),
-            down: module(names.down, [c, i], Init::Constant(0.0)),
-            activation: shape.activation,
-        }
-    }
-
-    /// `[B, T, C]` → `[B, T, C]`.
-    fn forward(&self, x: &Tensor) -> Tensor {
-        let inner = match (&self.gate, self.activation) {
-            (Some(gate), _) => {
-                let both = Linear::joined(&[gate, &self.up], x).chunk(2, -1); // twice [B, T, I]
-                both[0].silu() * &both[1]
-            }
-            (None, Activation::GeluNew) => self.up.forward(x).gelu("tanh"), // [B, T, I]
-            (None, _) => self.up.forward(x).relu().square(),                // [B, T, I]
-        };
-        self.down.forward(&inner) // [B, T, C]
-    }
-}
-
-/// Hugging Face's names of a class's modules, the layout of its matrices and its norm.
-struct Names {
-    embedding: &'static str,
-    layers: &'static str,
-    input_norm: &'static str,
-    inputs: &'static [&'static str],
-    output: &'static str,
-    post_norm: &'static str,
-    up: &'static str,
-    down: &'static str,
-    norm: &'static str,
-    norm_kind: NormKind,
-    layout: Layout,
-}
-
-impl Names {
-    fn of(model_type: ModelType) -> Self {
-        let llama = Self {
-            embedding: "model.embed_tokens.weight",
-            layers: "model.layers",
-            input_norm: "input_layernorm",
-            inputs: &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
-            output: "self_attn.o_proj",
-            post_norm: "post_attention_layernorm",
-            up: "up_proj",
-            down: "down_proj",
-            norm: "model.norm",
-            norm_kind: NormKind::Rms,
-            layout: Layout::OutIn,
-        };
-        match model_type {
-            ModelType::Gpt2 => Self {
-                embedding: "transformer.wte.weight",
-                layers: "transformer.h",
-                input_norm: "ln_1",
-                inputs: &["attn.c_attn"],
-                output: "attn.c_proj",
-                post_norm: "ln_2",
-                up: "c_fc",
-                down: "c_proj",
-                norm: "transformer.ln_f",
-                norm_kind: NormKind::Layer,
-                layout: Layout::InOut,
-            },
-            ModelType::Nanochat => Self { up: "fc1", down: "fc2", norm_kind: NormKind::Plain, ..llama },
-            _ => llama,
-        }
     }
 }

@@ -20,7 +20,7 @@ use crate::train::{
 /// Trains a base model.
 pub fn run(ctx: &StepContext, params: &PretrainParams) -> Result<Summary, PretrainError> {
     let tokenizer = Tokenizer::load(&ctx.input("tokenizer")?.path)?;
-    let (data, held_out) = LanguageRun::open(&ctx.input("tokens")?.path)?;
+    let (data, held_out) = LanguageRun::open(ctx)?;
     check_tokenizer(ctx, &data, &tokenizer)?;
     let law = resolve::read_law(ctx)?;
     let shape = resolve::shape(params, law.as_ref())?;
@@ -41,6 +41,7 @@ pub fn run(ctx: &StepContext, params: &PretrainParams) -> Result<Summary, Pretra
     };
     let every = params.evaluate;
     let mut run = LanguageRun::new(&recipe, &data, ctx.tensor_device())?;
+    run.network.set_recompute(ctx.job().recompute);
     // Where the best state becomes the model, the last one is a candidate too.
     let last = (params.export == Export::Best).then_some(run.steps);
     announce(ctx, &run);

@@ -18,9 +18,9 @@ use crate::generate::self_test;
 use crate::job::{StepContext, Summary};
 use crate::model::{Network, ParamGroup, Parameter};
 use crate::sft::{
-    Chosen, ItemSchedule, PackedBatch, PassOrder, ScoreOptions, SftError, StageResult, StageRules, adapt,
-    gather_log_probs, item_schedule, packing_self_test, save_beside, save_facts, stage_plan, stage_rates,
-    training_record,
+    Chosen, ItemSchedule, PackedBatch, PassOrder, ScoreOptions, SftError, StageResult, StageRules,
+    gather_log_probs, item_schedule, packing_self_test, prepare, save_beside, save_facts, stage_plan,
+    stage_rates, training_record,
 };
 use crate::tokenizer::{EncodedChat, Tokenizer};
 use crate::train::{
@@ -54,7 +54,7 @@ pub(super) fn run(ctx: &StepContext, params: &OptimizeParams) -> Result<Summary,
     let folder = &ctx.input("policy")?.path;
     let tokenizer = Tokenizer::load(folder)?;
     let mut net = Network::load_for(folder, ctx.tensor_device(), params.context_length)?;
-    adapt(ctx, &mut net, params.lora.as_ref())?;
+    prepare(ctx, &mut net, params.lora.as_ref())?;
     let reference = net.reference(params.precision)?;
     let reward_model = RewardModel::load(&ctx.input("reward_model")?.path, ctx.tensor_device())?;
     let prompts = read_prompts(ctx, "prompts", &params.prompts_part)?;

@@ -42,7 +42,7 @@ struct KeptRun {
 
 /// Trains the runs of one shape.
 pub fn run(ctx: &StepContext, params: &SweepParams) -> Result<Summary, ScalingError> {
-    let (data, held_out) = LanguageRun::open(&ctx.input("tokens")?.path)?;
+    let (data, held_out) = LanguageRun::open(ctx)?;
     let budgets = budgets(ctx, params, &data)?;
     let total = budgets.len() * params.lr.len();
     let mut kept: Vec<KeptRun> = Vec::new();

@@ -7,8 +7,8 @@ use serde_json::json;
 use super::batch::plan_rows;
 use super::objective::{SftObjective, num_trained};
 use super::stage::{
-    Chosen, StageResult, StageRules, adapt, item_schedule, save_beside, save_facts, stage_plan, stage_rates,
-    training_record,
+    Chosen, StageResult, StageRules, item_schedule, prepare, save_beside, save_facts, stage_plan,
+    stage_rates, training_record,
 };
 use super::{
     Chat, PassOrder, ScoreOptions, SequenceScore, SftError, encode_chats, packing_self_test, permutation,
@@ -43,7 +43,7 @@ pub fn run(ctx: &StepContext, params: &SftParams) -> Result<Summary, SftError> {
     check_template(&params.template, tokenizer.chat().source())?;
     let data = read_data(ctx, params, &tokenizer)?;
     let mut net = Network::load_for(folder, ctx.tensor_device(), params.context_length)?;
-    adapt(ctx, &mut net, params.lora.as_ref())?;
+    prepare(ctx, &mut net, params.lora.as_ref())?;
     let options = ScoreOptions { row_tokens: params.context_length as usize, precision: params.precision };
     packing_self_test(&net, &data.train.chats, options)?;
     let base_loss = validation_loss(ctx, &net, &data.validation.chats, options, "evaluate base")?;

@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use cupola_specs::contract::JobFile;
 use cupola_specs::job::{
-    CheckpointParams, Family, LoraParams, LoraTarget, MatrixOptimizer, OptimizerParams, Precision, RuleOr,
-    Span,
+    CheckpointParams, Family, LoraParams, LoraTarget, MatrixOptimizer, OptimizerParams, Precision, Recompute,
+    RuleOr, Span,
 };
 use tch::{Device, Kind, Tensor};
 
-use super::stage::{Chosen, StageRules, adapt, stage_plan, stage_rates};
+use super::stage::{Chosen, StageRules, prepare, stage_plan, stage_rates};
 use super::{ItemSchedule, PassOrder, SftObjective};
 use crate::job::StepContext;
 use crate::job::sample::job_in;
@@ -55,10 +56,6 @@ impl Objective for Stopping<'_> {
     }
 }
 
-fn context(folder: &Path, stop: Arc<AtomicBool>) -> StepContext {
-    StepContext::new(job_in(folder), stop).unwrap()
-}
-
 /// Answers that follow from their questions.
 fn chats() -> Vec<EncodedChat> {
     let chat = |seed: u32| EncodedChat {
@@ -81,8 +78,16 @@ fn run(
     lora: Option<&LoraParams>,
     stop_at: Option<u64>,
 ) -> (Result<TrainOutcome, TrainError>, Network) {
+    run_by(job_in(folder), lora, stop_at)
+}
+
+fn run_by(
+    job: JobFile,
+    lora: Option<&LoraParams>,
+    stop_at: Option<u64>,
+) -> (Result<TrainOutcome, TrainError>, Network) {
     let stop = Arc::new(AtomicBool::new(false));
-    let ctx = context(folder, stop.clone());
+    let ctx = StepContext::new(job, stop.clone()).unwrap();
     let mut net = Network::init(&depth_shape(Family::Transformer, 1, 32), 64, 3, Device::Cpu).unwrap();
     // A fresh network's outputs are zero, and adapters of what nobody reads have no gradient.
     tch::no_grad(|| {
@@ -92,7 +97,7 @@ fn run(
             let _ = parameter.tensor.shallow_clone().g_add_(&noise.view_as(&parameter.tensor));
         }
     });
-    adapt(&ctx, &mut net, lora).unwrap();
+    prepare(&ctx, &mut net, lora).unwrap();
     let optimizer = OptimizerParams {
         matrices: MatrixOptimizer::Adamw,
         weight_decay: RuleOr::Value(0.0),
@@ -152,6 +157,19 @@ fn adapters_learn_while_the_weights_keep_their_bits() {
         "{largest} for {trained}"
     );
     assert!(largest < 4 * net.total_params());
+}
+
+#[test]
+fn a_run_whose_blocks_are_computed_again_ends_with_the_same_bits() {
+    for lora in [None, Some(lora(0.2))] {
+        let [plain, again] = [Recompute::None, Recompute::Blocks].map(|recompute| {
+            let folder = tempfile::tempdir().unwrap();
+            let (outcome, net) = run_by(JobFile { recompute, ..job_in(folder.path()) }, lora.as_ref(), None);
+            (outcome.unwrap().curves, bits(&net.trainable()))
+        });
+        assert_eq!(plain.0, again.0, "losses and gradient norms");
+        assert!(plain.1 == again.1, "weights, adapters: {}", lora.is_some());
+    }
 }
 
 #[test]

@@ -26,8 +26,8 @@ pub use packing::pack_best_fit;
 pub use schedule::ItemSchedule;
 pub use score::{ScoreOptions, SequenceScore, packing_self_test, score_sequences, to_floats};
 pub use stage::{
-    Chosen, StageResult, StageRules, adapt, item_schedule, save_beside, save_facts, stage_plan, stage_rates,
-    training_record,
+    Chosen, StageResult, StageRules, item_schedule, prepare, save_beside, save_facts, stage_plan,
+    stage_rates, training_record,
 };
 
 #[cfg(test)]

@@ -39,8 +39,10 @@ pub struct StageRules {
 /// What `auto` chose: field to (rule, value).
 pub type Chosen = BTreeMap<String, (String, f64)>;
 
-/// Puts adapters beside a network's weights where the stage has them, and says how much trains.
-pub fn adapt(ctx: &StepContext, net: &mut Network, lora: Option<&LoraParams>) -> Result<(), ModelError> {
+/// Makes a loaded network ready to train: backward computes again what the step asks for, and where the stage has adapters they go beside
+/// its weights, and it is said how much trains.
+pub fn prepare(ctx: &StepContext, net: &mut Network, lora: Option<&LoraParams>) -> Result<(), ModelError> {
+    net.set_recompute(ctx.job().recompute);
     let Some(lora) = lora else { return Ok(()) };
     net.adapt(lora, ctx.seed("lora"))?;
     let trained: usize = net.trainable().iter().map(|parameter| parameter.tensor.numel()).sum();

@@ -5,7 +5,6 @@
 //! Shapes: `B` rows, `T` context length.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Instant;
 
 use cupola_specs::artifact::{DomainRecord, PhaseRecord};
@@ -17,6 +16,7 @@ use super::{
     AutoChoice, Curves, LrSchedule, Objective, OptimizerSettings, PhaseRate, RowId, RowSet, RowShape,
     RunSize, StepLoss, TokenData, TrainError, choose_batch, choose_rates, losses_with_normalizer,
 };
+use crate::job::StepContext;
 use crate::model::{Network, Parameter, cross_entropy};
 use crate::telemetry::{DataPosition, StepWork};
 
@@ -223,9 +223,12 @@ impl<'a> LanguageRun<'a> {
         Ok(at)
     }
 
-    /// Opens the shards that a run reads.
-    pub fn open(folder: &Path) -> Result<(TokenData, TokenData), TrainError> {
-        Ok((TokenData::train(folder)?, TokenData::validation(folder)?))
+    /// Opens the shards that a step's run reads: the train sides of its corpora, and the held-out side of its own.
+    pub fn open(ctx: &StepContext) -> Result<(TokenData, TokenData), TrainError> {
+        let own = &ctx.input("tokens")?.path;
+        let others = (1..).map_while(|place| ctx.optional_input(&format!("tokens.{place}")));
+        let others = others.map(|input| TokenData::train(&input.path)).collect::<Result<_, _>>()?;
+        Ok((TokenData::train(own)?.join(others)?, TokenData::validation(own)?))
     }
 }
 

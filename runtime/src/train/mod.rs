@@ -58,6 +58,8 @@ pub use z_loss::losses_with_normalizer;
 #[cfg(test)]
 mod checkpoint_tests;
 #[cfg(test)]
+mod corpora_tests;
+#[cfg(test)]
 mod language_tests;
 #[cfg(test)]
 mod ranks_tests;

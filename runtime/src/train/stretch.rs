@@ -3,9 +3,12 @@
 //! Where rows get longer, the network's positions and RoPE change with them and the tokens of an optimiser step stay the same. Rows of another
 //! length are other rows: the second stretch begins a pass of its own over each domain.
 
-use cupola_specs::artifact::PhaseRecord;
-use cupola_specs::job::{ExtendParams, ModelShape, PhaseParams, RopeExtension};
+use std::collections::BTreeMap;
 
+use cupola_specs::artifact::PhaseRecord;
+use cupola_specs::job::{ExtendParams, ModelShape, PhaseCorpus, PhaseParams, RopeExtension};
+
+use super::token_data::domain_of;
 use super::{AutoChoice, Batch, MixtureOrder, MixturePhase, RowId, RowSet, RowShape, TokenData, TrainError};
 
 /// Optimiser steps with one row length.
@@ -72,7 +75,7 @@ impl StretchPlan<'_> {
             .overlaps(steps.clone())
             .map(|(end, phase)| MixturePhase {
                 end_row: (end - steps.start) * batch.rows,
-                weights: phase.weights.clone(),
+                weights: mixture_of(phase),
             })
             .collect();
         // The first stretch keeps the run's own seed.
@@ -107,7 +110,7 @@ impl StretchPlan<'_> {
                     end_step,
                     context_length: stretch.rows.shape().context_length,
                     step_rows: stretch.batch.rows,
-                    weights: phase.weights.clone(),
+                    weights: mixture_of(phase),
                     lr: phase.lr,
                     lr_final: phase.lr_final,
                 })
@@ -116,6 +119,19 @@ impl StretchPlan<'_> {
         };
         stretches.iter().flat_map(of_stretch).collect()
     }
+}
+
+/// Weights by the names of all domains: those of other corpora have their share, and the job's own what is left.
+fn mixture_of(phase: &PhaseParams) -> BTreeMap<String, f64> {
+    if phase.corpora.is_empty() {
+        return phase.weights.clone();
+    }
+    let rest = 1.0 - phase.corpora.iter().map(|corpus| corpus.share).sum::<f64>();
+    let own = phase.weights.iter().map(|(name, weight)| (name.clone(), weight * rest.max(0.0)));
+    let others = phase.corpora.iter().flat_map(|PhaseCorpus { input, share, weights }| {
+        weights.iter().map(move |(name, weight)| (domain_of(*input, name), weight * share))
+    });
+    own.chain(others).collect()
 }
 
 impl Stretch<'_> {

@@ -81,8 +81,20 @@ pub(in crate::train) fn context(folder: &Path, stop: Arc<AtomicBool>) -> StepCon
 pub(super) fn phases() -> Vec<PhaseParams> {
     let weights = |code: f64| BTreeMap::from([("code".to_owned(), code), ("docs".to_owned(), 1.0 - code)]);
     vec![
-        PhaseParams { until: 0.6, weights: weights(0.75), lr: LrShape::Constant, lr_final: 0.0 },
-        PhaseParams { until: 1.0, weights: weights(0.5), lr: LrShape::OneMinusSqrt, lr_final: 0.0 },
+        PhaseParams {
+            until: 0.6,
+            weights: weights(0.75),
+            corpora: Vec::new(),
+            lr: LrShape::Constant,
+            lr_final: 0.0,
+        },
+        PhaseParams {
+            until: 1.0,
+            weights: weights(0.5),
+            corpora: Vec::new(),
+            lr: LrShape::OneMinusSqrt,
+            lr_final: 0.0,
+        },
     ]
 }
 

@@ -89,6 +89,28 @@ impl TokenData {
         Ok(Self { index, domains, token_bytes })
     }
 
+    /// The tokens of other corpora behind one's own: their domains follow on its own, named `tokens.<i>/<domain>` by their places from 1 on.
+    ///
+    /// # Errors
+    /// Corpora that were encoded by different tokenizers.
+    pub fn join(mut self, others: Vec<Self>) -> Result<Self, TrainError> {
+        for (place, other) in others.into_iter().enumerate() {
+            let place = place + 1;
+            let (own, its) = (&self.index, &other.index);
+            if (&own.tokenizer_fingerprint, own.vocab_size, own.id_bytes, own.bos_token_id)
+                != (&its.tokenizer_fingerprint, its.vocab_size, its.id_bytes, its.bos_token_id)
+            {
+                return Err(TrainError::Refused(format!(
+                    "the tokens of input `tokens.{place}` were made by tokenizer {}, those of `tokens` by {}",
+                    its.tokenizer_fingerprint, own.tokenizer_fingerprint
+                )));
+            }
+            let named = |domain: Domain| Domain { name: domain_of(place as u64, &domain.name), ..domain };
+            self.domains.extend(other.domains.into_iter().map(named));
+        }
+        Ok(self)
+    }
+
     /// Domain names, in a fixed order.
     pub fn domains(&self) -> impl Iterator<Item = &str> {
         self.domains.iter().map(|domain| domain.name.as_str())
@@ -205,6 +227,11 @@ impl Domain {
             Err(wrong(&self.starts_path, TokenProblem::Starts { document, start }))
         })
     }
+}
+
+/// The name of another corpus' domain, by the place of its input.
+pub(super) fn domain_of(input: u64, domain: &str) -> String {
+    format!("tokens.{input}/{domain}")
 }
 
 fn u32_of(bytes: &[u8]) -> u32 {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::TelemetryTargets;
-use crate::job::{Device, ParallelParams, StepParams};
+use crate::job::{Device, ParallelParams, Recompute, StepParams};
 
 /// What a worker gets. Nothing in it is optional, and nothing else is read from the environment but the secrets that `telemetry` names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,6 +44,8 @@ pub struct JobFile {
     pub threads: u32,
     /// The ranks that a training step is shared between; one where it does not train.
     pub parallel: ParallelParams,
+    /// What a training step computes again in backward; nothing where it does not train.
+    pub recompute: Recompute,
     /// How often the micro-batch of a training step is halved, since earlier attempts ran out of memory.
     pub micro_batch_halvings: u32,
     /// Where curves go beside the event stream.

@@ -17,6 +17,7 @@ mod eval;
 mod lora;
 mod parallel;
 mod pretrain;
+mod recompute;
 mod rlhf;
 mod scaling;
 mod sft;
@@ -56,9 +57,10 @@ pub use pretrain::{
     Activation, AutoOr, BatchParams, BatchRule, BestMetric, CheckpointParams, DecayRule, DecayShape,
     EmaParams, EvaluateParams, Export, ExtendParams, Family, GroupParams, KeepBest, LayerType, LrRule,
     LrShape, MatrixOptimizer, ModelFacts, ModelParams, ModelShape, ModelType, MomentumWarmup, NoRule,
-    OptimizerParams, Orthogonalization, OtherOptimizer, Packing, Parametrization, Part, PhaseParams,
-    PretrainParams, RopeExtension, RopeScaling, RuleOr, Span, TokenBudget,
+    OptimizerParams, Orthogonalization, OtherOptimizer, Packing, Parametrization, Part, PhaseCorpus,
+    PhaseParams, PretrainParams, RopeExtension, RopeScaling, RuleOr, Span, TokenBudget,
 };
+pub use recompute::Recompute;
 pub use rlhf::{Labeler, Method, OptimizeParams, PreferencesParams, RewardModelParams};
 pub use scaling::{FitMethod, FitParams, FitTarget, SweepParams};
 pub use sft::{SftParams, TrainOn};

@@ -4,6 +4,7 @@ mod model_shape;
 pub(crate) mod optimizer;
 pub(crate) mod optimizer_resolve;
 pub(crate) mod optimizer_written;
+pub(crate) mod phases;
 pub(crate) mod resolve;
 pub(crate) mod rows;
 pub(crate) mod shape;
@@ -109,12 +110,26 @@ pub struct BatchParams {
 pub struct PhaseParams {
     /// Where the phase ends, share of all tokens.
     pub until: f64,
-    /// Sampling weight by domain; sums to 1.
+    /// Sampling weight by domain of the job's corpus; sums to 1, and is empty where other corpora are all that the phase reads.
     pub weights: BTreeMap<String, f64>,
+    /// Other corpora; the job's own has the rest of their shares.
+    pub corpora: Vec<PhaseCorpus>,
     /// Learning rate within the phase.
     pub lr: LrShape,
     /// Factor of the peak where the phase ends, of the shapes that fall to a factor; 0 for the others.
     pub lr_final: f64,
+}
+
+/// Another corpus that a phase reads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PhaseCorpus {
+    /// Its place among the step's inputs: `tokens.<input>`, from 1.
+    pub input: u64,
+    /// Its share of the phase's rows.
+    pub share: f64,
+    /// Sampling weight by its domains; sums to 1.
+    pub weights: BTreeMap<String, f64>,
 }
 
 /// How documents fill rows.

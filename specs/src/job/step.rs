@@ -17,11 +17,12 @@ pub enum StepParams {
     Tokenizer(TokenizerParams),
     /// Encodes a corpus into memory-mapped token shards. Inputs `corpus`, `tokenizer`. Writes `tokens`.
     Tokens(TokensParams),
-    /// Trains every grid point of one family and depth. Input `tokens`. Writes a `sweep`.
+    /// Trains every grid point of one family and depth. Inputs `tokens` and, where phases read other corpora, `tokens.1`, …. Writes a `sweep`.
     Sweep(SweepParams),
     /// Fits scaling laws to sweeps. Inputs `sweep.0`, `sweep.1`, … Writes a `law`.
     Fit(FitParams),
-    /// Trains a base model. Inputs `tokens`, `tokenizer` and, where a size or a forecast comes from it, `law`. Writes a `model`.
+    /// Trains a base model. Inputs `tokens`, `tokenizer`, where phases read other corpora `tokens.1`, …, and where a size or a forecast comes
+    /// from it `law`. Writes a `model`.
     Pretrain(PretrainParams),
     /// Fine-tunes on chats. Inputs `model`, and `data.<i>` where data comes from a corpus. Files: label `data.<i>`. Writes a `model`.
     Sft(SftParams),
@@ -32,8 +33,8 @@ pub enum StepParams {
     RewardModel(RewardModelParams),
     /// Aligns a policy. Inputs `policy`, `preferences` (dpo, ipo) or `reward_model` and `prompts` (ppo). Writes a `model`.
     Optimize(OptimizeParams),
-    /// Evaluates models. Inputs `model.<name>` for each model and `suite.<i>` where a suite reads a corpus; `train` is the corpus
-    /// that trained the models (contamination). Files: label `suite.<i>`. Writes a `report`.
+    /// Evaluates models. Inputs `model.<name>` for each model and `suite.<i>` where a suite reads a corpus; `train`,
+    /// `train.1`, … are the corpora that trained the models (contamination). Files: label `suite.<i>`. Writes a `report`.
     Eval(EvalParams),
 }
 

@@ -98,6 +98,7 @@ words!(
     crate::job::LrShape,
     crate::job::Packing,
     crate::job::FitMethod,
+    crate::job::Recompute,
     crate::job::TrainOn,
     crate::job::LoraTarget,
     crate::job::Labeler,

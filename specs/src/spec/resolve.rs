@@ -18,7 +18,7 @@ use super::telemetry::check_servers;
 use super::tree::{Key, Node, Value};
 use super::unsupported;
 use super::written::{check_keys, missing};
-use crate::job::{ParallelParams, resolve as kinds};
+use crate::job::{ParallelParams, Recompute, resolve as kinds};
 
 /// Keys of the top that are not in [`Top`].
 pub(crate) const HEAD: &[&str] = &["cupola", "name", "vars", "jobs"];
@@ -286,6 +286,12 @@ fn resolve_job(at: usize, resolver: &mut Resolver<'_, '_>) -> Option<ResolvedJob
             Some(WrittenBody::Sft(w)) => w.parallel.resolved(),
             Some(WrittenBody::Rlhf(w)) => w.parallel.value.resolved(),
             _ => ParallelParams::ALONE,
+        },
+        recompute: match written {
+            Some(WrittenBody::Pretrain(w)) => w.recompute,
+            Some(WrittenBody::Sft(w)) => w.recompute,
+            Some(WrittenBody::Rlhf(w)) => w.recompute.value,
+            _ => Recompute::None,
         },
         origin: resolver.session.origin(job.spot),
         body: body?,

@@ -13,7 +13,7 @@ use super::serve::Approval;
 use super::telemetry::Telemetry;
 use crate::job::{
     AutoOr, DataParams, Device, EvalParams, FitParams, OptimizeParams, ParallelParams, Precision,
-    PreferencesParams, PretrainParams, RewardModelParams, SftParams, SweepParams, TokenizerParams,
+    PreferencesParams, PretrainParams, Recompute, RewardModelParams, SftParams, SweepParams, TokenizerParams,
 };
 
 /// A spec with nothing left to decide.
@@ -169,6 +169,8 @@ pub struct ResolvedJob {
     pub resources: Resources,
     /// The ranks of its training steps.
     pub parallel: ParallelParams,
+    /// What its training steps compute again in backward. Default: `none`.
+    pub recompute: Recompute,
     /// The line of the job's name.
     pub origin: Origin,
     /// What it does.
@@ -279,7 +281,9 @@ pub struct TokenizerBody {
 pub struct ScalingBody {
     /// Input `corpus` of the step `tokens`.
     pub corpus: ArtifactRef,
-    /// Input `tokenizer` of the step `tokens`.
+    /// Other corpora that its phases read, each behind an input `tokens.<i>` of the sweeps, from 1.
+    pub other_corpora: Vec<ArtifactRef>,
+    /// Input `tokenizer` of the steps `tokens`.
     pub tokenizer: ArtifactRef,
     /// One sweep step for each family and depth, families first. Their order is the order of `fit`'s inputs `sweep.<i>`.
     pub sweeps: Vec<SweepBody>,
@@ -301,7 +305,9 @@ pub struct SweepBody {
 pub struct PretrainBody {
     /// Input `corpus` of the step `tokens`.
     pub corpus: ArtifactRef,
-    /// Input `tokenizer` of both steps.
+    /// Other corpora that its phases read, each behind an input `tokens.<i>` of the step, from 1.
+    pub other_corpora: Vec<ArtifactRef>,
+    /// Input `tokenizer` of all its steps.
     pub tokenizer: ArtifactRef,
     /// Input `law`, where a size, a token count or a forecast is from it.
     pub law: Option<ArtifactRef>,
@@ -346,8 +352,8 @@ pub struct EvalBody {
     pub models: Vec<(String, ArtifactRef)>,
     /// Input or files `suite.<i>` of each suite, as many as `params.suites`.
     pub suites: Vec<RowsInput>,
-    /// Input `train`: the corpus that trained the models, found by following their references. None where they are folders.
-    pub train: Option<ArtifactRef>,
+    /// Inputs `train`, `train.1`, …: the corpora that trained the models, found by following their references. None where they are folders.
+    pub train: Vec<ArtifactRef>,
     /// The step.
     pub params: EvalParams,
 }

@@ -60,11 +60,16 @@ impl<'a> Past<'a> {
 
     /// Tokens on the train side of what a step reads, if they are encoded.
     fn available(&self, step: &Step) -> Option<u64> {
-        let Input::Step(name) = step.inputs.get("tokens")? else { return None };
-        let fingerprint = &self.plan.step(name)?.fingerprint;
-        let summary = &self.projection.artifacts().get(fingerprint)?.summary;
-        let counts =
-            summary.iter().filter(|(name, _)| name.starts_with("train.") && name.ends_with(".tokens"));
-        Some(counts.filter_map(|(_, count)| count.as_u64()).sum())
+        let corpora = step.inputs.iter().filter(|(role, _)| role.split('.').next() == Some("tokens"));
+        let mut available = 0;
+        for (_, input) in corpora {
+            let Input::Step(name) = input else { return None };
+            let fingerprint = &self.plan.step(name)?.fingerprint;
+            let summary = &self.projection.artifacts().get(fingerprint)?.summary;
+            let counts =
+                summary.iter().filter(|(name, _)| name.starts_with("train.") && name.ends_with(".tokens"));
+            available += counts.filter_map(|(_, count)| count.as_u64()).sum::<u64>();
+        }
+        (available > 0).then_some(available)
     }
 }

@@ -13,7 +13,8 @@ use super::super::{RlhfError, ppo, read_pair_data};
 use crate::job::{StepContext, Summary};
 use crate::model::Network;
 use crate::sft::{
-    ScoreOptions, SequenceScore, StageRules, adapt, save_beside, save_facts, score_sequences, training_record,
+    ScoreOptions, SequenceScore, StageRules, prepare, save_beside, save_facts, score_sequences,
+    training_record,
 };
 use crate::tokenizer::{EncodedChat, Tokenizer};
 
@@ -45,7 +46,7 @@ fn direct(ctx: &StepContext, params: &OptimizeParams, identity: bool) -> Result<
     let rules = StageRules { stage: if identity { "ipo" } else { "dpo" }, ..RULES };
     let data = read_pair_data(ctx, &tokenizer, row_tokens)?;
     let mut net = Network::load_for(folder, ctx.tensor_device(), params.context_length)?;
-    adapt(ctx, &mut net, params.lora.as_ref())?;
+    prepare(ctx, &mut net, params.lora.as_ref())?;
     let options = ScoreOptions { row_tokens, precision: params.precision };
     let reference = reference_log_probs(ctx, &net, &data.train, options)?;
     let held_out_reference = reference_log_probs(ctx, &net, &data.validation, options)?;

@@ -8,7 +8,7 @@ use super::super::pair_training::PairTraining;
 use super::super::{RewardModel, RlhfError, read_pair_data};
 use crate::job::{StepContext, Summary};
 use crate::model::Network;
-use crate::sft::{StageRules, adapt, save_beside, save_facts, training_record};
+use crate::sft::{StageRules, prepare, save_beside, save_facts, training_record};
 use crate::tokenizer::Tokenizer;
 
 /// Rates and batch of the stage.
@@ -22,7 +22,7 @@ pub fn run(ctx: &StepContext, params: &RewardModelParams) -> Result<Summary, Rlh
     let data = read_pair_data(ctx, &tokenizer, params.context_length as usize)?;
     let (num_pairs, num_held_out) = (data.train.len(), data.validation.len());
     let mut net = Network::load_for(folder, ctx.tensor_device(), params.context_length)?;
-    adapt(ctx, &mut net, params.lora.as_ref())?;
+    prepare(ctx, &mut net, params.lora.as_ref())?;
     let model = RewardModel::new(net);
     let training = PairTraining {
         rules: RULES,

@@ -214,22 +214,28 @@ fn part_or_files(
     }
 }
 
-/// The corpus that trained the models: as written, else the one behind the first model. Only contamination reads it.
-#[allow(clippy::option_option, reason = "the outer one is an error, the inner one a job that needs none")]
-fn train(w: &EvalJob, resolver: &mut Resolver<'_, '_>) -> Option<Option<ArtifactRef>> {
+/// The corpora that trained the models: as written, else those behind the first model. Only contamination reads them.
+fn train(w: &EvalJob, resolver: &mut Resolver<'_, '_>) -> Option<Vec<ArtifactRef>> {
     let suite = w.suites.iter().find_map(|suite| match suite {
         SuiteWritten::Contamination(_, key) => Some(key.clone()),
         _ => None,
     });
     if let Some(train) = &w.train {
-        return resolver.artifact(train, Wanted::Corpus).map(Some);
+        return resolver.artifact(train, Wanted::Corpus).map(|train| vec![train]);
     }
-    let Some(key) = suite else { return Some(None) };
+    let Some(key) = suite else { return Some(Vec::new()) };
     let mut is_broken = false;
     for entry in w.models.iter() {
         match resolver.base_of(&entry.model) {
             Base::Job { pretrain, .. } => {
-                return resolver.artifact(&pretrain.corpus, Wanted::Corpus).map(Some);
+                let mut found: Vec<ArtifactRef> = Vec::new();
+                for corpus in pretrain.corpora() {
+                    let corpus = resolver.artifact(corpus, Wanted::Corpus)?;
+                    if !found.contains(&corpus) {
+                        found.push(corpus);
+                    }
+                }
+                return Some(found);
             }
             Base::Broken => is_broken = true,
             Base::Outside => {}

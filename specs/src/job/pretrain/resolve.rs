@@ -1,27 +1,23 @@
 //! A pretrain job, resolved, and the parts that every training job shares.
 
-use std::collections::BTreeMap;
-
 use super::optimizer_resolve::{Stage, optimizer};
+use super::phases::phases;
 use super::written::{
-    BatchWritten, CheckpointWritten, ParallelWritten, PhaseWritten, PretrainCheckpointWritten, PretrainJob,
+    BatchWritten, CheckpointWritten, ParallelWritten, PretrainCheckpointWritten, PretrainJob,
     RowLengthWritten, TokensWritten,
 };
 use super::{
-    BatchParams, BestMetric, CheckpointParams, EvaluateParams, Export, KeepBest, LrShape, ModelParams,
-    OptimizerParams, Parametrization, PhaseParams, PretrainParams, TokenBudget,
+    BatchParams, BestMetric, CheckpointParams, EvaluateParams, Export, KeepBest, ModelParams,
+    OptimizerParams, Parametrization, PretrainParams, TokenBudget,
 };
 use super::{rows, shape};
-use crate::job::resolve::check_sum;
 use crate::job::{AutoOr, ParallelParams, Precision};
 use crate::spec::decode::At;
 use crate::spec::jobs::Resolver;
 use crate::spec::lineage::Base;
 use crate::spec::reference::Ref;
-use crate::spec::tree::Spot;
 use crate::spec::units::Every;
 use crate::spec::wanted::Wanted;
-use crate::spec::words::one_of;
 use crate::spec::{ArtifactRef, Code, PretrainBody};
 
 /// Row length where no job says one.
@@ -39,6 +35,7 @@ pub(crate) fn pretrain(
     let tokens = tokens(w, resolver);
     let law = law(w, resolver);
     let phases = phases(w.phases.as_ref(), corpus.as_ref(), w.corpus.spot, resolver);
+    let (phases, other_corpora) = phases.map(|phases| (phases.params, phases.corpora)).unzip();
     let optimizer = optimizer(&w.optimizer, Stage::Base, resolver);
     check_tied(w, model.as_ref(), optimizer.as_ref(), resolver);
     let (checkpoint, best_metric) = pretrain_checkpoint(w, resolver);
@@ -71,7 +68,13 @@ pub(crate) fn pretrain(
         },
         forecast: w.forecast.is_some(),
     };
-    Some(PretrainBody { corpus: corpus?, tokenizer: tokenizer?, law: law?, params })
+    Some(PretrainBody {
+        corpus: corpus?,
+        other_corpora: other_corpora?,
+        tokenizer: tokenizer?,
+        law: law?,
+        params,
+    })
 }
 
 /// A rule that scales the head apart from the embeddings needs two matrices.
@@ -145,6 +148,13 @@ fn law(w: &PretrainJob, resolver: &mut Resolver<'_, '_>) -> Option<Option<Artifa
 }
 
 impl PretrainJob {
+    /// The corpora that it reads, as written: its own, then those of its phases.
+    pub(crate) fn corpora(&self) -> impl Iterator<Item = &Ref> {
+        let phases = self.phases.iter().flat_map(|phases| &phases.value);
+        let others = phases.filter_map(|phase| phase.value.corpora.as_ref()).flat_map(|others| &others.value);
+        std::iter::once(&self.corpus).chain(others.map(|other| &other.value.corpus))
+    }
+
     /// The laws that the job refers to, as written.
     pub(crate) fn laws(&self) -> impl Iterator<Item = &Ref> {
         let from_tokens = match &self.tokens.value {
@@ -153,147 +163,6 @@ impl PretrainJob {
         };
         [self.forecast.as_ref(), self.model.value.from.as_ref(), from_tokens].into_iter().flatten()
     }
-}
-
-/// Phases as written, else the corpus's weights with a constant rate to 50 % and a fall to zero: a run of one length learns more by a
-/// long fall (Bergsma et al. 2025, arXiv:2502.15938), and half of it is what nanochat came from.
-pub(crate) fn phases(
-    written: Option<&At<Vec<At<PhaseWritten>>>>,
-    corpus: Option<&ArtifactRef>,
-    spot: Spot,
-    resolver: &mut Resolver<'_, '_>,
-) -> Option<Vec<PhaseParams>> {
-    let Some(corpus) = corpus else {
-        if let Some(written) = written {
-            check_ends(written, resolver);
-            for phase in &written.value {
-                phase_weights(&phase.value, None, resolver);
-            }
-        }
-        return None;
-    };
-    let weights = resolver.corpus_weights(corpus);
-    let is_external = matches!(corpus, ArtifactRef::Path(_));
-    let has_all =
-        written.is_some_and(|phases| phases.value.iter().all(|phase| phase.value.weights.is_some()));
-    if is_external && !has_all {
-        resolver
-            .session
-            .error(Code::MissingField, spot, "the weights of this corpus are not known before the run")
-            .expecting("`phases`, each with `weights`");
-        return None;
-    }
-    let Some(written) = written else {
-        let weights = weights?;
-        return Some(vec![
-            PhaseParams { until: 0.5, weights: weights.clone(), lr: LrShape::Constant, lr_final: 0.0 },
-            PhaseParams { until: 1.0, weights, lr: LrShape::LinearToZero, lr_final: 0.0 },
-        ]);
-    };
-    check_ends(written, resolver);
-    check_rates(written, resolver);
-    let mut out = Vec::new();
-    for phase in &written.value {
-        out.push(PhaseParams {
-            until: phase.value.until.value.0,
-            weights: phase_weights(&phase.value, weights.as_ref(), resolver),
-            lr: phase.value.lr,
-            lr_final: lr_final(&phase.value, resolver),
-        });
-    }
-    Some(out)
-}
-
-/// Each phase ends after the one before it, the last one at 100 %.
-fn check_ends(phases: &At<Vec<At<PhaseWritten>>>, resolver: &mut Resolver<'_, '_>) {
-    let mut end = 0.0;
-    for phase in &phases.value {
-        let until = phase.value.until.value.0;
-        if until <= end {
-            resolver
-                .session
-                .error(Code::BadPhases, phase.value.until.spot, "this phase ends where it starts, or before")
-                .expecting(format!("more than {}%", end * 100.0));
-        }
-        end = until;
-    }
-    if (end - 1.0).abs() > 1e-9 {
-        let spot = phases.value.last().map_or(phases.spot, |phase| phase.value.until.spot);
-        resolver
-            .session
-            .error(Code::BadPhases, spot, format!("the last phase ends at {}%", end * 100.0))
-            .expecting("until: 100%");
-    }
-}
-
-/// The factor of the peak at a phase's end; an error where the shape has none.
-fn lr_final(phase: &PhaseWritten, resolver: &mut Resolver<'_, '_>) -> f64 {
-    let default = match phase.lr {
-        LrShape::Cosine | LrShape::Linear => 0.1,
-        LrShape::OneMinusSqrt => 0.0,
-        LrShape::Constant | LrShape::LinearToZero | LrShape::InverseSqrt => {
-            if let Some(written) = &phase.lr_final {
-                resolver
-                    .session
-                    .error(
-                        Code::Conflict,
-                        written.spot,
-                        "the rate of this phase falls to no factor of its own",
-                    )
-                    .expecting("lr: linear, cosine or one_minus_sqrt beside `lr_final`");
-            }
-            return 0.0;
-        }
-    };
-    phase.lr_final.as_ref().map_or(default, |written| written.value)
-}
-
-/// No phase begins with a rate of zero: its steps would change nothing.
-fn check_rates(phases: &At<Vec<At<PhaseWritten>>>, resolver: &mut Resolver<'_, '_>) {
-    for pair in phases.value.windows(2) {
-        let before = &pair[0].value;
-        let ends_at_zero = match before.lr {
-            LrShape::LinearToZero => true,
-            LrShape::OneMinusSqrt => before.lr_final.as_ref().is_none_or(|last| last.value == 0.0),
-            LrShape::Cosine | LrShape::Linear => {
-                before.lr_final.as_ref().is_some_and(|last| last.value == 0.0)
-            }
-            LrShape::Constant | LrShape::InverseSqrt => false,
-        };
-        if ends_at_zero {
-            resolver
-                .session
-                .error(
-                    Code::BadPhases,
-                    pair[1].spot,
-                    "the phase before this one ends with a learning rate of zero",
-                )
-                .expecting("a shape that ends above zero, such as lr: linear with lr_final: 0.1, before it");
-        }
-    }
-}
-
-/// The weights of a phase: they sum to 1 and name the corpus's domains.
-fn phase_weights(
-    phase: &PhaseWritten,
-    corpus: Option<&BTreeMap<String, f64>>,
-    resolver: &mut Resolver<'_, '_>,
-) -> BTreeMap<String, f64> {
-    let Some(weights) = &phase.weights else { return corpus.cloned().unwrap_or_default() };
-    check_sum(weights, resolver);
-    if let Some(corpus) = corpus {
-        for (key, _) in &weights.value.0 {
-            if !corpus.contains_key(&key.name) {
-                let known: Vec<&str> = corpus.keys().map(String::as_str).collect();
-                resolver
-                    .session
-                    .error(Code::UnknownDomain, key.spot, format!("the corpus has no domain `{}`", key.name))
-                    .expecting(one_of(&known))
-                    .suggesting(&key.name, known);
-            }
-        }
-    }
-    weights.value.to_map()
 }
 
 /// Batch sizes.

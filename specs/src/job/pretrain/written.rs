@@ -4,7 +4,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::optimizer_written::OptimizerWritten;
 use super::{Activation, BatchRule, BestMetric, Export, Family, LayerType, LrShape, ModelType, Packing};
-use crate::job::AutoOr;
+use crate::job::{AutoOr, Recompute};
 use crate::spec::decode::{At, Decode, Named};
 use crate::spec::reference::Ref;
 use crate::spec::session::Session;
@@ -38,6 +38,9 @@ written! {
         max_epochs: Option<f64>; 0.001 ..= 1_000_000.0,
         /// Ranks.
         parallel: ParallelWritten = "{}",
+        /// What the backward pass computes again instead of keeping it: none, or blocks (the inside of each layer), which takes about a third
+        /// more time and far less memory. Not in the fingerprint: the result is the same to the bit.
+        recompute: Recompute = "none",
         /// When states are saved, and which one becomes the model.
         checkpoint: PretrainCheckpointWritten = "{}",
         /// When the model is evaluated on the way.
@@ -137,12 +140,25 @@ written! {
     pub(crate) struct PhaseWritten {
         /// Where the phase ends, share of all tokens.
         until: At<Share>; 0.0 ..= 1.0,
-        /// Sampling weight by domain; they sum to 1. Default: the corpus's weights.
+        /// Sampling weight by domain of the job's corpus; they sum to 1. Default: the corpus's weights.
         weights: Option<At<Named<f64>>>; 0.0 ..= 1.0,
+        /// Other corpora that the phase reads, each with its share of the rows; the job's corpus has the rest. Held-out text is that of the
+        /// job's corpus.
+        corpora: Option<At<Vec<At<PhaseCorpusWritten>>>>,
         /// Learning rate within the phase.
         lr: LrShape = "constant",
         /// Factor of the peak rate where the phase ends. Default: 0.1 for cosine and linear, 0 for one_minus_sqrt.
         lr_final: Option<At<f64>>; 0.0 ..= 1.0,
+    }
+
+    /// Another corpus that a phase reads.
+    pub(crate) struct PhaseCorpusWritten {
+        /// The corpus; the job's tokenizer encodes it.
+        corpus: Ref,
+        /// Its share of the phase's rows; those of all corpora sum to 100% at most.
+        share: At<Share>; 0.0001 ..= 1.0,
+        /// Sampling weight by its domains; they sum to 1. Default: its own weights.
+        weights: Option<At<Named<f64>>>; 0.0 ..= 1.0,
     }
 
     /// Rows: their length, and how documents fill them.

@@ -7,7 +7,7 @@ use crate::job::lora::resolve::lora as resolve_lora;
 use crate::job::pretrain::optimizer_resolve::{Stage as Defaults, optimizer};
 use crate::job::pretrain::resolve::{batch, check_tuning_batch, checkpoint, row_length};
 use crate::job::pretrain::written::ParallelWritten;
-use crate::job::{OptimizerParams, StepKind};
+use crate::job::{OptimizerParams, Recompute, StepKind};
 use crate::spec::decode::At;
 use crate::spec::jobs::Resolver;
 use crate::spec::tree::Spot;
@@ -108,6 +108,8 @@ impl Steps {
         );
         let trains = self.reward_model || self.optimize;
         need("lora", trains, w.lora.as_ref().map(|lora| lora.spot), true);
+        let recomputes = w.recompute.value != Recompute::None;
+        need("recompute", trains, recomputes.then_some(w.recompute.spot), true);
         check_labeler(&w.labeler.value, resolver);
         if self.optimize && is_ppo {
             check_dropout(w, resolver);

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 
 use super::{Labeler, Method};
+use crate::job::Recompute;
 use crate::job::lora::written::LoraWritten;
 use crate::job::pretrain::optimizer_written::OptimizerWritten;
 use crate::job::pretrain::written::{BatchWritten, CheckpointWritten, ParallelWritten, RowLengthWritten};
@@ -62,6 +63,9 @@ written! {
         batch: BatchWritten = "{}",
         /// Ranks of the reward model and of dpo and ipo.
         parallel: At<ParallelWritten> = "{}",
+        /// What the backward pass computes again instead of keeping it: none, or blocks (the inside of each layer), which takes about a third
+        /// more time and far less memory. Not in the fingerprint: the result is the same to the bit.
+        recompute: At<Recompute> = "none",
         /// When states are saved.
         checkpoint: CheckpointWritten = "{}",
         /// Low-rank adapters in place of full tuning, of the reward model and of the policy each. Default: null, every weight trains.

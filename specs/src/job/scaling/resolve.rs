@@ -3,7 +3,8 @@
 use super::written::{ObjectiveWritten, ScalingJob};
 use super::{FitParams, FitTarget, SweepParams};
 use crate::job::pretrain::optimizer_resolve::{Stage, optimizer};
-use crate::job::pretrain::resolve::{CONTEXT_LENGTH, batch, phases};
+use crate::job::pretrain::phases::phases;
+use crate::job::pretrain::resolve::{CONTEXT_LENGTH, batch};
 use crate::job::pretrain::{rows, shape};
 use crate::job::{Activation, AutoOr, BatchParams, Family, OptimizerParams, Packing, Precision};
 use crate::spec::jobs::Resolver;
@@ -22,6 +23,7 @@ pub(crate) fn scaling(
     let user = resolver.user_of(name);
     let written_phases = w.phases.as_ref().or(user.and_then(|user| user.phases.as_ref()));
     let phases = phases(written_phases, corpus.as_ref(), w.corpus.spot, resolver);
+    let (phases, other_corpora) = phases.map(|phases| (phases.params, phases.corpora)).unzip();
     let optimizer = match (&w.optimizer, user) {
         (Some(own), _) => optimizer(own, Stage::Sweep, resolver),
         (None, Some(user)) => optimizer(&user.optimizer, Stage::Sweep, resolver),
@@ -62,6 +64,7 @@ pub(crate) fn scaling(
         w.activation.or(user.and_then(|user| user.model.value.activation)).unwrap_or(Activation::Swiglu);
     Some(ScalingBody {
         corpus: corpus?,
+        other_corpora: other_corpora?,
         tokenizer: tokenizer?,
         sweeps: sweeps(w, &recipe, activation),
         fit: FitParams {

@@ -3,6 +3,7 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::TrainOn;
+use crate::job::Recompute;
 use crate::job::lora::written::LoraWritten;
 use crate::job::pretrain::optimizer_written::OptimizerWritten;
 use crate::job::pretrain::written::{BatchWritten, CheckpointWritten, ParallelWritten, RowLengthWritten};
@@ -37,6 +38,9 @@ written! {
         batch: BatchWritten = "{}",
         /// Ranks.
         parallel: ParallelWritten = "{}",
+        /// What the backward pass computes again instead of keeping it: none, or blocks (the inside of each layer), which takes about a third
+        /// more time and far less memory. Not in the fingerprint: the result is the same to the bit.
+        recompute: Recompute = "none",
         /// When states are saved.
         checkpoint: CheckpointWritten = "{}",
         /// Low-rank adapters in place of full fine-tuning. Default: null, every weight trains.
