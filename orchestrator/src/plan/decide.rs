@@ -207,34 +207,7 @@ pub(super) fn changes(
     if before.code_version != code_version {
         changes.reasons.push(Reason::CodeVersion { old: before.code_version, new: code_version });
     }
-    for (role, hash) in planned.inputs.iter().filter(|(role, hash)| before.inputs.get(*role) != Some(*hash)) {
-        let from = match planned.step.inputs.get(role) {
-            Some(Input::Step(name)) => name.clone(),
-            Some(Input::Folder(path)) => path.display().to_string(),
-            None => hash.clone(),
-        };
-        let old = before.inputs.get(role).map(|hash| step_before(run, before, hash));
-        match old {
-            None => changes.field(fields.input(&planned.step, role), Value::Null, from.into()),
-            Some(Some(old)) if old != from && !planned.step.job.is_empty() => {
-                match parts(role, &old, &from) {
-                    Some(parts) => parts.into_iter().for_each(|(field, old, new)| {
-                        let field = match field {
-                            "corpus" => fields.input(&planned.step, role),
-                            _ => fields.of_job(&planned.step, field),
-                        };
-                        changes.field(field, old.into(), new.into());
-                    }),
-                    None => changes.field(fields.input(&planned.step, role), old.into(), from.into()),
-                }
-            }
-            Some(_) => {
-                let is_folder = matches!(planned.step.inputs.get(role), Some(Input::Folder(_)));
-                let origin = is_folder.then(|| fields.input(&planned.step, role).origin).flatten();
-                changes.reasons.push(Reason::Input { role: role.clone(), from, origin });
-            }
-        }
-    }
+    changes.inputs(planned, (run, before), fields);
     let gone = before.inputs.keys().filter(|role| !planned.inputs.contains_key(*role));
     changes.reasons.extend(gone.map(|role| Reason::InputRemoved { role: role.clone() }));
     for label in changed_labels(&before.sources, &planned.sources) {
@@ -254,6 +227,40 @@ struct Changes {
 }
 
 impl Changes {
+    /// What a step reads that is another one, or was made by another step.
+    fn inputs(&mut self, planned: &PlannedStep, (run, before): (&RunRow, &Before), fields: &Fields<'_>) {
+        for (role, hash) in
+            planned.inputs.iter().filter(|(role, hash)| before.inputs.get(*role) != Some(*hash))
+        {
+            let from = match planned.step.inputs.get(role) {
+                Some(Input::Step(name)) => name.clone(),
+                Some(Input::Folder(path)) => path.display().to_string(),
+                None => hash.clone(),
+            };
+            let old = before.inputs.get(role).map(|hash| step_before(run, before, hash));
+            match old {
+                None => self.field(fields.input(&planned.step, role), Value::Null, from.into()),
+                Some(Some(old)) if old != from && !planned.step.job.is_empty() => {
+                    match parts(role, &old, &from) {
+                        Some(parts) => parts.into_iter().for_each(|(field, old, new)| {
+                            let field = match field {
+                                "corpus" => fields.input(&planned.step, role),
+                                _ => fields.of_job(&planned.step, field),
+                            };
+                            self.field(field, old.into(), new.into());
+                        }),
+                        None => self.field(fields.input(&planned.step, role), old.into(), from.into()),
+                    }
+                }
+                Some(_) => {
+                    let is_folder = matches!(planned.step.inputs.get(role), Some(Input::Folder(_)));
+                    let origin = is_folder.then(|| fields.input(&planned.step, role).origin).flatten();
+                    self.reasons.push(Reason::Input { role: role.clone(), from, origin });
+                }
+            }
+        }
+    }
+
     fn field(&mut self, field: Field, old: Value, new: Value) {
         let holds = |outer: &str, inner: &str| {
             inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
@@ -270,7 +277,7 @@ impl Changes {
 fn as_written(path: &str, value: Value) -> Value {
     match (value.as_f64(), value.as_u64()) {
         (Some(seconds), _) if path == BUDGET_PARAM => (seconds / 3600.0).into(),
-        (_, Some(number)) if path.starts_with("phases.") && path.ends_with(".input") => {
+        (_, Some(number)) if path.starts_with("phases.") && path.rsplit('.').next() == Some("input") => {
             format!("tokens.{number}").into()
         }
         _ => value,

@@ -7,6 +7,9 @@ use cupola_specs::spec::SourceGlob;
 
 use super::{FileHashes, PlanError, collect_files};
 
+/// The file by which a folder of PEFT's is known.
+const ADAPTER_CONFIG: &str = "adapter_config.json";
+
 /// Hash over names and contents of every file of the folder but its manifest.
 pub fn folder_hash(folder: &Path, hashes: &mut FileHashes) -> Result<String, PlanError> {
     let pattern = globset::escape(&folder.to_string_lossy());
@@ -32,6 +35,12 @@ pub fn check_kind(folder: &Path, role: &str) -> Result<(), PlanError> {
     let artifact = |problem: String| PlanError::Artifact { path: folder.to_path_buf(), problem };
     if !folder.is_dir() {
         return Err(artifact("there is no such folder".to_owned()));
+    }
+    if wanted == "adapter" {
+        let is_there = ["", "adapter"].iter().any(|below| folder.join(below).join(ADAPTER_CONFIG).is_file());
+        let problem =
+            format!("`{role}` takes adapters in PEFT's format, and this folder has no {ADAPTER_CONFIG}");
+        return if is_there { Ok(()) } else { Err(artifact(problem)) };
     }
     if folder.join(MANIFEST_FILE).is_file() {
         let kind = external_kind(folder, role);
@@ -66,6 +75,7 @@ fn kind_of_role(role: &str) -> &'static str {
         "sweep" => "sweep",
         "law" => "law",
         "model" | "policy" => "model",
+        "adapter" => "adapter",
         "reward_model" => "reward_model",
         "preferences" => "preferences",
         _ => "corpus",

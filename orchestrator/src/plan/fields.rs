@@ -188,6 +188,7 @@ pub(super) fn reference_field(spec: &ResolvedSpec, job: &str, role: &str, needs:
     let field = match (head, spec.job(job).map(|job| &job.body)) {
         ("tokens", body) => corpus_field(body, rest).unwrap_or_else(|| "corpus".to_owned()),
         ("data", _) => role.to_owned(),
+        ("adapter", _) => "lora.from".to_owned(),
         ("suite", Some(ResolvedJobBody::Eval(body))) => {
             let fields = suite_field(&body.params.suites, rest, "part");
             let is_written = |field: &&String| spec.origins.contains_key(&format!("jobs.{job}.{field}"));
@@ -261,14 +262,8 @@ fn own_paths(params: &StepParams, path: &str) -> Vec<String> {
     let one = |field: String| vec![field];
     match (params, head) {
         (_, "context_length" | "packing" | "document_mask" | "extend") => row_fields(head, rest),
-        // Its default follows from the shape that it ends.
-        (_, "phases") if rest.ends_with(".lr_final") => {
-            vec![path.to_owned(), path.trim_end_matches("_final").to_owned()]
-        }
-        // Other corpora are numbered in the order in which phases name them.
-        (_, "phases") if rest.ends_with(".input") => one(path.replace(".input", ".corpus")),
-        // Targets are in an order of their own.
-        (_, "lora") if rest.starts_with("targets") => one("lora.targets".to_owned()),
+        (_, "phases") => phase_fields(path),
+        (_, "lora") => lora_fields(rest),
         (StepParams::Data(_), "dedup") => one(format!("dedup.{}", dedup_field(rest))),
         (StepParams::Data(_), "domain_weights") => {
             vec![below("domains.weights"), "domains.weights".to_owned()]
@@ -298,11 +293,6 @@ fn own_paths(params: &StepParams, path: &str) -> Vec<String> {
         (StepParams::Pretrain(_), "evaluate") => {
             one(format!("evaluate.{}", rest.replace("every_steps", "every")))
         }
-        (StepParams::Pretrain(_) | StepParams::Sweep(_), "phases") => {
-            let depth = if path.split('.').nth(2) == Some("corpora") { 5 } else { 3 };
-            let phase: Vec<&str> = path.split('.').take(depth).collect();
-            vec![path.to_owned(), phase.join(".")]
-        }
         // Its default follows from the optimiser.
         (_, "optimizer") if rest.starts_with("momentum_warmup") => {
             [path, "optimizer.momentum_warmup", "optimizer.matrices"].map(str::to_owned).to_vec()
@@ -320,6 +310,29 @@ fn own_paths(params: &StepParams, path: &str) -> Vec<String> {
             fields
         }
         _ => one(below(head)),
+    }
+}
+
+/// Fields of `phases`, and the phase or the corpus of it around them. A rate's last factor follows from the shape that it ends; other corpora
+/// are numbered in the order in which phases name them.
+fn phase_fields(path: &str) -> Vec<String> {
+    let around = |depth: usize| path.split('.').take(depth).collect::<Vec<_>>().join(".");
+    let (before, last) = path.rsplit_once('.').unwrap_or(("", path));
+    match (last, path.split('.').nth(2)) {
+        ("lr_final", _) => vec![path.to_owned(), format!("{before}.lr")],
+        ("input", Some("corpora")) => vec![format!("{before}.corpus")],
+        (_, Some("corpora")) => vec![path.to_owned(), around(5)],
+        _ => vec![path.to_owned(), around(3)],
+    }
+}
+
+/// Fields of `lora`: what is not written is the default, or with `from` what its adapters are. Targets are in an order of their own.
+fn lora_fields(rest: &str) -> Vec<String> {
+    match rest.split('.').next().unwrap_or_default() {
+        "" => vec!["lora".to_owned()],
+        "start" => vec!["lora.from".to_owned()],
+        "dropout" => vec!["lora.dropout".to_owned()],
+        field => vec![format!("lora.{field}"), "lora.from".to_owned()],
     }
 }
 

@@ -105,6 +105,7 @@ impl Lowering<'_> {
             ResolvedJobBody::Sft(body) => {
                 let mut step = self.step(job, &job.name, StepParams::Sft(body.params.clone()));
                 self.read(&mut step, "model", &body.model)?;
+                self.read_some(&mut step, "adapter", body.adapter.as_ref())?;
                 for (index, rows) in body.data.iter().enumerate() {
                     self.read_rows(&mut step, &format!("data.{index}"), rows)?;
                 }
@@ -153,6 +154,7 @@ impl Lowering<'_> {
             let name = format!("{}/preferences", job.name);
             let mut step = self.step(job, &name, StepParams::Preferences(params.clone()));
             self.read(&mut step, "policy", &body.policy)?;
+            self.read_some(&mut step, "adapter", body.adapter.as_ref())?;
             if let Some(prompts) = &body.prompts {
                 self.read_rows(&mut step, "prompts", prompts)?;
             }
@@ -166,6 +168,7 @@ impl Lowering<'_> {
             let name = format!("{}/reward_model", job.name);
             let mut step = self.step(job, &name, StepParams::RewardModel(params.clone()));
             self.read(&mut step, "policy", &body.policy)?;
+            self.read_some(&mut step, "adapter", body.adapter.as_ref())?;
             require(&mut step, "preferences", preferences.as_ref())?;
             self.steps.push(step);
             reward_model = Some(Input::Step(name));
@@ -174,6 +177,7 @@ impl Lowering<'_> {
             let mut step =
                 self.step(job, &format!("{}/optimize", job.name), StepParams::Optimize(params.clone()));
             self.read(&mut step, "policy", &body.policy)?;
+            self.read_some(&mut step, "adapter", body.adapter.as_ref())?;
             match params.method {
                 Method::Dpo | Method::Ipo | Method::Kto | Method::Direct => {
                     require(&mut step, "preferences", preferences.as_ref())?;
@@ -292,6 +296,15 @@ impl Lowering<'_> {
         let input = self.input(&step.name, reference)?;
         step.inputs.insert(role.to_owned(), input);
         Ok(())
+    }
+
+    fn read_some(
+        &self,
+        step: &mut Step,
+        role: &str,
+        reference: Option<&ArtifactRef>,
+    ) -> Result<(), PlanError> {
+        reference.map_or(Ok(()), |reference| self.read(step, role, reference))
     }
 
     fn read_rows(&self, step: &mut Step, role: &str, rows: &RowsInput) -> Result<(), PlanError> {

@@ -190,7 +190,8 @@ fn follows(reason: &Reason, path: &[String]) -> bool {
     match reason {
         Reason::Parameter { field, .. } => {
             matches!(last, "method" | "stage")
-                || last == "corpus" && (field.ends_with(".sources") || field.ends_with(".corpus"))
+                || last == "corpus"
+                    && [".sources", ".domains.weights", ".corpus"].iter().any(|end| field.ends_with(end))
                 || path[..path.len() - 1].ends_with(&["weights".to_owned()]) && field.contains(".weights.")
         }
         Reason::Sources { .. } => last == "name",

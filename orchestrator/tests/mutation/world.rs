@@ -53,6 +53,9 @@ impl World {
                 write(&format!("folders/{kind}_{which}/content"), which);
             }
         }
+        for which in ["a", "b"] {
+            write(&format!("folders/adapter_{which}/adapter_config.json"), which);
+        }
         Self { folder }
     }
 

@@ -117,6 +117,30 @@ pub enum ModelError {
     /// Adapters beside what is no module of the network.
     #[error("lora.targets: {0}")]
     LoraTarget(String),
+    /// Adapters that are not what the step says.
+    #[error("{path}: lora.{field}: expected {expected}, got {got}")]
+    AdapterMismatch {
+        /// The adapters' config.
+        path: PathBuf,
+        /// The field.
+        field: &'static str,
+        /// By the step, or the model.
+        expected: String,
+        /// In the adapters.
+        got: String,
+    },
+    /// Adapters of a form that is not carried out.
+    #[error("{path}: {field}: expected {expected}, got {got}")]
+    AdapterForm {
+        /// The adapters' config.
+        path: PathBuf,
+        /// PEFT's field.
+        field: String,
+        /// What it may be.
+        expected: &'static str,
+        /// What it is.
+        got: String,
+    },
     /// libtorch refused a call.
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),
@@ -182,6 +206,14 @@ impl StepError for ModelError {
             Self::LoraTarget(_) => ErrorFacts::user(
                 "lora_target",
                 "change `lora.targets`; all-linear is every matrix that the model has",
+            ),
+            Self::AdapterMismatch { .. } => ErrorFacts::user(
+                "adapter_mismatch",
+                "leave the field out beside `lora.from`, or give the adapters and the model that belong together",
+            ),
+            Self::AdapterForm { .. } => ErrorFacts::user(
+                "adapter_form",
+                "merge these adapters into their model with PEFT (`merge_and_unload`), and tune that",
             ),
             Self::Torch(_) => ErrorFacts::bug("libtorch", ""),
         }

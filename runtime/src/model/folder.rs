@@ -200,6 +200,30 @@ impl Weights<'_> {
     }
 }
 
+/// The tensors of one file by name, of the sizes that `size_of` says, in fp32; a tensor without a size is an error.
+pub(super) fn read_all(
+    path: PathBuf,
+    size_of: impl Fn(&str) -> Option<Vec<i64>>,
+) -> Result<BTreeMap<String, Tensor>, ModelError> {
+    let shard = Shard::open(path)?;
+    let views: BTreeMap<String, TensorView> = shard.tensors()?.tensors().into_iter().collect();
+    let mut found = BTreeMap::new();
+    for (name, view) in views {
+        let Some(size) = size_of(&name) else {
+            return Err(ModelError::ExtraTensor { path: shard.path.clone(), name });
+        };
+        found.insert(name.clone(), read_tensor(&shard.path, &name, &size, &view)?);
+    }
+    Ok(found)
+}
+
+/// The names of the tensors of one file.
+pub(super) fn tensor_names(path: PathBuf) -> Result<Vec<String>, ModelError> {
+    let shard = Shard::open(path)?;
+    let names = shard.tensors()?.names().into_iter().map(str::to_owned).collect();
+    Ok(names)
+}
+
 fn read_tensor(path: &Path, name: &str, size: &[i64], view: &TensorView) -> Result<Tensor, ModelError> {
     let got: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
     if got != size {
@@ -228,15 +252,25 @@ pub(super) fn write(
     facts: &SaveFacts,
     form: &SaveForm,
 ) -> Result<(), ModelError> {
-    let config = config_json::to_json(shape, vocab_size, facts, form.kind);
+    write_config(folder, (shape, vocab_size), facts, form.kind)?;
     let generation = json!({
         "bos_token_id": facts.bos_token_id,
         "eos_token_id": facts.stop_token_ids,
         "pad_token_id": facts.pad_token_id,
     });
-    put(folder, CONFIG, format!("{config:#}\n").as_bytes())?;
     put(folder, GENERATION, format!("{generation:#}\n").as_bytes())?;
     write_weights(folder, parameters, form)
+}
+
+/// Writes the config.
+pub(super) fn write_config(
+    folder: &Path,
+    (shape, vocab_size): (&ModelShape, i64),
+    facts: &SaveFacts,
+    kind: WeightKind,
+) -> Result<(), ModelError> {
+    let config = config_json::to_json(shape, vocab_size, facts, kind);
+    put(folder, CONFIG, format!("{config:#}\n").as_bytes())
 }
 
 /// Writes a loaded folder's model in another form: its weights and its config anew, its tokens' ids and every other file as they are.

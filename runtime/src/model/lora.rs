@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cupola_specs::job::{LoraParams, LoraTarget};
+use cupola_specs::job::{LoraConfig, LoraTarget};
 use tch::{Kind, Tensor};
 
 use super::layers::{Layout, Linear, linear};
@@ -20,7 +20,7 @@ use super::parameter::Init;
 use super::{ModelError, Network, ParamGroup, Parameter};
 
 /// Every matrix of a layer that an adapter fits, in order.
-const TARGETS: [LoraTarget; 7] = [
+pub(super) const TARGETS: [LoraTarget; 7] = [
     LoraTarget::Q,
     LoraTarget::K,
     LoraTarget::V,
@@ -87,13 +87,15 @@ impl Adapter {
 /// The adapters of a network.
 #[derive(Debug)]
 pub(super) struct Adapters {
-    params: LoraParams,
+    params: LoraConfig,
     /// By the name of the weight that each stands beside.
     by_weight: BTreeMap<String, Adapter>,
     parameters: Vec<Parameter>,
     pass: Arc<AtomicU64>,
     /// What passes are numbered from, 0 where none drops out.
     seed: AtomicU64,
+    /// Whether they began with B zero, so that the weights beside them are the network as it was before it trained.
+    pub(super) is_fresh: bool,
 }
 
 impl Adapters {
@@ -108,7 +110,7 @@ impl Adapters {
     }
 
     /// What they are.
-    pub(super) fn params(&self) -> &LoraParams {
+    pub(super) fn params(&self) -> &LoraConfig {
         &self.params
     }
 
@@ -128,7 +130,7 @@ impl Network {
     ///
     /// # Errors
     /// A target that this network does not have, or that is a part of one of its modules.
-    pub fn adapt(&mut self, params: &LoraParams, seed: u64) -> Result<(), ModelError> {
+    pub fn adapt(&mut self, params: &LoraConfig, seed: u64) -> Result<(), ModelError> {
         let (device, pass) = (self.device(), Arc::new(AtomicU64::new(0)));
         let mut modules = self.modules_mut();
         let wanted = wanted(params, &modules)?;
@@ -161,7 +163,7 @@ impl Network {
             let _ = parameter.tensor.set_requires_grad(false);
         }
         let (params, seed) = (params.clone(), AtomicU64::new(0));
-        self.adapters = Some(Adapters { params, by_weight, parameters, pass, seed });
+        self.adapters = Some(Adapters { params, by_weight, parameters, pass, seed, is_fresh: true });
         Ok(())
     }
 
@@ -197,7 +199,7 @@ impl Network {
 }
 
 /// The targets that get an adapter.
-fn wanted(params: &LoraParams, modules: &[Module]) -> Result<Vec<LoraTarget>, ModelError> {
+pub(super) fn wanted(params: &LoraConfig, modules: &[Module]) -> Result<Vec<LoraTarget>, ModelError> {
     let has: Vec<LoraTarget> = TARGETS
         .into_iter()
         .filter(|target| modules.iter().any(|(targets, _)| targets.contains(target)))
@@ -225,7 +227,7 @@ fn wanted(params: &LoraParams, modules: &[Module]) -> Result<Vec<LoraTarget>, Mo
     Ok(params.targets.clone())
 }
 
-fn words(targets: &[LoraTarget]) -> String {
+pub(super) fn words(targets: &[LoraTarget]) -> String {
     targets.iter().map(|target| target.as_str()).collect::<Vec<_>>().join(", ")
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cupola_specs::job::{Family, LoraParams, LoraTarget, Precision};
+use cupola_specs::job::{AdapterParams, Family, LoraConfig, LoraTarget, Precision};
 use safetensors::tensor::SafeTensors;
 use tch::{Device, Kind, Tensor};
 
@@ -10,9 +10,9 @@ use super::parity_tests::fixture as base;
 use super::{ADAPTER_FOLDER, ModelError, Network, RowLayout, SaveFacts, cross_entropy, depth_shape};
 
 /// Fixtures of PEFT's with their base and settings.
-fn cases() -> [(&'static str, &'static str, LoraParams); 3] {
+fn cases() -> [(&'static str, &'static str, LoraConfig); 3] {
     use LoraTarget::{AllLinear, Down, K, O, Q, Up, V};
-    let params = |rank, alpha, use_rslora, targets: &[LoraTarget]| LoraParams {
+    let params = |rank, alpha, use_rslora, targets: &[LoraTarget]| LoraConfig {
         rank,
         alpha,
         use_rslora,
@@ -59,7 +59,7 @@ fn far(got: &Tensor, wanted: &Tensor) -> f64 {
 }
 
 /// The base of a case with the weights of PEFT's adapters.
-fn adapted(name: &str, of: &str, params: &LoraParams) -> Network {
+fn adapted(name: &str, of: &str, params: &LoraConfig) -> Network {
     let mut network = Network::load(&base(of), Device::Cpu).unwrap();
     network.adapt(params, 1).unwrap();
     let saved = File::read(&fixture(name).join("adapter_model.safetensors"));
@@ -203,7 +203,7 @@ fn cached_steps_of_an_adapted_network_equal_its_full_pass() {
 #[test]
 fn dropout_is_a_function_of_the_pass_and_of_nothing_else() {
     let (name, of, params) = &cases()[0];
-    let network = adapted(name, of, &LoraParams { dropout: 0.25, ..params.clone() });
+    let network = adapted(name, of, &LoraConfig { dropout: 0.25, ..params.clone() });
     let _guard = tch::no_grad_guard();
     let tokens = Tensor::arange(16, (Kind::Int64, Device::Cpu)).view([1, 16]);
     let whole = logits(&network, &tokens);
@@ -219,7 +219,7 @@ fn dropout_is_a_function_of_the_pass_and_of_nothing_else() {
     assert!(far(&of_pass(3, 1), &first) > 1e-3);
     // What is kept makes up for what is not: the mean over passes is nearer to the pass without than a pass is. Little is dropped, so that
     // the network is as good as linear in it.
-    let network = adapted(name, of, &LoraParams { dropout: 0.05, ..params.clone() });
+    let network = adapted(name, of, &LoraConfig { dropout: 0.05, ..params.clone() });
     network.drop_out_from(9);
     let of_pass = |step, micro| network.training_pass(step, micro, || logits(&network, &tokens));
     let passes: Vec<Tensor> = (0..400).map(|step| of_pass(step, 0)).collect();
@@ -256,7 +256,7 @@ fn as_many_elements_are_kept_as_the_dropout_says() {
 fn targets_that_a_model_does_not_have_are_named() {
     use LoraTarget::{AllLinear, Gate, K, Q, V};
     let error = |network: &mut Network, targets: &[LoraTarget]| {
-        let params = LoraParams { targets: targets.to_vec(), ..cases()[0].2.clone() };
+        let params = LoraConfig { targets: targets.to_vec(), ..cases()[0].2.clone() };
         let error = network.adapt(&params, 1).unwrap_err();
         assert!(matches!(error, ModelError::LoraTarget(_)));
         assert!(!network.is_adapted() && network.parameters().iter().all(|p| p.tensor.requires_grad()));
@@ -280,4 +280,148 @@ fn targets_that_a_model_does_not_have_are_named() {
         error(&mut lstm, &[AllLinear]),
         "lora.targets: this network has no module that an adapter fits"
     );
+}
+
+/// A fixture's adapters in a folder of their own, the config changed.
+fn folder_of(name: &str, change: impl Fn(&mut serde_json::Value)) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = "adapter_model.safetensors";
+    std::fs::copy(fixture(name).join(weights), folder.path().join(weights)).unwrap();
+    let text = std::fs::read(fixture(name).join("adapter_config.json")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    change(&mut config);
+    std::fs::write(folder.path().join("adapter_config.json"), config.to_string()).unwrap();
+    folder
+}
+
+/// The base of a case with the adapters of a folder.
+fn continued(of: &str, folder: &Path, params: &AdapterParams) -> Result<Network, ModelError> {
+    let mut network = Network::load(&base(of), Device::Cpu).unwrap();
+    network.adapt_from(folder, params).map(|()| network)
+}
+
+#[test]
+fn training_goes_on_from_pefts_adapters() {
+    for (name, of, params) in cases() {
+        let written = AdapterParams {
+            rank: Some(params.rank),
+            alpha: Some(params.alpha),
+            use_rslora: Some(params.use_rslora),
+            targets: Some(params.targets.clone()),
+            dropout: 0.0,
+        };
+        let expected = File::read(&fixture(name).join("expected.safetensors"));
+        let (tokens, targets) = (expected.get("tokens"), expected.get("targets"));
+        for params in [&AdapterParams::default(), &written] {
+            let network = continued(of, &fixture(name), params).unwrap();
+            let forward = far(&logits(&network, &tokens), &expected.get("logits"));
+            cross_entropy(&network, &tokens, &targets, &RowLayout::Causal, Precision::Fp32)
+                .mean(Kind::Float)
+                .backward();
+            let of_grad = |parameter: &super::Parameter| {
+                let name = format!("grad.{}", parameter.name.strip_suffix(".weight").unwrap());
+                far(&parameter.tensor.grad(), &expected.get(&name))
+            };
+            let gradients = network.trainable().iter().map(of_grad).fold(0.0, f64::max);
+            println!("{name}: logits {forward:.1e}, gradients {gradients:.1e}");
+            assert!(forward < 1e-5 && gradients < 1e-5, "{name}: {forward:e}, {gradients:e}");
+            // What it was before it trains is the model with the adapters, not without.
+            let reference = network.reference(Precision::Fp32).unwrap();
+            assert!(far(&logits(&reference, &tokens), &expected.get("merged.logits")) < 1e-5, "{name}");
+            let folder = tempfile::tempdir().unwrap();
+            network.save_adapter(folder.path(), None).unwrap();
+            // From the folder of a model, too, whose adapters lie below it.
+            let again = continued(of, folder.path(), params).unwrap();
+            for (one, other) in network.trainable().iter().zip(again.trainable()) {
+                assert!(one.tensor.equal(&other.tensor) && one.name == other.name, "{name}: {}", one.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn adapters_that_are_not_what_the_step_says_are_named() {
+    let params = AdapterParams::default();
+    let told = |of: &str, params: &AdapterParams, folder: &Path| {
+        let error = continued(of, folder, params).unwrap_err();
+        let text = error.to_string();
+        (error, text.split_once(".json: ").map_or(text.clone(), |(_, rest)| rest.to_owned()))
+    };
+    let whole = folder_of("rslora", |_| ());
+    let written = [
+        (AdapterParams { rank: Some(8), ..params.clone() }, "lora.rank: expected 8, got 3"),
+        (AdapterParams { alpha: Some(8.0), ..params.clone() }, "lora.alpha: expected 8, got 5"),
+        (
+            AdapterParams { use_rslora: Some(false), ..params.clone() },
+            "lora.use_rslora: expected false, got true",
+        ),
+        (
+            AdapterParams { targets: Some(vec![LoraTarget::Q, LoraTarget::K]), ..params.clone() },
+            "lora.targets: expected q, k, got q, v, down",
+        ),
+    ];
+    for (params, expected) in written {
+        let (error, text) = told("llama_biased", &params, whole.path());
+        assert!(matches!(error, ModelError::AdapterMismatch { .. }) && text == expected, "{error:?}");
+    }
+    let (error, text) = told("gpt2", &params, whole.path());
+    assert!(matches!(error, ModelError::AdapterMismatch { .. }), "{error:?}");
+    assert!(
+        text.starts_with("lora.targets: expected modules of this model, such as transformer.h."),
+        "{text}"
+    );
+    // Of another width: the tensor is named.
+    let (error, _) = told("llama", &params, folder_of("llama", |config| config["r"] = 5.into()).path());
+    assert!(
+        matches!(error, ModelError::TensorShape { ref expected, .. } if expected.contains(&5)),
+        "{error:?}"
+    );
+    let (error, text) = told(
+        "llama_biased",
+        &params,
+        folder_of("rslora", |config| config["target_modules"] = serde_json::json!(["q_proj", "v_proj"]))
+            .path(),
+    );
+    assert!(matches!(error, ModelError::AdapterMismatch { .. }) && text.contains("down_proj"), "{text}");
+}
+
+#[test]
+fn adapters_of_another_form_are_refused_by_the_field() {
+    let forms: [(&str, serde_json::Value); 7] = [
+        ("peft_type", "IA3".into()),
+        ("bias", "all".into()),
+        ("use_dora", true.into()),
+        ("rank_pattern", serde_json::json!({ "q_proj": 8 })),
+        ("modules_to_save", serde_json::json!(["score"])),
+        ("init_lora_weights", "pissa".into()),
+        ("something_of_a_later_version", 3.into()),
+    ];
+    for (field, value) in forms {
+        let folder = folder_of("llama", |config| config[field] = value.clone());
+        let error = continued("llama", folder.path(), &AdapterParams::default()).unwrap_err();
+        assert!(
+            matches!(error, ModelError::AdapterForm { field: ref named, .. } if named == field),
+            "{error:?}"
+        );
+    }
+    // Files that are not whole: no weights, weights as a Python program, and weights of some layers.
+    let folder = folder_of("llama", |_| ());
+    let weights = folder.path().join("adapter_model.safetensors");
+    let some: Vec<(String, Tensor)> = {
+        let file = File::read(&weights);
+        file.names()
+            .into_iter()
+            .filter(|name| !name.contains("layers.1.self_attn.q"))
+            .map(|name| (name.clone(), file.get(&name)))
+            .collect()
+    };
+    Tensor::write_safetensors(&some, &weights).unwrap();
+    let error = continued("llama", folder.path(), &AdapterParams::default()).unwrap_err();
+    assert!(
+        error.to_string().ends_with("lora.targets: expected `q` in each of 2 layers, got in 1"),
+        "{error}"
+    );
+    std::fs::rename(&weights, folder.path().join("adapter_model.bin")).unwrap();
+    let error = continued("llama", folder.path(), &AdapterParams::default()).unwrap_err();
+    assert!(matches!(error, ModelError::Pickle { .. }), "{error:?}");
 }

@@ -12,7 +12,8 @@ use super::folder::{self, Shards};
 use super::lora::{Adapters, Module};
 use super::parameter::{Init, Source};
 use super::{
-    KvCache, Lstm, ModelError, ParamGroup, Parameter, RowSlot, SaveFacts, SaveForm, Transformer, config,
+    KvCache, Lstm, ModelError, ParamGroup, Parameter, RowSlot, SaveFacts, SaveForm, Transformer, WeightKind,
+    config,
 };
 
 /// How the tokens of a row belong together.
@@ -75,6 +76,18 @@ impl Network {
     pub fn init(shape: &ModelShape, vocab_size: i64, seed: u64, device: Device) -> Result<Self, ModelError> {
         let mut make = |name: &str, size: &[i64], init: Init| Ok(init.tensor(name, size, seed, device));
         Self::assemble(shape, vocab_size, device, &mut make)
+    }
+
+    /// The sizes of a network without its weights: it counts and names as that would, takes no memory, and can't be run.
+    pub fn outline(shape: &ModelShape, vocab_size: i64) -> Result<Self, ModelError> {
+        let one = Tensor::zeros([1], (Kind::Float, Device::Cpu));
+        let mut make = |_: &str, size: &[i64], _: Init| Ok(one.f_expand(size, false)?);
+        Self::assemble(shape, vocab_size, Device::Cpu, &mut make)
+    }
+
+    /// Writes the `config.json` that a saved network of these sizes has.
+    pub fn write_config(&self, folder: &Path, facts: &SaveFacts) -> Result<(), ModelError> {
+        folder::write_config(folder, (self.shape(), self.vocab_size), facts, WeightKind::Fp32)
     }
 
     /// Loads a Hugging Face folder; its weights may lie in several files.
@@ -173,9 +186,10 @@ impl Network {
         Self::assemble(self.shape(), self.vocab_size, self.device(), &mut copy)
     }
 
-    /// The network as it is before it trains: where adapters train, what they stand beside, without a second copy of it; else a frozen copy.
+    /// The network as it is before it trains: where fresh adapters train, what they stand beside, without a second copy of it; else a frozen
+    /// copy.
     pub fn reference(&self, precision: Precision) -> Result<Self, ModelError> {
-        if self.adapters.is_none() {
+        if !self.adapters.as_ref().is_some_and(|adapters| adapters.is_fresh) {
             return self.frozen(precision);
         }
         let held: HashMap<&str, &Parameter> = self.parameters.iter().map(|p| (p.name.as_str(), p)).collect();

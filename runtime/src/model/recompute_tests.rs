@@ -1,7 +1,7 @@
 //! Blocks that backward computes again: the bits of those that keep everything, and the memory that they take.
 
 use cupola_kernels::{TensorBytes, tensor_bytes};
-use cupola_specs::job::{Family, LoraParams, LoraTarget, Precision, Recompute};
+use cupola_specs::job::{Family, LoraConfig, LoraTarget, Precision, Recompute};
 use tch::{Device, Kind, Tensor};
 
 use super::parity_tests::{CASES, Expected, fixture};
@@ -77,7 +77,7 @@ fn adapters_drop_out_the_same_when_they_are_computed_again() {
     for (name, targets) in [("llama", vec![LoraTarget::AllLinear]), ("gpt2", vec![LoraTarget::Down])] {
         let tokens = Expected::of(name).get("tokens");
         let mut network = Network::load(&fixture(name), Device::Cpu).unwrap();
-        let params = LoraParams { rank: 4, alpha: 8.0, use_rslora: false, targets, dropout: 0.3 };
+        let params = LoraConfig { rank: 4, alpha: 8.0, use_rslora: false, targets, dropout: 0.3 };
         network.adapt(&params, 5).unwrap();
         stirred(&network.trainable());
         network.drop_out_from(7);

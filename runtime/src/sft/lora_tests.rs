@@ -1,13 +1,14 @@
 //! Fine-tuning with adapters: what learns, what stays, what a checkpoint holds, and a run that was stopped.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cupola_specs::contract::JobFile;
+use cupola_specs::contract::{InputArtifact, JobFile};
 use cupola_specs::job::{
-    CheckpointParams, Family, LoraParams, LoraTarget, MatrixOptimizer, OptimizerParams, Precision, Recompute,
-    RuleOr, Span,
+    AdapterParams, CheckpointParams, Family, LoraConfig, LoraParams, LoraTarget, MatrixOptimizer,
+    OptimizerParams, Precision, Recompute, RuleOr, Span,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -69,7 +70,7 @@ fn chats() -> Vec<EncodedChat> {
 
 fn lora(dropout: f64) -> LoraParams {
     let targets = vec![LoraTarget::AllLinear];
-    LoraParams { rank: 4, alpha: 8.0, use_rslora: false, targets, dropout }
+    LoraParams::Fresh(LoraConfig { rank: 4, alpha: 8.0, use_rslora: false, targets, dropout })
 }
 
 /// Trains in `folder` on a fresh network: what it ended with.
@@ -187,4 +188,39 @@ fn a_stopped_run_of_adapters_that_drop_out_ends_with_the_same_bits() {
     }
     let (_, other) = run(tempfile::tempdir().unwrap().path(), Some(&self::lora(0.0)), None);
     assert_ne!(bits(&other.trainable()), wanted, "the drop-out is carried out");
+}
+
+/// A second fine-tuning that starts from the adapters of the first: it reads the model that the first one read.
+#[test]
+fn an_adapter_goes_on_where_it_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let (outcome, net) = run(folder.path(), Some(&lora(0.0)), None);
+    let losses: Vec<f64> = outcome.unwrap().curves.0["loss"].iter().map(|point| point.value).collect();
+    net.save_adapter(folder.path(), None).unwrap();
+    let again = tempfile::tempdir().unwrap();
+    let path = folder.path().to_path_buf();
+    let input = InputArtifact { kind: "model".into(), path, fingerprint: "f".into() };
+    let inputs = BTreeMap::from([("adapter".to_owned(), input)]);
+    let start = LoraParams::Adapter(AdapterParams { rank: Some(4), ..AdapterParams::default() });
+    let job = JobFile { inputs: inputs.clone(), ..job_in(again.path()) };
+    let (outcome, further) = run_by(job, Some(&start), None);
+    let continued: Vec<f64> = outcome.unwrap().curves.0["loss"].iter().map(|point| point.value).collect();
+    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+    let (first, last, next) = (mean(&losses[..3]), mean(&losses[losses.len() - 3..]), continued[0]);
+    let end = mean(&continued[continued.len() - 3..]);
+    println!("loss {first:.3} → {last:.3}, then from {next:.3} on to {end:.3}");
+    assert!((next - last).abs() < 0.2 * (first - last), "{first} {last} {next}");
+    assert!(end < last);
+    assert_eq!(bits(net.parameters()), bits(further.parameters()), "the model's own weights");
+    let ctx = |inputs: &BTreeMap<String, InputArtifact>| {
+        let job = JobFile { inputs: inputs.clone(), ..job_in(again.path()) };
+        StepContext::new(job, Arc::new(AtomicBool::new(false))).unwrap()
+    };
+    let fresh = || Network::init(&depth_shape(Family::Transformer, 1, 32), 64, 3, Device::Cpu).unwrap();
+    let mut begun = fresh();
+    prepare(&ctx(&inputs), &mut begun, Some(&start)).unwrap();
+    assert_eq!(bits(&begun.trainable()), bits(&net.trainable()), "what ended is what begins");
+    let wrong = LoraParams::Adapter(AdapterParams { rank: Some(8), ..AdapterParams::default() });
+    let error = prepare(&ctx(&inputs), &mut fresh(), Some(&wrong)).unwrap_err().to_string();
+    assert!(error.ends_with("lora.rank: expected 8, got 4"), "{error}");
 }

@@ -9,7 +9,7 @@ use cupola_specs::job::{
 
 use super::{ItemSchedule, SftError};
 use crate::job::{StepContext, write_durably};
-use crate::model::{ModelError, Network, SaveFacts};
+use crate::model::{Network, SaveFacts};
 use crate::tokenizer::Tokenizer;
 use crate::train::{
     EMA_RULE, Factors, LrSchedule, OptimizerSettings, Peaks, PhaseRate, Scaling, SetbackLimits, TrainOutcome,
@@ -40,14 +40,22 @@ pub struct StageRules {
 pub type Chosen = BTreeMap<String, (String, f64)>;
 
 /// Makes a loaded network ready to train: backward computes again what the step asks for, and where the stage has adapters they go beside
-/// its weights, and it is said how much trains.
-pub fn prepare(ctx: &StepContext, net: &mut Network, lora: Option<&LoraParams>) -> Result<(), ModelError> {
+/// its weights, anew or from where they were, and it is said how much trains.
+pub fn prepare(ctx: &StepContext, net: &mut Network, lora: Option<&LoraParams>) -> Result<(), SftError> {
     net.set_recompute(ctx.job().recompute);
-    let Some(lora) = lora else { return Ok(()) };
-    net.adapt(lora, ctx.seed("lora"))?;
+    let origin = match lora {
+        None => return Ok(()),
+        Some(LoraParams::Fresh(config)) => {
+            net.adapt(config, ctx.seed("lora"))?;
+            "fresh adapters"
+        }
+        Some(LoraParams::Adapter(params)) => {
+            net.adapt_from(&ctx.input("adapter")?.path, params)?;
+            "adapters that go on from where they were"
+        }
+    };
     let trained: usize = net.trainable().iter().map(|parameter| parameter.tensor.numel()).sum();
-    let (rank, all) = (lora.rank, net.total_params());
-    ctx.events().log(format!("adapters of rank {rank}: {trained} parameters train beside {all}"));
+    ctx.events().log(format!("{origin}: {trained} parameters train beside {}", net.total_params()));
     Ok(())
 }
 

@@ -56,7 +56,7 @@ pub struct JobFile {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InputArtifact {
-    /// `corpus`, `tokenizer`, `tokens`, `sweep`, `law`, `model`, `reward_model`, `preferences` or `report`.
+    /// `corpus`, `tokenizer`, `tokens`, `sweep`, `law`, `model`, `reward_model`, `preferences`, `report`, or `adapter` (a folder of PEFT's).
     pub kind: String,
     /// Its folder.
     pub path: PathBuf,

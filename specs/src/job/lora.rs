@@ -9,10 +9,20 @@ pub(crate) mod written;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The adapters of a tuning, and where they start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "start", rename_all = "snake_case")]
+pub enum LoraParams {
+    /// Anew: A at random, and B zero, so that the model is at first what it was.
+    Fresh(LoraConfig),
+    /// As the input `adapter` has them.
+    Adapter(AdapterParams),
+}
+
 /// Low-rank adapters: beside each target's product `W·x` goes `scale · B·A·dropout(x)`, and of all weights only A and B train.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LoraParams {
+pub struct LoraConfig {
     /// Rows of A and columns of B.
     pub rank: u64,
     /// The scale is alpha / rank.
@@ -25,12 +35,28 @@ pub struct LoraParams {
     pub dropout: f64,
 }
 
-impl LoraParams {
+impl LoraConfig {
     /// What an adapter's product is multiplied by.
     pub fn scale(&self) -> f64 {
         let rank = self.rank as f64;
         self.alpha / if self.use_rslora { rank.sqrt() } else { rank }
     }
+}
+
+/// What adapters that training goes on from have to be; none takes what they are.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdapterParams {
+    /// Their rank.
+    pub rank: Option<u64>,
+    /// Their alpha.
+    pub alpha: Option<f64>,
+    /// Whether their scale is alpha / √rank.
+    pub use_rslora: Option<bool>,
+    /// What they adapt, in the order of [`LoraTarget`] and each once; `all-linear` stands alone.
+    pub targets: Option<Vec<LoraTarget>>,
+    /// Share of an adapter's inputs that are zero in a pass that trains, whatever it was before.
+    pub dropout: f64,
 }
 
 /// A matrix of each layer.

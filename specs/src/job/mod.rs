@@ -51,7 +51,7 @@ pub use data::{
     SourceParams, SplitParams, SplitUnit,
 };
 pub use eval::{EvalParams, JudgeParams, MultipleChoiceParams, Scoring, SuiteParams};
-pub use lora::{LoraParams, LoraTarget};
+pub use lora::{AdapterParams, LoraConfig, LoraParams, LoraTarget};
 pub use parallel::ParallelParams;
 pub use pretrain::{
     Activation, AutoOr, BatchParams, BatchRule, BestMetric, CheckpointParams, DecayRule, DecayShape,

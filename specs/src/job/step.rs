@@ -24,14 +24,14 @@ pub enum StepParams {
     /// Trains a base model. Inputs `tokens`, `tokenizer`, where phases read other corpora `tokens.1`, …, and where a size or a forecast comes
     /// from it `law`. Writes a `model`.
     Pretrain(PretrainParams),
-    /// Fine-tunes on chats. Inputs `model`, and `data.<i>` where data comes from a corpus. Files: label `data.<i>`. Writes a `model`.
+    /// Fine-tunes on chats. Inputs `model`, `adapter` where it goes on from adapters, and `data.<i>` where data comes from a corpus. Files: label `data.<i>`. Writes a `model`.
     Sft(SftParams),
-    /// Samples and labels answer pairs. Inputs `policy`, and `prompts` where they come from a corpus. Files: label `prompts`.
+    /// Samples and labels answer pairs. Inputs `policy`, `adapter` where it stands beside that, and `prompts` where they come from a corpus. Files: label `prompts`.
     /// Input `reward_model` with that labeler. Writes `preferences`.
     Preferences(PreferencesParams),
-    /// Trains a Bradley–Terry reward model. Inputs `policy` (initial weights), `preferences`. Writes a `model` with a score head.
+    /// Trains a Bradley–Terry reward model. Inputs `policy` (initial weights), `adapter` (initial adapters), `preferences`. Writes a `model` with a score head.
     RewardModel(RewardModelParams),
-    /// Aligns a policy. Inputs `policy`, `preferences` (dpo, ipo) or `reward_model` and `prompts` (ppo). Writes a `model`.
+    /// Aligns a policy. Inputs `policy`, `adapter` (initial adapters), `preferences` (dpo, ipo) or `reward_model` and `prompts` (ppo). Writes a `model`.
     Optimize(OptimizeParams),
     /// Evaluates models. Inputs `model.<name>` for each model and `suite.<i>` where a suite reads a corpus; `train`,
     /// `train.1`, … are the corpora that trained the models (contamination). Files: label `suite.<i>`. Writes a `report`.

@@ -320,6 +320,8 @@ pub struct PretrainBody {
 pub struct SftBody {
     /// Input `model`.
     pub model: ArtifactRef,
+    /// Input `adapter`, where training goes on from adapters beside the model.
+    pub adapter: Option<ArtifactRef>,
     /// Input or files `data.<i>`, as many as `params.data_parts`.
     pub data: Vec<RowsInput>,
     /// The step.
@@ -331,6 +333,8 @@ pub struct SftBody {
 pub struct RlhfBody {
     /// Input `policy` of each step.
     pub policy: ArtifactRef,
+    /// Input `adapter` of each step, where the policy is a model with adapters beside it.
+    pub adapter: Option<ArtifactRef>,
     /// Input `prompts`, or files `prompts`: of `preferences`, and of `optimize` with ppo. None where no step reads prompts.
     pub prompts: Option<RowsInput>,
     /// Input `preferences` of later steps, where another job or a folder gives them.

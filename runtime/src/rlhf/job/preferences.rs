@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use cupola_specs::artifact::PreferencePair;
-use cupola_specs::job::{Labeler, PreferencesParams, TrainOn};
+use cupola_specs::job::{AdapterParams, Labeler, PreferencesParams, TrainOn};
 use serde_json::json;
 
 use super::super::{
@@ -31,7 +31,10 @@ pub fn run(ctx: &StepContext, params: &PreferencesParams) -> Result<Summary, Rlh
     let folder = &ctx.input("policy")?.path;
     let tokenizer = Tokenizer::load(folder)?;
     let judge = judge(ctx, params)?;
-    let trained = Network::load(folder, ctx.tensor_device())?;
+    let mut trained = Network::load(folder, ctx.tensor_device())?;
+    if let Some(adapter) = ctx.optional_input("adapter") {
+        trained.adapt_from(&adapter.path, &AdapterParams::default())?;
+    }
     self_test(&trained, params.precision)?;
     let net = trained.frozen(params.precision)?;
     let prompts = read_prompts(ctx, "prompts", &params.prompts_part)?;

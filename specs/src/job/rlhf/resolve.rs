@@ -7,7 +7,7 @@ use crate::job::lora::resolve::lora as resolve_lora;
 use crate::job::pretrain::optimizer_resolve::{Stage as Defaults, optimizer};
 use crate::job::pretrain::resolve::{batch, check_tuning_batch, checkpoint, row_length};
 use crate::job::pretrain::written::ParallelWritten;
-use crate::job::{OptimizerParams, Recompute, StepKind};
+use crate::job::{LoraParams, OptimizerParams, Recompute, StepKind};
 use crate::spec::decode::At;
 use crate::spec::jobs::Resolver;
 use crate::spec::tree::Spot;
@@ -25,14 +25,20 @@ pub(crate) fn rlhf(w: &RlhfJob, precision: Precision, resolver: &mut Resolver<'_
     let optimizer = optimizer(&w.optimizer, Defaults::Tuning, resolver);
     check_tuning_batch(&w.batch, resolver);
     let context_length = row_length(w.context.as_ref(), &w.policy, resolver);
+    let lora = w.lora.as_ref().map(|lora| resolve_lora(&lora.value, &w.policy, resolver));
     steps.check(w, resolver)?;
+    let (lora, adapter) = match lora {
+        Some(lora) => lora.map(|(lora, adapter)| (Some(lora), adapter))?,
+        None => (None, None),
+    };
     let (prompts, prompts_part) = match prompts {
         Some(prompts) => prompts.map(|(input, part)| (Some(input), part))?,
         None => (None, String::new()),
     };
-    let (optimizer, context_length) = (optimizer?, context_length?);
+    let tuning = Tuning { optimizer: optimizer?, context_length: context_length?, lora, precision };
     Some(RlhfBody {
         policy: policy?,
+        adapter,
         prompts,
         given_preferences: match given_preferences {
             Some(given) => Some(given?),
@@ -43,11 +49,18 @@ pub(crate) fn rlhf(w: &RlhfJob, precision: Precision, resolver: &mut Resolver<'_
             None => None,
         },
         preferences: steps.preferences.then(|| preferences(w, prompts_part.clone(), precision)),
-        reward_model: steps
-            .reward_model
-            .then(|| reward_model(w, optimizer.clone(), context_length, precision)),
-        optimize: steps.optimize.then(|| optimize(w, prompts_part, optimizer, context_length, precision)),
+        reward_model: steps.reward_model.then(|| reward_model(w, tuning.clone())),
+        optimize: steps.optimize.then(|| optimize(w, prompts_part, tuning)),
     })
+}
+
+/// What the steps that train share.
+#[derive(Debug, Clone)]
+struct Tuning {
+    optimizer: OptimizerParams,
+    context_length: u64,
+    lora: Option<LoraParams>,
+    precision: Precision,
 }
 
 /// The steps that run.
@@ -190,31 +203,22 @@ fn preferences(w: &RlhfJob, prompts_part: String, precision: Precision) -> Prefe
 }
 
 /// The step `reward_model`.
-fn reward_model(
-    w: &RlhfJob,
-    optimizer: OptimizerParams,
-    context_length: u64,
-    precision: Precision,
-) -> RewardModelParams {
+fn reward_model(w: &RlhfJob, tuning: Tuning) -> RewardModelParams {
+    let Tuning { optimizer, context_length, lora, precision } = tuning;
     RewardModelParams {
         epochs: w.reward_epochs,
         optimizer,
         batch: batch(&w.batch),
         context_length,
-        lora: w.lora.as_ref().map(|lora| resolve_lora(&lora.value)),
+        lora,
         precision,
         checkpoint: checkpoint(&w.checkpoint),
     }
 }
 
 /// The step `optimize`.
-fn optimize(
-    w: &RlhfJob,
-    prompts_part: String,
-    optimizer: OptimizerParams,
-    context_length: u64,
-    precision: Precision,
-) -> OptimizeParams {
+fn optimize(w: &RlhfJob, prompts_part: String, tuning: Tuning) -> OptimizeParams {
+    let Tuning { optimizer, context_length, lora, precision } = tuning;
     let is_ppo = w.method.value == Method::Ppo;
     let beta = match w.method.value {
         Method::Ppo => 0.05,
@@ -235,7 +239,7 @@ fn optimize(
         optimizer,
         batch: batch(&w.batch),
         context_length,
-        lora: w.lora.as_ref().map(|lora| resolve_lora(&lora.value)),
+        lora,
         precision,
         checkpoint: checkpoint(&w.checkpoint),
     }

@@ -3,7 +3,7 @@
 use super::SftParams;
 use super::written::{SftDataWritten, SftJob, TemplateWritten};
 use crate::job::Precision;
-use crate::job::lora::resolve::lora;
+use crate::job::lora::resolve::lora as resolve_lora;
 use crate::job::pretrain::optimizer_resolve::{Stage, optimizer};
 use crate::job::pretrain::resolve::{batch, check_tuning_batch, checkpoint, row_length};
 use crate::spec::jobs::Resolver;
@@ -17,7 +17,12 @@ pub(crate) fn sft(w: &SftJob, precision: Precision, resolver: &mut Resolver<'_, 
     let optimizer = optimizer(&w.optimizer, Stage::Tuning, resolver);
     check_tuning_batch(&w.batch, resolver);
     let context_length = row_length(w.context.as_ref(), &w.model, resolver);
+    let lora = w.lora.as_ref().map(|lora| resolve_lora(lora, &w.model, resolver));
     let (data, data_parts) = data?.into_iter().unzip();
+    let (lora, adapter) = match lora {
+        Some(lora) => lora.map(|(lora, adapter)| (Some(lora), adapter))?,
+        None => (None, None),
+    };
     let params = SftParams {
         template: match w.template {
             TemplateWritten::Chatml => "chatml".to_owned(),
@@ -29,11 +34,11 @@ pub(crate) fn sft(w: &SftJob, precision: Precision, resolver: &mut Resolver<'_, 
         context_length: context_length?,
         optimizer: optimizer?,
         batch: batch(&w.batch),
-        lora: w.lora.as_ref().map(lora),
+        lora,
         precision,
         checkpoint: checkpoint(&w.checkpoint),
     };
-    Some(SftBody { model: model?, data, params })
+    Some(SftBody { model: model?, adapter, data, params })
 }
 
 /// Each source of chats with the name of its part.
