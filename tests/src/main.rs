@@ -4,6 +4,7 @@
 mod boundaries;
 mod commands;
 mod first_hour;
+mod handover;
 mod kills;
 mod peers;
 mod ranks;

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use cupola_specs::artifact::{MANIFEST_FILE, Manifest};
 use cupola_specs::contract::ErrorClass;
 
+use super::handover::hand_over;
 use super::model::find_model;
 use super::select::projection;
 use super::{CliError, Global, Outcome};
@@ -23,6 +24,15 @@ pub enum ExportFormat {
     Gguf,
 }
 
+/// An engine that trains what is too large for copies of the weights on each device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportEngine {
+    /// NVIDIA's Megatron-LM: indexed datasets and a command line.
+    Megatron,
+    /// PyTorch's torchtitan: text, a config and a module of sizes.
+    Torchtitan,
+}
+
 /// A number format of weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ExportDtype {
@@ -35,8 +45,14 @@ pub enum ExportDtype {
 /// Arguments of `cupola export`.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// A job, a step, or an artifact's fingerprint (its first digits are enough).
+    /// A job, a step, or an artifact's fingerprint (its first digits are enough); with --for a pretrain job of the spec.
     pub model: String,
+    /// A pretraining's tokens, tokenizer and run for an engine that takes over; it needs not have run.
+    #[arg(long = "for", value_enum, value_name = "ENGINE", requires = "spec", conflicts_with_all = ["format", "dtype", "shard_bytes", "adapter"])]
+    pub engine: Option<ExportEngine>,
+    /// The spec of the pretraining (with --for).
+    #[arg(long, value_name = "FILE", requires = "engine")]
+    pub spec: Option<PathBuf>,
     /// The format.
     #[arg(long, value_enum, default_value = "huggingface")]
     pub format: ExportFormat,
@@ -56,6 +72,9 @@ pub struct ExportArgs {
 
 /// Copies an artifact out of the store, each file checked against the manifest.
 pub(super) fn run(args: &ExportArgs, global: &Global) -> Result<Outcome, CliError> {
+    if let (Some(engine), Some(spec)) = (args.engine, &args.spec) {
+        return hand_over(args, (engine, spec), global);
+    }
     if args.format == ExportFormat::Gguf {
         return Err(CliError::input("--format gguf is not supported yet", "huggingface is"));
     }
@@ -136,11 +155,7 @@ fn convert(args: &ExportArgs, artifact: &StoredArtifact, global: &Global) -> Res
     command.arg("convert").arg(&artifact.path).arg(&args.out).args([dtype, &bytes]);
     let output = command.output().map_err(io(&worker))?;
     if !output.status.success() {
-        return Err(CliError::Other {
-            message: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-            hint: String::new(),
-            class: if output.status.code() == Some(2) { ErrorClass::User } else { ErrorClass::Bug },
-        });
+        return Err(worker_failed(&output));
     }
     if global.json {
         println!("{}", serde_json::json!({ "out": args.out, "dtype": dtype }));
@@ -148,6 +163,15 @@ fn convert(args: &ExportArgs, artifact: &StoredArtifact, global: &Global) -> Res
         println!("wrote {} in {dtype} to {}", artifact.manifest.step, args.out.display());
     }
     Ok(Outcome::Done)
+}
+
+/// A worker's error as the command's.
+pub(super) fn worker_failed(output: &std::process::Output) -> CliError {
+    CliError::Other {
+        message: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        hint: String::new(),
+        class: if output.status.code() == Some(2) { ErrorClass::User } else { ErrorClass::Bug },
+    }
 }
 
 fn source_folder(projection: &Projection, name: &str) -> Result<PathBuf, CliError> {
@@ -186,7 +210,7 @@ pub(super) fn verify(global: &Global, artifact: &StoredArtifact) -> Result<(), C
     })
 }
 
-fn prepare_target(out: &Path) -> Result<(), CliError> {
+pub(super) fn prepare_target(out: &Path) -> Result<(), CliError> {
     if out.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(CliError::input(
             format!("{} is not empty", out.display()),
@@ -196,6 +220,6 @@ fn prepare_target(out: &Path) -> Result<(), CliError> {
     std::fs::create_dir_all(out).map_err(io(out))
 }
 
-fn io(path: &Path) -> impl FnOnce(std::io::Error) -> CliError + '_ {
+pub(super) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> CliError + '_ {
     move |source| CliError::Io { path: path.to_path_buf(), source }
 }

@@ -23,6 +23,7 @@ mod explain;
 mod export;
 mod gc;
 mod get;
+mod handover;
 mod import;
 mod init;
 mod invocation;

@@ -1,7 +1,7 @@
 //! What an attempt is to do, and judging how it ended.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cupola_specs::contract::{ErrorClass, Failure, InputArtifact, JobFile, ShimResult, TelemetryTargets};
 use cupola_specs::job::{Device, StepKind};
@@ -104,6 +104,13 @@ fn inputs_of(store: &Store, plan: &Plan, planned: &PlannedStep) -> BTreeMap<Stri
         inputs.insert(role.clone(), InputArtifact { kind, path, fingerprint });
     }
     inputs
+}
+
+/// The job file of a step that no run attempts: what it reads, for a program that does something else with it. `folder` is that program's.
+pub fn job_outside_a_run(dir: &StateDir, plan: &Plan, planned: &PlannedStep, folder: &Path) -> JobFile {
+    let attempt = AttemptRef { token: "0.0".to_owned(), dir: folder.to_path_buf() };
+    let given = Given { devices: Vec::new(), micro_batch_halvings: 0, traceparent: None };
+    work_order(dir, plan, planned, ("none", &attempt), given).job
 }
 
 /// Why an attempt that ended without a `finished` event failed.

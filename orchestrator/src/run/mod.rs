@@ -29,6 +29,7 @@ mod apply;
 mod simulation;
 
 pub use apply::{Applied, apply, cancel_idle, done_run, save_spec};
+pub use attempt::job_outside_a_run;
 pub use clock::{Clock, SystemClock};
 pub use control::{ControlRequest, ControlVerb, leave_request, take_requests};
 pub use driver::{Console, DriveEnd, Driver, World};

@@ -17,15 +17,18 @@ use super::dispatch::run_step;
 use super::inspect::{self, View};
 use super::others::{Others, die_with_the_first, explain};
 use super::{EventWriter, JobError, Place, StepContext, Summary, failure_of, sync_tree};
+use crate::pretrain::handover::{self, Engine};
 
 const USAGE: &str = "usage: cupola-worker JOB_FILE
        cupola-worker encode FOLDER < texts.jsonl
        cupola-worker logits FOLDER < ids.jsonl
        cupola-worker convert FOLDER OUT fp32|bf16 BYTES
+       cupola-worker handover JOB_FILE megatron|torchtitan OUT
 
 Runs one step of a Cupola plan; `cupola apply` starts it. A step with several ranks starts them itself, unless RANK, WORLD_SIZE,
 MASTER_ADDR and MASTER_PORT (torchrun) say which of them this process is. `encode` and `logits` show what a tokenizer or a model says, for
-comparison with other software; `convert` writes a model with weights of that format, in files of up to so many bytes.";
+comparison with other software; `convert` writes a model with weights of that format, in files of up to so many bytes; `handover` writes a
+pretrain step's data and run for that engine.";
 
 /// Version of the job file that this worker reads.
 const JOB_VERSION: u32 = 1;
@@ -49,6 +52,9 @@ pub fn main() -> ExitCode {
         (None, [word, from, to, kind, bytes]) if word.as_os_str() == "convert" => {
             let words = [kind, bytes].map(|word| word.to_str().unwrap_or_default());
             inspect::convert(from, to, words).map_err(|error| failure_of(&error))
+        }
+        (None, [word, job, engine, out]) if word.as_os_str() == "handover" => {
+            hand_over(job, engine.to_str().unwrap_or_default(), out)
         }
         (None, [path]) => run_file(path),
         _ => {
@@ -82,6 +88,23 @@ fn run_file(path: &Path) -> Result<(), Failure> {
             Err(lost(events.failed(failure.clone()), failure))
         }
     }
+}
+
+/// Writes a pretrain step for another engine, and what was written to the standard output.
+fn hand_over(path: &Path, engine: &str, out: &Path) -> Result<(), Failure> {
+    let Some(engine) = Engine::of(engine) else {
+        eprintln!("{USAGE}");
+        let (message, hint) = (format!("no engine {engine}"), "megatron or torchtitan".to_owned());
+        return Err(Failure { class: ErrorClass::User, code: "usage".to_owned(), message, hint });
+    };
+    let ctx = read(path).and_then(|job| StepContext::new(job, Arc::new(AtomicBool::new(false))));
+    let ctx = ctx.map_err(|error| failure_of(&error))?;
+    let report = handover::write(&ctx, engine, out).map_err(|error| failure_of(&error))?;
+    let text = serde_json::to_string(&report).map_err(|error| {
+        failure_of(&JobError::io("standard output", std::io::Error::other(error.to_string())))
+    })?;
+    println!("{text}");
+    Ok(())
 }
 
 fn read(path: &Path) -> Result<JobFile, JobError> {

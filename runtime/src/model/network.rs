@@ -163,13 +163,11 @@ impl Network {
             }
             Family::Lstm => Body::Lstm(Lstm::build(shape, vocab_size, &mut assembly)),
         };
-        match assembly.error {
-            Some(error) => Err(error),
-            None => {
-                let (parameters, recompute) = (assembly.parameters, Recompute::None);
-                Ok(Self { body, parameters, vocab_size, recompute, adapters: None })
-            }
+        if let Some(error) = assembly.error {
+            return Err(error);
         }
+        let (parameters, recompute) = (assembly.parameters, Recompute::None);
+        Ok(Self { body, parameters, vocab_size, recompute, adapters: None })
     }
 
     /// A copy that no optimiser changes: a reference policy, or the weights that an engine serves.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cupola_specs::artifact::{Forecast, ForecastScore, Interval, TrainingRecord};
-use cupola_specs::job::{Export, PretrainParams};
+use cupola_specs::job::{Export, ModelShape, PretrainParams};
 use serde_json::json;
 
 use super::resolve::{self, Law};
@@ -24,21 +24,8 @@ pub fn run(ctx: &StepContext, params: &PretrainParams) -> Result<Summary, Pretra
     check_tokenizer(ctx, &data, &tokenizer)?;
     let law = resolve::read_law(ctx)?;
     let shape = resolve::shape(params, law.as_ref())?;
-    let recipe = Recipe {
-        shape: &shape,
-        tokens: resolve::tokens(params, &shape, law.as_ref())?,
-        optimizer: &params.optimizer,
-        batch: params.batch,
-        phases: &params.phases,
-        rows: row_shape(params),
-        extend: params.extend,
-        max_epochs: params.max_epochs,
-        precision: params.precision,
-        micro_batch_halvings: ctx.job().micro_batch_halvings,
-        ranks: ctx.place().world_size as u64,
-        init_seed: ctx.seed("init"),
-        order_seed: ctx.seed("order"),
-    };
+    let tokens = resolve::tokens(params, &shape, law.as_ref())?;
+    let recipe = recipe(ctx, params, &shape, tokens);
     let every = params.evaluate;
     let mut run = LanguageRun::new(&recipe, &data, ctx.tensor_device())?;
     run.network.set_recompute(ctx.job().recompute);
@@ -81,6 +68,30 @@ pub fn run(ctx: &StepContext, params: &PretrainParams) -> Result<Summary, Pretra
     ctx.events().progress(1.0, 1.0, "validation", "evaluate");
     let measured = measure(ctx, (&run, outcome.exported_step), &held_out, params)?;
     save(ctx, &tokenizer, &run, &record(ctx, &run, outcome, &measured, written))
+}
+
+/// What a run of `tokens` tokens is made of.
+pub(super) fn recipe<'r>(
+    ctx: &StepContext,
+    params: &'r PretrainParams,
+    shape: &'r ModelShape,
+    tokens: u64,
+) -> Recipe<'r> {
+    Recipe {
+        shape,
+        tokens,
+        optimizer: &params.optimizer,
+        batch: params.batch,
+        phases: &params.phases,
+        rows: row_shape(params),
+        extend: params.extend,
+        max_epochs: params.max_epochs,
+        precision: params.precision,
+        micro_batch_halvings: ctx.job().micro_batch_halvings,
+        ranks: ctx.place().world_size as u64,
+        init_seed: ctx.seed("init"),
+        order_seed: ctx.seed("order"),
+    }
 }
 
 /// What the rows of a run are like at its beginning.
@@ -135,7 +146,12 @@ fn save(
     Ok(summary)
 }
 
-fn check_tokenizer(ctx: &StepContext, data: &TokenData, tokenizer: &Tokenizer) -> Result<(), PretrainError> {
+/// The tokens were made by this tokenizer.
+pub(super) fn check_tokenizer(
+    ctx: &StepContext,
+    data: &TokenData,
+    tokenizer: &Tokenizer,
+) -> Result<(), PretrainError> {
     let fingerprint = &ctx.input("tokenizer")?.fingerprint;
     if *fingerprint != data.index.tokenizer_fingerprint
         || data.index.vocab_size != tokenizer.vocab_size() as u64

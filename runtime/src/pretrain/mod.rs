@@ -4,6 +4,7 @@
 //! Face's layout with `training.json`.
 
 mod error;
+pub mod handover;
 pub mod job;
 mod resolve;
 mod samples;

@@ -44,8 +44,7 @@ pub(super) fn tokens(
     match params.tokens {
         TokenBudget::Count { tokens } => Ok(tokens),
         TokenBudget::PerParam { ratio } => {
-            let network = Network::init(shape, 1, 0, tch::Device::Cpu)?;
-            Ok((ratio * network.num_params() as f64) as u64)
+            Ok((ratio * Network::outline(shape, 1)?.num_params() as f64) as u64)
         }
         TokenBudget::FromLaw => Ok(recommendation(law, shape.family)?.tokens as u64),
     }

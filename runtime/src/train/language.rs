@@ -87,6 +87,16 @@ impl<'a> LanguageRun<'a> {
     /// Makes the network and the order of its rows.
     pub fn new(recipe: &Recipe, data: &'a TokenData, device: Device) -> Result<Self, TrainError> {
         let network = Network::init(recipe.shape, data.index.vocab_size as i64, recipe.init_seed, device)?;
+        Self::of(network, recipe, data)
+    }
+
+    /// The same without weights: what a run would be.
+    pub fn outline(recipe: &Recipe, data: &'a TokenData) -> Result<Self, TrainError> {
+        let network = Network::outline(recipe.shape, data.index.vocab_size as i64)?;
+        Self::of(network, recipe, data)
+    }
+
+    fn of(network: Network, recipe: &Recipe, data: &'a TokenData) -> Result<Self, TrainError> {
         if recipe.rows.document_mask && !network.supports_documents() {
             return Err(TrainError::Refused(
                 "an LSTM carries its state across the documents of a row: set `context.document_mask: false`"

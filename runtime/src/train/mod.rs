@@ -64,4 +64,4 @@ mod language_tests;
 #[cfg(test)]
 mod ranks_tests;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -20,7 +20,7 @@ use crate::job::sample::job_in;
 use crate::job::{JobError, StepContext};
 use crate::model::{ParamGroup, Parameter, depth_shape};
 
-pub(super) const CONTEXT: u64 = 8;
+pub(crate) const CONTEXT: u64 = 8;
 const STEPS: u64 = 9;
 
 /// The bytes of text behind an id of the shards written here: none behind the one before each document.
@@ -29,7 +29,7 @@ pub(super) fn bytes_of(id: u16) -> u32 {
 }
 
 /// Shards of patterned tokens, for both sides: the lengths of each domain's documents.
-pub(super) fn write_documents(folder: &Path, domains: &[(&str, &[u64])]) {
+pub(crate) fn write_documents(folder: &Path, domains: &[(&str, &[u64])]) {
     let mut train = BTreeMap::new();
     for (domain, lengths) in domains {
         let (mut ids, mut starts) = (Vec::new(), Vec::new());
@@ -70,7 +70,7 @@ pub(super) fn write_documents(folder: &Path, domains: &[(&str, &[u64])]) {
 }
 
 /// Two domains of different lengths.
-pub(super) fn write_tokens(folder: &Path) {
+pub(crate) fn write_tokens(folder: &Path) {
     write_documents(folder, &[("code", &[37, 5, 120, 64, 9, 90, 75]), ("docs", &[60, 1, 33, 76])]);
 }
 
@@ -78,7 +78,7 @@ pub(in crate::train) fn context(folder: &Path, stop: Arc<AtomicBool>) -> StepCon
     StepContext::new(job_in(folder), stop).unwrap()
 }
 
-pub(super) fn phases() -> Vec<PhaseParams> {
+pub(crate) fn phases() -> Vec<PhaseParams> {
     let weights = |code: f64| BTreeMap::from([("code".to_owned(), code), ("docs".to_owned(), 1.0 - code)]);
     vec![
         PhaseParams {
@@ -98,7 +98,7 @@ pub(super) fn phases() -> Vec<PhaseParams> {
     ]
 }
 
-pub(super) fn optimizer_params() -> OptimizerParams {
+pub(crate) fn optimizer_params() -> OptimizerParams {
     OptimizerParams {
         lr: AutoOr::Value(0.003),
         weight_decay: RuleOr::Value(0.01),
@@ -113,7 +113,7 @@ pub(super) fn optimizer_params() -> OptimizerParams {
     }
 }
 
-pub(super) fn tiny_shape() -> ModelShape {
+pub(crate) fn tiny_shape() -> ModelShape {
     ModelShape {
         hidden_size: 16,
         intermediate_size: 32,

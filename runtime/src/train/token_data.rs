@@ -181,7 +181,7 @@ impl TokenData {
     }
 
     /// Appends ids.
-    pub(super) fn read(&self, domain: usize, from: u64, count: u64, into: &mut Vec<i64>) {
+    pub(crate) fn read(&self, domain: usize, from: u64, count: u64, into: &mut Vec<i64>) {
         let Mapping::Mapped(bytes) = &self.domains[domain].ids else { return };
         let width = self.index.id_bytes;
         let bytes = &bytes[(width * from) as usize..(width * (from + count)) as usize];
