@@ -1,6 +1,7 @@
 //! `cupola export --for`: a pretraining for another engine, before it has run.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use cupola_tests::House;
 
@@ -24,6 +25,8 @@ fn a_pretraining_is_handed_over_before_it_has_run() {
         assert!(said.contains("context.packing") && said.contains("context.extend"), "{said}");
         let page = fs::read_to_string(house.path().join(engine).join("README.md")).unwrap();
         assert!(said.lines().skip(2).all(|line| page.contains(line.trim())), "{page}");
+        let mode = fs::metadata(house.path().join(engine).join("train.sh")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o111, 0o111, "{engine}: train.sh can be run");
         for file in ["train.sh", "tokenizer/tokenizer.json", "tokenizer/config.json"] {
             assert!(house.path().join(engine).join(file).is_file(), "{engine}: {file}");
         }

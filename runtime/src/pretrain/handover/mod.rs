@@ -14,6 +14,8 @@ mod plan;
 mod readme;
 mod torchtitan;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use cupola_specs::job::StepParams;
@@ -126,10 +128,15 @@ fn file_of(domain: &str) -> String {
     domain.replace('/', "-")
 }
 
-/// Writes a text file of the folder.
+/// Writes a text file of the folder; one of commands may be run.
 fn put(out: &Path, name: &str, text: &str) -> Result<(), HandoverError> {
     let path = out.join(name);
-    Ok(std::fs::write(&path, text).map_err(|error| JobError::io(&path, error))?)
+    let mode = if text.starts_with("#!") { 0o755 } else { 0o644 };
+    let write = || {
+        std::fs::write(&path, text)?;
+        std::fs::set_permissions(&path, Permissions::from_mode(mode))
+    };
+    Ok(write().map_err(|error| JobError::io(&path, error))?)
 }
 
 #[cfg(test)]
