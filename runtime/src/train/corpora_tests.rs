@@ -44,9 +44,9 @@ fn corpora(folder: &Path) -> TokenData {
         let folder = folder.join(name);
         std::fs::create_dir_all(&folder).unwrap();
         if domains.is_empty() {
-            write_tokens(&folder)
+            write_tokens(&folder);
         } else {
-            write_documents(&folder, domains)
+            write_documents(&folder, domains);
         }
         TokenData::train(&folder).unwrap()
     };

@@ -12,6 +12,8 @@ use crate::train::tests::{CONTEXT, phases, tiny_shape, write_tokens};
 use crate::train::{LanguageRun, Recipe, RowShape, TokenData};
 
 const STEPS: u64 = 20;
+/// Makes a network another one.
+type Change = fn(&mut ModelShape);
 
 fn params(shape: &ModelShape, phases: &[PhaseParams]) -> PretrainParams {
     let text = serde_json::json!({
@@ -180,7 +182,6 @@ fn what_a_recipe_loses_is_told_and_another_network_is_refused() {
     for word in ["by Muon", "z_loss", "context.packing", "context.document_mask", "order:", "start:"] {
         assert!(told.contains(word), "{word} is not in\n{told}");
     }
-    type Change = fn(&mut ModelShape);
     let changes: [(Engine, Change, &str); 7] = [
         (
             Engine::Megatron,
