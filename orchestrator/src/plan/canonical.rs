@@ -88,7 +88,9 @@ fn sort_object<'m>(mut marked: &'m [u8], out: &mut Vec<u8>) -> &'m [u8] {
         let unsorted = out.clone();
         entries.sort_by_cached_key(|entry| key(&unsorted, entry));
         out.truncate(begin);
-        entries.iter().for_each(|entry| out.extend_from_slice(&unsorted[entry.start..entry.end]));
+        for entry in &*entries {
+            out.extend_from_slice(&unsorted[entry.start..entry.end]);
+        }
     }
     match out.get_mut(begin) {
         Some(comma) => *comma = b'{',
