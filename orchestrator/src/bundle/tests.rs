@@ -5,7 +5,7 @@ use cupola_specs::job::StepKind;
 
 use super::*;
 use crate::state::{
-    AttemptOutcome, Fact, Finding, PlannedStep, RunView, State, StateDir, load_run, read_state,
+    AttemptOutcome, Expected, Fact, Finding, PlannedStep, RunView, State, StateDir, load_run, read_state,
 };
 
 /// Secrets as they come: by the name of their variable, and by their shape alone.
@@ -74,6 +74,8 @@ fn failed_run(dir: &StateDir) -> RunView {
         cached: false,
         reason: planted(),
         training_flops: 0.0,
+        trainings: serde_json::Value::Null,
+        expected: Expected::default(),
     };
     let created = Fact::RunCreated {
         run: run.clone(),

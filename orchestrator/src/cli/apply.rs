@@ -66,6 +66,7 @@ pub(super) fn run(args: &ApplyArgs, global: &Global) -> Result<Outcome, CliError
     {
         return nothing_to_do(&prepared, done, global);
     }
+    prepared.check_memory()?;
     let daemon = daemon(args, global)?;
     if args.detach && daemon.is_none() {
         return detach(global);

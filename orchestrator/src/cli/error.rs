@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use cupola_specs::contract::ErrorClass;
-use cupola_specs::spec::{Diagnostics, Format};
+use cupola_specs::spec::{Code, Diagnostics, Format};
 use serde_json::{Value, json};
 
 /// What ends a command.
@@ -24,6 +24,14 @@ pub enum CliError {
         message: String,
         /// What to do; may be empty.
         hint: String,
+    },
+    /// A plan is refused.
+    #[error("{}", messages.join("\n"))]
+    Refused {
+        /// Why, as `cupola explain` has it.
+        code: Code,
+        /// What, for each step.
+        messages: Vec<String>,
     },
     /// A file could not be read or written.
     #[error("{path}: {source}")]
@@ -54,7 +62,7 @@ impl CliError {
     /// What to do about it.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Diagnostics { .. } | Self::Input { .. } => ErrorClass::User,
+            Self::Diagnostics { .. } | Self::Input { .. } | Self::Refused { .. } => ErrorClass::User,
             Self::Io { .. } => ErrorClass::Transient,
             Self::Other { class, .. } => *class,
         }
@@ -64,6 +72,7 @@ impl CliError {
     pub fn hint(&self) -> &str {
         match self {
             Self::Input { hint, .. } | Self::Other { hint, .. } => hint,
+            Self::Refused { code, .. } => code.advice(),
             _ => "",
         }
     }
@@ -83,6 +92,12 @@ impl CliError {
             Self::Diagnostics { format: Format::Sarif | Format::Github, .. } => println!("{self}"),
             _ if json => eprintln!("{}", self.to_json()),
             Self::Diagnostics { .. } => eprintln!("{self}"),
+            Self::Refused { code, messages } => {
+                for message in messages {
+                    eprintln!("error[{}]: {message}", code.as_str());
+                }
+                eprintln!("hint: {}", code.advice());
+            }
             _ => {
                 eprintln!("error: {self}");
                 if !self.hint().is_empty() {
@@ -92,10 +107,14 @@ impl CliError {
         }
     }
 
-    /// `{"error": …, "class": …, "hint": …}`; of a spec also each of its errors, under `errors`.
+    /// `{"error": …, "class": …, "hint": …}`; of a refused plan also its code, of a spec also each of its errors, under `errors`.
     fn to_json(&self) -> Value {
         let Self::Diagnostics { diagnostics, .. } = self else {
-            return json!({ "error": self.to_string(), "class": self.class(), "hint": self.hint() });
+            let mut object = json!({ "error": self.to_string(), "class": self.class(), "hint": self.hint() });
+            if let Self::Refused { code, .. } = self {
+                object["code"] = code.as_str().into();
+            }
+            return object;
         };
         let mut object = diagnostics.to_json();
         object["error"] = diagnostics.count().into();

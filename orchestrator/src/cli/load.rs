@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use cupola_specs::contract::ErrorClass;
-use cupola_specs::spec::{Diagnostics, Environment, Format, ProcessEnvironment, ResolvedSpec};
+use cupola_specs::spec::{Code, Diagnostics, Environment, Format, ProcessEnvironment, ResolvedSpec};
 
 use super::environment::{Remembered, Variables};
 use super::{CliError, Global};
 use crate::plan::{
-    Decision, Estimate, FileHashes, Machine, Plan, PlanError, Resources, decide, estimate, lower,
+    Decision, Estimate, FileHashes, KnownRates, Machine, Plan, PlanError, Resources, decide, estimate, lower,
 };
 use crate::run::{Slots, done_run};
 use crate::state::{Projection, read_state};
@@ -93,6 +93,16 @@ impl Prepared {
         let memory_bytes = if memory_bytes == 0 { Slots::ANY_MEMORY } else { memory_bytes };
         Slots { cores: self.machine.cores, devices: self.machine.devices, memory_bytes }
     }
+
+    /// Refuses trainings that do not fit this machine's memory, before anything runs.
+    pub(super) fn check_memory(&self) -> Result<(), CliError> {
+        let messages = self.estimate.refusals.clone();
+        if messages.is_empty() {
+            Ok(())
+        } else {
+            Err(CliError::Refused { code: Code::TooMuchMemory, messages })
+        }
+    }
 }
 
 /// Loads a spec, or gives every error in it.
@@ -151,7 +161,8 @@ pub(super) fn prepare(global: &Global, args: &SpecArgs, select: &SelectArgs) -> 
     let is_settled = done.is_none_or(|run| super::promotions::is_settled(&spec, run, &projection));
     let done = done.map(|run| run.id.clone());
     let resources = Resources::detect(machine.cores, dir.root());
-    let estimate = estimate(&plan, &decisions, &projection, (resources, &spec.budget))?;
+    let estimate =
+        estimate(&plan, &decisions, &projection, &KnownRates::read(&projection), (resources, &spec.budget))?;
     plan.reserve(&estimate);
     Ok(Prepared { spec, plan, decisions, machine, done, is_settled, estimate, environment })
 }

@@ -5,7 +5,7 @@ use std::mem::ManuallyDrop;
 use clap::Args;
 
 use super::load::{SelectArgs, SpecArgs, prepare};
-use super::{CliError, Global, Outcome};
+use super::{CliError, Global, Outcome, rates};
 use crate::plan::{plan_json, render_plan, to_dot, to_svg};
 
 /// Arguments of `cupola plan`.
@@ -23,12 +23,18 @@ pub struct PlanArgs {
     /// Prints the graph as an SVG picture instead; of very many steps one box for each job.
     #[arg(long, conflicts_with = "dot")]
     pub svg: bool,
+    /// Measures first how fast this machine trains, where that is not known yet: some seconds for each number format. The journal keeps it.
+    #[arg(long)]
+    pub measure: bool,
 }
 
 /// Shows what `apply` would run, what is cached, why, and what it takes.
 pub(super) fn run(args: &PlanArgs, global: &Global) -> Result<Outcome, CliError> {
     // As in `apply`: the process ends after this.
-    let prepared = ManuallyDrop::new(prepare(global, &args.spec, &args.select)?);
+    let mut prepared = ManuallyDrop::new(prepare(global, &args.spec, &args.select)?);
+    if args.measure && rates::measure(global, &prepared)? {
+        prepared = ManuallyDrop::new(prepare(global, &args.spec, &args.select)?);
+    }
     if args.dot {
         print!("{}", to_dot(&prepared.plan, &prepared.decisions));
     } else if args.svg {

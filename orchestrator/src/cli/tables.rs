@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
 use crate::report::format;
-use crate::state::{RunRow, RunView, StepState, StepView};
+use crate::state::{Expected, RunRow, RunView, StepState, StepView};
 
 /// An empty table in the house's style.
 pub(super) fn plain_table(header: &[&str]) -> Table {
@@ -50,11 +50,31 @@ pub(super) fn job_table(run: &RunRow, limit: usize) -> String {
     if left > 0 { format!("{text}\n({left} jobs more)") } else { text }
 }
 
+/// What the plan expected of a step's time and memory, and once it is done how far off that was; empty where it said nothing.
+fn estimated(step: &StepView) -> (String, String) {
+    let beside = |told: String, off: Option<String>| match off {
+        Some(off) => format!("{told} ({off})"),
+        None => told,
+    };
+    let is_done = step.state == StepState::Succeeded;
+    let Expected { secs, peak_bytes } = if step.cached { Expected::default() } else { step.expected };
+    let wall = step.wall_millis(0).filter(|_| is_done).map(|wall| wall as f64 / 1000.0);
+    let peak = Some(step.peak_rss_bytes as f64).filter(|peak| is_done && *peak > 0.0);
+    let time = secs.map(|secs| beside(format::duration(secs), wall.map(|wall| format::off(secs, wall))));
+    let memory =
+        peak_bytes.map(|told| beside(format::memory(told), peak.map(|peak| format::off(told as f64, peak))));
+    (time.unwrap_or_default(), memory.unwrap_or_default())
+}
+
 /// The steps of a run: state, time, share of the time, memory, attempts.
 pub(super) fn step_table(run: &RunView, now_millis: i64) -> String {
     let ran: Vec<&StepView> = run.steps.iter().filter(|step| !step.cached).collect();
     let total: i64 = ran.iter().filter_map(|step| step.wall_millis(now_millis)).sum();
-    let mut table = plain_table(&["STEP", "STATE", "TIME", "SHARE", "CPU", "PEAK MEMORY", "ATTEMPTS"]);
+    let is_expected = ran.iter().any(|step| step.expected != Expected::default());
+    let heads =
+        ["STEP", "STATE", "TIME", "ESTIMATED", "SHARE", "CPU", "PEAK MEMORY", "ESTIMATED", "ATTEMPTS"];
+    let is_shown = |head: &str| is_expected || head != "ESTIMATED";
+    let mut table = plain_table(&heads.into_iter().filter(|head| is_shown(head)).collect::<Vec<_>>());
     for step in &run.steps {
         let wall = step.wall_millis(now_millis);
         let share = match wall {
@@ -62,10 +82,12 @@ pub(super) fn step_table(run: &RunView, now_millis: i64) -> String {
             _ => String::new(),
         };
         let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
-        table.add_row([
+        let (time, memory) = estimated(step);
+        let cells = [
             Cell::new(&step.name),
             Cell::new(step.state.as_str()),
             right(wall.map_or_else(String::new, |wall| format::duration(wall as f64 / 1000.0))),
+            right(time),
             right(share),
             right(if step.cpu_millis > 0 {
                 format::duration(step.cpu_millis as f64 / 1000.0)
@@ -73,8 +95,10 @@ pub(super) fn step_table(run: &RunView, now_millis: i64) -> String {
                 String::new()
             }),
             right(if step.peak_rss_bytes > 0 { format::memory(step.peak_rss_bytes) } else { String::new() }),
+            right(memory),
             right(if step.attempts.is_empty() { String::new() } else { step.attempts.len().to_string() }),
-        ]);
+        ];
+        table.add_row(heads.iter().zip(cells).filter(|(head, _)| is_shown(head)).map(|(_, cell)| cell));
     }
     let elapsed = run.ended_millis.unwrap_or(now_millis) - run.created_millis;
     format!("{}\n\nwall time {}", text_of(&table), format::duration(elapsed as f64 / 1000.0))

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use cupola_specs::contract::{Event, ShimResult, Started};
-use cupola_specs::job::Device;
+use cupola_specs::job::{Device, StepKind};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
@@ -24,6 +24,8 @@ use crate::state::{EventTail, events_file};
 const SILENCE: Duration = Duration::from_secs(20);
 /// Rounds that a thread of the worker spins for before it sleeps.
 const SPINS: &str = "20000";
+/// What glibc's allocator is told, as its process starts, where a step trains.
+const TRAINING_ALLOCATOR: &str = "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0";
 
 /// Runs attempts as processes of this machine.
 #[derive(Debug)]
@@ -34,6 +36,12 @@ pub struct LocalExecutor {
     waker: Waker,
     /// By the attempt's folder: a token is only one of its step.
     attempts: BTreeMap<PathBuf, Followed>,
+}
+
+/// Whether a step of this kind is a training.
+fn trains(kind: StepKind) -> bool {
+    use StepKind::{Optimize, Pretrain, RewardModel, Sft, Sweep};
+    matches!(kind, Sweep | Pretrain | Sft | RewardModel | Optimize)
 }
 
 /// What is remembered of an attempt between two looks.
@@ -312,6 +320,11 @@ fn environment_of(order: &WorkOrder<'_>) -> BTreeMap<String, String> {
         // A step that was given no device sees none.
         ("CUDA_VISIBLE_DEVICES".to_owned(), devices.join(",")),
     ]);
+    if trains(order.job.params.kind()) {
+        // Small pieces that the allocator sets aside for a thread lie between large ones and keep them from being joined: a training then
+        // takes about a fifth more memory, by how much nobody can reckon.
+        environment.insert("GLIBC_TUNABLES".to_owned(), TRAINING_ALLOCATOR.to_owned());
+    }
     if order.job.device == Device::Cuda && order.job.deterministic {
         // cuBLAS gives the same bits at each run only with a fixed workspace, which it reads when the process starts.
         environment.insert("CUBLAS_WORKSPACE_CONFIG".to_owned(), ":4096:8".to_owned());

@@ -55,5 +55,6 @@ fn planned(run: &RunRow, record: &Recorded) -> Result<PlannedStep, PlanError> {
         inputs: record.inputs.clone(),
         files: Vec::new(),
         sources: record.sources.clone(),
+        expected: record.expected,
     })
 }

@@ -88,7 +88,7 @@ fn sort_object<'m>(mut marked: &'m [u8], out: &mut Vec<u8>) -> &'m [u8] {
         let unsorted = out.clone();
         entries.sort_by_cached_key(|entry| key(&unsorted, entry));
         out.truncate(begin);
-        for entry in &*entries {
+        for entry in &entries {
             out.extend_from_slice(&unsorted[entry.start..entry.end]);
         }
     }

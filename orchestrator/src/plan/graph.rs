@@ -14,6 +14,7 @@ use super::fingerprint::OwnPart;
 use super::order::Edges;
 use super::sources::SourceFiles;
 use super::{Estimate, FileHashes, Input, PlanError, PlannedStep, Step};
+use crate::state::Expected;
 
 /// Steps whose own parts are hashed side by side before their inputs are, one after the other.
 const CHUNK: usize = 1024;
@@ -92,7 +93,7 @@ impl Plan {
         }
         let (files, sources) = outside.files.of(&step.sources, outside.hashes)?;
         let fingerprint = own.with(&inputs, &sources);
-        Ok(PlannedStep { step, fingerprint, inputs, files, sources })
+        Ok(PlannedStep { step, fingerprint, inputs, files, sources, expected: Expected::default() })
     }
 
     /// A step by name.
@@ -181,14 +182,14 @@ impl Plan {
 }
 
 impl Plan {
-    /// Gives steps the memory and disk that they are expected to take, where the spec does not say.
+    /// Gives steps what they are expected to take: memory only where the spec does not say.
     pub fn reserve(&mut self, estimate: &Estimate) {
         for (planned, step) in self.steps.iter_mut().zip(&estimate.steps) {
             let Some(step) = step else { continue };
+            planned.expected = Expected { secs: step.secs, peak_bytes: step.peak_bytes };
             let settings = &mut planned.step.settings;
             if settings.memory_bytes == 0 {
-                let of_rank = step.peak_bytes.max(step.least_memory_bytes).unwrap_or(0);
-                settings.memory_bytes = of_rank.saturating_mul(u64::from(settings.parallel.data));
+                settings.memory_bytes = step.total_bytes().unwrap_or(0);
             }
             settings.disk_bytes = step.disk_bytes.unwrap_or(0);
         }

@@ -266,6 +266,7 @@ impl Lowering<'_> {
                 recompute,
                 memory_bytes: job.resources.memory_bytes,
                 memory_limit_bytes: job.resources.memory_bytes,
+                overcommit: job.resources.overcommit,
                 disk_bytes: 0,
                 retries: job.retries,
                 timeout_secs: job.timeout_secs,

@@ -37,8 +37,8 @@ pub use difference::compare;
 pub use draw::{to_dot, to_svg};
 pub use error::PlanError;
 pub use estimate::{
-    Estimate, Resources, StepEstimate, TokenNeed, estimate, flops_per_token, num_params, total_params,
-    training_flops, training_flops_of,
+    Estimate, Fitting, KnownRates, MACHINE_RATES, MemoryEstimate, Moment, RatesOf, Resources, SecsFrom,
+    StepEstimate, TokenNeed, estimate, needed_rates, training_flops, training_flops_of, trainings_json,
 };
 pub use external::{absolute, check_kind, external_kind, folder_hash};
 pub use fingerprint::{fingerprint, hashed_params, sources_by_label};

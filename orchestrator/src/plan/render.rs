@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use cupola_specs::spec::Code;
 use serde::Serialize;
 
 use super::{Action, Decision, Estimate, Plan, StepEstimate};
@@ -36,11 +37,55 @@ impl PlanCounts {
 
 /// What `cupola plan` prints: the table of steps, what they take, and what does not fit.
 pub fn render_plan(plan: &Plan, decisions: &[Decision], estimate: &Estimate) -> String {
+    let table = step_table(plan, decisions, estimate);
+    let counts = PlanCounts::of(decisions);
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    let mut text = format!(
+        "plan of {}: {} to run, {} to resume, {} cached\n\n{}\n",
+        plan.spec_name,
+        counts.run,
+        counts.resume,
+        counts.cached,
+        lines.join("\n")
+    );
+    if let Some(takes) = takes(estimate) {
+        let _ = writeln!(text, "\n{takes}");
+    }
+    match estimate.num_unknown - estimate.num_measurable {
+        0 => {}
+        1 => text.push_str("the time of one step is known only once it has run here\n"),
+        count => {
+            let _ = writeln!(text, "the time of {count} steps is known only once they have run here");
+        }
+    }
+    if estimate.num_measurable > 0 {
+        let _ = writeln!(text, "`cupola plan --measure` tells the time of trainings that never ran here");
+    }
+    for warning in &estimate.warnings {
+        let _ = writeln!(text, "warning: {warning}");
+    }
+    for refusal in &estimate.refusals {
+        let _ = writeln!(text, "error[{}]: {refusal}", Code::TooMuchMemory.as_str());
+    }
+    if !estimate.refusals.is_empty() {
+        let _ = writeln!(text, "`cupola apply` refuses this plan: {}", Code::TooMuchMemory.advice());
+    }
+    text
+}
+
+/// The table of steps, with times and memory where any is known.
+fn step_table(plan: &Plan, decisions: &[Decision], estimate: &Estimate) -> Table {
     let is_timed = estimate.steps.iter().flatten().any(|step| step.secs.is_some());
+    let is_sized = estimate
+        .steps
+        .iter()
+        .flatten()
+        .any(|step| step.peak_bytes.is_some() || step.device_peak_bytes.is_some());
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    let header = ["STEP", "KIND", "ACTION", "CORES", "TIME", "FINGERPRINT", "WHY"];
-    table.set_header(header.into_iter().filter(|name| is_timed || *name != "TIME"));
+    let header = ["STEP", "KIND", "ACTION", "CORES", "TIME", "MEMORY", "FINGERPRINT", "WHY"];
+    let is_shown = |name: &&str| (is_timed || *name != "TIME") && (is_sized || *name != "MEMORY");
+    table.set_header(header.into_iter().filter(is_shown));
     for (at, decision) in decisions.iter().enumerate() {
         let action = match decision.action {
             Action::Cached => "cached".to_owned(),
@@ -62,26 +107,25 @@ pub fn render_plan(plan: &Plan, decisions: &[Decision], estimate: &Estimate) -> 
             };
             row.push(Cell::new(time).set_alignment(CellAlignment::Right));
         }
+        if is_sized {
+            let memory = estimate.steps.get(at).and_then(Option::as_ref).map_or_else(String::new, memory_of);
+            row.push(Cell::new(memory).set_alignment(CellAlignment::Right));
+        }
         row.extend([Cell::new(&decision.fingerprint[..12]), Cell::new(decision.why())]);
         table.add_row(row);
     }
-    let counts = PlanCounts::of(decisions);
-    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
-    let mut text = format!(
-        "plan of {}: {} to run, {} to resume, {} cached\n\n{}\n",
-        plan.spec_name,
-        counts.run,
-        counts.resume,
-        counts.cached,
-        lines.join("\n")
-    );
-    if let Some(takes) = takes(estimate) {
-        let _ = writeln!(text, "\n{takes}");
+    table
+}
+
+/// The memory of a step: of each rank, and of the device where its tensors are on one.
+fn memory_of(step: &StepEstimate) -> String {
+    let of_device = step.device_peak_bytes.map(|peak| format!("{} of the device", format::memory(peak)));
+    let peak = of_device.or_else(|| step.peak_bytes.map(format::memory));
+    match (peak, step.ranks) {
+        (Some(peak), 2..) => format!("{} × {peak}", step.ranks),
+        (Some(peak), _) => peak,
+        (None, _) => "?".to_owned(),
     }
-    for warning in &estimate.warnings {
-        let _ = writeln!(text, "warning: {warning}");
-    }
-    text
 }
 
 /// What a plan takes in one line; none where nothing of it is known.
@@ -91,8 +135,8 @@ fn takes(estimate: &Estimate) -> Option<String> {
     if estimate.wall_secs > 0.0 {
         let unknown = match estimate.num_unknown {
             0 => String::new(),
-            1 => ", and one step whose time is not known".to_owned(),
-            count => format!(", and {count} steps whose time is not known"),
+            1 => ", without one step whose time is not known".to_owned(),
+            count => format!(", without {count} steps whose time is not known"),
         };
         parts.push(format!(
             "about {} on {} cores ({} of work){unknown}",

@@ -7,6 +7,8 @@ use cupola_specs::contract::SourceFile;
 use cupola_specs::job::{Device, ParallelParams, Precision, Recompute, StepKind, StepParams};
 use cupola_specs::spec::SourceGlob;
 
+use crate::state::Expected;
+
 /// One step as it is lowered from a job: pure data, nothing looked up yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
@@ -69,6 +71,8 @@ pub struct StepSettings {
     pub memory_bytes: u64,
     /// Bytes of memory that it may take at most; 0 is no limit.
     pub memory_limit_bytes: u64,
+    /// Whether it runs though its estimated memory is more than the machine has.
+    pub overcommit: bool,
     /// Bytes of disk that its output and checkpoints take, by what is known of them; 0 where nobody knows.
     pub disk_bytes: u64,
     /// Attempts after a transient failure.
@@ -90,6 +94,7 @@ impl StepSettings {
         recompute: Recompute::None,
         memory_bytes: 0,
         memory_limit_bytes: 0,
+        overcommit: false,
         disk_bytes: 0,
         retries: 0,
         timeout_secs: 0.0,
@@ -161,6 +166,8 @@ pub struct PlannedStep {
     pub files: Vec<SourceFile>,
     /// Hash over its local files, by label.
     pub sources: BTreeMap<String, String>,
+    /// What it is expected to take; nothing before it was estimated.
+    pub expected: Expected,
 }
 
 impl PlannedStep {

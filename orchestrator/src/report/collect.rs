@@ -51,6 +51,7 @@ pub(crate) fn step_facts(step: &StepView, now_millis: i64) -> StepFacts {
         wall_secs: step.wall_millis(now_millis).map(|millis| millis as f64 / 1000.0),
         cpu_secs: step.cpu_millis as f64 / 1000.0,
         peak_rss_bytes: step.peak_rss_bytes,
+        expected: step.expected,
         attempts: step.attempts.len() as u64,
         warnings: step.warnings.clone(),
         error: step.error.clone(),

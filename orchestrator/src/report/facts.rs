@@ -6,7 +6,7 @@ use cupola_specs::artifact::{CorpusStatistics, EvalReport, LawFile, PreferenceSt
 use cupola_specs::contract::Failure;
 use cupola_specs::job::StepKind;
 
-use crate::state::{RunState, SampleView, StepState};
+use crate::state::{Expected, RunState, SampleView, StepState};
 
 /// Everything that a report card says.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,6 +73,8 @@ pub struct StepFacts {
     pub cpu_secs: f64,
     /// Peak resident memory, bytes.
     pub peak_rss_bytes: u64,
+    /// What the plan expected it to take.
+    pub expected: Expected,
     /// Attempts.
     pub attempts: u64,
     /// Warnings: code and message.

@@ -87,6 +87,11 @@ pub(crate) fn percent(share: f64) -> String {
     if share.is_finite() { format!("{:.1} %", share * 100.0) } else { "–".to_owned() }
 }
 
+/// How far an estimate lies from what was taken: `-12.3 %` where it said less.
+pub(crate) fn off(estimated: f64, taken: f64) -> String {
+    if taken > 0.0 { format!("{:+.1} %", (estimated / taken - 1.0) * 100.0) } else { "–".to_owned() }
+}
+
 /// A value of a metric: shares as percentages, the rest with three decimals.
 pub(crate) fn metric(name: &str, value: f64) -> String {
     if !value.is_finite() {

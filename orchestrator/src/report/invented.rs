@@ -11,7 +11,7 @@ use cupola_specs::contract::{ErrorClass, Failure};
 use cupola_specs::job::{Family, FitMethod, ModelShape, ModelType, StepKind};
 
 use super::{LineageFacts, ModelFacts, Named, ReportFacts, RunFacts, StepFacts};
-use crate::state::{RunState, StepState};
+use crate::state::{Expected, RunState, StepState};
 
 const BEGUN: i64 = 1_767_261_600_000;
 
@@ -71,6 +71,10 @@ pub(crate) fn failed() -> ReportFacts {
     facts
 }
 
+fn trains(kind: StepKind) -> bool {
+    matches!(kind, StepKind::Sweep | StepKind::Pretrain)
+}
+
 fn step(name: &str, job: &str, kind: StepKind, secs: f64, needs: &[&str]) -> StepFacts {
     StepFacts {
         name: name.into(),
@@ -82,6 +86,10 @@ fn step(name: &str, job: &str, kind: StepKind, secs: f64, needs: &[&str]) -> Ste
         wall_secs: Some(secs),
         cpu_secs: secs * 1.7,
         peak_rss_bytes: 900_000_000 + (secs * 1e6) as u64,
+        expected: Expected {
+            secs: trains(kind).then_some(0.9 * secs),
+            peak_bytes: trains(kind).then_some(950_000_000),
+        },
         attempts: 1,
         warnings: Vec::new(),
         error: None,

@@ -4,7 +4,7 @@ use cupola_specs::spec::ResolvedSpec;
 
 use super::{Clock, Console, DriveEnd, Driver, RunError, Slots, World};
 use crate::executor::{AttemptRef, Executor, Observation};
-use crate::plan::{Action, Decision, Plan, absolute, hashed_params, training_flops_of};
+use crate::plan::{Action, Decision, Plan, absolute, hashed_params, training_flops_of, trainings_json};
 use crate::state::{
     AttemptOutcome, CommittedArtifact, Fact, PlannedStep, Projection, RunRow, RunState, RunView, State,
     StateError, StepMove, StepState, load_run,
@@ -125,7 +125,7 @@ fn open_run(state: &mut State, plan: &Plan, decisions: &[Decision], hash: &str) 
         facts.push(Fact::RunMoved { run: run.clone(), state: RunState::Running });
         // Power that failed while the run was made may have torn off the end of its plan.
         let known = state.projection().run(&run).map_or(0, |row| row.steps.len());
-        facts.extend(planned_facts(&run, plan, decisions, known)?);
+        facts.extend(planned_facts(&run, plan, decisions, (state.projection(), known))?);
         facts.extend(reopened_steps(state, &run, decisions));
         run
     } else {
@@ -136,7 +136,7 @@ fn open_run(state: &mut State, plan: &Plan, decisions: &[Decision], hash: &str) 
             spec_path: absolute(&plan.spec_path),
             plan_hash: hash.to_owned(),
         });
-        facts.extend(planned_facts(&run, plan, decisions, 0)?);
+        facts.extend(planned_facts(&run, plan, decisions, (state.projection(), 0))?);
         run
     };
     state.record(facts)?;
@@ -167,7 +167,7 @@ fn planned_facts(
     run: &str,
     plan: &Plan,
     decisions: &[Decision],
-    known: usize,
+    (projection, known): (&Projection, usize),
 ) -> Result<Vec<Fact>, RunError> {
     let mut steps = Vec::with_capacity(plan.steps.len());
     for (planned, decision) in plan.steps.iter().zip(decisions).skip(known) {
@@ -187,6 +187,8 @@ fn planned_facts(
             cached: decision.action == Action::Cached,
             reason: decision.why(),
             training_flops: training_flops_of(plan, &planned.step).unwrap_or(0.0),
+            trainings: trainings_json(plan, planned, projection)?,
+            expected: planned.expected,
         });
     }
     let records = steps.chunks(PLAN_RECORD);

@@ -233,6 +233,21 @@ pub struct PlannedStep {
     /// FLOPs of its training; 0 where it trains nothing or its size was not known.
     #[serde(default)]
     pub training_flops: f64,
+    /// What it trains, as the plan's estimators see it; null where it trains nothing or its size was not known.
+    #[serde(default)]
+    pub trainings: serde_json::Value,
+    /// What the plan expected it to take.
+    #[serde(default)]
+    pub expected: Expected,
+}
+
+/// What a plan expects a step to take, told before it runs and kept to be compared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Expected {
+    /// Seconds from its start to its end; none where nobody knew.
+    pub secs: Option<f64>,
+    /// Peak resident memory of each of its processes, bytes; none where nobody knew.
+    pub peak_bytes: Option<u64>,
 }
 
 /// An artifact as it was committed.

@@ -46,7 +46,7 @@ pub use check::{Finding, check_state, export_state};
 pub use curve::MetricSeries;
 pub use error::StateError;
 pub use events::{EventFold, EventTail, events_file, fill_step, load_run};
-pub use fact::{AttemptOutcome, CommittedArtifact, Fact, FolderId, PlannedStep, Record, StepMove};
+pub use fact::{AttemptOutcome, CommittedArtifact, Expected, Fact, FolderId, PlannedStep, Record, StepMove};
 pub use journal::{Journal, JournalContents, Position, read_journal, read_journal_after, visit_journal};
 pub use lock::{Holder, StateLock, boot_id, holder, host_name};
 pub use medium::MemoryFile;

@@ -421,6 +421,8 @@ mod tests {
             cached: false,
             reason: "never ran".into(),
             training_flops: 0.0,
+            trainings: serde_json::Value::Null,
+            expected: crate::state::Expected::default(),
         };
         let created = Fact::RunCreated {
             run: run.clone(),

@@ -7,7 +7,7 @@ use cupola_specs::contract::{CheckpointRecord, Failure};
 use cupola_specs::job::StepKind;
 use serde::{Deserialize, Serialize};
 
-use super::{MetricSeries, PlannedStep, RunRow, StepRow, WantedRoom};
+use super::{Expected, MetricSeries, PlannedStep, RunRow, StepRow, WantedRoom};
 
 /// How a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -193,6 +193,8 @@ pub struct StepView {
     pub seed: u64,
     /// Core slots that it takes.
     pub cores: u32,
+    /// What the plan expected it to take.
+    pub expected: Expected,
     /// When its first attempt started, milliseconds since the Unix epoch. For a cached step: of the run that made it.
     pub started_millis: Option<i64>,
     /// When its artifact was committed or it ended.
@@ -241,6 +243,7 @@ impl StepView {
             params: serde_json::Value::Null,
             seed: 0,
             cores: row.cores,
+            expected: Expected::default(),
             started_millis: row.started_millis,
             finished_millis: row.finished_millis,
             attempts: Vec::new(),
@@ -274,6 +277,7 @@ impl StepView {
         self.needs = planned.needs;
         self.params = planned.params;
         self.seed = planned.seed;
+        self.expected = planned.expected;
     }
 
     /// Wall-clock milliseconds from the first start to the end, or to `now_millis` while it runs.

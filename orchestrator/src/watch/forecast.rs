@@ -116,7 +116,7 @@ fn secs_of(step: &StepRow) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::{Fact, PlannedStep, Record, StateDir};
+    use crate::state::{Expected, Fact, PlannedStep, Record, StateDir};
 
     fn planned(name: &str, cores: u32) -> PlannedStep {
         PlannedStep {
@@ -134,6 +134,8 @@ mod tests {
             cached: false,
             reason: String::new(),
             training_flops: 0.0,
+            trainings: serde_json::Value::Null,
+            expected: Expected::default(),
         }
     }
 

@@ -10,7 +10,7 @@ use super::draw::{Paint, Scene, draw};
 use super::page::{Page, View, Wish};
 use super::*;
 use crate::run::ControlVerb;
-use crate::state::{AttemptOutcome, Fact, PlannedStep, RunState, State, StateDir, StepMove};
+use crate::state::{AttemptOutcome, Expected, Fact, PlannedStep, RunState, State, StateDir, StepMove};
 
 fn planned(name: &str, needs: &[&str], cached: bool) -> PlannedStep {
     PlannedStep {
@@ -28,6 +28,8 @@ fn planned(name: &str, needs: &[&str], cached: bool) -> PlannedStep {
         cached,
         reason: if cached { "in the store" } else { "depth changed from 4 to 6" }.into(),
         training_flops: 0.0,
+        trainings: serde_json::Value::Null,
+        expected: Expected::default(),
     }
 }
 

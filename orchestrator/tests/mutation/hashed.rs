@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cupola::plan::{Action, Plan, Reason, decide, hashed_params};
-use cupola::state::{CommittedArtifact, Fact, PlannedStep, Projection, State, StateDir};
+use cupola::state::{CommittedArtifact, Expected, Fact, PlannedStep, Projection, State, StateDir};
 use cupola_specs::spec::{Origin, ResolvedSpec};
 use serde_yaml::Value;
 
@@ -60,6 +60,8 @@ fn record(dir: &StateDir, plan: &Plan) -> Projection {
         cached: false,
         reason: String::new(),
         training_flops: 0.0,
+        trainings: serde_json::Value::Null,
+        expected: Expected::default(),
     });
     let mut facts = vec![
         Fact::RunCreated {

@@ -14,7 +14,7 @@ pub(crate) const MACHINE: Machine = Machine { cores: 2, devices: 0, cpu_bf16: fa
 
 /// Every job's own fields that say how it is run, and its seed.
 const COMMON: &str = "{ description: text, after: [first], device: cpu, deterministic: auto, precision: fp32, priority: 1, retries: 3, seed: 5, timeout: 3h, \
-    resources: { cores: 1, memory: 1GB, devices: 0 } }";
+    resources: { cores: 1, memory: 1GB, overcommit: false, devices: 0 } }";
 const TUNING: &str = "{ optimizer: { matrices: muon, others: adamw, lr: 0.01, matrix_lr: 0.02, weight_decay: 0.1, betas: [0.9, 0.95], \
     eps: 1.0e-8, weight_decay_schedule: linear, weight_decay_final: 0.1, momentum: 0.9, nesterov: true, \
     momentum_warmup: { from: 0.4, steps: 20 steps }, orthogonalization: polar_express, groups: [{ pattern: '*', lr: 0.01, weight_decay: 0.2 }], \

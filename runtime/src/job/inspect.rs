@@ -3,6 +3,7 @@
 //! * `cupola-worker encode FOLDER`: reads `{"text": …}` lines, writes `{"text", "ids", "chat", "chat_text"}` lines.
 //! * `cupola-worker logits FOLDER`: reads `{"ids": […]}` lines, writes `{"logits": [[…]]}` lines, in fp32 on the CPU.
 //! * `cupola-worker convert FOLDER OUT fp32|bf16 BYTES`: writes a model folder with weights of a format, in files of up to so many bytes.
+//! * `cupola-worker rates cpu|cuda fp32|bf16 THREADS`: writes how fast this machine does the parts of a training step.
 
 use std::io::{BufRead, Write, stdin, stdout};
 use std::path::Path;
@@ -14,6 +15,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::{ErrorFacts, JobError, StepError};
 use crate::model::{ModelError, Network, RowLayout, SaveForm, WeightKind};
+use crate::telemetry::measure_rates;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// What can be looked at.
@@ -127,6 +129,31 @@ pub(super) fn convert(from: &Path, to: &Path, words: [&str; 2]) -> Result<(), In
         .parse()
         .map_err(|_| InspectError::Word { expected: "a whole number of bytes", got: words[1].to_owned() })?;
     Ok(Network::convert(from, to, &SaveForm { kind, shard_bytes })?)
+}
+
+/// Writes what [`measure_rates`] measures, `words` being device, number format and threads.
+pub(super) fn rates(words: [&str; 3]) -> Result<(), InspectError> {
+    let wrong = |expected, got: &str| InspectError::Word { expected, got: got.to_owned() };
+    let device = match words[0] {
+        "cpu" => Device::Cpu,
+        "cuda" => Device::Cuda(0),
+        other => return Err(wrong("cpu or cuda", other)),
+    };
+    let precision = match words[1] {
+        "fp32" => Precision::Fp32,
+        "bf16" => Precision::Bf16,
+        other => return Err(wrong("fp32 or bf16", other)),
+    };
+    let threads = words[2].parse::<i32>().ok().filter(|threads| *threads > 0);
+    let threads = threads.ok_or_else(|| wrong("a number of threads", words[2]))?;
+    cupola_kernels::tune_allocator();
+    cupola_kernels::load_cuda();
+    tch::set_num_interop_threads(1);
+    tch::set_num_threads(threads);
+    let rates = measure_rates(device, precision).map_err(ModelError::from)?;
+    let text =
+        serde_json::to_string(&rates).map_err(|error| JobError::io("standard output", error.into()))?;
+    Ok(writeln!(stdout(), "{text}").map_err(|error| JobError::io("standard output", error))?)
 }
 
 fn answer_lines<Q: for<'de> Deserialize<'de>, A: Serialize>(

@@ -155,6 +155,7 @@ fn an_adapted_network_starts_as_it_was_and_its_weights_stay() {
         let products = matrices.map(|p| p.tensor.numel()).sum::<usize>()
             + (network.shape().hidden_size as usize * network.vocab_size() as usize);
         let change = 6.0 * count(&network.trainable()) as f64 - 2.0 * products as f64;
+        assert_eq!(network.shape().adapter_params(&params), count(&network.trainable()) as u64, "{name}");
         assert!(
             (network.flops_per_token(8) - flops - change).abs() < 0.5,
             "{name}: a frozen weight has no gradient"

@@ -285,23 +285,10 @@ impl Network {
         self.parameters.iter().filter(|p| counts(p.group)).map(|p| p.tensor.numel() as u64).sum()
     }
 
-    /// FLOPs of forward and backward for one token: 6 for each weight of a product (head included), and attention's 12·H·D for each key that
-    /// a token sees on average, T/2 in a layer without a window. A frozen weight has no gradient: 4, and 6 for each of its adapter's.
+    /// FLOPs of forward and backward for one token, as [`ModelShape::flops_per_token`] counts them.
     pub fn flops_per_token(&self, context_length: u64) -> f64 {
-        let shape = self.shape();
-        let head = (shape.hidden_size * self.vocab_size as u64) as f64;
-        let products = self.count(|group| group == ParamGroup::Matrix) as f64 + head;
-        let attention = match self.body {
-            Body::Transformer(_) => {
-                let width = (shape.num_attention_heads * shape.head_dim) as f64;
-                12.0 * width * shape.mean_visible_keys(context_length)
-            }
-            Body::Lstm(_) => 0.0,
-        };
-        match &self.adapters {
-            Some(adapters) => 4.0 * products + 6.0 * adapters.num_params() as f64 + attention,
-            None => 6.0 * products + attention,
-        }
+        let adapters = self.adapters.as_ref().map(Adapters::num_params);
+        self.shape().flops_per_token(self.vocab_size as u64, context_length, adapters)
     }
 
     /// The last hidden state of each position.

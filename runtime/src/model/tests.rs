@@ -190,3 +190,21 @@ fn shapes_that_no_class_has_are_refused() {
         assert!(matches!(&error, ModelError::Shape(text) if text.contains(wanted)), "{wanted}: {error}");
     }
 }
+
+#[test]
+fn sizes_from_a_shape_are_those_of_the_tensors_for_each_class() {
+    use ModelType::{Arcee, Gpt2, Llama, Lstm, Mistral, Nanochat, Qwen2, Qwen3};
+    for model_type in [Llama, Qwen2, Qwen3, Mistral, Gpt2, Arcee, Nanochat, Lstm] {
+        let is_nanochat = model_type == Nanochat;
+        let shape = ModelShape {
+            num_hidden_layers: 3,
+            value_embeddings: is_nanochat,
+            residual_scalars: is_nanochat,
+            max_position_embeddings: 16,
+            ..ModelShape::plain(model_type)
+        };
+        let network = Network::init(&shape, 29, 1, Device::Cpu).unwrap();
+        let counted = (network.num_params(), network.total_params());
+        assert_eq!((shape.num_params(), shape.total_params(29)), counted, "{model_type:?}");
+    }
+}

@@ -5,13 +5,14 @@ use std::path::Path;
 
 use cupola_specs::artifact::PreferencePair;
 use cupola_specs::job::{Precision, TrainOn};
+use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
 use super::{PairValues, RlhfError};
 use crate::data::shard::read_jsonl_zst;
 use crate::job::StepContext;
 use crate::model::Network;
-use crate::sft::{Chat, PackedBatch, SftError};
+use crate::sft::{Chat, PackedBatch, SftError, num_trained};
 use crate::tokenizer::{EncodedChat, Tokenizer};
 
 /// A pair as ids.
@@ -80,6 +81,16 @@ pub struct PairData {
     pub tokens: u64,
     /// Warnings by code.
     pub warnings: BTreeMap<String, u64>,
+}
+
+impl PairData {
+    /// What a plan needs to know of the pairs that train: their tokens, and the share of them that carries loss.
+    pub fn facts(&self) -> [(String, Value); 2] {
+        let answers = self.train.iter().flat_map(|pair| [&pair.chosen, &pair.rejected]);
+        let trained: u64 = answers.map(num_trained).sum();
+        let share = trained as f64 / self.tokens.max(1) as f64;
+        [("data_tokens".to_owned(), json!(self.tokens)), ("trained_share".to_owned(), json!(share))]
+    }
 }
 
 /// Reads both sides of the input `preferences`. Pairs that do not fit a row are left out whole, counted and told.

@@ -28,7 +28,8 @@ use crate::train::{
 };
 
 /// Rates and batch of the stage.
-const RULES: StageRules = StageRules { stage: "ppo", lr: 1e-4, matrix_lr: 5e-4, global_tokens: 8192 };
+const RULES: StageRules =
+    StageRules { stage: "ppo", lr: 1e-4, matrix_lr: 5e-4, global_tokens: OptimizeParams::STEP_TOKENS };
 /// Weight of the critic's loss.
 const VALUE_COEF: f64 = 0.1;
 

@@ -18,10 +18,11 @@ use crate::eval::ratio;
 use crate::job::{StepContext, Summary};
 use crate::model::Network;
 use crate::tokenizer::{EncodedChat, Tokenizer};
-use crate::train::train;
+use crate::train::{TrainOutcome, train};
 
 /// Rates and batch of the stage.
-const RULES: StageRules = StageRules { stage: "sft", lr: 1e-3, matrix_lr: 5e-3, global_tokens: 4096 };
+const RULES: StageRules =
+    StageRules { stage: "sft", lr: 1e-3, matrix_lr: 5e-3, global_tokens: SftParams::STEP_TOKENS };
 
 /// Encoded chats on both sides.
 struct SftData {
@@ -89,16 +90,25 @@ pub fn run(ctx: &StepContext, params: &SftParams) -> Result<Summary, SftError> {
     net.save_adapter(ctx.staging(), None)?;
     save_beside(ctx, &tokenizer, &training_record("sft", &net, &outcome, result))?;
     ctx.events().metric("validation_assistant_loss", outcome.steps, loss.value);
+    Ok(summary(&data, &outcome, [base_loss.value, loss.value]))
+}
+
+/// The step's facts: for the plans of later runs also the tokens of its data, and the share of them that carries loss.
+fn summary(data: &SftData, outcome: &TrainOutcome, [base_loss, loss]: [f64; 2]) -> Summary {
+    let tokens: usize = data.train.chats.iter().map(|chat| chat.ids.len()).sum();
+    let trained: u64 = data.train.chats.iter().map(num_trained).sum();
     let facts = [
         ("chats", json!(data.train.chats.len())),
         ("validation_chats", json!(data.validation.chats.len())),
-        ("dropped_too_long", json!(too_long)),
+        ("dropped_too_long", json!(data.train.too_long + data.validation.too_long)),
+        ("data_tokens", json!(tokens)),
+        ("trained_share", json!(trained as f64 / tokens.max(1) as f64)),
         ("steps", json!(outcome.steps)),
         ("trained_tokens", json!(outcome.tokens)),
-        ("validation_assistant_loss", json!(loss.value)),
-        ("base_validation_assistant_loss", json!(base_loss.value)),
+        ("validation_assistant_loss", json!(loss)),
+        ("base_validation_assistant_loss", json!(base_loss)),
     ];
-    Ok(facts.map(|(name, fact)| (name.to_owned(), fact)).into_iter().collect())
+    facts.map(|(name, fact)| (name.to_owned(), fact)).into_iter().collect()
 }
 
 /// A template is known by the turns that it writes: a spec that names one and a tokenizer that carries another don't fit.

@@ -20,8 +20,6 @@ use crate::train::{
 const RATE_WIDTH: f64 = 256.0;
 /// How much faster adapters learn than all weights do (Schulman et al., LoRA Without Regret, 2025).
 const LORA_RATE: f64 = 10.0;
-/// Tokens of a forward pass where the batch is automatic.
-const MICRO_TOKENS: u64 = 4096;
 
 /// The automatic rules of a stage, found on short runs at width 256.
 #[derive(Debug, Clone, Copy)]
@@ -111,24 +109,9 @@ pub fn item_schedule(
     rules: StageRules,
     chosen: &mut Chosen,
 ) -> ItemSchedule {
-    let items = |tokens: u64| (tokens as f64 / item_tokens.max(1.0)).round().max(1.0) as u64;
-    let global_tokens = match params.global_tokens {
-        AutoOr::Value(tokens) => tokens,
-        AutoOr::Auto | AutoOr::Rule(_) => {
-            let rule = format!("{}: {} tokens a step", rules.stage, rules.global_tokens);
-            chosen.insert("global_tokens".into(), (rule, rules.global_tokens as f64));
-            rules.global_tokens
-        }
-    };
-    let micro_items = if let Some(items) = params.micro_batch.given() {
-        items
-    } else {
-        let value = items(MICRO_TOKENS);
-        let rule = format!("{}: {MICRO_TOKENS} tokens a forward pass", rules.stage);
-        chosen.insert("micro_batch".into(), (rule, value as f64));
-        value
-    };
-    ItemSchedule::new(num_items as u64, epochs, items(global_tokens), micro_items)
+    let choice = params.choose_items(item_tokens, rules.stage, rules.global_tokens);
+    chosen.extend(choice.chosen.into_iter().map(|(name, rule, value)| (name.to_owned(), (rule, value))));
+    ItemSchedule::new(num_items as u64, epochs, choice.batch.rows, choice.batch.micro_rows)
 }
 
 /// The loop's plan: warm-up, then linearly to zero.

@@ -3,6 +3,7 @@
 //!
 //! * [`StepMeter`]: seconds, tokens a second, MFU, memory, data position.
 //! * [`Peak`]: the FLOP/s that MFU is a share of.
+//! * [`measure_rates`]: how fast the machine does the parts of a step, for plans.
 //! * `Sinks`: CSV, JSONL, TensorBoard, MLflow and W&B, fed by [`EventWriter`](crate::job::EventWriter): every number and sample of the event
 //!   stream, before its rate limit.
 //!
@@ -12,6 +13,7 @@
 mod error;
 mod memory;
 mod peak;
+mod rates;
 
 mod meter;
 
@@ -32,6 +34,7 @@ mod sinks;
 
 pub use meter::{DataPosition, StepMeter, StepWork};
 pub use peak::Peak;
+pub use rates::measure_rates;
 
 pub(crate) use error::TelemetryError;
 pub(crate) use record::{End, Origin, flat_params};

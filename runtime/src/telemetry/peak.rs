@@ -115,7 +115,7 @@ fn measure(device: Device, precision: Precision) -> Result<Peak, tch::TchError> 
     Ok(Peak { flops: flops / best.as_secs_f64(), source })
 }
 
-fn synchronize(device: Device) {
+pub(super) fn synchronize(device: Device) {
     if let Device::Cuda(index) = device {
         Cuda::synchronize(index as i64);
     }

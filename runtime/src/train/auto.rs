@@ -2,20 +2,19 @@
 //!
 //! `auto` is this project's rule. Its rates were found on its own short runs at widths 64 to 256 and are scaled as Adam's usually are, with 1/√width for
 //! AdamW's parameters; Muon's update has unit spectral norm, so its rate needs no scaling with width (Jordan 2024). Under μP and CompleteP the rates are those
-//! at the base width, which is 256 as here. The batch follows DeepSeek LLM (2024, arXiv:2401.02954), within what a short run can use.
+//! at the base width, which is 256 as here. The rules of the batch are in `specs/`, since plans go by them too.
 //!
-//! `deepseek` is that paper's equation 1 as it stands: η = 0.3118·C^-0.125 and B = 0.292·C^0.3271 tokens. Its compute C is tokens times 6 FLOPs for each
-//! weight but those of embeddings and head, and 12·layers·width·context for attention. `power_lines` is Bergsma et al. 2025 (arXiv:2505.13738): the best batch is
-//! 0.0306·D^0.383 rows of 2,048 tokens, and the decay λ = B / (η·D·τ) gives AdamW the timescale τ = 1.084·(D/N)^-0.527 of the run, N being all parameters.
+//! `deepseek` is equation 1 of DeepSeek LLM (2024, arXiv:2401.02954) as it stands: η = 0.3118·C^-0.125 for a compute of C without embeddings and head.
+//! `power_lines` is Bergsma et al. 2025 (arXiv:2505.13738): the decay λ = B / (η·D·τ) gives AdamW the timescale τ = 1.084·(D/N)^-0.527 of the run, N
+//! being all parameters.
 
 use cupola_specs::job::{
-    AutoOr, BatchParams, BatchRule, LrRule, MatrixOptimizer, ModelShape, OptimizerParams, OtherOptimizer,
-    Parametrization, Precision, RuleOr,
+    AutoOr, Batch, BatchParams, LrRule, MatrixOptimizer, ModelShape, OptimizerParams, OtherOptimizer,
+    Parametrization, Precision, RuleOr, RunSize,
 };
 
 use super::optimizer::{Factors, Peaks, Scaling};
 use super::{OptimizerSettings, TrainError};
-use crate::model::Network;
 
 /// AdamW's rate at width 256.
 const ADAMW_LR: f64 = 0.004;
@@ -26,8 +25,6 @@ const MUON_LR: f64 = 0.02;
 /// Factors of the rate by group. A row of an embedding is touched only when its token comes. Value embeddings start some times as large as input
 /// embeddings; their rate stands to the head's as in nanochat (Karpathy 2026), 18 to 1.
 const FACTORS: Factors = Factors { embedding: 4.0, value_embedding: 36.0, head: 2.0 };
-/// Fewest optimiser steps that a batch leaves a run.
-const MIN_STEPS: u64 = 120;
 /// What is recorded of an average of the weights.
 pub const EMA_RULE: &str =
     "the result, evaluated and exported, is a moving average of the weights with this decay";
@@ -46,43 +43,6 @@ pub struct AutoChoice {
 impl AutoChoice {
     fn new(name: &'static str, rule: impl Into<String>, value: f64) -> Self {
         Self { name, rule: rule.into(), value }
-    }
-}
-
-/// Batch sizes with nothing left open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Batch {
-    /// Rows of an optimiser step.
-    pub rows: u64,
-    /// Rows of a forward pass.
-    pub micro_rows: u64,
-}
-
-/// What rules go by.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct RunSize {
-    /// Tokens of the run.
-    pub tokens: u64,
-    /// FLOPs of the run.
-    pub flops: f64,
-    /// FLOPs of the run as DeepSeek counts them.
-    pub body_flops: f64,
-    /// Parameters in all.
-    pub total_params: u64,
-}
-
-impl RunSize {
-    /// A run of `tokens` tokens in rows of `context_length`.
-    pub fn of(network: &Network, tokens: u64, context_length: u64) -> Self {
-        let shape = network.shape();
-        let attention = 12 * shape.num_hidden_layers * shape.hidden_size * context_length;
-        let body = 6 * network.num_params() + if network.supports_documents() { attention } else { 0 };
-        Self {
-            tokens,
-            flops: tokens as f64 * network.flops_per_token(context_length),
-            body_flops: tokens as f64 * body as f64,
-            total_params: network.total_params(),
-        }
     }
 }
 
@@ -181,56 +141,20 @@ fn pick(chosen: &mut Vec<AutoChoice>, choice: AutoChoice) -> f64 {
 
 /// Resolves the batch of a run in rows of `context_length`.
 pub fn choose_batch(params: &BatchParams, size: &RunSize, context_length: u64) -> (Batch, Vec<AutoChoice>) {
-    let mut chosen = Vec::new();
-    let (global, choice) = match params.global_tokens {
-        AutoOr::Value(tokens) => (tokens, None),
-        AutoOr::Auto => {
-            let rule = 0.292 * size.flops.max(1.0).powf(0.3271);
-            let value = rule.min((size.tokens / MIN_STEPS) as f64).clamp(2048.0, 1_048_576.0) as u64;
-            let rule =
-                format!("0.292 · C^0.3271 (DeepSeek LLM), at most 1/{MIN_STEPS} of the run, at least 2,048");
-            (value, Some(rule))
-        }
-        AutoOr::Rule(BatchRule::Deepseek) => {
-            let value = (0.292 * size.body_flops.max(1.0).powf(0.3271)) as u64;
-            (value, Some("deepseek: 0.292 · C^0.3271".to_owned()))
-        }
-        AutoOr::Rule(BatchRule::PowerLines) => {
-            let value = (0.0306 * (size.tokens.max(1) as f64).powf(0.383) * 2048.0) as u64;
-            (value, Some("power_lines: 0.0306 · D^0.383 rows of 2,048 tokens".to_owned()))
-        }
-    };
-    chosen.extend(choice.map(|rule| AutoChoice::new("global_tokens", rule, global as f64)));
-    let wanted = (global as f64 / context_length as f64).round().max(1.0) as u64;
-    let micro_rows = if let Some(rows) = params.micro_batch.given() {
-        rows.max(1)
-    } else {
-        let rows = (4096 / context_length).clamp(1, wanted);
-        chosen.push(AutoChoice::new("micro_batch", "4,096 tokens a forward pass", rows as f64));
-        rows
-    };
-    let rows = wanted.next_multiple_of(micro_rows);
-    (Batch { rows, micro_rows }, chosen)
+    let choice = params.choose(size, context_length);
+    let chosen = choice.chosen.into_iter().map(|(name, rule, value)| AutoChoice::new(name, rule, value));
+    (choice.batch, chosen.collect())
 }
 
-impl Batch {
-    /// The same batch in micro-batches half as large, as often as earlier attempts ran out of memory.
-    ///
-    /// # Errors
-    /// Where they were as small as can be already.
-    pub fn eased(self, halvings: u32) -> Result<Self, TrainError> {
-        let most = eased(self.micro_rows, halvings)?;
-        // Whole micro-batches, as before.
-        let fits = (1..=most).rev().find(|rows| self.rows.is_multiple_of(*rows));
-        Ok(Self { micro_rows: fits.unwrap_or(1), ..self })
-    }
-
-    /// The same batch in micro-batches so small that each of some ranks has one, as far as there are rows.
-    #[must_use]
-    pub fn shared(self, ranks: u64) -> Self {
-        let fits = |rows: &u64| self.rows.is_multiple_of(*rows) && self.rows / *rows >= ranks;
-        Self { micro_rows: (1..=self.micro_rows).rev().find(fits).unwrap_or(1), ..self }
-    }
+/// The same batch in micro-batches half as large, as often as earlier attempts ran out of memory.
+///
+/// # Errors
+/// Where they were as small as can be already.
+pub fn eased_batch(batch: Batch, halvings: u32) -> Result<Batch, TrainError> {
+    let most = eased(batch.micro_rows, halvings)?;
+    // Whole micro-batches, as before.
+    let fits = (1..=most).rev().find(|rows| batch.rows.is_multiple_of(*rows));
+    Ok(Batch { micro_rows: fits.unwrap_or(1), ..batch })
 }
 
 /// A micro-batch after `halvings` attempts that ran out of memory.
@@ -247,10 +171,10 @@ pub fn eased(micro_batch: u64, halvings: u32) -> Result<u64, TrainError> {
 
 #[cfg(test)]
 mod tests {
-    use cupola_specs::job::{DecayRule, Family};
+    use cupola_specs::job::{BatchRule, DecayRule, Family};
 
     use super::*;
-    use crate::model::depth_shape;
+    use crate::model::{Network, depth_shape};
 
     fn size(tokens: u64, flops: f64) -> RunSize {
         RunSize { tokens, flops, body_flops: flops, total_params: 4_000_000 }
@@ -306,7 +230,7 @@ mod tests {
         let of = |depth: u64| {
             let shape = depth_shape(Family::Transformer, depth, 256);
             let network = Network::init(&shape, 4096, 1, tch::Device::Cpu).unwrap();
-            let size = RunSize::of(&network, 20 * network.num_params(), 256);
+            let size = RunSize::of(&shape, 4096, 20 * network.num_params(), 256);
             let auto = BatchParams { global_tokens: AutoOr::Auto, micro_batch: AutoOr::Auto };
             let (batch, _) = choose_batch(&auto, &size, 256);
             let rates = choose_rates(&OptimizerParams::default(), &shape, Precision::Fp32, (&size, 1.0));
@@ -333,7 +257,7 @@ mod tests {
     #[test]
     fn a_micro_batch_is_halved_until_it_is_one_and_the_step_stays_the_same() {
         let batch = Batch { rows: 18, micro_rows: 9 };
-        let micro = |halvings| batch.eased(halvings).map(|batch| (batch.rows, batch.micro_rows));
+        let micro = |halvings| eased_batch(batch, halvings).map(|batch| (batch.rows, batch.micro_rows));
         assert_eq!(
             [0, 1, 2, 3].map(|halvings| micro(halvings).unwrap()),
             [(18, 9), (18, 3), (18, 2), (18, 1)]

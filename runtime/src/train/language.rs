@@ -8,13 +8,15 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use cupola_specs::artifact::{DomainRecord, PhaseRecord};
-use cupola_specs::job::{BatchParams, ExtendParams, ModelShape, OptimizerParams, PhaseParams, Precision};
+use cupola_specs::job::{
+    BatchParams, ExtendParams, ModelShape, OptimizerParams, PhaseParams, Precision, RunSize,
+};
 use tch::{Device, Kind};
 
-use super::stretch::{Stretch, StretchPlan};
+use super::stretch::{Stretch, StretchPlan, for_longer_rows};
 use super::{
     AutoChoice, Curves, LrSchedule, Objective, OptimizerSettings, PhaseRate, RowId, RowSet, RowShape,
-    RunSize, StepLoss, TokenData, TrainError, choose_batch, choose_rates, losses_with_normalizer,
+    StepLoss, TokenData, TrainError, choose_batch, choose_rates, eased_batch, losses_with_normalizer,
 };
 use crate::job::StepContext;
 use crate::model::{Network, Parameter, cross_entropy};
@@ -104,14 +106,14 @@ impl<'a> LanguageRun<'a> {
             ));
         }
         let length = recipe.rows.context_length;
-        let size = RunSize::of(&network, recipe.tokens, length);
+        let size = RunSize::of(recipe.shape, data.index.vocab_size, recipe.tokens, length);
         let (batch, mut chosen) = choose_batch(&recipe.batch, &size, length);
         let (batch, choice) = match recipe.extend {
-            Some(extend) => batch.for_longer_rows(extend.length / length),
+            Some(extend) => for_longer_rows(batch, extend.length / length),
             None => (batch, None),
         };
         chosen.extend(choice);
-        let batch = batch.eased(recipe.micro_batch_halvings)?.shared(recipe.ranks);
+        let batch = eased_batch(batch, recipe.micro_batch_halvings)?.shared(recipe.ranks);
         let step_tokens = (batch.rows * length) as f64;
         let steps = (recipe.tokens as f64 / step_tokens).round().max(1.0) as u64;
         let rates = choose_rates(recipe.optimizer, recipe.shape, recipe.precision, (&size, step_tokens));

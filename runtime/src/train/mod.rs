@@ -38,7 +38,7 @@ mod trainer;
 mod validation;
 mod z_loss;
 
-pub use auto::{AutoChoice, Batch, EMA_RULE, Rates, RunSize, choose_batch, choose_rates, eased, scaling_of};
+pub use auto::{AutoChoice, EMA_RULE, Rates, choose_batch, choose_rates, eased, eased_batch, scaling_of};
 pub use data_order::{MixtureOrder, MixturePhase};
 pub use error::{TokenProblem, TrainError};
 pub use language::{Evaluation, LanguageRun, Recipe};

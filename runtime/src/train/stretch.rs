@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 
 use cupola_specs::artifact::PhaseRecord;
-use cupola_specs::job::{ExtendParams, ModelShape, PhaseCorpus, PhaseParams, RopeExtension};
+use cupola_specs::job::{Batch, ExtendParams, ModelShape, PhaseCorpus, PhaseParams, RopeExtension};
 
 use super::token_data::domain_of;
-use super::{AutoChoice, Batch, MixtureOrder, MixturePhase, RowId, RowSet, RowShape, TokenData, TrainError};
+use super::{AutoChoice, MixtureOrder, MixturePhase, RowId, RowSet, RowShape, TokenData, TrainError};
 
 /// Optimiser steps with one row length.
 #[derive(Debug)]
@@ -162,29 +162,15 @@ impl Stretch<'_> {
     }
 }
 
-impl Batch {
-    /// The same tokens in rows `factor` times as long; `rows` must be a multiple of it.
-    fn of_longer_rows(self, factor: u64) -> Self {
-        let rows = self.rows / factor;
-        Self { rows, micro_rows: largest_divisor(rows, (self.micro_rows / factor).max(1)) }
-    }
-
-    /// The batch with as many more rows as it takes to be whole micro-batches of rows `factor` times as long too; and what that chose.
-    pub(super) fn for_longer_rows(self, factor: u64) -> (Self, Option<AutoChoice>) {
-        let step = (1..=factor).map(|n| n * self.micro_rows).find(|rows| rows.is_multiple_of(factor));
-        let rows = self.rows.next_multiple_of(step.unwrap_or(factor * self.micro_rows));
-        let choice = AutoChoice {
-            name: "step_rows",
-            rule: format!("whole micro-batches, and as many tokens in rows {factor} times as long"),
-            value: rows as f64,
-        };
-        (Self { rows, ..self }, (rows != self.rows).then_some(choice))
-    }
-}
-
-/// The largest divisor of `number` that is at most `most`.
-fn largest_divisor(number: u64, most: u64) -> u64 {
-    (1..=most).rev().find(|divisor| number.is_multiple_of(*divisor)).unwrap_or(1)
+/// [`Batch::for_longer_rows`], and what that chose.
+pub(super) fn for_longer_rows(batch: Batch, factor: u64) -> (Batch, Option<AutoChoice>) {
+    let longer = batch.for_longer_rows(factor);
+    let choice = AutoChoice {
+        name: "step_rows",
+        rule: format!("whole micro-batches, and as many tokens in rows {factor} times as long"),
+        value: longer.rows as f64,
+    };
+    (longer, (longer != batch).then_some(choice))
 }
 
 /// The network's shape with longer rows, and what a rule chose of it.

@@ -41,6 +41,12 @@ impl LoraConfig {
         let rank = self.rank as f64;
         self.alpha / if self.use_rslora { rank.sqrt() } else { rank }
     }
+
+    /// Whether a matrix that is all of these targets is adapted.
+    pub fn adapts(&self, targets: &[LoraTarget]) -> bool {
+        let has = |target: &LoraTarget| self.targets.contains(target);
+        has(&LoraTarget::AllLinear) || targets.iter().all(has)
+    }
 }
 
 /// What adapters that training goes on from have to be; none takes what they are.

@@ -54,11 +54,11 @@ pub use eval::{EvalParams, JudgeParams, MultipleChoiceParams, Scoring, SuitePara
 pub use lora::{AdapterParams, LoraConfig, LoraParams, LoraTarget};
 pub use parallel::ParallelParams;
 pub use pretrain::{
-    Activation, AutoOr, BatchParams, BatchRule, BestMetric, CheckpointParams, DecayRule, DecayShape,
-    EmaParams, EvaluateParams, Export, ExtendParams, Family, GroupParams, KeepBest, LayerType, LrRule,
-    LrShape, MatrixOptimizer, ModelFacts, ModelParams, ModelShape, ModelType, MomentumWarmup, NoRule,
+    Activation, AutoOr, Batch, BatchChoice, BatchParams, BatchRule, BestMetric, CheckpointParams, DecayRule,
+    DecayShape, EmaParams, EvaluateParams, Export, ExtendParams, Family, GroupParams, KeepBest, LayerType,
+    LrRule, LrShape, MatrixOptimizer, ModelFacts, ModelParams, ModelShape, ModelType, MomentumWarmup, NoRule,
     OptimizerParams, Orthogonalization, OtherOptimizer, Packing, Parametrization, Part, PhaseCorpus,
-    PhaseParams, PretrainParams, RopeExtension, RopeScaling, RuleOr, Span, TokenBudget,
+    PhaseParams, PretrainParams, Product, RopeExtension, RopeScaling, RuleOr, RunSize, Span, TokenBudget,
 };
 pub use recompute::Recompute;
 pub use rlhf::{Labeler, Method, OptimizeParams, PreferencesParams, RewardModelParams};

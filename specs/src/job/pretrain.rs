@@ -1,6 +1,8 @@
 //! `kind: pretrain`: a base model from token shards.
 
+mod batch_rule;
 mod model_shape;
+mod model_size;
 pub(crate) mod optimizer;
 pub(crate) mod optimizer_resolve;
 pub(crate) mod optimizer_written;
@@ -14,6 +16,9 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use batch_rule::{Batch, BatchChoice, RunSize};
+pub use model_size::Product;
 
 pub use model_shape::{Activation, Family, LayerType, ModelFacts, ModelShape, ModelType, Part, RopeScaling};
 

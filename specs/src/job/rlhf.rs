@@ -66,6 +66,11 @@ pub struct RewardModelParams {
     pub checkpoint: CheckpointParams,
 }
 
+impl RewardModelParams {
+    /// Tokens of an optimiser step where the batch is automatic.
+    pub const STEP_TOKENS: u64 = 8192;
+}
+
 /// Resolved parameters of an `optimize` step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -102,6 +107,11 @@ pub struct OptimizeParams {
     pub precision: Precision,
     /// When states are saved.
     pub checkpoint: CheckpointParams,
+}
+
+impl OptimizeParams {
+    /// Tokens of an optimiser step where the batch is automatic.
+    pub const STEP_TOKENS: u64 = 8192;
 }
 
 /// An alignment algorithm.

@@ -36,6 +36,11 @@ pub struct SftParams {
     pub checkpoint: CheckpointParams,
 }
 
+impl SftParams {
+    /// Tokens of an optimiser step where the batch is automatic.
+    pub const STEP_TOKENS: u64 = 4096;
+}
+
 /// Which tokens carry loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -105,6 +105,8 @@ codes! {
     BadPattern = "E0604", "In a regex `\\` escapes; in a glob `*` is within a folder and `**` is any depth.";
     /// The expression of a gate is wrong.
     BadExpression = "E0605", "A number of a report is JOB.SUITE.MODEL.METRIC with .value, .low, .high or .n, such as report.judge.aligned.win_rate.low > 0.5; `cupola explain serve.promote_if` says more.";
+    /// A training takes more memory than this machine has, by its estimate.
+    TooMuchMemory = "E0701", "Lower `batch.micro_batch` to what the message names, `context.length` or the model's size; `resources.overcommit: true` runs it all the same.";
     /// The language has it, this version does not carry it out.
     Unsupported = "E0901", "Remove it: it is refused rather than ignored.";
 }

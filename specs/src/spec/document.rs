@@ -76,6 +76,8 @@ written! {
         cores: u64 = "0"; 0 ..= 65_536,
         /// Memory; without it there is no limit.
         memory: Option<Bytes>,
+        /// Whether a training also runs where its estimated memory is more than this machine has; without it `apply` refuses it.
+        overcommit: bool = "false",
         /// Accelerators; 0 takes one for each rank where the device is cuda.
         devices: u64 = "0"; 0 ..= 1024,
         /// Machines.

@@ -318,6 +318,7 @@ fn resources(written: Option<&ResourcesWritten>) -> Resources {
     Resources {
         cores: written.map_or(0, |written| written.cores as u32),
         memory_bytes: written.and_then(|written| written.memory).map_or(0, |memory| memory.0),
+        overcommit: written.is_some_and(|written| written.overcommit),
         devices: written.map_or(0, |written| written.devices as u32),
     }
 }

@@ -184,6 +184,8 @@ pub struct Resources {
     pub cores: u32,
     /// Bytes of memory; 0 is not limited.
     pub memory_bytes: u64,
+    /// Whether a training runs too whose estimated memory is more than the machine has.
+    pub overcommit: bool,
     /// Accelerators; 0 takes one for each rank where the device is `cuda`.
     pub devices: u32,
 }

@@ -1,7 +1,7 @@
 use cupola_specs::job::StepKind;
 
 use super::*;
-use crate::state::{Fact, State, StateDir};
+use crate::state::{Expected, Fact, State, StateDir};
 
 /// A step that reads these: role, fingerprint, step; an input without a step is a folder.
 pub(crate) fn planned(
@@ -25,6 +25,8 @@ pub(crate) fn planned(
         cached: false,
         reason: "never ran".into(),
         training_flops: 0.0,
+        trainings: serde_json::Value::Null,
+        expected: Expected::default(),
     }
 }
 

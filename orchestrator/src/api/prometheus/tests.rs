@@ -6,7 +6,9 @@ use cupola_specs::job::StepKind;
 use super::exposition::tests::parse;
 use super::*;
 use crate::schedule::ScheduleRecord;
-use crate::state::{AttemptOutcome, CommittedArtifact, Fact, PlannedStep, Record, StateDir, StepMove};
+use crate::state::{
+    AttemptOutcome, CommittedArtifact, Expected, Fact, PlannedStep, Record, StateDir, StepMove,
+};
 
 fn planned(name: &str, cores: u32) -> PlannedStep {
     PlannedStep {
@@ -24,6 +26,8 @@ fn planned(name: &str, cores: u32) -> PlannedStep {
         cached: false,
         reason: "never ran".into(),
         training_flops: 0.0,
+        trainings: serde_json::Value::Null,
+        expected: Expected::default(),
     }
 }
 

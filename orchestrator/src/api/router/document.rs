@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::tests::bench;
 use super::*;
-use crate::state::{AttemptOutcome, CommittedArtifact, Fact, PlannedStep, State};
+use crate::state::{AttemptOutcome, CommittedArtifact, Expected, Fact, PlannedStep, State};
 
 fn document() -> Value {
     json!(openapi())
@@ -57,6 +57,8 @@ fn planned() -> PlannedStep {
         cached: false,
         reason: "never ran".into(),
         training_flops: 1e9,
+        trainings: serde_json::Value::Null,
+        expected: Expected::default(),
     }
 }
 

@@ -2,7 +2,6 @@
 
 use cupola_specs::job::{ModelParams, PretrainParams, StepParams, SweepParams, TokenBudget};
 
-use super::{flops_per_token, num_params};
 use crate::plan::{Input, Plan, Step};
 
 /// FLOPs that training takes in each step, in the plan's order; none where the step trains nothing or its size is not known yet.
@@ -26,12 +25,13 @@ fn pretrain(params: &PretrainParams, vocab_size: u64) -> Option<f64> {
     let ModelParams::Shape(shape) = &params.model else { return None };
     let tokens = match params.tokens {
         TokenBudget::Count { tokens } => tokens as f64,
-        TokenBudget::PerParam { ratio } => ratio * num_params(shape),
+        TokenBudget::PerParam { ratio } => ratio * shape.num_params() as f64,
         TokenBudget::FromLaw => return None,
     };
-    let short = flops_per_token(shape, vocab_size, params.context_length);
+    let of_rows = |length| shape.flops_per_token(vocab_size, length, None);
+    let short = of_rows(params.context_length);
     let (share, long) = match params.extend {
-        Some(extend) => (extend.tokens, flops_per_token(shape, vocab_size, extend.length)),
+        Some(extend) => (extend.tokens, of_rows(extend.length)),
         None => (0.0, short),
     };
     Some(tokens * ((1.0 - share) * short + share * long))
@@ -40,9 +40,23 @@ fn pretrain(params: &PretrainParams, vocab_size: u64) -> Option<f64> {
 fn sweep(params: &SweepParams, vocab_size: u64) -> f64 {
     let counts: f64 = params.tokens.iter().map(|tokens| *tokens as f64).sum();
     let ratios: f64 = params.tokens_per_param.iter().sum();
-    let tokens = counts + ratios * num_params(&params.shape);
-    let per_token = flops_per_token(&params.shape, vocab_size, params.context_length);
+    let tokens = counts + ratios * params.shape.num_params() as f64;
+    let per_token = params.shape.flops_per_token(vocab_size, params.context_length, None);
     tokens * params.lr.len() as f64 * per_token
+}
+
+/// The least disk that a pretraining takes, bytes: its weights, and as many states as are kept, one more while it is written. None where its
+/// size is not known yet.
+pub(super) fn floor_disk_bytes(plan: &Plan, step: &Step) -> Option<u64> {
+    let StepParams::Pretrain(params) = &step.params else { return None };
+    let ModelParams::Shape(shape) = &params.model else { return None };
+    let total = shape.total_params(vocab_size(plan, step)?);
+    let states = if params.checkpoint.every_secs > 0.0 || params.checkpoint.every_steps > 0 {
+        params.checkpoint.keep + params.checkpoint.keep_best.map_or(0, |best| best.count) + 1
+    } else {
+        0
+    };
+    Some((4 + 8 * states) * total)
 }
 
 /// Size of the vocabulary that a step's tokens are written in, where a step of the plan makes it.
@@ -74,7 +88,7 @@ mod tests {
         let StepParams::Pretrain(mut params) = base.params.clone() else { panic!("{base:?}") };
         let TokenBudget::Count { tokens } = params.tokens else { panic!("{params:?}") };
         let ModelParams::Shape(shape) = params.model.clone() else { panic!("{params:?}") };
-        let per_token = flops_per_token(&shape, 4096, params.context_length);
+        let per_token = shape.flops_per_token(4096, params.context_length, None);
         assert_eq!(of(&plan, "base").unwrap() as u64, (tokens as f64 * per_token) as u64);
         params.tokens = TokenBudget::FromLaw;
         assert_eq!(pretrain(&params, 4096), None, "how many tokens is not known yet");
@@ -91,10 +105,10 @@ mod tests {
         let plan = world.plan(&[]);
         let step = &plan.step("law/sweep[transformer,1]").unwrap().step;
         let StepParams::Sweep(mut params) = step.params.clone() else { panic!("{step:?}") };
-        let per_token = flops_per_token(&params.shape, 4096, params.context_length);
+        let per_token = params.shape.flops_per_token(4096, params.context_length, None);
         (params.tokens, params.tokens_per_param, params.lr) = (vec![1_000, 2_000], vec![], vec![0.5, 1.0]);
         assert_eq!(sweep(&params, 4096) as u64, (6_000.0 * per_token) as u64);
         (params.tokens, params.tokens_per_param) = (vec![], vec![20.0]);
-        assert_eq!(sweep(&params, 4096) as u64, (40.0 * num_params(&params.shape) * per_token) as u64);
+        assert_eq!(sweep(&params, 4096) as u64, (40.0 * params.shape.num_params() as f64 * per_token) as u64);
     }
 }

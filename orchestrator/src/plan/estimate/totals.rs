@@ -2,11 +2,15 @@
 
 use std::collections::HashMap;
 
+use cupola_specs::job::Recompute;
 use cupola_specs::spec::Budget;
 
-use super::{Estimate, Resources, StepEstimate};
-use crate::plan::Plan;
+use super::{Estimate, Fitting, Resources, StepEstimate};
+use crate::plan::{Plan, PlannedStep};
 use crate::report::format;
+
+/// What an estimate of memory is within: a training that would fit if it were off by that is not refused.
+const ACCURACY: f64 = 1.15;
 
 /// The estimate of a plan from those of its steps.
 pub(super) fn add_up(
@@ -29,14 +33,24 @@ pub(super) fn add_up(
         work_secs: known().map(secs).sum(),
         wall_secs,
         num_unknown: known().filter(|step| step.secs.is_none()).count(),
+        num_measurable: known().filter(|step| step.secs.is_none() && step.training_flops.is_some()).count(),
         training_flops: known().filter_map(|step| step.training_flops).sum(),
-        peak_bytes: known().filter_map(|step| step.peak_bytes).max().unwrap_or(0),
+        peak_bytes: known().filter_map(StepEstimate::total_bytes).max().unwrap_or(0),
         disk_bytes: known().filter_map(|step| step.disk_bytes).sum(),
         usd: (price > 0.0).then_some(device_secs / 3_600.0 * price),
         resources,
         warnings: Vec::new(),
+        refusals: Vec::new(),
         steps: Vec::new(),
     };
+    estimate.refusals = steps
+        .iter()
+        .zip(&plan.steps)
+        .filter(|(step, planned)| step.as_ref().is_some_and(|step| is_refused(step, planned, resources)))
+        .filter_map(|(step, planned)| {
+            over_memory(step.as_ref()?, planned, (resources.memory_bytes, "there are"))
+        })
+        .collect();
     estimate.warnings = warnings(plan, &steps, &estimate, budget);
     estimate.steps = steps;
     estimate
@@ -66,14 +80,11 @@ fn warnings(
     let mut warnings = Vec::new();
     for (planned, step) in plan.steps.iter().zip(steps) {
         let (name, Some(step)) = (&planned.step.name, step) else { continue };
-        let memory = step.peak_bytes.max(step.least_memory_bytes);
         let limit = planned.step.settings.memory_limit_bytes;
-        for (there, words) in [(memory_bytes, "there are"), (limit, "its `resources.memory` is")] {
-            if let Some(peak) = memory.filter(|memory| there > 0 && *memory > there) {
-                let (peak, there) = (format::memory(peak), format::memory(there));
-                warnings.push(format!("`{name}` takes {peak} of memory, and {words} {there}"));
-            }
+        if !is_refused(step, planned, estimate.resources) {
+            warnings.extend(over_memory(step, planned, (memory_bytes, "there are")));
         }
+        warnings.extend(over_memory(step, planned, (limit, "its `resources.memory` is")));
         let Some((needed, available)) =
             step.tokens.and_then(|tokens| Some((tokens.needed, tokens.available?)))
         else {
@@ -104,4 +115,44 @@ fn warnings(
         ));
     }
     warnings
+}
+
+/// Whether a training can't fit the machine, even where its estimate is off by as much as it may be.
+fn is_refused(step: &StepEstimate, planned: &PlannedStep, resources: Resources) -> bool {
+    let there = resources.memory_bytes as f64;
+    let is_training = step.memory.is_some() && step.device_peak_bytes.is_none();
+    let is_over = step.total_bytes().is_some_and(|bytes| there > 0.0 && bytes as f64 > ACCURACY * there);
+    is_training && is_over && !planned.step.settings.overcommit
+}
+
+/// What is said of a step that takes more memory than there is; none where it fits, or where nobody says what there is.
+fn over_memory(step: &StepEstimate, planned: &PlannedStep, (there, words): (u64, &str)) -> Option<String> {
+    let total = step.total_bytes().filter(|bytes| there > 0 && *bytes > there)?;
+    let of_ranks = match (step.ranks, step.peak_bytes) {
+        (2.., Some(peak)) => format!(" ({} ranks of {})", step.ranks, format::memory(peak)),
+        _ => String::new(),
+    };
+    let (name, help) = (&planned.step.name, what_helps(step));
+    let (total, there) = (format::memory(total), format::memory(there));
+    Some(format!("`{name}` takes {total} of memory{of_ranks}, and {words} {there}{help}"))
+}
+
+/// What takes the memory of a training that does not fit, and what can be done.
+fn what_helps(step: &StepEstimate) -> String {
+    let Some(memory) = step.memory else { return String::new() };
+    let (state, pass) = (format::memory(memory.state_bytes), format::memory(memory.pass_bytes));
+    let held = format!(": weights, gradients and optimiser {state}, a pass over its micro-batch {pass}");
+    match step.fitting {
+        Some(Fitting { micro_rows, recompute: Recompute::None }) => {
+            format!("{held}; `batch.micro_batch: {micro_rows}` fits, at the same `global_tokens`")
+        }
+        Some(Fitting { micro_rows, recompute: Recompute::Blocks }) => {
+            format!(
+                "{held}; with `recompute: blocks` `batch.micro_batch: {micro_rows}` fits, at the same `global_tokens`"
+            )
+        }
+        None => format!(
+            "{held}; a micro-batch of one does not fit either: lower `context.length` or the model's size"
+        ),
+    }
 }

@@ -3,8 +3,9 @@
 use std::fmt::Write;
 
 use super::{Figure, Section, Table};
-use crate::report::format::{duration, escape, memory, percent, usd};
+use crate::report::format::{duration, escape, memory, off, percent, usd};
 use crate::report::{ReportFacts, StepFacts, graph};
+use crate::state::{Expected, StepState};
 
 const ROW: f64 = 26.0;
 const NAME: f64 = 190.0;
@@ -27,7 +28,7 @@ pub(super) fn section(facts: &ReportFacts) -> Option<Section> {
         title: "What ran, and where the time went".to_owned(),
         lead: lead(facts),
         figures,
-        tables: vec![table(facts)],
+        tables: std::iter::once(table(facts)).chain(estimates(facts)).collect(),
         notes: notes(facts),
         ..Section::default()
     })
@@ -72,6 +73,34 @@ fn table(facts: &ReportFacts) -> Table {
         heads.push("cost");
     }
     Table { title: "Time and cost by step".to_owned(), heads, rows: facts.steps.iter().map(row).collect() }
+}
+
+/// What the plan said before and what it came to, for the steps that ran and that it said something of.
+fn estimates(facts: &ReportFacts) -> Option<Table> {
+    let row = |step: &StepFacts| {
+        let Expected { secs, peak_bytes } = step.expected;
+        let (wall, peak) = (step.wall_secs.filter(|_| secs.is_some()), step.peak_rss_bytes);
+        let peak = Some(peak).filter(|peak| *peak > 0 && peak_bytes.is_some());
+        if step.state != StepState::Succeeded || (wall.is_none() && peak.is_none()) {
+            return None;
+        }
+        let mut cells = vec![step.name.clone()];
+        match (secs, wall) {
+            (Some(secs), Some(wall)) => cells.extend([duration(secs), duration(wall), off(secs, wall)]),
+            _ => cells.extend(["–"; 3].map(str::to_owned)),
+        }
+        match (peak_bytes, peak) {
+            (Some(told), Some(peak)) => {
+                cells.extend([memory(told), memory(peak), off(told as f64, peak as f64)]);
+            }
+            _ => cells.extend(["–"; 3].map(str::to_owned)),
+        }
+        Some(cells)
+    };
+    let rows: Vec<Vec<String>> = facts.steps.iter().filter_map(row).collect();
+    let heads = vec!["step", "time estimated", "taken", "off", "peak memory estimated", "taken", "off"];
+    let title = "What the plan estimated, and what was taken".to_owned();
+    (!rows.is_empty()).then_some(Table { title, heads, rows })
 }
 
 fn notes(facts: &ReportFacts) -> Vec<String> {

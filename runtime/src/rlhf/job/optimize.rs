@@ -19,7 +19,8 @@ use crate::sft::{
 use crate::tokenizer::{EncodedChat, Tokenizer};
 
 /// Rates and batch of the direct methods.
-const RULES: StageRules = StageRules { stage: "dpo", lr: 1e-4, matrix_lr: 1e-3, global_tokens: 8192 };
+const RULES: StageRules =
+    StageRules { stage: "dpo", lr: 1e-4, matrix_lr: 1e-3, global_tokens: OptimizeParams::STEP_TOKENS };
 
 /// Runs the step.
 pub fn run(ctx: &StepContext, params: &OptimizeParams) -> Result<Summary, RlhfError> {
@@ -70,11 +71,13 @@ fn direct(ctx: &StepContext, params: &OptimizeParams, identity: bool) -> Result<
         order: "dpo order",
         first_loss: ("KL(policy, reference) is 0 at step 0", expected),
     };
+    let facts = data.facts();
     let (outcome, result) = training.run(ctx, data, learner(&reference), learner(&held_out_reference))?;
 
     let mut summary = summary_of(&result.finals);
     summary.insert("method".into(), json!(rules.stage));
     summary.insert("pairs".into(), json!(num_pairs));
+    summary.extend(facts);
     summary.insert("steps".into(), json!(outcome.steps));
     for name in ["reward_margin", "accuracy", "kl"] {
         if let Some(value) = outcome.curves.last(name) {

@@ -12,8 +12,12 @@ use crate::sft::{StageRules, prepare, save_beside, save_facts, training_record};
 use crate::tokenizer::Tokenizer;
 
 /// Rates and batch of the stage.
-const RULES: StageRules =
-    StageRules { stage: "reward_model", lr: 3e-4, matrix_lr: 2e-3, global_tokens: 8192 };
+const RULES: StageRules = StageRules {
+    stage: "reward_model",
+    lr: 3e-4,
+    matrix_lr: 2e-3,
+    global_tokens: RewardModelParams::STEP_TOKENS,
+};
 
 /// Runs the step.
 pub fn run(ctx: &StepContext, params: &RewardModelParams) -> Result<Summary, RlhfError> {
@@ -36,10 +40,12 @@ pub fn run(ctx: &StepContext, params: &RewardModelParams) -> Result<Summary, Rlh
         first_loss: ("an untrained reward model's loss is ln 2", std::f64::consts::LN_2),
     };
     let learner = PairLearner::Reward(&model);
+    let facts = data.facts();
     let (outcome, result) = training.run(ctx, data, learner, learner)?;
 
     let mut summary = Summary::new();
     summary.insert("pairs".into(), json!(num_pairs));
+    summary.extend(facts);
     summary.insert("validation_pairs".into(), json!(num_held_out));
     summary.insert("steps".into(), json!(outcome.steps));
     if let Some(accuracy) = result.finals.get("validation_accuracy") {
