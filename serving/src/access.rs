@@ -1,41 +1,58 @@
 //! What happens around every request: its id and log line, the host check, and the key.
 //!
-//! Logs name route, status, time and request id; never a prompt, an answer or a key.
+//! Logs name route, status, time, request id and who asked; never a prompt, an answer or a key.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use crate::api::{ApiError, random_u64};
 use crate::app::App;
+use crate::keys::Asker;
 
-/// Routes that answer without a key: life signs for a supervisor, and the empty shell of the chat page, which asks for the key itself.
-const OPEN_ROUTES: [&str; 3] = ["/health", "/ready", "/"];
+/// Routes that answer without a key: life signs for a supervisor.
+const OPEN_ROUTES: [&str; 2] = ["/health", "/ready"];
+/// The header of request ids, both ways.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Longest request id that is taken over from a client.
+const MAX_REQUEST_ID: usize = 128;
 
-/// Gives the request an id, counts it and logs it.
+/// Gives the request an id, its client's where it sent one, counts it and logs it.
 pub(crate) async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let request_id = format!("req_{:016x}{:016x}", random_u64(), random_u64());
+    let request_id = given_id(request.headers())
+        .unwrap_or_else(|| format!("req_{:016x}{:016x}", random_u64(), random_u64()));
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     let mut response = next.run(request).await;
     let status = response.status().as_u16();
     app.metrics.count_request(&route, status);
     let millis = started.elapsed().as_millis() as u64;
-    tracing::info!(%request_id, %method, route, status, millis, "request");
+    let asker = response.extensions().get::<Arc<Asker>>().map_or("-", |asker| asker.name.as_str());
+    tracing::info!(%request_id, %method, route, status, millis, asker, "request");
     if let Ok(value) = HeaderValue::from_str(&request_id) {
-        response.headers_mut().insert("x-request-id", value);
+        response.headers_mut().insert(REQUEST_ID, value);
     }
     response
+}
+
+/// The client's id, where it has nothing in it that could forge a line of a log.
+fn given_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get(REQUEST_ID)?.to_str().ok()?;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._:/+=-".contains(&byte);
+    ((1..=MAX_REQUEST_ID).contains(&id.len()) && id.bytes().all(is_plain)).then(|| id.to_owned())
 }
 
 /// On loopback without a key, only requests for a local host name pass: a page on the web that points its own name at this machine
 /// (DNS rebinding) gets nothing.
 pub(crate) async fn check_host(State(app): State<App>, request: Request, next: Next) -> Response {
-    if app.is_loopback && app.api_key.is_none() {
+    if app.is_loopback && app.keys.is_open() {
         let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
         if let Some(host) = host.filter(|host| !is_local(host)) {
             return ApiError::forbidden_host(host).into_response();
@@ -53,29 +70,50 @@ fn is_local(host: &str) -> bool {
         || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// Asks for the key where there is one.
-pub(crate) async fn check_key(State(app): State<App>, request: Request, next: Next) -> Response {
-    let Some(expected) = &app.api_key else { return next.run(request).await };
-    if OPEN_ROUTES.contains(&request.uri().path()) {
-        return next.run(request).await;
-    }
-    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    match given.and_then(|value| value.strip_prefix("Bearer ")) {
-        None => {
-            ApiError::unauthorized("You didn't provide an API key: send it as 'Authorization: Bearer KEY'.")
-                .into_response()
-        }
-        Some(given) if is_same(given.trim().as_bytes(), expected.as_bytes()) => next.run(request).await,
-        Some(_) => ApiError::unauthorized("Incorrect API key provided.").into_response(),
-    }
+/// Asks for a key where there are any, and says to what follows who asks.
+pub(crate) async fn check_key(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let asker = if app.keys.is_open() || OPEN_ROUTES.contains(&path) {
+        app.keys.anyone()
+    } else {
+        let given = given_key(request.headers());
+        let found = given.as_deref().and_then(|key| app.keys.find(key));
+        let Some(asker) = found else { return unauthorized(given.is_some(), path == "/") };
+        asker
+    };
+    request.extensions_mut().insert(Arc::clone(&asker));
+    let mut response = next.run(request).await;
+    response.extensions_mut().insert(asker);
+    response
 }
 
-/// Compares in a time that does not depend on where the first difference is.
-fn is_same(given: &[u8], expected: &[u8]) -> bool {
-    let differences = expected.iter().enumerate().fold(given.len() ^ expected.len(), |sum, (at, byte)| {
-        sum | usize::from(byte ^ given.get(at).copied().unwrap_or(0))
-    });
-    differences == 0
+fn unauthorized(is_given: bool, is_page: bool) -> Response {
+    let message = if is_given {
+        "Incorrect API key provided."
+    } else {
+        "You didn't provide an API key: send it as 'Authorization: Bearer KEY'."
+    };
+    let mut response = ApiError::unauthorized(message).into_response();
+    if is_page {
+        // A browser asks its user for the key by itself, and sends it with the page's requests too.
+        let challenge =
+            HeaderValue::from_static("Basic realm=\"the API key as password\", charset=\"UTF-8\"");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    response
+}
+
+/// The key of `Authorization: Bearer KEY`, or the password of `Basic`, which browsers send.
+fn given_key(headers: &HeaderMap) -> Option<String> {
+    let (scheme, value) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("Bearer") {
+        return Some(value.trim().to_owned());
+    }
+    if scheme.eq_ignore_ascii_case("Basic") {
+        let pair = String::from_utf8(STANDARD.decode(value.trim()).ok()?).ok()?;
+        return pair.split_once(':').map(|(_, password)| password.to_owned());
+    }
+    None
 }
 
 #[cfg(test)]
@@ -93,10 +131,25 @@ mod tests {
     }
 
     #[test]
-    fn keys_must_be_equal_to_the_byte() {
-        assert!(is_same(b"secret", b"secret"));
-        for wrong in ["", "secre", "secret2", "Secret"] {
-            assert!(!is_same(wrong.as_bytes(), b"secret"));
+    fn keys_come_as_bearer_or_as_a_password() {
+        let given = |value: &str| {
+            given_key(&HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap())]))
+        };
+        assert_eq!(given("Bearer sk-a").as_deref(), Some("sk-a"));
+        assert_eq!(given("bearer  sk-a ").as_deref(), Some("sk-a"));
+        assert_eq!(given("Basic dXNlcjpzay1hOmI=").as_deref(), Some("sk-a:b"));
+        for other in ["sk-a", "Digest sk-a", "Basic sk-a", "Basic dXNlcg=="] {
+            assert_eq!(given(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn only_plain_request_ids_are_taken_over() {
+        let given =
+            |id: &[u8]| given_id(&HeaderMap::from_iter([(REQUEST_ID, HeaderValue::from_bytes(id).unwrap())]));
+        assert_eq!(given(b"trace-1:a/b").as_deref(), Some("trace-1:a/b"));
+        for other in ["", "a b", "a\"b", "\u{fc}", &"x".repeat(129)] {
+            assert_eq!(given(other.as_bytes()), None, "{other}");
         }
     }
 }

@@ -1,14 +1,19 @@
 //! An answer as text: the engine's tokens, detokenised as they come, until a stop token, a stop string or the limit.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cupola_runtime::generate::{Detokenizer, FinishReason, Output, Request, ScoredToken};
+use tokio::time::Sleep;
 
 use crate::api::ApiError;
-use crate::engine_thread::{Answer, EngineHandle, Event};
+use crate::app::App;
+use crate::engine_thread::{Answer, Event};
+use crate::keys::Asker;
 use crate::metrics::{AnswerTimes, Metrics};
 use crate::model_folder::ServedModel;
+use crate::phase::{Phase, PhaseWatch};
 
 /// What became sure with one token.
 #[derive(Debug, Default)]
@@ -29,12 +34,32 @@ pub(crate) struct TextAnswer {
     detokenizer: Detokenizer,
     model: Arc<ServedModel>,
     clock: Clock,
+    end: End,
     is_finished: bool,
 }
 
-/// Counts tokens and measures times; reports them when the answer is gone, however it ended.
+/// What ends an answer from outside: its time, and the server's.
+struct End {
+    limit: Duration,
+    time: Pin<Box<Sleep>>,
+    phases: PhaseWatch,
+}
+
+impl End {
+    async fn reach(&mut self) -> ApiError {
+        tokio::select! {
+            () = self.time.as_mut() => ApiError::time_is_up(self.limit),
+            () = self.phases.reach(Phase::Ending) => {
+                ApiError::unavailable("the server stopped before the answer was complete")
+            }
+        }
+    }
+}
+
+/// Counts tokens and measures times; reports and charges them when the answer is gone, however it ended.
 struct Clock {
     metrics: Arc<Metrics>,
+    asker: Arc<Asker>,
     prompt_tokens: u64,
     generated_tokens: u64,
     submitted: Instant,
@@ -43,6 +68,7 @@ struct Clock {
 
 impl Drop for Clock {
     fn drop(&mut self) {
+        self.asker.quota.charge(self.generated_tokens, Instant::now());
         self.metrics.count_answer(&AnswerTimes {
             prompt_tokens: self.prompt_tokens,
             generated_tokens: self.generated_tokens,
@@ -54,22 +80,25 @@ impl Drop for Clock {
 
 impl TextAnswer {
     /// Sends a request to the engine.
-    pub(crate) fn start(
-        engine: &EngineHandle,
-        request: Request,
-        stops: &[String],
-        model: Arc<ServedModel>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub(crate) fn start(app: &App, asker: &Arc<Asker>, request: Request, stops: &[String]) -> Self {
         let clock = Clock {
-            metrics,
+            metrics: Arc::clone(&app.metrics),
+            asker: Arc::clone(asker),
             prompt_tokens: request.ids.len() as u64,
             generated_tokens: 0,
             submitted: Instant::now(),
             first_token: None,
         };
-        let events = engine.submit(request);
-        Self { events, detokenizer: Detokenizer::new(stops), model, clock, is_finished: false }
+        let limit = app.limits.time;
+        let end = End { limit, time: Box::pin(tokio::time::sleep(limit)), phases: app.phases.watch() };
+        Self {
+            events: app.engine.submit(request),
+            detokenizer: Detokenizer::new(stops),
+            model: Arc::clone(&app.model),
+            clock,
+            end,
+            is_finished: false,
+        }
     }
 
     /// Tokens made so far, a stop token included.
@@ -82,11 +111,20 @@ impl TextAnswer {
         if self.is_finished {
             return None;
         }
-        let result = match self.events.recv().await {
-            Some(Event::Output(output)) => Ok(self.take(output)),
-            Some(Event::Failed(failure)) if failure.is_user_error => Err(ApiError::invalid(failure.message)),
-            Some(Event::Failed(failure)) => Err(ApiError::internal(failure.message)),
-            None => Err(ApiError::internal("the engine stopped before the answer was complete")),
+        // The end comes first: a client that reads slowly must not outlast it on what lies ready.
+        let event = tokio::select! {
+            biased;
+            error = self.end.reach() => Err(error),
+            event = self.events.recv() => Ok(event),
+        };
+        let result = match event {
+            Ok(Some(Event::Output(output))) => Ok(self.take(output)),
+            Ok(Some(Event::Failed(failure))) if failure.is_user_error => {
+                Err(ApiError::invalid(failure.message))
+            }
+            Ok(Some(Event::Failed(failure))) => Err(ApiError::internal(failure.message)),
+            Ok(None) => Err(ApiError::internal("the engine stopped before the answer was complete")),
+            Err(end) => Err(end),
         };
         if result.as_ref().map_or(true, |delta| delta.finish.is_some()) {
             self.is_finished = true;

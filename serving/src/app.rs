@@ -2,17 +2,19 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cupola_runtime::generate::EngineConfig;
 use cupola_specs::job::Precision;
 use serde_json::{Map, Value, json};
 
 use crate::api::random_u64;
+use crate::config::{ConnectionLimits, RequestLimits};
 use crate::engine_thread::EngineHandle;
+use crate::keys::KeyRing;
 use crate::metrics::Metrics;
 use crate::model_folder::ServedModel;
+use crate::phase::{Phase, Phases};
 use crate::{ServeConfig, ServeError};
 
 /// A served model with its engine; cheap to clone.
@@ -24,12 +26,13 @@ pub struct Shared {
     pub(crate) model: Arc<ServedModel>,
     pub(crate) engine: EngineHandle,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) api_key: Option<String>,
+    pub(crate) keys: KeyRing,
     pub(crate) cors_origins: Vec<String>,
-    pub(crate) max_body_bytes: usize,
+    pub(crate) limits: RequestLimits,
+    pub(crate) connections: ConnectionLimits,
     pub(crate) max_slots: usize,
     pub(crate) is_loopback: bool,
-    draining: AtomicBool,
+    pub(crate) phases: Phases,
 }
 
 impl Deref for App {
@@ -43,9 +46,8 @@ impl Deref for App {
 impl App {
     /// Loads the model and starts the engine's thread.
     pub fn load(config: &ServeConfig) -> Result<Self, ServeError> {
-        if config.max_slots == 0 {
-            return Err(ServeError::Setting { field: "max-slots", got: "0".into(), expected: "at least 1" });
-        }
+        config.check()?;
+        let keys = KeyRing::load(config.keys_file.as_deref(), config.api_key.as_deref())?;
         let device = tch::Device::cuda_if_available();
         let precision = resolve(config.precision, device);
         let (model, network) = ServedModel::load(config, device, precision)?;
@@ -59,12 +61,13 @@ impl App {
             model: Arc::new(model),
             engine,
             metrics,
-            api_key: config.api_key.clone(),
+            keys,
             cors_origins: config.cors_origins.clone(),
-            max_body_bytes: config.max_body_bytes,
+            limits: config.limits.clone(),
+            connections: config.connections.clone(),
             max_slots: config.max_slots,
             is_loopback: config.listen.ip().is_loopback(),
-            draining: AtomicBool::new(false),
+            phases: Phases::default(),
         })))
     }
 
@@ -73,21 +76,19 @@ impl App {
         &self.model
     }
 
-    /// Takes no new requests from now on.
-    pub fn start_draining(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+    /// Goes on to a phase of stopping.
+    pub fn enter(&self, phase: Phase) {
+        self.phases.enter(phase);
     }
 }
 
 impl Shared {
-    pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
-    }
-
-    /// When a place may be free: the line's length in rounds of slots, times an answer's mean time.
-    pub(crate) fn retry_after_secs(&self) -> u64 {
-        let rounds = (self.metrics.waiting() / self.max_slots + 1) as f64;
-        (rounds * self.metrics.mean_answer_secs().unwrap_or(1.0)).ceil().clamp(1.0, 60.0) as u64
+    /// When the line that is there now is worked off: each answer that ends makes room for one.
+    pub(crate) fn time_of_line(&self) -> Duration {
+        let held = self.engine.num_places() - self.engine.free_places();
+        let line = held.saturating_sub(self.max_slots).max(1) as f64;
+        let mean = self.metrics.mean_slot_secs().unwrap_or(1.0);
+        Duration::from_secs_f64((line * mean / self.max_slots as f64).clamp(0.05, 60.0))
     }
 
     /// The fields that every answer and chunk begins with.

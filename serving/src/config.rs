@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use cupola_specs::job::Precision;
 
+use crate::ServeError;
+
 /// Everything that a server needs to know.
 #[derive(Debug, Clone)]
 pub struct ServeConfig {
@@ -25,14 +27,59 @@ pub struct ServeConfig {
     pub context: usize,
     /// Number format.
     pub precision: Precision,
-    /// Clients must send this key, where there is one.
+    /// A key without limits, where there is one.
     pub api_key: Option<String>,
+    /// A file of keys, each with a name and limits of its own. Clients must send a key where there is a file or `api_key`.
+    pub keys_file: Option<PathBuf>,
     /// Web origins that may call the API from a browser, besides the server's own page.
     pub cors_origins: Vec<String>,
-    /// Longest request body.
-    pub max_body_bytes: usize,
-    /// How long running answers may take to end after a stop signal.
-    pub drain: Duration,
+    /// What one request may ask for.
+    pub limits: RequestLimits,
+    /// What clients may do with connections.
+    pub connections: ConnectionLimits,
+    /// How the server stops.
+    pub drain: Drain,
+}
+
+/// What one request may ask for.
+#[derive(Debug, Clone)]
+pub struct RequestLimits {
+    /// Longest body.
+    pub body_bytes: usize,
+    /// Longest prompt; 0 takes what the context holds.
+    pub prompt_tokens: usize,
+    /// Longest answer; 0 takes what the context leaves.
+    pub output_tokens: usize,
+    /// Longest time from an answer's admission to its end.
+    pub time: Duration,
+}
+
+/// What clients may do with connections.
+#[derive(Debug, Clone)]
+pub struct ConnectionLimits {
+    /// Most open connections.
+    pub max: usize,
+    /// Most open connections of one address; of IPv6, of one network of 64 bits.
+    pub max_per_address: usize,
+    /// Longest time for a request's line and headers, and for a connection without a request.
+    pub header_timeout: Duration,
+    /// After `body_grace`, a body must have come at this rate; 0 asks for none.
+    pub min_body_bytes_per_sec: usize,
+    /// How long a body may be below its rate.
+    pub body_grace: Duration,
+    /// Longest time that a client may leave its answer unread while the system's buffers are full.
+    pub write_timeout: Duration,
+    /// Silence after which TCP asks whether the peer is there; 0 never asks.
+    pub tcp_keepalive: Duration,
+}
+
+/// How the server stops.
+#[derive(Debug, Clone)]
+pub struct Drain {
+    /// How long `/ready` says no before requests are refused.
+    pub notice: Duration,
+    /// How long running answers may go on after that.
+    pub limit: Duration,
 }
 
 impl ServeConfig {
@@ -48,9 +95,107 @@ impl ServeConfig {
             context: 0,
             precision: Precision::Auto,
             api_key: None,
+            keys_file: None,
             cors_origins: Vec::new(),
-            max_body_bytes: 4 << 20,
-            drain: Duration::from_secs(30),
+            limits: RequestLimits {
+                body_bytes: 4 << 20,
+                prompt_tokens: 0,
+                output_tokens: 0,
+                time: Duration::from_mins(10),
+            },
+            connections: ConnectionLimits {
+                max: 1024,
+                max_per_address: 256,
+                header_timeout: Duration::from_secs(10),
+                min_body_bytes_per_sec: 1024,
+                body_grace: Duration::from_secs(10),
+                write_timeout: Duration::from_secs(30),
+                tcp_keepalive: Duration::from_mins(1),
+            },
+            drain: Drain { notice: Duration::from_secs(5), limit: Duration::from_secs(30) },
+        }
+    }
+
+    /// Refuses settings that would let nothing through, and origins that no browser sends.
+    pub(crate) fn check(&self) -> Result<(), ServeError> {
+        let counts = [
+            ("max-slots", self.max_slots),
+            ("max-connections", self.connections.max),
+            ("max-connections-per-address", self.connections.max_per_address),
+            ("max-body-bytes", self.limits.body_bytes),
+        ];
+        let times = [
+            ("max-request-secs", self.limits.time),
+            ("header-timeout-secs", self.connections.header_timeout),
+            ("write-timeout-secs", self.connections.write_timeout),
+        ];
+        let of_times = times.into_iter().map(|(field, time)| (field, time.as_millis() as usize));
+        if let Some((field, _)) = counts.into_iter().chain(of_times).find(|(_, value)| *value == 0) {
+            return Err(ServeError::Setting { field, got: "0".into(), expected: "at least 1" });
+        }
+        if self.connections.max > MAX_CONNECTIONS {
+            let got = self.connections.max.to_string();
+            return Err(ServeError::Setting { field: "max-connections", got, expected: "at most 1000000" });
+        }
+        match self.cors_origins.iter().find(|origin| !is_origin(origin)) {
+            None => Ok(()),
+            Some(origin) => Err(ServeError::Setting {
+                field: "cors-origin",
+                got: origin.clone(),
+                expected: "a scheme, a host and perhaps a port, as in https://app.example:8443",
+            }),
+        }
+    }
+}
+
+/// More descriptors than a process gets.
+const MAX_CONNECTIONS: usize = 1_000_000;
+
+/// Whether a browser could send it as `Origin`: no path, no wildcard.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once("://") else { return false };
+    let is_known = ["http", "https"].contains(&scheme);
+    let (host, port) = match rest.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (rest, None),
+    };
+    let is_host = !host.is_empty()
+        && host
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._[]:".contains(&byte));
+    is_known && is_host && port.is_none_or(|port| port.parse::<u16>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lets_nothing_through_is_refused() {
+        let named = |change: fn(&mut ServeConfig)| {
+            let mut config = ServeConfig::new(PathBuf::new());
+            change(&mut config);
+            match config.check() {
+                Err(ServeError::Setting { field, .. }) => field,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(ServeConfig::new(PathBuf::new()).check().is_ok());
+        assert_eq!(named(|config| config.max_slots = 0), "max-slots");
+        assert_eq!(named(|config| config.connections.max = usize::MAX), "max-connections");
+        assert_eq!(named(|config| config.limits.time = Duration::ZERO), "max-request-secs");
+        assert_eq!(named(|config| config.cors_origins = vec!["*".into()]), "cors-origin");
+    }
+
+    #[test]
+    fn origins_are_what_browsers_send() {
+        for origin in ["https://app.example", "http://localhost:3000", "http://[::1]:80", "http://[::1]"] {
+            assert!(is_origin(origin), "{origin}");
+        }
+        for other in
+            ["*", "app.example", "https://app.example/", "https://*.example", "https://a:b", "https://"]
+        {
+            assert!(!is_origin(other), "{other}");
         }
     }
 }

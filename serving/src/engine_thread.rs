@@ -110,6 +110,11 @@ impl EngineHandle {
         self.num_places
     }
 
+    /// Places that nobody holds.
+    pub(crate) fn free_places(&self) -> usize {
+        self.places.available_permits()
+    }
+
     /// Sends a request to the engine.
     pub(crate) fn submit(&self, request: Request) -> Answer {
         let (reply, answer) = mpsc::unbounded_channel();
@@ -148,6 +153,8 @@ impl EngineLoop {
                 self.pulse.is_busy.store(false, Ordering::Relaxed);
                 let Some(submission) = self.inbox.blocking_recv() else { return };
                 self.beat();
+                // The idle time ends here: no slot was held in it.
+                self.metrics.set_load(0, 1);
                 self.pulse.is_busy.store(true, Ordering::Relaxed);
                 self.accept(submission);
             }

@@ -34,6 +34,14 @@ pub enum ServeError {
         /// The range.
         expected: &'static str,
     },
+    /// The keys file can't be used.
+    #[error("keys file {path}: {message}")]
+    Keys {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
     /// The address could not be listened on.
     #[error("listening on {address}: {source}")]
     Listen {
@@ -48,9 +56,9 @@ pub enum ServeError {
     /// The engine's thread could not start.
     #[error("starting the engine's thread: {0}")]
     Thread(std::io::Error),
-    /// Serving a connection failed.
-    #[error("serving: {0}")]
-    Io(std::io::Error),
+    /// The model's loading ended without a result.
+    #[error("loading the model: {0}")]
+    Loading(std::io::Error),
 }
 
 impl ServeError {
@@ -64,7 +72,10 @@ impl ServeError {
             Self::Listen { .. } => "is another server running there? choose another --listen address",
             Self::Setting { .. } => "correct the option",
             Self::Engine(_) => "a smaller --max-slots or --context takes less memory",
-            Self::Thread(_) | Self::Io(_) => "",
+            Self::Keys { .. } => {
+                "each entry has a name and the SHA-256 of its key; `cupola-serve --new-key NAME --keys FILE` makes one"
+            }
+            Self::Thread(_) | Self::Loading(_) => "",
         }
     }
 }

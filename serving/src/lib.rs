@@ -1,11 +1,12 @@
 //! The OpenAI-compatible HTTP server around Cupola's inference engine.
 //!
-//! A request's way: [`router`](router()) → checks of access → `api` (fields, prompt, admission) → the engine's thread → text → JSON or
-//! server-sent events. Handlers are async; the engine blocks, so it has a thread of its own and talks through channels. An answer
+//! A request's way: `connection` (accept loop, time-outs, caps) → [`router`](router()) → checks of access → `api` (fields, prompt,
+//! admission, quotas) → the engine's thread → text → JSON or server-sent events. Handlers are async; the engine blocks, so it has a thread of its own and talks through channels. An answer
 //! is stopped by dropping it: a client that goes away frees its slot before the engine's next step.
 
 mod config;
 mod error;
+mod phase;
 
 mod model_folder;
 
@@ -15,15 +16,21 @@ mod metrics;
 mod answer;
 mod app;
 
+mod keys;
+
 mod access;
 mod api;
 mod page;
 mod router;
+
+mod connection;
 mod server;
 
 pub use app::{App, Shared};
-pub use config::ServeConfig;
+pub use config::{ConnectionLimits, Drain, RequestLimits, ServeConfig};
 pub use error::ServeError;
+pub use keys::new_key;
 pub use model_folder::{SamplingDefaults, ServedModel};
+pub use phase::Phase;
 pub use router::router;
-pub use server::serve;
+pub use server::{Server, Stop};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Everything that `/metrics` shows.
 #[derive(Debug, Default)]
@@ -15,6 +15,9 @@ pub(crate) struct Metrics {
     cancelled: AtomicU64,
     running: AtomicUsize,
     waiting: AtomicUsize,
+    connections: AtomicUsize,
+    refused_connections: AtomicU64,
+    slots: SlotTime,
     answer_seconds: Histogram,
     first_token_seconds: Histogram,
     output_token_seconds: Histogram,
@@ -32,6 +35,9 @@ impl Metrics {
         self.prompt_tokens.fetch_add(answer.prompt_tokens, Ordering::Relaxed);
         self.generation_tokens.fetch_add(answer.generated_tokens, Ordering::Relaxed);
         self.answer_seconds.observe(answer.whole);
+        if answer.first_token.is_some() {
+            self.slots.count_answer();
+        }
         if let Some(first) = answer.first_token {
             self.first_token_seconds.observe(first);
             if answer.generated_tokens > 1 {
@@ -48,18 +54,29 @@ impl Metrics {
 
     /// Sets the engine's load.
     pub(crate) fn set_load(&self, running: usize, waiting: usize) {
+        self.slots.set_running(running);
         self.running.store(running, Ordering::Relaxed);
         self.waiting.store(waiting, Ordering::Relaxed);
     }
 
-    /// Answers that wait for a slot.
-    pub(crate) fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+    /// Counts a connection that was taken.
+    pub(crate) fn count_connection_opened(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Mean seconds of an answer so far; none before the first.
-    pub(crate) fn mean_answer_secs(&self) -> Option<f64> {
-        self.answer_seconds.mean_secs()
+    /// Counts a connection that ended.
+    pub(crate) fn count_connection_closed(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Counts a connection over a cap.
+    pub(crate) fn count_connection_refused(&self) {
+        self.refused_connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Mean seconds that recent answers held a slot; none before the first ended.
+    pub(crate) fn mean_slot_secs(&self) -> Option<f64> {
+        self.slots.mean_secs()
     }
 
     /// The whole page.
@@ -95,6 +112,13 @@ impl Metrics {
                 "Answers whose client was gone before their end.",
                 total(&self.cancelled),
             ),
+            (
+                "cupola_connections_refused_total",
+                "counter",
+                "Connections over a cap.",
+                total(&self.refused_connections),
+            ),
+            ("cupola_connections_open", "gauge", "Open connections.", load(&self.connections)),
             ("cupola_answers_running", "gauge", "Answers in slots.", load(&self.running)),
             ("cupola_answers_waiting", "gauge", "Answers in line.", load(&self.waiting)),
         ] {
@@ -133,6 +157,64 @@ pub(crate) struct AnswerTimes {
     pub(crate) whole: Duration,
 }
 
+/// How long answers hold a slot, without their time in the line: seconds of slots, by answers that ended. The recent ones weigh most.
+#[derive(Debug)]
+struct SlotTime(Mutex<SlotSums>);
+
+#[derive(Debug)]
+struct SlotSums {
+    running: usize,
+    since: Instant,
+    /// Seconds of slots since the last answer ended.
+    open_secs: f64,
+    weighted_secs: f64,
+    weighted_answers: f64,
+}
+
+/// The weight of an answer beside that of the next one.
+const SLOT_DECAY: f64 = 0.95;
+
+impl Default for SlotTime {
+    fn default() -> Self {
+        Self(Mutex::new(SlotSums {
+            running: 0,
+            since: Instant::now(),
+            open_secs: 0.0,
+            weighted_secs: 0.0,
+            weighted_answers: 0.0,
+        }))
+    }
+}
+
+impl SlotTime {
+    /// Called after each step: who runs now or ran before held a slot in it.
+    fn set_running(&self, running: usize) {
+        let mut sums = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sums.running = sums.running.max(running);
+        sums.pass(Instant::now());
+        sums.running = running;
+    }
+
+    fn count_answer(&self) {
+        let mut sums = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sums.pass(Instant::now());
+        sums.weighted_secs = sums.weighted_secs * SLOT_DECAY + std::mem::take(&mut sums.open_secs);
+        sums.weighted_answers = sums.weighted_answers * SLOT_DECAY + 1.0;
+    }
+
+    fn mean_secs(&self) -> Option<f64> {
+        let sums = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (sums.weighted_answers > 0.0).then(|| sums.weighted_secs / sums.weighted_answers)
+    }
+}
+
+impl SlotSums {
+    fn pass(&mut self, now: Instant) {
+        self.open_secs += self.running as f64 * now.saturating_duration_since(self.since).as_secs_f64();
+        self.since = now;
+    }
+}
+
 /// Upper bounds of the buckets, seconds.
 const BOUNDS: [f64; 15] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
@@ -150,11 +232,6 @@ impl Histogram {
         let bucket = BOUNDS.iter().position(|bound| secs <= *bound).unwrap_or(BOUNDS.len());
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         self.sum_micros.fetch_add(took.as_micros() as u64, Ordering::Relaxed);
-    }
-
-    fn mean_secs(&self) -> Option<f64> {
-        let count: u64 = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum();
-        (count > 0).then(|| self.sum_micros.load(Ordering::Relaxed) as f64 / 1e6 / count as f64)
     }
 
     fn render(&self, page: &mut String, name: &str, help: &str) {
@@ -182,6 +259,31 @@ fn escape(label: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answers_time_in_its_slot_is_measured_without_idle_time() {
+        let metrics = Metrics::default();
+        let pass = |millis| std::thread::sleep(Duration::from_millis(millis));
+        let answer = AnswerTimes {
+            prompt_tokens: 1,
+            generated_tokens: 1,
+            first_token: Some(Duration::ZERO),
+            whole: Duration::from_mins(15),
+        };
+        assert_eq!(metrics.mean_slot_secs(), None);
+        pass(1000);
+        metrics.set_load(0, 1);
+        pass(40);
+        metrics.set_load(2, 0);
+        pass(20);
+        metrics.set_load(0, 0);
+        metrics.count_answer(&answer);
+        metrics.count_answer(&answer);
+        metrics.count_answer(&AnswerTimes { first_token: None, ..answer });
+        // Two slots for 60 ms, one for each answer, the second weighing a little more.
+        let mean = metrics.mean_slot_secs().unwrap();
+        assert!((0.058..0.5).contains(&mean), "{mean}");
+    }
 
     #[test]
     fn buckets_are_cumulative() {

@@ -2,15 +2,17 @@
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderValue, Method, Uri, header};
+use axum::http::{HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use tower_http::cors::CorsLayer;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowHeaders, CorsLayer};
 
-use crate::access::{check_host, check_key, observe};
+use crate::access::{REQUEST_ID, check_host, check_key, observe};
 use crate::api::{ApiError, chat, completions, health, models};
 use crate::app::App;
+use crate::connection::pace_body;
 use crate::page;
 
 /// The server's routes around a loaded model.
@@ -26,7 +28,11 @@ pub fn router(app: App) -> Router {
         .route("/metrics", get(health::metrics))
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(DefaultBodyLimit::max(app.max_body_bytes))
+        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
+            ApiError::internal("the server failed on this request").into_response()
+        }))
+        .layer(DefaultBodyLimit::max(app.limits.body_bytes))
+        .layer(from_fn_with_state(app.clone(), pace_body))
         .layer(from_fn_with_state(app.clone(), check_key))
         .layer(from_fn_with_state(app.clone(), check_host));
     let router = match cors(&app.cors_origins) {
@@ -36,14 +42,30 @@ pub fn router(app: App) -> Router {
     router.layer(from_fn_with_state(app.clone(), observe)).with_state(app)
 }
 
-/// Lets pages of the named origins call the API. Without any, a browser lets only the server's own page do so.
+/// What pages may read beside the body: the rest of an answer's headers is the server's own business.
+const EXPOSED: [HeaderName; 10] = [
+    REQUEST_ID,
+    header::RETRY_AFTER,
+    HeaderName::from_static("retry-after-ms"),
+    HeaderName::from_static("x-should-retry"),
+    HeaderName::from_static("x-ratelimit-limit-requests"),
+    HeaderName::from_static("x-ratelimit-remaining-requests"),
+    HeaderName::from_static("x-ratelimit-reset-requests"),
+    HeaderName::from_static("x-ratelimit-limit-tokens"),
+    HeaderName::from_static("x-ratelimit-remaining-tokens"),
+    HeaderName::from_static("x-ratelimit-reset-tokens"),
+];
+
+/// Lets pages of the named origins call the API. Without any, a browser lets only the server's own page do so. Any header passes:
+/// OpenAI's library for browsers sends some of its own.
 fn cors(origins: &[String]) -> Option<CorsLayer> {
     let origins: Vec<HeaderValue> = origins.iter().filter_map(|origin| origin.parse().ok()).collect();
     (!origins.is_empty()).then(|| {
         CorsLayer::new()
             .allow_origin(origins)
             .allow_methods([Method::GET, Method::POST])
-            .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
+            .allow_headers(AllowHeaders::mirror_request())
+            .expose_headers(EXPOSED)
     })
 }
 

@@ -1,60 +1,109 @@
-//! Listens, says so, and stops in good order: no new requests after the stop signal, running answers end, then the process.
+//! Listens, says so, and stops in good order: `/ready` falls first, then new requests are refused and running answers end, then the
+//! connections are closed.
 
-use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::mpsc;
 
-use crate::{App, ServeConfig, ServeError, router};
+use crate::connection::Door;
+use crate::{App, Drain, Phase, ServeConfig, ServeError, router};
 
-/// Loads the model and serves it until `stop` is ready; then drains. Prints one line to standard output when requests can come.
-pub async fn serve(
-    config: ServeConfig,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> Result<(), ServeError> {
-    let loading = config.clone();
-    let app = tokio::task::spawn_blocking(move || App::load(&loading))
-        .await
-        .map_err(|error| ServeError::Io(std::io::Error::other(error)))??;
-    let listen_error = |source| ServeError::Listen { address: config.listen, source };
-    let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
-    let address = listener.local_addr().map_err(listen_error)?;
-    if !address.ip().is_loopback() && config.api_key.is_none() {
-        tracing::warn!(%address, "listening beyond this machine without an API key");
+/// A wish that the server stops. A second one, whichever it is, ends what still runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// After the notice: others must first learn that they should go elsewhere.
+    WithNotice,
+    /// Without it.
+    AtOnce,
+}
+
+/// How long answers that were ended may take to say so.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// A server that listens.
+pub struct Server {
+    app: App,
+    listener: TcpListener,
+    address: SocketAddr,
+    drain: Drain,
+}
+
+impl Server {
+    /// Loads the model and listens.
+    pub async fn start(config: ServeConfig) -> Result<Self, ServeError> {
+        let loading = config.clone();
+        let app = tokio::task::spawn_blocking(move || App::load(&loading))
+            .await
+            .map_err(|error| ServeError::Loading(std::io::Error::other(error)))??;
+        Self::listen(app, &config).await
     }
-    let model = app.model();
-    let fingerprint = if model.fingerprint.is_empty() { "unknown" } else { &model.fingerprint };
-    println!("listening on http://{address} serving {} (fingerprint {fingerprint})", model.name);
-    let (stopping, stopped) = watch::channel(false);
-    tokio::spawn({
-        let app = app.clone();
-        async move {
-            stop.await;
-            tracing::info!("stopping: running answers end, new requests are refused");
-            app.start_draining();
-            let _ = stopping.send(true);
+
+    /// Listens for a model that is loaded.
+    pub async fn listen(app: App, config: &ServeConfig) -> Result<Self, ServeError> {
+        let listen_error = |source| ServeError::Listen { address: config.listen, source };
+        let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
+        let address = listener.local_addr().map_err(listen_error)?;
+        if !address.ip().is_loopback() && app.keys.is_open() {
+            tracing::warn!(%address, "listening beyond this machine without an API key");
         }
-    });
-    let listener = listener.tap_io(|stream| {
-        // A token's event goes out at once.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY");
+        Ok(Self { app, listener, address, drain: config.drain.clone() })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it serves.
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// Serves until a stop comes and all answers have ended. Where the stops' sender is dropped it serves for ever.
+    pub async fn run(self, mut stops: mpsc::Receiver<Stop>) {
+        let Self { app, listener, drain, .. } = self;
+        let door = Door::new(app.clone(), router(app.clone()));
+        tokio::select! {
+            () = door.open(&listener) => {}
+            () = give_notice(&app, drain.notice, &mut stops) => {}
         }
-    });
-    let server = axum::serve(listener, router(app)).with_graceful_shutdown(wait_for(stopped.clone()));
-    tokio::select! {
-        result = server.into_future() => result.map_err(ServeError::Io),
-        () = async { wait_for(stopped).await; tokio::time::sleep(config.drain).await } => {
-            tracing::warn!(secs = config.drain.as_secs(), "answers still ran at the end of the drain time");
-            Ok(())
+        app.enter(Phase::Draining);
+        drop(listener);
+        tracing::info!("draining: running answers go on, new requests are refused");
+        tokio::select! {
+            biased;
+            () = door.empty() => return,
+            () = tokio::time::sleep(drain.limit) => {
+                tracing::warn!(secs = drain.limit.as_secs(), "answers still ran at the end of the drain time");
+            }
+            _ = next(&mut stops) => tracing::warn!("a second stop: answers that still run are ended"),
+        }
+        app.enter(Phase::Ending);
+        if tokio::time::timeout(FAREWELL, door.empty()).await.is_err() {
+            app.enter(Phase::Closed);
+            door.empty().await;
         }
     }
 }
 
-/// Waits until the stop signal came. A sender that is gone without one never stops the server.
-async fn wait_for(mut stopped: watch::Receiver<bool>) {
-    if stopped.wait_for(|stopped| *stopped).await.is_err() {
-        std::future::pending::<()>().await;
+/// Waits for a stop, and then for as long as the notice takes.
+async fn give_notice(app: &App, notice: Duration, stops: &mut mpsc::Receiver<Stop>) {
+    let stop = next(stops).await;
+    app.enter(Phase::Notice);
+    if stop == Stop::WithNotice && !notice.is_zero() {
+        tracing::info!(secs = notice.as_secs(), "stopping: no longer ready, requests are still taken");
+        tokio::select! {
+            () = tokio::time::sleep(notice) => {}
+            _ = next(stops) => {}
+        }
+    }
+}
+
+async fn next(stops: &mut mpsc::Receiver<Stop>) -> Stop {
+    match stops.recv().await {
+        Some(stop) => stop,
+        None => std::future::pending().await,
     }
 }

@@ -1,5 +1,8 @@
 //! From a request's body to answers in the engine's line: the checks that both routes share.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -9,8 +12,10 @@ use serde_json::{Value, json};
 use super::{ApiError, Fields};
 use crate::answer::TextAnswer;
 use crate::app::App;
+use crate::connection::TooSlow;
 use crate::engine_thread::Ticket;
-use crate::model_folder::ServedModel;
+use crate::keys::Asker;
+use crate::phase::Phase;
 
 /// A body as the extractor gives it.
 pub(crate) type BodyResult = Result<Bytes, BytesRejection>;
@@ -57,36 +62,54 @@ fn read_body(app: &App, headers: &HeaderMap, body: BodyResult) -> Result<Bytes, 
     }
     body.map_err(|rejection| {
         if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            ApiError::body_too_large(app.max_body_bytes)
+            ApiError::body_too_large(app.limits.body_bytes)
+        } else if TooSlow::is_reason_of(&rejection) {
+            ApiError::body_too_slow()
         } else {
             ApiError::invalid("the request's body could not be read")
         }
     })
 }
 
-/// How many new tokens an answer may have: what was asked for, or what the context leaves.
+/// How many new tokens an answer may have: what was asked for, or what the context and the server's limit leave.
 pub(crate) fn answer_room(
-    model: &ServedModel,
+    app: &App,
     param: &str,
     prompt: usize,
-    asked: Option<usize>,
+    asked: Option<(&str, usize)>,
 ) -> Result<usize, ApiError> {
-    let room = model.context.saturating_sub(prompt);
+    let longest_prompt = app.limits.prompt_tokens;
+    if longest_prompt > 0 && prompt > longest_prompt {
+        let message = format!("the prompt has {prompt} tokens; this server takes at most {longest_prompt}");
+        return Err(ApiError::parameter(param, message));
+    }
+    let context = app.model.context;
+    let room = context.saturating_sub(prompt);
+    let longest_answer = match app.limits.output_tokens {
+        0 => usize::MAX,
+        limit => limit,
+    };
     match asked {
-        Some(asked) if asked <= room => Ok(asked),
-        None if room > 0 => Ok(room),
-        _ => Err(ApiError::context_overflow(param, prompt, asked.unwrap_or(1), model.context)),
+        Some((field, asked)) if asked > longest_answer => {
+            let message = format!("'{field}' is {asked}; this server makes at most {longest_answer} tokens");
+            Err(ApiError::parameter(field, message))
+        }
+        Some((_, asked)) if asked <= room => Ok(asked),
+        None if room > 0 => Ok(room.min(longest_answer)),
+        _ => Err(ApiError::context_overflow(param, prompt, asked.map_or(1, |(_, asked)| asked), context)),
     }
 }
 
-/// Takes places in the line and sends the requests to the engine; `answers_per_prompt` requests in a row share a prompt.
+/// Takes places in the line, charges the key and sends the requests to the engine; `answers_per_prompt` requests in a row share a
+/// prompt.
 pub(crate) fn admit(
     app: &App,
+    asker: &Arc<Asker>,
     requests: Vec<Request>,
     answers_per_prompt: usize,
     stops: &[String],
 ) -> Result<Admitted, ApiError> {
-    if app.is_draining() {
+    if app.phases.now() >= Phase::Draining {
         return Err(ApiError::unavailable("the server is stopping and takes no new requests"));
     }
     if requests.len() > app.engine.num_places() {
@@ -100,11 +123,13 @@ pub(crate) fn admit(
         ));
     }
     let Some(ticket) = app.engine.take_places(requests.len()) else {
-        return Err(ApiError::overloaded(app.retry_after_secs()));
+        return Err(ApiError::overloaded(app.time_of_line()));
     };
     let prompt_tokens = requests.iter().step_by(answers_per_prompt).map(|request| request.ids.len()).sum();
-    let answers = requests.into_iter().map(|request| {
-        TextAnswer::start(&app.engine, request, stops, app.model.clone(), app.metrics.clone())
-    });
+    asker
+        .quota
+        .admit(prompt_tokens as u64, Instant::now())
+        .map_err(|exceeded| ApiError::quota(&asker.name, &exceeded))?;
+    let answers = requests.into_iter().map(|request| TextAnswer::start(app, asker, request, stops));
     Ok(Admitted { answers: answers.collect(), prompt_tokens, ticket })
 }

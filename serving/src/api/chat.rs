@@ -1,5 +1,8 @@
 //! `POST /v1/chat/completions`.
 
+use std::sync::Arc;
+
+use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -14,6 +17,7 @@ use super::sampling::SharedParams;
 use super::{ApiError, Fields};
 use crate::answer::Delta;
 use crate::app::App;
+use crate::keys::Asker;
 use crate::model_folder::ServedModel;
 
 /// Parameters of OpenAI's API that need something this server does not have.
@@ -45,19 +49,21 @@ pub(super) const IGNORED: &[&str] = &[
 /// Answers a chat.
 pub(crate) async fn chat_completions(
     State(app): State<App>,
+    Extension(asker): Extension<Arc<Asker>>,
     headers: HeaderMap,
     body: BodyResult,
 ) -> Result<Response, ApiError> {
     let params = ChatParams::take(read_fields(&app, &headers, body)?, &app.model)?;
-    let requests = params.requests(&app.model)?;
+    let requests = params.requests(&app)?;
     let format = ChatFormat { with_logprobs: params.with_logprobs };
-    respond(&app, requests, &params.shared, format).await
+    Ok(respond(&app, &asker, requests, &params.shared, format).await)
 }
 
 struct ChatParams {
     shared: SharedParams,
     prompt: Vec<u32>,
-    max_tokens: Option<usize>,
+    /// With the name of its field.
+    max_tokens: Option<(&'static str, usize)>,
     with_logprobs: bool,
     top_logprobs: usize,
 }
@@ -66,8 +72,10 @@ impl ChatParams {
     fn take(mut fields: Fields, model: &ServedModel) -> Result<Self, ApiError> {
         let messages = take_messages(&mut fields)?;
         let shared = SharedParams::take(&mut fields, model)?;
-        let max_tokens = fields.number("max_completion_tokens", 1..=usize::MAX)?;
-        let max_tokens = fields.number("max_tokens", 1..=usize::MAX)?.or(max_tokens);
+        let mut max_tokens = None;
+        for field in ["max_completion_tokens", "max_tokens"] {
+            max_tokens = fields.number(field, 1..=usize::MAX)?.map(|most| (field, most)).or(max_tokens);
+        }
         let with_logprobs = fields.take("logprobs")?.unwrap_or(false);
         let top_logprobs = fields.number("top_logprobs", 0..=20)?;
         if top_logprobs.is_some_and(|top| top > 0) && !with_logprobs {
@@ -85,8 +93,9 @@ impl ChatParams {
         Ok(Self { shared, prompt, max_tokens, with_logprobs, top_logprobs: top_logprobs.unwrap_or(0) })
     }
 
-    fn requests(&self, model: &ServedModel) -> Result<Vec<Request>, ApiError> {
-        let max_new_tokens = answer_room(model, "messages", self.prompt.len(), self.max_tokens)?;
+    fn requests(&self, app: &App) -> Result<Vec<Request>, ApiError> {
+        let model = &app.model;
+        let max_new_tokens = answer_room(app, "messages", self.prompt.len(), self.max_tokens)?;
         let stop_ids = if self.shared.ignore_eos { Vec::new() } else { model.stop_ids.clone() };
         Ok((0..self.shared.num_answers)
             .map(|answer| Request {

@@ -1,5 +1,8 @@
 //! `POST /v1/completions`: plain text or token ids, continued.
 
+use std::sync::Arc;
+
+use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -15,6 +18,7 @@ use super::sampling::SharedParams;
 use super::{ApiError, Fields};
 use crate::answer::Delta;
 use crate::app::App;
+use crate::keys::Asker;
 use crate::model_folder::ServedModel;
 
 /// Most prompts of one request.
@@ -25,12 +29,13 @@ const DEFAULT_MAX_TOKENS: usize = 16;
 /// Continues prompts.
 pub(crate) async fn completions(
     State(app): State<App>,
+    Extension(asker): Extension<Arc<Asker>>,
     headers: HeaderMap,
     body: BodyResult,
 ) -> Result<Response, ApiError> {
     let params = CompletionParams::take(read_fields(&app, &headers, body)?, &app.model)?;
-    let requests = params.requests(&app.model)?;
-    respond(&app, requests, &params.shared, params.format(&app.model)).await
+    let requests = params.requests(&app)?;
+    Ok(respond(&app, &asker, requests, &params.shared, params.format(&app.model)).await)
 }
 
 #[derive(Deserialize)]
@@ -64,7 +69,7 @@ impl Prompt {
 struct CompletionParams {
     shared: SharedParams,
     prompts: Vec<Vec<u32>>,
-    max_tokens: usize,
+    max_tokens: Option<usize>,
     logprobs: Option<usize>,
     echo: bool,
 }
@@ -90,8 +95,7 @@ impl CompletionParams {
         }
         let shared = SharedParams::take(&mut fields, model)?;
         let echo = fields.take("echo")?.unwrap_or(false);
-        let max_tokens =
-            fields.number("max_tokens", usize::from(!echo)..=usize::MAX)?.unwrap_or(DEFAULT_MAX_TOKENS);
+        let max_tokens = fields.number("max_tokens", usize::from(!echo)..=usize::MAX)?;
         let logprobs = fields.number("logprobs", 0..=20)?;
         let best_of: Option<usize> = fields.take("best_of")?;
         if best_of.is_some_and(|best_of| best_of != shared.num_answers) {
@@ -103,11 +107,17 @@ impl CompletionParams {
         Ok(Self { shared, prompts, max_tokens, logprobs, echo })
     }
 
-    fn requests(&self, model: &ServedModel) -> Result<Vec<Request>, ApiError> {
+    fn requests(&self, app: &App) -> Result<Vec<Request>, ApiError> {
+        let model = &app.model;
         let stop_ids = if self.shared.ignore_eos { Vec::new() } else { model.stop_ids.clone() };
+        let most = match app.limits.output_tokens {
+            0 => usize::MAX,
+            limit => limit,
+        };
+        let max_tokens = self.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS.min(most));
         let mut requests = Vec::new();
         for ids in &self.prompts {
-            let max_new_tokens = answer_room(model, "prompt", ids.len(), Some(self.max_tokens))?;
+            let max_new_tokens = answer_room(app, "prompt", ids.len(), Some(("max_tokens", max_tokens)))?;
             for answer in 0..self.shared.num_answers {
                 requests.push(Request {
                     ids: ids.clone(),

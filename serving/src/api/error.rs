@@ -1,9 +1,14 @@
 //! Errors as OpenAI's clients expect them: a status code and `{"error": {message, type, param, code}}`.
 
+use std::fmt::Write as _;
+use std::time::Duration;
+
 use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
+
+use crate::keys::Exceeded;
 
 /// An error that goes to the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,12 +18,28 @@ pub(crate) struct ApiError {
     message: String,
     param: Option<String>,
     code: Option<&'static str>,
-    retry_after_secs: Option<u64>,
+    retry: Retry,
 }
+
+/// What the client is told about another try. OpenAI's libraries obey it; without a word they try 408, 409, 429 and 5xx again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Retry {
+    /// Nothing.
+    Unsaid,
+    /// It would fail again.
+    Never,
+    /// After this time.
+    After(Duration),
+}
+
+/// The longest wait that a client should sit out by itself; OpenAI's libraries ignore a longer one and come again at once.
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
+/// Whoever is refused by a server that stops finds the next one by then.
+const STOPPING_WAIT: Duration = Duration::from_secs(5);
 
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
-        Self { status, kind, message: message.into(), param: None, code: None, retry_after_secs: None }
+        Self { status, kind, message: message.into(), param: None, code: None, retry: Retry::Unsaid }
     }
 
     /// 400: the request is wrong.
@@ -134,15 +155,79 @@ impl ApiError {
         }
     }
 
+    /// 408: the body came too slowly.
+    pub(crate) fn body_too_slow() -> Self {
+        Self {
+            code: Some("request_timeout"),
+            ..Self::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "invalid_request_error",
+                "the request's body came too slowly",
+            )
+        }
+    }
+
     /// 429: the line is full.
-    pub(crate) fn overloaded(retry_after_secs: u64) -> Self {
+    pub(crate) fn overloaded(wait: Duration) -> Self {
         Self {
             code: Some("queue_full"),
-            retry_after_secs: Some(retry_after_secs),
+            retry: Retry::After(wait),
             ..Self::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "rate_limit_error",
-                format!("the server's queue is full; try again in {retry_after_secs} s"),
+                format!("the server's queue is full; try again in {}", duration_text(wait)),
+            )
+        }
+    }
+
+    /// 429: the key's limit has nothing left.
+    pub(crate) fn quota(name: &str, exceeded: &Exceeded) -> Self {
+        let Exceeded { unit, period, limit, wait } = exceeded;
+        Self {
+            code: Some("rate_limit_exceeded"),
+            retry: Retry::After(*wait),
+            ..Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                unit,
+                format!(
+                    "Rate limit of {limit} {unit} per {period} reached by '{name}'. Please try again in {}.",
+                    duration_text(*wait)
+                ),
+            )
+        }
+    }
+
+    /// 429: the address has too many connections.
+    pub(crate) fn too_many_connections_of_address() -> Self {
+        Self {
+            code: Some("too_many_connections"),
+            retry: Retry::After(Duration::from_secs(1)),
+            ..Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "rate_limit_error",
+                "too many connections are open from this address",
+            )
+        }
+    }
+
+    /// 503: the server has too many connections.
+    pub(crate) fn too_many_connections() -> Self {
+        Self {
+            code: Some("too_many_connections"),
+            retry: Retry::After(Duration::from_secs(1)),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "too many connections are open")
+        }
+    }
+
+    /// 504: the answer took too long. Another try would take as long.
+    pub(crate) fn time_is_up(limit: Duration) -> Self {
+        Self {
+            code: Some("time_limit_exceeded"),
+            retry: Retry::Never,
+            ..Self::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                "server_error",
+                format!("the answer took longer than {}", duration_text(limit)),
             )
         }
     }
@@ -151,7 +236,7 @@ impl ApiError {
     pub(crate) fn unavailable(message: &str) -> Self {
         Self {
             code: Some("service_unavailable"),
-            retry_after_secs: Some(5),
+            retry: Retry::After(STOPPING_WAIT),
             ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message)
         }
     }
@@ -173,17 +258,104 @@ impl ApiError {
     pub(crate) fn body(&self) -> serde_json::Value {
         json!({"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}})
     }
+
+    /// The headers that say what to do next.
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        let should_retry = HeaderName::from_static("x-should-retry");
+        match self.retry {
+            Retry::Unsaid => {}
+            Retry::Never => {
+                headers.insert(should_retry, HeaderValue::from_static("false"));
+            }
+            Retry::After(wait) => {
+                let says = if wait > LONGEST_WAIT { "false" } else { "true" };
+                headers.insert(should_retry, HeaderValue::from_static(says));
+                let millis = wait.as_millis() as u64;
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(millis.div_ceil(1000).max(1)));
+                headers.insert(HeaderName::from_static("retry-after-ms"), HeaderValue::from(millis.max(1)));
+            }
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        headers
+    }
+
+    /// The whole response as HTTP/1.1, for a connection that is not served.
+    pub(crate) fn to_wire(&self) -> Vec<u8> {
+        let body = self.body().to_string();
+        let mut text = format!("HTTP/1.1 {}\r\n", self.status);
+        for (name, value) in &self.headers() {
+            // Writing to a string never fails.
+            let _ = write!(text, "{name}: {}\r\n", value.to_str().unwrap_or_default());
+        }
+        let length = body.len();
+        let _ = write!(
+            text,
+            "content-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        );
+        text.into_bytes()
+    }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body())).into_response();
-        if let Some(secs) = self.retry_after_secs {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(secs));
-        }
-        if self.status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
+        response.headers_mut().extend(self.headers());
         response
+    }
+}
+
+/// A duration as OpenAI's headers write it: `85ms`, `1.5s`, `6m0s`, `2h0m10s`.
+pub(crate) fn duration_text(duration: Duration) -> String {
+    let millis = duration.as_nanos().div_ceil(1_000_000);
+    if millis < 1000 {
+        return format!("{millis}ms");
+    }
+    let (hours, minutes, secs) = (millis / 3_600_000, millis / 60_000 % 60, millis % 60_000);
+    let secs = format!("{}s", secs as f64 / 1000.0);
+    match (hours, minutes) {
+        (0, 0) => secs,
+        (0, minutes) => format!("{minutes}m{secs}"),
+        (hours, minutes) => format!("{hours}h{minutes}m{secs}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_told_as_openais_libraries_read_them() {
+        let told = |wait: Duration| {
+            let headers = ApiError::overloaded(wait).headers();
+            ["retry-after", "retry-after-ms", "x-should-retry"]
+                .map(|name| headers[name].to_str().unwrap().to_owned())
+        };
+        assert_eq!(told(Duration::from_millis(1)), ["1", "1", "true"]);
+        assert_eq!(told(Duration::from_millis(2300)), ["3", "2300", "true"]);
+        assert_eq!(told(Duration::from_hours(1)), ["3600", "3600000", "false"], "nobody sits that out");
+        let slow = ApiError::time_is_up(Duration::from_secs(1)).headers();
+        assert_eq!((slow.len(), &slow["x-should-retry"]), (1, &HeaderValue::from_static("false")));
+        assert!(ApiError::invalid("no").headers().is_empty());
+    }
+
+    #[test]
+    fn durations_are_written_as_openai_does() {
+        let cases = [(0, "0ms"), (85, "85ms"), (1500, "1.5s"), (360_000, "6m0s"), (7_210_000, "2h0m10s")];
+        for (millis, text) in cases {
+            assert_eq!(duration_text(Duration::from_millis(millis)), text);
+        }
+        assert_eq!(duration_text(Duration::from_micros(1)), "1ms", "never too early");
+    }
+
+    #[test]
+    fn a_response_on_the_wire_is_whole() {
+        let text = String::from_utf8(ApiError::too_many_connections().to_wire()).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{head}");
+        assert!(head.contains(&format!("content-length: {}", body.len())));
+        assert!(serde_json::from_str::<serde_json::Value>(body).unwrap()["error"]["code"].is_string());
     }
 }

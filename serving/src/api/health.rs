@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::ApiError;
 use crate::app::App;
+use crate::phase::Phase;
 
 /// The process lives.
 pub(crate) async fn health() -> Json<Value> {
@@ -16,7 +17,7 @@ pub(crate) async fn health() -> Json<Value> {
 
 /// The server takes requests and its engine makes progress; a busy engine is ready, a stuck or stopping one is not.
 pub(crate) async fn ready(State(app): State<App>) -> Result<Json<Value>, ApiError> {
-    if app.is_draining() {
+    if app.phases.now() >= Phase::Notice {
         return Err(ApiError::unavailable("the server is stopping"));
     }
     if !app.engine.makes_progress() {

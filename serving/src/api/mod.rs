@@ -6,6 +6,7 @@ mod fields;
 
 mod admission;
 mod messages;
+mod rate_headers;
 mod sampling;
 
 mod logprobs;
@@ -17,6 +18,6 @@ pub(crate) mod completions;
 pub(crate) mod health;
 pub(crate) mod models;
 
-pub(crate) use error::ApiError;
+pub(crate) use error::{ApiError, duration_text};
 pub(crate) use fields::Fields;
 pub(crate) use sampling::random_u64;

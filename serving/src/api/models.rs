@@ -1,6 +1,7 @@
 //! `GET /v1/models` and `GET /v1/models/{id}`: what is served, and from which lineage.
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use serde_json::{Value, json};
 
@@ -15,8 +16,9 @@ pub(crate) async fn list_models(State(app): State<App>) -> Json<Value> {
 /// Shows the model by name.
 pub(crate) async fn get_model(
     State(app): State<App>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Value>, ApiError> {
+    let Path(id) = id.map_err(|_| ApiError::invalid("the model's name in the path is not UTF-8"))?;
     if id == app.model.name {
         Ok(Json(model_object(&app)))
     } else {

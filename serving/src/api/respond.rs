@@ -1,5 +1,7 @@
 //! What both routes do with a request that was read: answers from the engine, whole or as a stream.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use cupola_runtime::generate::Request;
@@ -7,10 +9,12 @@ use serde_json::Value;
 
 use super::ApiError;
 use super::admission::{Admitted, admit};
+use super::rate_headers::write_rate_headers;
 use super::sampling::SharedParams;
 use super::sse::stream_answers;
 use crate::answer::Delta;
 use crate::app::App;
+use crate::keys::Asker;
 use crate::model_folder::ServedModel;
 
 /// What differs between the routes' answers.
@@ -32,14 +36,28 @@ pub(super) trait Format: Send + 'static {
     fn chunks(&mut self, model: &ServedModel, index: usize, delta: &Delta) -> Vec<Value>;
 }
 
-/// Has the engine answer the requests.
+/// Has the engine answer the requests. Answers and refusals say where the asker's limits stand.
 pub(super) async fn respond<F: Format>(
     app: &App,
+    asker: &Arc<Asker>,
+    requests: Vec<Request>,
+    shared: &SharedParams,
+    format: F,
+) -> Response {
+    let result = answer(app, asker, requests, shared, format).await;
+    let mut response = result.into_response();
+    write_rate_headers(app, asker, response.headers_mut());
+    response
+}
+
+async fn answer<F: Format>(
+    app: &App,
+    asker: &Arc<Asker>,
     requests: Vec<Request>,
     shared: &SharedParams,
     format: F,
 ) -> Result<Response, ApiError> {
-    let admitted = admit(app, requests, shared.num_answers, &shared.stops)?;
+    let admitted = admit(app, asker, requests, shared.num_answers, &shared.stops)?;
     if shared.stream {
         Ok(stream_answers(app, admitted, format, shared.include_usage))
     } else {

@@ -92,7 +92,7 @@ async fn bad_completions_are_named() {
 
 #[tokio::test]
 async fn bodies_and_routes_that_are_none() {
-    let fixture = Fixture::with(|config| config.max_body_bytes = 2000);
+    let fixture = Fixture::with(|config| config.limits.body_bytes = 2000);
     let send = |content_type: &'static str, body: String| {
         let request = Request::post("/v1/chat/completions").header(header::CONTENT_TYPE, content_type);
         fixture.send(request.body(Body::from(body)).unwrap())
@@ -101,6 +101,7 @@ async fn bodies_and_routes_that_are_none() {
         ("application/json", "{\"model\": \"tiny\",".to_owned(), 400),
         ("application/json", "[]".to_owned(), 400),
         ("application/json", "[".repeat(1500), 400),
+        ("application/json", "{\"n\": NaN}".to_owned(), 400),
         ("text/plain", "{}".to_owned(), 400),
         ("application/json", chat(&"y".repeat(3000)).to_string(), 413),
     ] {
@@ -113,6 +114,8 @@ async fn bodies_and_routes_that_are_none() {
     assert_eq!((missing.status.as_u16(), error(&missing)), (404, json!("unknown_url")));
     let method = fixture.get("/v1/chat/completions").await;
     assert_eq!((method.status.as_u16(), error(&method)), (405, json!("method_not_allowed")));
+    let name = fixture.get("/v1/models/%ff").await;
+    assert_eq!((name.status.as_u16(), error(&name)), (400, json!(null)), "{}", name.text);
     let model = fixture.get("/v1/models/other/one").await;
     assert_eq!((model.status.as_u16(), error(&model)), (404, json!("model_not_found")));
 }

@@ -1,15 +1,21 @@
 //! A tiny model folder and requests to a router around it.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use cupola_runtime::model::{Network, SaveFacts};
-use cupola_serving::{App, ServeConfig, router};
+use cupola_serving::{App, ServeConfig, Server, Stop, router};
 use cupola_specs::job::{ModelShape, ModelType};
 use futures::StreamExt;
 use serde_json::{Map, Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
 /// Tokens of prompt and answer together.
@@ -21,6 +27,7 @@ const TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}<|im_start|>
 /// A server over a fresh tiny model.
 pub(crate) struct Fixture {
     _folder: tempfile::TempDir,
+    pub(crate) config: ServeConfig,
     pub(crate) app: App,
     pub(crate) router: Router,
 }
@@ -34,12 +41,21 @@ impl Fixture {
         let folder = tempfile::tempdir().unwrap();
         write_model(folder.path());
         let mut config = ServeConfig::new(folder.path().to_path_buf());
+        config.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         config.name = Some("tiny".into());
         config.threads = 1;
         config.max_slots = 4;
         change(&mut config);
         let app = App::load(&config).unwrap();
-        Self { _folder: folder, router: router(app.clone()), app }
+        Self { _folder: folder, router: router(app.clone()), app, config }
+    }
+
+    /// Serves on a socket until the sender says otherwise.
+    pub(crate) async fn listen(&self) -> Live {
+        let server = Server::listen(self.app.clone(), &self.config).await.unwrap();
+        let (stop, stops) = mpsc::channel(2);
+        let address = server.address();
+        Live { address, stop, ended: tokio::spawn(server.run(stops)) }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Reply {
@@ -69,6 +85,62 @@ impl Fixture {
         stream.next().await.unwrap().unwrap();
         stream
     }
+}
+
+/// A server on a socket.
+pub(crate) struct Live {
+    pub(crate) address: SocketAddr,
+    pub(crate) stop: mpsc::Sender<Stop>,
+    pub(crate) ended: JoinHandle<()>,
+}
+
+impl Live {
+    pub(crate) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Connects, sends bytes and reads until the server closes.
+    pub(crate) async fn exchange(&self, bytes: &[u8]) -> String {
+        let mut socket = self.connect().await;
+        socket.write_all(bytes).await.unwrap();
+        read_to_end(&mut socket).await
+    }
+}
+
+/// Reads until the other side closes, within ten seconds.
+pub(crate) async fn read_to_end(socket: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(10), socket.read_to_end(&mut bytes)).await;
+    read.unwrap().unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+/// Reads until a text is there, waiting at most ten seconds for more.
+pub(crate) async fn read_until(socket: &mut TcpStream, text: &str) -> String {
+    let mut seen = String::new();
+    while !seen.contains(text) {
+        let mut bytes = [0; 512];
+        let read = tokio::time::timeout(Duration::from_secs(10), socket.read(&mut bytes)).await;
+        let count = read.unwrap().unwrap();
+        assert_ne!(count, 0, "no {text:?} in {seen}");
+        seen.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+    }
+    seen
+}
+
+/// A GET request as bytes, whose connection is closed behind the answer.
+pub(crate) fn wire_get(path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").into_bytes()
+}
+
+/// A POST request as bytes, whose connection is kept.
+pub(crate) fn wire_post(path: &str, body: &Value) -> Vec<u8> {
+    let body = body.to_string();
+    let length = body.len();
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
 }
 
 pub(crate) fn post(path: &str, body: &Value) -> Request<Body> {

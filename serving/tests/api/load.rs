@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::fixture::{Fixture, chat, with};
 
 /// A stream that would run to the end of the context.
-fn long_stream(seed: u64) -> Value {
+pub(crate) fn long_stream(seed: u64) -> Value {
     json!({"model": "tiny", "messages": [{"role": "user", "content": "x"}], "stream": true, "ignore_eos": true, "seed": seed})
 }
 
@@ -39,6 +39,11 @@ async fn a_full_line_is_a_429_that_says_when_to_come_again() {
     assert_eq!(refused.json()["error"]["code"], "queue_full");
     let secs: u64 = refused.headers[header::RETRY_AFTER].to_str().unwrap().parse().unwrap();
     assert!((1..=60).contains(&secs));
+    let millis: u64 = refused.headers["retry-after-ms"].to_str().unwrap().parse().unwrap();
+    assert!((50..=60_000).contains(&millis) && secs == millis.div_ceil(1000));
+    assert_eq!(refused.headers["x-should-retry"], "true");
+    assert_eq!(refused.headers["x-ratelimit-limit-requests"], "2");
+    assert_eq!(refused.headers["x-ratelimit-remaining-requests"], "0");
     drop((running, waiting));
     let accepted = fixture.post("/v1/chat/completions", &chat("Hi")).await;
     assert_eq!(accepted.status, 200, "{}", accepted.text);

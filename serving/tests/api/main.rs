@@ -4,6 +4,9 @@
 
 mod access;
 mod answers;
+mod connections;
 mod errors;
 mod fixture;
+mod limits;
 mod load;
+mod stopping;

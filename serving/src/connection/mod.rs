@@ -1,0 +1,11 @@
+//! Connections before they are requests. `axum::serve` gives hyper no clock, so that a client may take for ever over a header; here is
+//! an accept loop of our own, where every wait for a client has an end: headers and idle time ([`accept`]), bodies ([`pace`]), and
+//! clients that do not read ([`stream`]). How many may be open is counted in all and by address ([`census`]).
+
+mod accept;
+mod census;
+mod pace;
+mod stream;
+
+pub(crate) use accept::Door;
+pub(crate) use pace::{TooSlow, pace_body};
