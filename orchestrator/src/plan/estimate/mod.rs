@@ -164,7 +164,7 @@ pub fn estimate(
         let is_wanted = !is_cached(decision) || (trains_anew && trains(planned));
         drafts.push(if is_wanted {
             let trainings = if is_cached(decision) { Vec::new() } else { past.trainings(planned)? };
-            Some(Draft { trainings, taken: past.of(&planned.step.name)? })
+            Some(Draft { trainings, taken: past.of(planned)? })
         } else {
             None
         });

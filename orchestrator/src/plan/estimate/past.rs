@@ -7,7 +7,7 @@ use super::TokenNeed;
 use super::stages::{DataFacts, trainings};
 use super::training::Training;
 use crate::plan::{Input, Plan, PlannedStep, Step};
-use crate::state::{Projection, StateError};
+use crate::state::{self, Projection, StateError};
 
 /// What a step took the last time that it was done.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,24 +42,44 @@ impl<'a> Past<'a> {
     }
 
     /// What the step of this name took; none where no attempt of it is known.
-    pub(super) fn of(&self, step: &str) -> Result<Option<Taken>, StateError> {
-        let Some(planned) = self.projection.last_done(&self.plan.spec_name, step)? else { return Ok(None) };
-        let attempts = self.projection.attempts(&planned.fingerprint);
+    pub(super) fn of(&self, step: &PlannedStep) -> Result<Option<Taken>, StateError> {
+        let Some(before) = self.projection.last_done(&self.plan.spec_name, &step.step.name)? else {
+            return Ok(None);
+        };
+        let attempts = self.projection.attempts(&before.fingerprint);
         let millis: i64 = attempts
             .iter()
             .filter_map(|attempt| {
                 Some(attempt.ended_millis? - attempt.submitted_millis).filter(|millis| *millis >= 0)
             })
             .sum();
-        let artifact = self.projection.artifacts().get(&planned.fingerprint);
-        Ok((!attempts.is_empty()).then(|| Taken {
+        if attempts.is_empty() {
+            return Ok(None);
+        }
+        let artifact = self.projection.artifacts().get(&before.fingerprint);
+        Ok(Some(Taken {
             secs: millis as f64 / 1e3,
-            training_flops: planned.training_flops,
-            // Those of an earlier version that are of another form say nothing.
-            trainings: serde_json::from_value(planned.trainings).unwrap_or_default(),
+            training_flops: before.training_flops,
             peak_bytes: attempts.iter().map(|attempt| attempt.peak_rss_bytes).max().unwrap_or(0),
             artifact_bytes: artifact.map_or(0, |artifact| artifact.size_bytes),
+            trainings: self.trained(step, before)?,
         }))
+    }
+
+    /// What a step that is done has trained. Its run was planned before its data was there: what is known of that now counts.
+    fn trained(&self, step: &PlannedStep, before: state::PlannedStep) -> Result<Vec<Training>, StateError> {
+        if before.fingerprint == step.fingerprint {
+            return self.trainings(step);
+        }
+        // Those of an earlier version that are of another form say nothing.
+        let mut trainings: Vec<Training> = serde_json::from_value(before.trainings).unwrap_or_default();
+        let tokens = before.inputs.get("tokens").and_then(|tokens| self.projection.artifacts().get(tokens));
+        if let Some(held_out) = tokens.and_then(|tokens| tokens_of(&tokens.summary, "validation")) {
+            for training in &mut trainings {
+                training.held_out_tokens = training.held_out_tokens.min(held_out as f64);
+            }
+        }
+        Ok(trainings)
     }
 
     /// What a step trains, with what is known of its data.
@@ -116,18 +136,22 @@ impl<'a> Past<'a> {
     fn side(&self, step: &Step, side: &str) -> Option<u64> {
         let is_read = |role: &str| role == "tokens" || (side == "train" && role.starts_with("tokens."));
         let corpora = step.inputs.iter().filter(|(role, _)| is_read(role));
-        let prefix = format!("{side}.");
         let mut available = 0;
         for (_, input) in corpora {
             let Input::Step(name) = input else { return None };
             let fingerprint = &self.plan.step(name)?.fingerprint;
-            let summary = &self.projection.artifacts().get(fingerprint)?.summary;
-            let counts =
-                summary.iter().filter(|(name, _)| name.starts_with(&prefix) && name.ends_with(".tokens"));
-            available += counts.filter_map(|(_, count)| count.as_u64()).sum::<u64>();
+            available += tokens_of(&self.projection.artifacts().get(fingerprint)?.summary, side).unwrap_or(0);
         }
         (available > 0).then_some(available)
     }
+}
+
+/// What the summary of encoded tokens says of a side, if it says anything.
+fn tokens_of(summary: &Map<String, Value>, side: &str) -> Option<u64> {
+    let prefix = format!("{side}.");
+    let counts = summary.iter().filter(|(name, _)| name.starts_with(&prefix) && name.ends_with(".tokens"));
+    let tokens = counts.filter_map(|(_, count)| count.as_u64()).sum();
+    (tokens > 0).then_some(tokens)
 }
 
 /// What the summary of a stage's artifact says of its data.

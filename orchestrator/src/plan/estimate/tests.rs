@@ -2,7 +2,7 @@
 
 use cupola_specs::job::{
     Device, LoraConfig, LoraTarget, MatrixOptimizer, ModelShape, ModelType, OtherOptimizer, Precision,
-    Recompute,
+    Recompute, StepKind,
 };
 
 use super::activations::Pass;
@@ -106,6 +106,43 @@ fn time_follows_compute_and_the_rest_is_as_it_was() {
     let sweep = now.steps.iter().position(|planned| planned.step.name == "law/sweep[lstm,1]").unwrap();
     assert!(long.steps[sweep].as_ref().unwrap().secs.is_some_and(|secs| secs > 0.0));
     assert!(long.num_unknown > 0 && long.wall_secs <= long.work_secs && long.warnings.is_empty(), "{long:?}");
+}
+
+/// Its plan could not know how little held-out text there would be.
+#[test]
+fn a_run_that_was_planned_before_its_data_was_there_corrects_by_what_it_was() {
+    let world = World::new();
+    let folder = tempfile::tempdir().unwrap();
+    let (before, now) = (world.plan(&[]), world.plan(&[("jobs.base.tokens", "3M")]));
+    let mut state = done(&StateDir::new(folder.path()), &before, "base", 1.0);
+    let tokens = before.steps.iter().find(|planned| planned.step.kind() == StepKind::Tokens).unwrap();
+    let counts = serde_json::json!({ "train.code.tokens": 9_000_000, "validation.code.tokens": 2_000 });
+    let artifact = CommittedArtifact {
+        run: "quickstart-1".into(),
+        step: tokens.step.name.clone(),
+        token: "1.1".into(),
+        fingerprint: tokens.fingerprint.clone(),
+        kind: "tokens".into(),
+        path: "store/tokens".into(),
+        size_bytes: 1,
+        summary: counts.as_object().unwrap().clone(),
+    };
+    state.record(vec![Fact::ArtifactCommitted(Box::new(artifact))]).unwrap();
+    let attempt = &state.projection().attempts(&before.step("base").unwrap().fingerprint)[0];
+    let took = (attempt.ended_millis.unwrap() - attempt.submitted_millis) as f64 / 1e3;
+    let secs = |plan: &Plan| {
+        let decisions = decide(plan, None, state.projection(), &|_, _| false).unwrap();
+        let (rates, budget) = (KnownRates::default(), world.spec(&[]).budget);
+        let told = estimate(plan, &decisions, state.projection(), &rates, (PLENTY, &budget)).unwrap();
+        told.steps[plan.place("base").unwrap()].as_ref().unwrap().secs.unwrap()
+    };
+    assert!(
+        (secs(&before) / took - 1.0).abs() < 1e-9,
+        "the same step takes as long: {} {took}",
+        secs(&before)
+    );
+    let ratio = secs(&now) / took;
+    assert!(ratio > 1.5 && ratio < 2.1, "twice the tokens take nearly twice as long: {ratio}");
 }
 
 #[test]
