@@ -55,7 +55,7 @@ pub(crate) fn stirred(network: &Network) -> Result<Option<Network>, GenerateErro
         let wave =
             Tensor::f_arange(count, (Kind::Double, network.device()))?.f_mul_scalar(12.9898)?.f_sin()?;
         // As good as drawn from -1 to 1.
-        let scattered = wave.f_mul_scalar(43_758.5453)?.f_frac()?;
+        let scattered = wave.f_mul_scalar(43_758.545_3)?.f_frac()?;
         let values = (scattered / columns.sqrt()).f_to_kind(Kind::Float)?.f_view(size.as_slice())?;
         parameter.tensor.shallow_clone().f_copy_(&values)?;
     }
