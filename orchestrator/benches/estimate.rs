@@ -1,5 +1,6 @@
 //! What `cupola plan` says of trainings against what they take: of other families, sizes, rows, micro-batches, optimisers, number formats, ranks and stages,
-//! run by the real worker, one after the other. None of them was used to find the estimator's constants. The corpus is this repository's source text.
+//! run by the real worker, one after the other. None of them was used to find the estimator's constants,
+//! but for `first_aligned`, which showed that answers of pairs leave rows unfilled. The corpus is this repository's source text.
 //! The machine's rates are measured first; then everything is told once by them alone, and once more when the trainings named `first…` have run.
 //!
 //! `cargo build --release --workspace --bins`, then `cargo bench -p cupola --bench estimate`. It needs two cores on which nothing else runs.
