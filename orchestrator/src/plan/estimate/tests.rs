@@ -336,6 +336,21 @@ fn a_smaller_micro_batch_that_fits_is_named() {
     assert_eq!(memory::fitting(&again, little - 1), None, "it computes all again already");
 }
 
+/// Of two ranks one measures, with all that is held out: what they share are the passes.
+#[test]
+fn ranks_share_passes_and_not_what_is_measured() {
+    let rates = usual::rates(Precision::Fp32);
+    let secs = |ranks, held_out_tokens| {
+        let training = Training { ranks, held_out_tokens, step_rows: 8.0, ..small(MatrixOptimizer::Adamw) };
+        work::training_secs(&training, rates).unwrap()
+    };
+    let measured = |ranks| secs(ranks, 4_000.0) - secs(ranks, 0.0);
+    assert!((measured(2) / measured(1) - 1.0).abs() < 1e-9, "{} {}", measured(2), measured(1));
+    let of_passes =
+        |ranks| work::step_secs(&Training { ranks, step_rows: 8.0, ..small(MatrixOptimizer::Adamw) }, rates);
+    assert!((2.0 * of_passes(2).passes / of_passes(1).passes - 1.0).abs() < 1e-9);
+}
+
 /// Twice the rows are twice the time of the passes, and the update's stays.
 #[test]
 fn time_goes_with_the_work() {

@@ -65,11 +65,16 @@ pub(super) fn step_secs(training: &Training, rates: &MachineRates) -> StepSecs {
 /// Seconds of a training from its start to its end; none where its steps are not known.
 pub(super) fn training_secs(training: &Training, rates: &MachineRates) -> Option<f64> {
     let step = step_secs(training, rates);
-    let tokens = training.step_rows * training.row_tokens as f64;
     let held_out = training.held_out_tokens + training.held_out_on_the_way;
-    let forward = FORWARD * step.passes * held_out / tokens;
+    // One rank measures while the others wait, and what is measured is not computed again.
+    let rows = training.passes() * training.micro_rows;
+    let share = match training.recompute {
+        Recompute::None => FORWARD,
+        Recompute::Blocks => FORWARD / (1.0 + FORWARD),
+    };
+    let forward = share * step.passes * held_out / (rows * training.row_tokens as f64);
     // The self-tests take a pass of two rows, and one of each, a sampled text and the copies of weights that they compare.
-    let tests = 3.0 * step.passes * 2.0 / training.step_rows.max(2.0);
+    let tests = 3.0 * step.passes * 2.0 / rows.max(2.0);
     let weights = training.shape.total_params(training.vocab_size) as f64;
     Some(training.steps? as f64 * step.all() + forward + tests + DRAW_SECS * weights)
 }
