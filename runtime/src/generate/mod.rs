@@ -11,6 +11,7 @@
 mod error;
 mod request;
 
+mod decoder;
 mod sampling;
 mod scheduler;
 
@@ -24,6 +25,7 @@ mod detokenize;
 mod engine_tests;
 
 pub use batch::{generate_all, generate_each};
+pub use decoder::{AdapterId, Chunk, Decoder, Rows, Wanted};
 pub use detokenize::{Detokenizer, Piece};
 pub use engine::{BatchShape, Engine, EngineConfig};
 pub use error::GenerateError;
