@@ -23,7 +23,8 @@ pub struct PlanArgs {
     /// Prints the graph as an SVG picture instead; of very many steps one box for each job.
     #[arg(long, conflicts_with = "dot")]
     pub svg: bool,
-    /// Measures first how fast this machine trains, where that is not known yet: some seconds for each number format. The journal keeps it.
+    /// Measures first how fast this machine trains, and runs a few passes of each training, where that is not known yet: some seconds each. The
+    /// journal keeps it.
     #[arg(long)]
     pub measure: bool,
 }

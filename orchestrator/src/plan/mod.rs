@@ -38,7 +38,8 @@ pub use draw::{to_dot, to_svg};
 pub use error::PlanError;
 pub use estimate::{
     Estimate, Fitting, KnownRates, MACHINE_RATES, MemoryEstimate, Moment, RatesOf, Resources, SecsFrom,
-    StepEstimate, TokenNeed, estimate, needed_rates, training_flops, training_flops_of, trainings_json,
+    StepEstimate, TRIALS, TokenNeed, estimate, needed_rates, training_flops, training_flops_of,
+    trainings_json, trial_name, trials,
 };
 pub use external::{absolute, check_kind, external_kind, folder_hash};
 pub use fingerprint::{fingerprint, hashed_params, sources_by_label};

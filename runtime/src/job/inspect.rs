@@ -4,19 +4,23 @@
 //! * `cupola-worker logits FOLDER`: reads `{"ids": […]}` lines, writes `{"logits": [[…]]}` lines, in fp32 on the CPU.
 //! * `cupola-worker convert FOLDER OUT fp32|bf16 BYTES`: writes a model folder with weights of a format, in files of up to so many bytes.
 //! * `cupola-worker rates cpu|cuda fp32|bf16 THREADS`: writes how fast this machine does the parts of a training step.
+//! * `cupola-worker trial`: reads a training's sizes, runs a few passes of it, writes what they took.
 
-use std::io::{BufRead, Write, stdin, stdout};
+use std::io::{BufRead, Read, Write, stdin, stdout};
 use std::path::Path;
 
 use cupola_specs::artifact::ChatMessage;
+use cupola_specs::contract::Trial;
 use cupola_specs::job::Precision;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
+use super::trial::try_training;
 use super::{ErrorFacts, JobError, StepError};
 use crate::model::{ModelError, Network, RowLayout, SaveForm, WeightKind};
 use crate::telemetry::measure_rates;
 use crate::tokenizer::{Tokenizer, TokenizerError};
+use crate::train::TrainError;
 
 /// What can be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +59,9 @@ pub(super) enum InspectError {
     /// The network's error.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The error of a trial.
+    #[error(transparent)]
+    Train(#[from] TrainError),
 }
 
 impl StepError for InspectError {
@@ -65,6 +72,7 @@ impl StepError for InspectError {
             Self::Job(error) => error.facts(),
             Self::Tokenizer(error) => error.facts(),
             Self::Model(error) => error.facts(),
+            Self::Train(error) => error.facts(),
         }
     }
 }
@@ -146,14 +154,32 @@ pub(super) fn rates(words: [&str; 3]) -> Result<(), InspectError> {
     };
     let threads = words[2].parse::<i32>().ok().filter(|threads| *threads > 0);
     let threads = threads.ok_or_else(|| wrong("a number of threads", words[2]))?;
+    settle(threads);
+    write_json(&measure_rates(device, precision).map_err(ModelError::from)?)
+}
+
+/// Writes what [`try_training`] takes of the training on the standard input.
+pub(super) fn trial() -> Result<(), InspectError> {
+    let mut text = String::new();
+    stdin().lock().read_to_string(&mut text).map_err(|error| JobError::io("standard input", error))?;
+    let trial: Trial = serde_json::from_str(&text)
+        .map_err(|error| InspectError::Line { line: error.line(), message: error.to_string() })?;
+    settle(i32::try_from(trial.threads).unwrap_or(1).max(1));
+    write_json(&try_training(&trial)?)
+}
+
+/// Makes this process compute as a step's worker does.
+fn settle(threads: i32) {
     cupola_kernels::tune_allocator();
     cupola_kernels::load_cuda();
     tch::set_num_interop_threads(1);
     tch::set_num_threads(threads);
-    let rates = measure_rates(device, precision).map_err(ModelError::from)?;
-    let text =
-        serde_json::to_string(&rates).map_err(|error| JobError::io("standard output", error.into()))?;
-    Ok(writeln!(stdout(), "{text}").map_err(|error| JobError::io("standard output", error))?)
+}
+
+fn write_json(value: &impl Serialize) -> Result<(), InspectError> {
+    let failed = |error| JobError::io("standard output", error);
+    let text = serde_json::to_string(value).map_err(|error| failed(error.into()))?;
+    Ok(writeln!(stdout(), "{text}").map_err(failed)?)
 }
 
 fn answer_lines<Q: for<'de> Deserialize<'de>, A: Serialize>(

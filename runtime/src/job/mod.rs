@@ -19,6 +19,7 @@ mod place;
 #[cfg(test)]
 pub(crate) mod sample;
 mod staging;
+mod trial;
 mod worker;
 
 pub use context::{StepContext, Summary};

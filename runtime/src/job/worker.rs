@@ -25,11 +25,13 @@ const USAGE: &str = "usage: cupola-worker JOB_FILE
        cupola-worker convert FOLDER OUT fp32|bf16 BYTES
        cupola-worker handover JOB_FILE megatron|torchtitan OUT
        cupola-worker rates cpu|cuda fp32|bf16 THREADS
+       cupola-worker trial < training.json
 
 Runs one step of a Cupola plan; `cupola apply` starts it. A step with several ranks starts them itself, unless RANK, WORLD_SIZE,
 MASTER_ADDR and MASTER_PORT (torchrun) say which of them this process is. `encode` and `logits` show what a tokenizer or a model says, for
 comparison with other software; `convert` writes a model with weights of that format, in files of up to so many bytes; `handover` writes a
-pretrain step's data and run for that engine; `rates` measures how fast this machine does the parts of a training step, for plans.";
+pretrain step's data and run for that engine; `rates` measures how fast this machine does the parts of a training step, and `trial` how
+fast it does a few passes of one training, for plans.";
 
 /// Version of the job file that this worker reads.
 const JOB_VERSION: u32 = 1;
@@ -61,6 +63,7 @@ pub fn main() -> ExitCode {
             let words = [device, precision, threads].map(|word| word.to_str().unwrap_or_default());
             inspect::rates(words).map_err(|error| failure_of(&error))
         }
+        (None, [word]) if word.as_os_str() == "trial" => inspect::trial().map_err(|error| failure_of(&error)),
         (None, [path]) => run_file(path),
         _ => {
             eprintln!("{USAGE}");

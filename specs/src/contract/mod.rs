@@ -18,9 +18,11 @@ mod event;
 mod job_file;
 mod rates;
 mod telemetry;
+mod trial;
 
 pub(crate) use event::nan_as_null;
 pub use event::{CheckpointRecord, ErrorClass, Event, EventBody, Failure, StateShard};
 pub use job_file::{InputArtifact, JobFile, ShimResult, SourceFile, Started};
 pub use rates::{AttentionRate, MachineRates, RateAt, RatesKey, RecurrentRate};
 pub use telemetry::{MlflowTarget, TelemetryTargets, WandbTarget};
+pub use trial::{Trial, TrialLoss, TrialSecs};

@@ -4,9 +4,10 @@
 //! that is not there yet (a law's recommendation), nothing is said of it.
 //!
 //! * Memory of a training follows from what its operations keep (`activations`, `memory`).
-//! * Its time is that of its operations (`work`) at the rates of the machine, which `cupola plan --measure` measures once and the journal keeps. What steps
-//!   took before corrects it: the last run of the step itself, else of its kind. Without rates those of a usual core give the proportions between
-//!   steps, and nothing is said before one of them has run.
+//! * Its time is that of its passes and updates (`work`). `cupola plan --measure` has a worker run a few of that very training, a trial, and the journal
+//!   keeps what they took. Without one it is that of their operations at the rates of the machine, which the same command measures, corrected by
+//!   what steps took before: the last run of the step itself, else of its kind. Without rates those of a usual core give the proportions
+//!   between steps, and nothing is said before one of them has run.
 //! * Time, memory and disk of other steps are those of the last run of a step of that name.
 
 mod activations;
@@ -25,13 +26,14 @@ mod work;
 #[cfg(test)]
 mod tests;
 
+use cupola_specs::contract::Trial;
 use cupola_specs::job::{Device, StepParams};
 use cupola_specs::spec::Budget;
 use serde::Serialize;
 
 pub use flops::{training_flops, training_flops_of};
 pub use memory::{Fitting, MemoryEstimate, Moment};
-pub use rates::{KnownRates, MACHINE_RATES, RatesOf};
+pub use rates::{KnownRates, MACHINE_RATES, RatesOf, TRIALS, trial_name};
 pub use resources::Resources;
 
 use self::flops::floor_disk_bytes;
@@ -50,6 +52,8 @@ pub struct StepEstimate {
     pub secs: Option<f64>,
     /// Seconds by the machine's measured rates alone, whatever past runs took.
     pub secs_by_rates: Option<f64>,
+    /// Seconds by a trial of its trainings.
+    pub secs_by_trial: Option<f64>,
     /// Seconds of one optimiser step.
     pub optimizer_step_secs: Option<f64>,
     /// Where its time is from.
@@ -81,6 +85,8 @@ impl StepEstimate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SecsFrom {
+    /// A trial of its trainings.
+    Trial,
     /// The machine's measured rates.
     Rates,
     /// The last run of this step, scaled by the work where it is known.
@@ -182,6 +188,16 @@ pub fn estimate(
     Ok(totals::add_up(plan, steps, (resources, budget)))
 }
 
+/// What a trial of each training of a step runs, with the rates that it is done at.
+pub fn trials(
+    plan: &Plan,
+    planned: &PlannedStep,
+    projection: &Projection,
+) -> Result<Vec<(RatesOf, Trial)>, StateError> {
+    let all = if trains(planned) { Past::new(plan, projection).trainings(planned)? } else { Vec::new() };
+    Ok(all.iter().filter_map(|training| Some((training.rates_of(), training.trial()?))).collect())
+}
+
 /// The rates that tell the time of a step; none where it trains nothing.
 pub fn needed_rates(step: &Step) -> Option<RatesOf> {
     let precision = match &step.params {
@@ -243,6 +259,7 @@ fn of_step(
         training_flops,
         secs,
         secs_by_rates: pace.secs_by_rates(&trainings),
+        secs_by_trial: pace.secs_by_trial(&trainings),
         optimizer_step_secs: pace.optimizer_step_secs(planned, &trainings),
         secs_from: timed.map(|(_, from)| from),
         ranks: settings.parallel.data.max(1),

@@ -1,11 +1,11 @@
 //! How fast this machine trains: its rates, and by how much what was reckoned with them was off before.
 
-use cupola_specs::contract::MachineRates;
 use cupola_specs::job::StepKind;
 
 use super::past::Taken;
 use super::rates::KnownRates;
 use super::training::Training;
+use super::work::Speed;
 use super::{Draft, SecsFrom, usual, work};
 use crate::plan::{Plan, PlannedStep};
 
@@ -40,20 +40,25 @@ impl<'a> Pace<'a> {
     }
 
     /// Rates that fit a training: measured ones, else those of a usual core.
-    fn rates_of(&self, training: &Training) -> &MachineRates {
-        self.rates.find(training.rates_of()).unwrap_or_else(|| usual::rates(training.precision))
+    fn by_rates(&self, training: &Training) -> Speed<'_> {
+        let measured = self.rates.find(training.rates_of());
+        Speed { rates: measured.unwrap_or_else(|| usual::rates(training.precision)), trial: None }
+    }
+
+    /// The same, and what a trial of the training took; none where there was none.
+    fn by_trial(&self, training: &Training) -> Option<Speed<'_>> {
+        let trial = self.rates.trial(training)?;
+        Some(Speed { trial: Some(trial), ..self.by_rates(training) })
     }
 
     /// Seconds of trainings by the rates; none where their length is not known.
     fn reckoned(&self, trainings: &[Training]) -> Option<f64> {
-        if trainings.is_empty() || !trainings.iter().all(work::is_counted) {
-            return None;
-        }
-        let mut secs = work::start_secs();
-        for training in trainings {
-            secs += work::training_secs(training, self.rates_of(training))?;
-        }
-        Some(secs)
+        sum_secs(trainings, |training| Some(self.by_rates(training)))
+    }
+
+    /// Seconds of trainings that were all tried.
+    pub(super) fn secs_by_trial(&self, trainings: &[Training]) -> Option<f64> {
+        sum_secs(trainings, |training| self.by_trial(training))
     }
 
     /// By how much what was reckoned of a past run is off.
@@ -104,6 +109,11 @@ impl<'a> Pace<'a> {
         trainings: &[Training],
         (flops, taken): (Option<f64>, Option<&Taken>),
     ) -> Option<(f64, SecsFrom)> {
+        // A run of the same passes knows all that a trial knows, and what is around them.
+        let ran_alike = taken.is_some_and(|taken| have_same_passes(&taken.trainings, trainings));
+        if let Some(secs) = self.secs_by_trial(trainings).filter(|_| !ran_alike) {
+            return Some((secs, SecsFrom::Trial));
+        }
         if let Some(reckoned) = self.reckoned(trainings)
             && let Some((off, from)) = self.correction(planned, trainings, taken)
         {
@@ -127,7 +137,30 @@ impl<'a> Pace<'a> {
     /// Seconds of one optimiser step of the longest training, at measured rates.
     pub(super) fn optimizer_step_secs(&self, planned: &PlannedStep, trainings: &[Training]) -> Option<f64> {
         let last = trainings.iter().max_by_key(|training| training.steps)?;
+        if let Some(speed) = self.by_trial(last) {
+            return Some(work::step_secs(last, speed).all());
+        }
         let (off, _) = self.correction(planned, trainings, None)?;
-        work::is_counted(last).then(|| off * work::step_secs(last, self.rates_of(last)).all())
+        work::is_counted(last).then(|| off * work::step_secs(last, self.by_rates(last)).all())
     }
+}
+
+/// Seconds of a step's trainings, each at a speed of its own; none where one is not known.
+fn sum_secs<'a>(trainings: &[Training], speed: impl Fn(&Training) -> Option<Speed<'a>>) -> Option<f64> {
+    if trainings.is_empty() || !trainings.iter().all(work::is_counted) {
+        return None;
+    }
+    let mut secs = work::start_secs();
+    for training in trainings {
+        secs += work::training_secs(training, speed(training)?)?;
+    }
+    Some(secs)
+}
+
+/// Whether trainings differ in their length alone.
+fn have_same_passes(before: &[Training], now: &[Training]) -> bool {
+    let passes = |trainings: &[Training]| {
+        trainings.iter().map(|training| (training.trial(), training.ranks, training.zero)).collect::<Vec<_>>()
+    };
+    passes(before) == passes(now)
 }

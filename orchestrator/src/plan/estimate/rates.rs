@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use cupola_specs::contract::{MachineRates, RateAt, RatesKey};
+use cupola_specs::contract::{MachineRates, RateAt, RatesKey, Trial, TrialSecs};
 use cupola_specs::job::{Device, Precision};
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
+use super::training::Training;
 use crate::state::Projection;
 
 /// The topic of the journal's notes of them.
 pub const MACHINE_RATES: &str = "machine_rates";
+/// That of what trials took.
+pub const TRIALS: &str = "training_trials";
 
 /// What tensors live on, by name: processor or CUDA device.
 fn hardware(device: Device) -> String {
@@ -76,10 +79,17 @@ impl RatesOf {
     }
 }
 
+/// Under which a trial is kept, by the key of the rates that its training has.
+pub fn trial_name(key: &RatesKey, trial: &Trial) -> String {
+    let text = serde_json::to_vec(trial).unwrap_or_default();
+    format!("{}|{:.16}", key.name(), blake3::hash(&text).to_hex())
+}
+
 /// What was measured on this machine, by this version.
 #[derive(Debug, Clone, Default)]
 pub struct KnownRates {
     by_key: BTreeMap<String, MachineRates>,
+    trials: BTreeMap<String, TrialSecs>,
     processor: String,
     cuda: String,
 }
@@ -87,14 +97,11 @@ pub struct KnownRates {
 impl KnownRates {
     /// Those that the journal holds. Rates of an earlier form are none.
     pub fn read(projection: &Projection) -> Self {
-        let notes = projection.notes(MACHINE_RATES);
-        let by_key: BTreeMap<String, MachineRates> = notes
-            .filter_map(|(key, value)| Some((key.clone(), MachineRates::deserialize(value).ok()?)))
-            .collect();
-        if by_key.is_empty() {
+        let (by_key, trials) = (noted(projection, MACHINE_RATES), noted(projection, TRIALS));
+        if by_key.is_empty() && trials.is_empty() {
             return Self::default();
         }
-        Self { by_key, processor: hardware(Device::Cpu), cuda: hardware(Device::Cuda) }
+        Self { by_key, trials, processor: hardware(Device::Cpu), cuda: hardware(Device::Cuda) }
     }
 
     /// The rates; none where they were not measured.
@@ -102,9 +109,26 @@ impl KnownRates {
         if self.by_key.is_empty() {
             return None;
         }
-        let hardware = if of.device == Device::Cuda { &self.cuda } else { &self.processor };
-        self.by_key.get(&of.key_on(hardware.clone()).name())
+        self.by_key.get(&self.key(of).name())
     }
+
+    /// What a trial of this training took; none where there was none.
+    pub(super) fn trial(&self, training: &Training) -> Option<TrialSecs> {
+        if self.trials.is_empty() {
+            return None;
+        }
+        self.trials.get(&trial_name(&self.key(training.rates_of()), &training.trial()?)).copied()
+    }
+
+    fn key(&self, of: RatesOf) -> RatesKey {
+        of.key_on(if of.device == Device::Cuda { self.cuda.clone() } else { self.processor.clone() })
+    }
+}
+
+/// The notes of a topic that have the form of today.
+fn noted<T: DeserializeOwned>(projection: &Projection, topic: &str) -> BTreeMap<String, T> {
+    let notes = projection.notes(topic);
+    notes.filter_map(|(key, value)| Some((key.clone(), T::deserialize(value).ok()?))).collect()
 }
 
 /// A machine's rates, at any size.

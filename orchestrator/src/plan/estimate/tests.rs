@@ -1,5 +1,6 @@
 //! Estimates from history, and what is said of what does not fit.
 
+use cupola_specs::contract::TrialSecs;
 use cupola_specs::job::{
     Device, LoraConfig, LoraTarget, MatrixOptimizer, ModelShape, ModelType, OtherOptimizer, Precision,
     Recompute, StepKind,
@@ -339,7 +340,7 @@ fn a_smaller_micro_batch_that_fits_is_named() {
 /// Of two ranks one measures, with all that is held out: what they share are the passes.
 #[test]
 fn ranks_share_passes_and_not_what_is_measured() {
-    let rates = usual::rates(Precision::Fp32);
+    let rates = work::Speed { rates: usual::rates(Precision::Fp32), trial: None };
     let secs = |ranks, held_out_tokens| {
         let training = Training { ranks, held_out_tokens, step_rows: 8.0, ..small(MatrixOptimizer::Adamw) };
         work::training_secs(&training, rates).unwrap()
@@ -354,7 +355,7 @@ fn ranks_share_passes_and_not_what_is_measured() {
 /// Twice the rows are twice the time of the passes, and the update's stays.
 #[test]
 fn time_goes_with_the_work() {
-    let rates = usual::rates(Precision::Fp32);
+    let rates = work::Speed { rates: usual::rates(Precision::Fp32), trial: None };
     let one = work::step_secs(&small(MatrixOptimizer::Muon), rates);
     let two = work::step_secs(&Training { step_rows: 4.0, ..small(MatrixOptimizer::Muon) }, rates);
     assert!((two.passes / one.passes - 2.0).abs() < 1e-9 && (two.update - one.update).abs() < 1e-12);
@@ -362,4 +363,49 @@ fn time_goes_with_the_work() {
     let secs = |training| work::training_secs(training, rates).unwrap();
     let more = secs(&long) - secs(&small(MatrixOptimizer::Muon));
     assert!((more / (1_000.0 * one.all()) - 1.0).abs() < 1e-9, "{more}");
+}
+
+/// What a trial took counts for the passes, the updates and what is only read; the rates then say nothing of them.
+#[test]
+fn a_trial_tells_the_time_of_its_training() {
+    let rates = usual::rates(Precision::Fp32);
+    let trial = Some(TrialSecs { forward: 1.0, pass: 3.0, update: 0.5 });
+    let speed = work::Speed { rates, trial };
+    let training = Training { micro_rows: 2.0, step_rows: 4.0, ..small(MatrixOptimizer::Muon) };
+    let step = work::step_secs(&training, speed);
+    assert_eq!((step.passes, step.update), (6.0, 0.5));
+    let secs = |held_out_tokens| {
+        work::training_secs(&Training { held_out_tokens, ..training.clone() }, speed).unwrap()
+    };
+    // 80 tokens are ten passes of two rows of four.
+    assert!((secs(80.0) - secs(0.0) - 10.0).abs() < 1e-9);
+    let shared = Training { ranks: 2, zero: 1, ..training };
+    let of_rank = work::step_secs(&shared, speed);
+    assert!(of_rank.passes == 3.0 && of_rank.update < 0.5, "{of_rank:?}");
+}
+
+/// The journal finds the trial of a training by all that its time depends on, and by nothing else.
+#[test]
+fn a_trial_is_found_by_what_its_time_depends_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut state = State::open(&StateDir::new(folder.path()), "test").unwrap();
+    let training = small(MatrixOptimizer::Muon);
+    let key = trial_name(&training.rates_of().key(), &training.trial().unwrap());
+    let value = serde_json::json!(TrialSecs { forward: 1.0, pass: 3.0, update: 0.5 });
+    state.record(vec![Fact::Noted { topic: TRIALS.to_owned(), key, value }]).unwrap();
+    let known = KnownRates::read(state.projection());
+    let finds = |training: Training| known.trial(&training).is_some();
+    let of = || small(MatrixOptimizer::Muon);
+    assert!(finds(of()) && finds(Training { steps: Some(9), step_rows: 8.0, ..of() }));
+    let others = [
+        Training { vocab_size: 11, ..of() },
+        Training { ranks: 2, ..of() },
+        Training { micro_rows: 2.0, ..of() },
+        Training { has_z_loss: true, ..of() },
+        Training { recompute: Recompute::Blocks, ..of() },
+        small(MatrixOptimizer::Adamw),
+    ];
+    for training in others {
+        assert!(!finds(training.clone()), "{training:?}");
+    }
 }

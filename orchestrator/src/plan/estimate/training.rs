@@ -2,6 +2,7 @@
 //!
 //! It is kept with a step in the journal, so that a run that ended says by how much an estimate of its like was off.
 
+use cupola_specs::contract::{Trial, TrialLoss};
 use cupola_specs::job::{
     Device, LoraConfig, MatrixOptimizer, ModelShape, OtherOptimizer, Precision, Recompute,
 };
@@ -91,6 +92,34 @@ impl Training {
     /// The rates that it is done at.
     pub(super) fn rates_of(&self) -> RatesOf {
         RatesOf::new(self.device, (self.threads, self.ranks as u32), self.precision)
+    }
+
+    /// What a trial of it runs; none of what is more than the passes of one network.
+    pub(crate) fn trial(&self) -> Option<Trial> {
+        let loss = match self.stage {
+            Stage::Language if self.has_z_loss => TrialLoss::LanguageZ,
+            Stage::Language => TrialLoss::Language,
+            Stage::Chats | Stage::Pairs => TrialLoss::Chats,
+            Stage::Reward => TrialLoss::Scores,
+            Stage::Ppo { .. } => return None,
+        };
+        (self.device != Device::Auto).then(|| Trial {
+            loss,
+            shape: self.shape.clone(),
+            vocab_size: self.vocab_size,
+            device: self.device,
+            threads: self.threads,
+            precision: self.precision,
+            recompute: self.recompute,
+            rows: self.micro_rows.round().max(1.0) as u64,
+            row_tokens: self.row_tokens,
+            is_masked: self.is_masked,
+            loss_percent: (100.0 * self.loss_share).round() as u32,
+            matrices: self.matrices,
+            others: self.others,
+            has_ema: self.has_ema,
+            lora: self.lora.clone(),
+        })
     }
 
     /// Whether each rank holds a share of the optimisers' state alone.

@@ -1,11 +1,12 @@
-//! Seconds of a training step, operation by operation, at the rates that a machine was measured to have.
+//! Seconds of a training step: those of a trial of that very training where there was one; else operation by operation, at the rates that a machine
+//! was measured to have.
 //!
 //! Products count by their FLOPs at the rate of their size; what runs over a tensor once counts by the bytes that it reads and writes at the rate of
 //! a tensor of that size; losses, activations, fused attention and LSTM layers by rates of their own; and each operation costs a moment whatever its size.
 //!
 //! Shapes: as in [`super::activations`].
 
-use cupola_specs::contract::MachineRates;
+use cupola_specs::contract::{MachineRates, TrialSecs};
 use cupola_specs::job::{
     Activation, Device, Family, MatrixOptimizer, ModelType, OtherOptimizer, Product, Recompute,
 };
@@ -56,15 +57,37 @@ impl StepSecs {
     }
 }
 
+/// How fast a machine does a training.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Speed<'a> {
+    /// Its rates.
+    pub(super) rates: &'a MachineRates,
+    /// What a trial took.
+    pub(super) trial: Option<TrialSecs>,
+}
+
 /// Seconds of one optimiser step.
-pub(super) fn step_secs(training: &Training, rates: &MachineRates) -> StepSecs {
-    let work = Work { training, rates: Rates::new(rates), pass: Pass::new(training, training.micro_rows) };
-    StepSecs { passes: training.passes() * work.pass(), update: work.update() }
+pub(super) fn step_secs(training: &Training, speed: Speed) -> StepSecs {
+    let rates = Rates::new(speed.rates);
+    let work = Work { training, rates, pass: Pass::new(training, training.micro_rows) };
+    let share = if training.shares_state() { 1.0 / training.ranks as f64 } else { 1.0 };
+    let (pass, update) = match speed.trial {
+        Some(trial) => {
+            (trial.pass * tried_rows(training), trial.update * work.update(share) / work.update(1.0))
+        }
+        None => (work.pass(), work.update(share)),
+    };
+    StepSecs { passes: training.passes() * pass, update: update + work.exchange() }
+}
+
+/// Rows of a pass by those of a trial, which are whole.
+fn tried_rows(training: &Training) -> f64 {
+    training.micro_rows / training.micro_rows.round().max(1.0)
 }
 
 /// Seconds of a training from its start to its end; none where its steps are not known.
-pub(super) fn training_secs(training: &Training, rates: &MachineRates) -> Option<f64> {
-    let step = step_secs(training, rates);
+pub(super) fn training_secs(training: &Training, speed: Speed) -> Option<f64> {
+    let step = step_secs(training, speed);
     let held_out = training.held_out_tokens + training.held_out_on_the_way;
     // One rank measures while the others wait, and what is measured is not computed again.
     let rows = training.passes() * training.micro_rows;
@@ -72,7 +95,11 @@ pub(super) fn training_secs(training: &Training, rates: &MachineRates) -> Option
         Recompute::None => FORWARD,
         Recompute::Blocks => FORWARD / (1.0 + FORWARD),
     };
-    let forward = share * step.passes * held_out / (rows * training.row_tokens as f64);
+    let per_row = match speed.trial {
+        Some(trial) => trial.forward / training.micro_rows.round().max(1.0),
+        None => share * step.passes / rows,
+    };
+    let forward = per_row * held_out / training.row_tokens as f64;
     // The self-tests take a pass of two rows, and one of each, a sampled text and the copies of weights that they compare.
     let tests = 3.0 * step.passes * 2.0 / rows.max(2.0);
     let weights = training.shape.total_params(training.vocab_size) as f64;
@@ -263,8 +290,8 @@ impl Work<'_> {
             + self.streams(tokens * width, 6.0)
     }
 
-    /// Norm of the gradients, and the step of every weight.
-    fn update(&self) -> f64 {
+    /// Norm of the gradients, and the step of a share of the weights.
+    fn update(&self, share: f64) -> f64 {
         let training = self.training;
         let trained = training.trained_params() as f64;
         let shape = &training.shape;
@@ -284,8 +311,7 @@ impl Work<'_> {
         let averages = if training.has_ema { self.plain(trained, 3.0) } else { 0.0 };
         let tensors = BLOCK_TENSORS * shape.num_hidden_layers as f64 + 3.0;
         let common = self.plain(trained, 8.0) + self.rates.operations(UPDATE_OPERATIONS * tensors);
-        let share = if training.shares_state() { 1.0 / training.ranks as f64 } else { 1.0 };
-        common + share * (of_matrices + of_others + averages) + self.exchange()
+        common + share * (of_matrices + of_others + averages)
     }
 
     /// Gradients on their way to other ranks of this machine and back, in seconds of a rank: copied into the buckets and out of them; sent and taken in
