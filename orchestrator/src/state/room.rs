@@ -33,7 +33,7 @@ impl WantedRoom {
     /// What is missing and what to do, in a line.
     pub fn line(&self) -> String {
         format!(
-            "the disk of {} is full: `{}` needs {} free and found {}; make room (`cupola gc` lists what nothing needs), and the run goes on by itself",
+            "the disk of {} was full when `{}` wrote: the run goes on by itself as soon as {} are free (then {}); `cupola gc` lists what nothing needs",
             self.disk.display(),
             self.step,
             format::bytes(self.needed_bytes),

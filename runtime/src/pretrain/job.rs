@@ -6,7 +6,7 @@ use cupola_specs::artifact::{Forecast, ForecastScore, Interval, TrainingRecord};
 use cupola_specs::job::{Export, ModelShape, PretrainParams};
 use serde_json::json;
 
-use super::resolve::{self, Law};
+use super::resolve::{Law, Resolved};
 use super::{PretrainError, samples, self_test};
 use crate::job::{StepContext, Summary, write_durably};
 use crate::model::{Network, SaveFacts};
@@ -19,12 +19,7 @@ use crate::train::{
 
 /// Trains a base model.
 pub fn run(ctx: &StepContext, params: &PretrainParams) -> Result<Summary, PretrainError> {
-    let tokenizer = Tokenizer::load(&ctx.input("tokenizer")?.path)?;
-    let (data, held_out) = LanguageRun::open(ctx)?;
-    check_tokenizer(ctx, &data, &tokenizer)?;
-    let law = resolve::read_law(ctx)?;
-    let shape = resolve::shape(params, law.as_ref())?;
-    let tokens = resolve::tokens(params, &shape, law.as_ref())?;
+    let Resolved { tokenizer, data, held_out, law, shape, tokens } = Resolved::of(ctx, params)?;
     let recipe = recipe(ctx, params, &shape, tokens);
     let every = params.evaluate;
     let mut run = LanguageRun::new(&recipe, &data, ctx.tensor_device())?;
@@ -144,26 +139,6 @@ fn save(
     summary.insert("total_params".into(), json!(record.total_params));
     summary.insert("tokens".into(), json!(record.tokens));
     Ok(summary)
-}
-
-/// The tokens were made by this tokenizer.
-pub(super) fn check_tokenizer(
-    ctx: &StepContext,
-    data: &TokenData,
-    tokenizer: &Tokenizer,
-) -> Result<(), PretrainError> {
-    let fingerprint = &ctx.input("tokenizer")?.fingerprint;
-    if *fingerprint != data.index.tokenizer_fingerprint
-        || data.index.vocab_size != tokenizer.vocab_size() as u64
-    {
-        return Err(PretrainError::Mismatch(format!(
-            "the tokens were made by tokenizer {} of {} tokens, and the input is tokenizer {fingerprint} of {} tokens",
-            data.index.tokenizer_fingerprint,
-            data.index.vocab_size,
-            tokenizer.vocab_size()
-        )));
-    }
-    Ok(())
 }
 
 fn announce(ctx: &StepContext, run: &LanguageRun) {

@@ -6,16 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cupola_specs::job::{
-    AutoOr, BatchParams, CheckpointParams, ExtendParams, LrShape, Packing, PhaseCorpus, PhaseParams,
-    Precision, RopeExtension,
+    AutoOr, BatchParams, ExtendParams, LrShape, Packing, PhaseCorpus, PhaseParams, Precision, RopeExtension,
 };
 use tch::Device;
 
-use super::tests::{CONTEXT, bits, context, optimizer_params, tiny_shape, write_documents, write_tokens};
-use super::{
-    LanguageRun, Objective, Recipe, RowShape, SetbackLimits, TokenData, TrainError, TrainOutcome, TrainPlan,
-    train,
+use super::tests::{
+    CONTEXT, bits, context, optimizer_params, plan_of, tiny_shape, weights_of, write_documents, write_tokens,
 };
+use super::{LanguageRun, Objective, Recipe, RowShape, TokenData, TrainError, TrainOutcome, train};
 
 const STEPS: u64 = 10;
 const ROWS: u64 = 8;
@@ -171,22 +169,8 @@ fn train_in(
         stop.store(stop_at == Some(done), Ordering::SeqCst);
         Ok(())
     }));
-    let plan = TrainPlan {
-        steps: run.steps,
-        optimizer: run.settings.clone(),
-        schedule: run.schedule.clone(),
-        grad_clip: 0.5,
-        setbacks: SetbackLimits::of(&optimizer_params()),
-        checkpoint: CheckpointParams { every_secs: 0.0, every_steps: 3, keep: 2, keep_best: None },
-        export: None,
-        stage: "train".into(),
-    };
-    let outcome = train(&ctx, &plan, &mut run);
-    let values = |parameter: &crate::model::Parameter| {
-        Vec::<f32>::try_from(parameter.tensor.detach().view([-1])).unwrap()
-    };
-    let weights: Vec<Vec<f32>> = run.network.parameters().iter().map(values).collect();
-    (outcome, bits(&weights))
+    let outcome = train(&ctx, &plan_of(&run, 3), &mut run);
+    (outcome, bits(&weights_of(&run.network)))
 }
 
 #[test]

@@ -4,18 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cupola_specs::job::{
-    AutoOr, BatchParams, CheckpointParams, ExtendParams, Family, Packing, Precision, RopeExtension,
-};
+use cupola_specs::job::{AutoOr, BatchParams, ExtendParams, Family, Packing, Precision, RopeExtension};
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use super::tests::{
-    CONTEXT, bits, context, optimizer_params, phases, tiny_shape, write_documents, write_tokens,
+    CONTEXT, bits, context, optimizer_params, phases, plan_of, tiny_shape, weights_of, write_documents,
+    write_tokens,
 };
 use super::{
-    LanguageRun, Objective, Recipe, RowId, RowSet, RowShape, SetbackLimits, TokenData, TokenProblem,
-    TrainError, TrainOutcome, TrainPlan, packed_self_test, train, validate,
+    LanguageRun, Objective, Recipe, RowId, RowSet, RowShape, TokenData, TokenProblem, TrainError,
+    TrainOutcome, packed_self_test, train, validate,
 };
 use crate::job::JobError;
 use crate::model::{Network, RowLayout, SaveFacts, cross_entropy, depth_shape};
@@ -205,24 +204,9 @@ fn extended(
         stop.store(stop_at == Some(done), Ordering::SeqCst);
         Ok(())
     }));
-    let plan = TrainPlan {
-        steps: run.steps,
-        optimizer: run.settings.clone(),
-        schedule: run.schedule.clone(),
-        grad_clip: 0.5,
-        setbacks: SetbackLimits::of(&optimizer_params()),
-        checkpoint: CheckpointParams { every_secs: 0.0, every_steps: 2, keep: 2, keep_best: None },
-        export: None,
-        stage: "train".into(),
-    };
-    let outcome = train(&ctx, &plan, &mut run);
+    let outcome = train(&ctx, &plan_of(&run, 2), &mut run);
     run.settle(STEPS).unwrap();
-    let weights: Vec<Vec<f32>> = run
-        .network
-        .parameters()
-        .iter()
-        .map(|parameter| Vec::try_from(parameter.tensor.detach().view([-1])).unwrap())
-        .collect();
+    let weights = weights_of(&run.network);
     let facts = SaveFacts { bos_token_id: 0, stop_token_ids: Vec::new(), pad_token_id: 0 };
     run.network.save(folder, &facts).unwrap();
     let config = std::fs::read_to_string(folder.join("config.json")).unwrap();

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::job::sample::job_in;
 use crate::job::{JobError, StepContext};
-use crate::model::{ParamGroup, Parameter, depth_shape};
+use crate::model::{Network, ParamGroup, Parameter, depth_shape};
 
 pub(crate) const CONTEXT: u64 = 8;
 const STEPS: u64 = 9;
@@ -169,20 +169,28 @@ fn run_of(
         stop.store(stop_at == Some(done), Ordering::SeqCst);
         Ok(())
     }));
-    let plan = TrainPlan {
+    let outcome = train(&ctx, &plan_of(&run, every_steps), &mut run);
+    (outcome, weights_of(&run.network))
+}
+
+/// How a run trains that saves so often.
+pub(super) fn plan_of(run: &LanguageRun, every_steps: u64) -> TrainPlan {
+    TrainPlan {
         steps: run.steps,
         optimizer: run.settings.clone(),
         schedule: run.schedule.clone(),
         grad_clip: 0.5,
-        setbacks: SetbackLimits::of(&optimizer),
+        setbacks: SetbackLimits::of(&optimizer_params()),
         checkpoint: CheckpointParams { every_secs: 0.0, every_steps, keep: 2, keep_best: None },
         export: None,
         stage: "train".into(),
-    };
-    let outcome = train(&ctx, &plan, &mut run);
-    let weights = run.network.parameters().iter();
-    let weights = weights.map(|p| Vec::try_from(p.tensor.detach().view([-1])).unwrap()).collect();
-    (outcome, weights)
+    }
+}
+
+/// A network's weights, one after the other.
+pub(super) fn weights_of(network: &Network) -> Vec<Vec<f32>> {
+    let weights = network.parameters().iter();
+    weights.map(|p| Vec::try_from(p.tensor.detach().view([-1])).unwrap()).collect()
 }
 
 pub(super) fn bits(weights: &[Vec<f32>]) -> Vec<u32> {

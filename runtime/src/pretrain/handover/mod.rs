@@ -25,11 +25,10 @@ pub use error::HandoverError;
 
 use plan::RunPlan;
 
-use super::job::{check_tokenizer, recipe};
-use super::resolve;
+use super::job::recipe;
+use super::resolve::Resolved;
 use crate::job::{JobError, StepContext};
 use crate::model::SaveFacts;
-use crate::tokenizer::Tokenizer;
 use crate::train::LanguageRun;
 
 /// An engine that takes over.
@@ -84,12 +83,7 @@ pub fn write(ctx: &StepContext, engine: Engine, out: &Path) -> Result<Report, Ha
         let message = format!("{} is a {} step", ctx.job().step, ctx.job().params.kind().as_str());
         return Err(HandoverError::Kind(message));
     };
-    let tokenizer = Tokenizer::load(&ctx.input("tokenizer")?.path)?;
-    let (data, held_out) = LanguageRun::open(ctx)?;
-    check_tokenizer(ctx, &data, &tokenizer)?;
-    let law = resolve::read_law(ctx)?;
-    let shape = resolve::shape(params, law.as_ref())?;
-    let tokens = resolve::tokens(params, &shape, law.as_ref())?;
+    let Resolved { tokenizer, data, held_out, shape, tokens, .. } = Resolved::of(ctx, params)?;
     let run = LanguageRun::outline(&recipe(ctx, params, &shape, tokens), &data)?;
     let plan = RunPlan::of(engine, params, &run, &data, ctx.job().seed)?;
     let facts = SaveFacts {
