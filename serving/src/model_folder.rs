@@ -74,8 +74,9 @@ impl ServedModel {
     ) -> Result<(Self, Network), ServeError> {
         let dir = config.model.as_path();
         let not_a_model = |message: String| ServeError::ModelFolder { path: dir.to_path_buf(), message };
-        if !dir.is_dir() {
-            return Err(not_a_model("there is no such folder".into()));
+        let is_gguf = dir.is_file() && dir.extension().is_some_and(|ending| ending == "gguf");
+        if !dir.is_dir() && !is_gguf {
+            return Err(not_a_model("there is no such folder, and no such GGUF file".into()));
         }
         let tokenizer = Tokenizer::load(dir).map_err(|error| not_a_model(error.to_string()))?;
         let network = Network::load(dir, device)
@@ -85,11 +86,14 @@ impl ServedModel {
         if tokenizer.vocab_size() > vocab_size {
             return Err(ServeError::Vocabulary { tokenizer: tokenizer.vocab_size(), network: vocab_size });
         }
-        let manifest: Option<Manifest> = read_optional(&dir.join(MANIFEST_FILE))?;
-        let generation: GenerationConfig =
-            read_optional(&dir.join("generation_config.json"))?.unwrap_or_default();
-        let folder_name =
-            dir.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned());
+        // A GGUF file has neither beside it.
+        let manifest: Option<Manifest> =
+            if is_gguf { None } else { read_optional(&dir.join(MANIFEST_FILE))? };
+        let generation: Option<GenerationConfig> =
+            if is_gguf { None } else { read_optional(&dir.join("generation_config.json"))? };
+        let generation = generation.unwrap_or_default();
+        let folder_name = if is_gguf { dir.file_stem() } else { dir.file_name() }
+            .map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned());
         let name = config.name.clone().or_else(|| manifest.as_ref().map(|manifest| manifest.step.clone()));
         let served = Self {
             name: name.unwrap_or(folder_name),

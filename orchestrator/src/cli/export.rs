@@ -6,6 +6,7 @@ use std::process::Command;
 use clap::{Args, ValueEnum};
 use cupola_specs::artifact::{MANIFEST_FILE, Manifest};
 use cupola_specs::contract::ErrorClass;
+use serde::Deserialize;
 
 use super::handover::hand_over;
 use super::model::find_model;
@@ -20,7 +21,7 @@ use crate::store::{Store, StoredArtifact};
 pub enum ExportFormat {
     /// A folder that `transformers` loads.
     Huggingface,
-    /// One file for llama.cpp.
+    /// One file for llama.cpp, and a Modelfile for ollama.
     Gguf,
 }
 
@@ -40,6 +41,24 @@ pub enum ExportDtype {
     Fp32,
     /// Half as large.
     Bf16,
+    /// 8 bits and a scale for each 32 weights: with --format gguf.
+    #[value(name = "q8_0")]
+    Q8_0,
+    /// 4 bits and a scale for each 32 weights: with --format gguf.
+    #[value(name = "q4_0")]
+    Q4_0,
+}
+
+impl ExportDtype {
+    /// The worker's word.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Fp32 => "fp32",
+            Self::Bf16 => "bf16",
+            Self::Q8_0 => "q8_0",
+            Self::Q4_0 => "q4_0",
+        }
+    }
 }
 
 /// Arguments of `cupola export`.
@@ -56,7 +75,7 @@ pub struct ExportArgs {
     /// The format.
     #[arg(long, value_enum, default_value = "huggingface")]
     pub format: ExportFormat,
-    /// The number format of a model's weights; another one than the artifact's makes a folder without a manifest.
+    /// The number format of a model's weights; another one than the artifact's makes a folder without a manifest. Default of gguf: bf16.
     #[arg(long, value_enum)]
     pub dtype: Option<ExportDtype>,
     /// The most bytes of a file of a model's weights; more are split over several files with an index. Default: 5 GB.
@@ -75,8 +94,9 @@ pub(super) fn run(args: &ExportArgs, global: &Global) -> Result<Outcome, CliErro
     if let (Some(engine), Some(spec)) = (args.engine, &args.spec) {
         return hand_over(args, (engine, spec), global);
     }
-    if args.format == ExportFormat::Gguf {
-        return Err(CliError::input("--format gguf is not supported yet", "huggingface is"));
+    if args.format == ExportFormat::Gguf && (args.adapter || args.shard_bytes.is_some()) {
+        let message = "--format gguf writes one file of the whole model";
+        return Err(CliError::input(message, "leave out --adapter and --shard-bytes"));
     }
     let projection = projection(global)?;
     let folder = source_folder(&projection, &args.model)?;
@@ -92,7 +112,7 @@ pub(super) fn run(args: &ExportArgs, global: &Global) -> Result<Outcome, CliErro
     if args.adapter {
         return export_adapter(args, &artifact, global);
     }
-    if args.dtype.is_some() || args.shard_bytes.is_some() {
+    if args.format == ExportFormat::Gguf || args.dtype.is_some() || args.shard_bytes.is_some() {
         return convert(args, &artifact, global);
     }
     let names = artifact.manifest.files.keys().map(String::as_str).chain([MANIFEST_FILE]);
@@ -145,24 +165,49 @@ const SHARD_BYTES: u64 = 5_000_000_000;
 fn convert(args: &ExportArgs, artifact: &StoredArtifact, global: &Global) -> Result<Outcome, CliError> {
     let kind = &artifact.manifest.kind;
     if kind != "model" {
-        let message = format!("--dtype and --shard-bytes are for models, and {} is a {kind}", args.model);
+        let message = format!(
+            "--format gguf, --dtype and --shard-bytes are for models, and {} is a {kind}",
+            args.model
+        );
         return Err(CliError::input(message, "leave them out"));
     }
-    let dtype = if args.dtype == Some(ExportDtype::Bf16) { "bf16" } else { "fp32" };
-    let bytes = args.shard_bytes.unwrap_or(SHARD_BYTES).to_string();
+    let is_gguf = args.format == ExportFormat::Gguf;
+    let dtype = args.dtype.unwrap_or(if is_gguf { ExportDtype::Bf16 } else { ExportDtype::Fp32 });
+    if !is_gguf && matches!(dtype, ExportDtype::Q8_0 | ExportDtype::Q4_0) {
+        let message = format!("--dtype {} is a format of GGUF files", dtype.word());
+        return Err(CliError::input(message, "add --format gguf"));
+    }
+    let (dtype, bytes) = (dtype.word(), args.shard_bytes.unwrap_or(SHARD_BYTES).to_string());
     let worker = LocalExecutor::worker_of_this_program()?;
     let mut command = Command::new(&worker);
-    command.arg("convert").arg(&artifact.path).arg(&args.out).args([dtype, &bytes]);
+    command.arg(if is_gguf { "gguf" } else { "convert" }).arg(&artifact.path).arg(&args.out).arg(dtype);
+    if !is_gguf {
+        command.arg(&bytes);
+    }
     let output = command.output().map_err(io(&worker))?;
     if !output.status.success() {
         return Err(worker_failed(&output));
     }
+    let written: Option<GgufWritten> = is_gguf.then(|| serde_json::from_slice(&output.stdout).ok()).flatten();
     if global.json {
-        println!("{}", serde_json::json!({ "out": args.out, "dtype": dtype }));
+        let rounding = written.map(|written| written.rounding);
+        println!("{}", serde_json::json!({ "out": args.out, "dtype": dtype, "rounding": rounding }));
     } else {
         println!("wrote {} in {dtype} to {}", artifact.manifest.step, args.out.display());
+        if let Some(GgufWritten { rounding, has_template }) = written {
+            println!("rounding of the weights: {:.3} % of them (root mean square)", 100.0 * rounding);
+            let template = if has_template { "says what the chat template says" } else { "has no template" };
+            println!("the Modelfile for ollama {template}");
+        }
     }
     Ok(Outcome::Done)
+}
+
+/// What the worker says of a GGUF file.
+#[derive(Deserialize)]
+struct GgufWritten {
+    rounding: f64,
+    has_template: bool,
 }
 
 /// A worker's error as the command's.

@@ -48,9 +48,11 @@ pub(super) fn promoted_model(projection: &Projection) -> Result<FoundModel, CliE
     })
 }
 
-/// The model that `name` means: a folder, a job or step, or the start of a fingerprint; without a name the promoted one, else the newest.
+/// The model that `name` means: a folder or a GGUF file, a job or step, or the start of a fingerprint; without a name the promoted one, else the newest.
 pub(super) fn find_model(projection: &Projection, name: Option<&str>) -> Result<FoundModel, CliError> {
-    if let Some(folder) = name.map(Path::new).filter(|folder| folder.join("config.json").is_file()) {
+    let is_gguf = |path: &Path| path.is_file() && path.extension().is_some_and(|ending| ending == "gguf");
+    let given = name.map(Path::new).filter(|path| path.join("config.json").is_file() || is_gguf(path));
+    if let Some(folder) = given {
         return Ok(of_folder(folder));
     }
     if name.is_none()
@@ -81,7 +83,9 @@ pub(super) fn find_model(projection: &Projection, name: Option<&str>) -> Result<
 
 fn of_folder(folder: &Path) -> FoundModel {
     let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
-    let name = folder.file_name().map_or("model".to_owned(), |name| name.to_string_lossy().into_owned());
+    let is_file = folder.is_file();
+    let name = if is_file { folder.file_stem() } else { folder.file_name() };
+    let name = name.map_or("model".to_owned(), |name| name.to_string_lossy().into_owned());
     let (listen, spec, run, fingerprint) = (None, None, None, None);
     FoundModel { name, folder, listen, spec, run, step: String::new(), fingerprint }
 }

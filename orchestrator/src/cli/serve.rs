@@ -17,7 +17,7 @@ const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 /// Arguments of `cupola serve`.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// A job, a step or a model folder, promoted or not; the promoted model where none is given.
+    /// A job, a step, a model folder or a GGUF file, promoted or not; the promoted model where none is given.
     pub model: Option<String>,
     /// Address to listen on; the spec's, or 127.0.0.1:8080, where none is given.
     #[arg(long, value_name = "ADDRESS")]

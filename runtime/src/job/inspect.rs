@@ -3,6 +3,7 @@
 //! * `cupola-worker encode FOLDER`: reads `{"text": …}` lines, writes `{"text", "ids", "chat", "chat_text"}` lines.
 //! * `cupola-worker logits FOLDER`: reads `{"ids": […]}` lines, writes `{"logits": [[…]]}` lines, in fp32 on the CPU.
 //! * `cupola-worker convert FOLDER OUT fp32|bf16 BYTES`: writes a model folder with weights of a format, in files of up to so many bytes.
+//! * `cupola-worker gguf FOLDER OUT fp32|bf16|q8_0|q4_0`: writes a model for llama.cpp and ollama, and says what was written.
 //! * `cupola-worker rates cpu|cuda fp32|bf16 THREADS`: writes how fast this machine does the parts of a training step.
 //! * `cupola-worker trial`: reads a training's sizes, runs a few passes of it, writes what they took.
 
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use super::trial::try_training;
-use super::{ErrorFacts, JobError, StepError};
+use super::{ErrorFacts, JobError, StepError, llama_cpp};
 use crate::model::{ModelError, Network, RowLayout, SaveForm, WeightKind};
 use crate::telemetry::measure_rates;
 use crate::tokenizer::{Tokenizer, TokenizerError};
@@ -137,6 +138,11 @@ pub(super) fn convert(from: &Path, to: &Path, words: [&str; 2]) -> Result<(), In
         .parse()
         .map_err(|_| InspectError::Word { expected: "a whole number of bytes", got: words[1].to_owned() })?;
     Ok(Network::convert(from, to, &SaveForm { kind, shard_bytes })?)
+}
+
+/// Writes the model of a folder for llama.cpp and ollama, and what was written.
+pub(super) fn gguf(from: &Path, to: &Path, word: &str) -> Result<(), InspectError> {
+    write_json(&llama_cpp::write(from, to, word)?)
 }
 
 /// Writes what [`measure_rates`] measures, `words` being device, number format and threads.

@@ -14,6 +14,7 @@ mod dispatch;
 mod error;
 mod events;
 mod inspect;
+mod llama_cpp;
 mod others;
 mod place;
 #[cfg(test)]

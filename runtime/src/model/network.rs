@@ -9,6 +9,7 @@ use cupola_specs::job::{Family, ModelShape, Precision, Recompute, RopeScaling};
 use tch::{Device, Kind, Tensor};
 
 use super::folder::{self, Shards};
+use super::gguf::{self, Gguf};
 use super::lora::{Adapters, Module};
 use super::parameter::{Init, Source};
 use super::{
@@ -90,11 +91,23 @@ impl Network {
         folder::write_config(folder, (self.shape(), self.vocab_size), facts, WeightKind::Fp32)
     }
 
-    /// Loads a Hugging Face folder; its weights may lie in several files.
+    /// Loads a Hugging Face folder, whose weights may lie in several files, or a GGUF file.
     pub fn load(folder: &Path, device: Device) -> Result<Self, ModelError> {
+        if Gguf::is_named(folder) {
+            return Self::load_gguf(&Gguf::open(folder)?, device);
+        }
         let (shape, vocab_size) = folder::read_config(folder)?;
         let shards = Shards::open(folder)?;
         let mut weights = shards.weights(&shape)?;
+        let mut find = |name: &str, size: &[i64], _: Init| weights.take(name, size, device);
+        let network = Self::assemble(&shape, vocab_size, device, &mut find)?;
+        weights.finish()?;
+        Ok(network)
+    }
+
+    fn load_gguf(file: &Gguf, device: Device) -> Result<Self, ModelError> {
+        let (shape, vocab_size) = gguf::read_shape(file)?;
+        let mut weights = gguf::weights(file, &shape);
         let mut find = |name: &str, size: &[i64], _: Init| weights.take(name, size, device);
         let network = Self::assemble(&shape, vocab_size, device, &mut find)?;
         weights.finish()?;

@@ -53,11 +53,9 @@ pub(super) fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Tensor {
 }
 
 /// Radians a position of each pair of dimensions, in rows of up to `length` tokens; and what cosines and sines are multiplied by.
-fn frequencies(shape: &ModelShape, length: u64) -> (Vec<f64>, f64) {
+pub(super) fn frequencies(shape: &ModelShape, length: u64) -> (Vec<f64>, f64) {
     let (dim, theta) = (shape.head_dim as f64, shape.rope_theta);
-    let plain = |theta: f64| -> Vec<f64> {
-        (0..shape.head_dim / 2).map(|i| 1.0 / theta.powf(2.0 * i as f64 / dim)).collect()
-    };
+    let plain = |theta: f64| plain_frequencies(&ModelShape { rope_theta: theta, ..shape.clone() });
     match shape.rope_scaling {
         RopeScaling::Default => (plain(theta), 1.0),
         RopeScaling::Linear { factor } => (plain(theta).into_iter().map(|f| f / factor).collect(), 1.0),
@@ -90,6 +88,12 @@ fn frequencies(shape: &ModelShape, length: u64) -> (Vec<f64>, f64) {
             (stretched.collect(), attention_factor)
         }
     }
+}
+
+/// Those of a shape whose positions are not stretched.
+pub(super) fn plain_frequencies(shape: &ModelShape) -> Vec<f64> {
+    let dim = shape.head_dim as f64;
+    (0..shape.head_dim / 2).map(|i| 1.0 / shape.rope_theta.powf(2.0 * i as f64 / dim)).collect()
 }
 
 /// Which share of each frequency YaRN keeps.

@@ -7,7 +7,8 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use super::bpe::{Bpe, BytesMap};
 use super::file::{CONFIG_FILE, SPECIALS_FILE, TOKENIZER_FILE, TokenizerFiles, read};
 use super::pretokenize::Pretokenizer;
-use super::{ChatTemplate, TokenizerError};
+use super::{ChatTemplate, TokenizerError, gguf};
+use crate::model::Gguf;
 
 /// Pieces that an [`Encoder`] remembers.
 const CACHED_PIECES: usize = 1 << 16;
@@ -27,8 +28,11 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Loads a tokenizer folder, or the tokenizer's files in a model folder.
+    /// Loads a tokenizer folder, the tokenizer's files in a model folder, or the tokenizer in a GGUF file.
     pub fn load(dir: &Path) -> Result<Self, TokenizerError> {
+        if Gguf::is_named(dir) {
+            return Self::new(dir, gguf::read(&Gguf::open(dir).map_err(Box::new)?)?);
+        }
         Self::new(dir, read(dir)?)
     }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::data::DataError;
 use crate::job::{ErrorFacts, JobError, StepError};
+use crate::model::ModelError;
 
 /// An error of training, loading or using a tokenizer.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,9 @@ pub enum TokenizerError {
         /// What stands there.
         got: String,
     },
+    /// A GGUF file is broken.
+    #[error(transparent)]
+    Gguf(#[from] Box<ModelError>),
     /// A parameter makes no sense.
     #[error("{field}: expected {expected}, got {got}")]
     Parameter {
@@ -95,6 +99,7 @@ impl StepError for TokenizerError {
         match self {
             Self::Job(error) => error.facts(),
             Self::Data(error) => error.facts(),
+            Self::Gguf(error) => error.facts(),
             Self::Io { source, .. } => ErrorFacts::io(source),
             Self::File { .. } => ErrorFacts::user(
                 "tokenizer_file",

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use cupola_specs::job::GPT2_PATTERN;
 use serde_json::{Map, Value, json};
 
 use super::TokenizerError;
@@ -18,8 +19,6 @@ pub(super) const TOKENIZER_FILE: &str = "tokenizer.json";
 pub(super) const CONFIG_FILE: &str = "tokenizer_config.json";
 /// The roles of special tokens once more, where older readers look.
 pub(super) const SPECIALS_FILE: &str = "special_tokens_map.json";
-/// GPT-2's pattern, which `ByteLevel` means when it splits by itself.
-const GPT2_PATTERN: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
 /// What the files hold.
 #[derive(Debug)]
@@ -103,12 +102,19 @@ pub(super) fn write(dir: &Path, files: &TokenizerFiles) -> Result<(), TokenizerE
     Ok(())
 }
 
+impl TokenizerFiles {
+    /// A token as vocabularies spell it: a special one by its content, any other one byte by byte.
+    pub(super) fn spelled(&self, id: u32, chars: &[char; 256]) -> String {
+        match self.specials.iter().find(|(_, special)| *special == id) {
+            Some((content, _)) => content.clone(),
+            None => spell(&self.vocabulary.tokens[id as usize], chars),
+        }
+    }
+}
+
 fn model(files: &TokenizerFiles) -> Value {
     let chars = byte_chars();
-    let spelled = |id: u32| match files.specials.iter().find(|(_, special)| *special == id) {
-        Some((content, _)) => content.clone(),
-        None => spell(&files.vocabulary.tokens[id as usize], &chars),
-    };
+    let spelled = |id: u32| files.spelled(id, &chars);
     let tokens = 0..files.vocabulary.tokens.len() as u32;
     let vocab: Map<String, Value> = tokens.map(|id| (spelled(id), json!(id))).collect();
     let merges: Vec<Value> = files
@@ -202,6 +208,7 @@ fn patterns(file: &Json) -> Result<Vec<String>, TokenizerError> {
             (Some("Digits"), _) if step["individual_digits"] == json!(true) => patterns.push(r"\p{N}".into()),
             (Some("ByteLevel"), _) if step["add_prefix_space"] == json!(false) => {
                 byte_level = true;
+                // `ByteLevel` by itself splits as GPT-2 does.
                 if step["use_regex"] != json!(false) {
                     patterns.push(GPT2_PATTERN.to_owned());
                 }
@@ -249,13 +256,16 @@ fn vocabulary(file: &Json, specials: &[(String, u32)]) -> Result<Vocabulary, Tok
             Value::String(text) => text.split_once(' '),
             other => other[0].as_str().zip(other[1].as_str()),
         };
-        let known = pair.and_then(|(left, right)| {
-            let new = ids.get(format!("{left}{right}").as_str())?;
-            Some((*ids.get(left)?, *ids.get(right)?, *new))
-        });
+        let known = pair.and_then(|pair| merge_of(&ids, pair));
         merges.push(known.ok_or_else(|| file.wrong("model.merges", "pairs of tokens", merge))?);
     }
     Ok(Vocabulary { tokens, byte_ids, merges })
+}
+
+/// The ids of a merge's parts and of the token that it makes.
+pub(super) fn merge_of(ids: &BTreeMap<&str, u32>, (left, right): (&str, &str)) -> Option<(u32, u32, u32)> {
+    let new = ids.get(format!("{left}{right}").as_str())?;
+    Some((*ids.get(left)?, *ids.get(right)?, *new))
 }
 
 /// A JSON file that knows its path.

@@ -8,7 +8,7 @@
 //! * `pretokenize`: text to pieces by regex; no token crosses a piece.
 //! * `train`: pieces to merges, most frequent pair first, by incremental counts.
 //! * `bpe`: a piece to ids.
-//! * `file`: the Hugging Face files, read and written.
+//! * `file`: the Hugging Face files, read and written; `gguf`: the same as facts of a GGUF file.
 //! * [`Tokenizer`]: text to ids and back; [`Encoder`] is its bulk form with a cache.
 //! * [`ChatTemplate`]: chats to text and to ids with the mask of what is trained on.
 //! * [`job`] trains, [`encode_job`] encodes a corpus.
@@ -23,6 +23,7 @@ mod codec;
 pub mod encode_job;
 mod error;
 mod file;
+mod gguf;
 pub mod job;
 mod pretokenize;
 mod train;
@@ -30,3 +31,4 @@ mod train;
 pub use chat::{ChatTemplate, EncodedChat};
 pub use codec::{Encoder, Tokenizer};
 pub use error::TokenizerError;
+pub(crate) use gguf::facts as gguf_facts;

@@ -127,10 +127,11 @@ fn without_last_blank(text: &str, start: usize, end: usize, front: &regex::Regex
 
 #[cfg(test)]
 mod tests {
+    use cupola_specs::job::GPT4_PATTERN;
+
     use super::*;
 
     /// The published pattern of GPT-4's tokenizer.
-    const GPT4: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
     fn pieces(pretokenizer: &Pretokenizer, text: &str) -> Vec<String> {
         let mut found = Vec::new();
@@ -140,9 +141,9 @@ mod tests {
 
     #[test]
     fn the_automaton_splits_as_the_backtracking_engine_does() {
-        let fast = Pretokenizer::new(&[GPT4.to_owned()]).unwrap();
+        let fast = Pretokenizer::new(&[GPT4_PATTERN.to_owned()]).unwrap();
         assert!(matches!(fast.splitters[0], Splitter::Blanks { .. }));
-        let exact = Splitter::Backtracking(fancy_regex::Regex::new(GPT4).unwrap());
+        let exact = Splitter::Backtracking(fancy_regex::Regex::new(GPT4_PATTERN).unwrap());
         let slow = Pretokenizer { splitters: vec![exact] };
         let alphabet = [' ', '\n', '\r', '\t', 'a', '\'', 's', '1', '.', 'é', '\u{a0}', '\u{3000}', '日'];
         let mut state = 7_u64;
@@ -160,7 +161,7 @@ mod tests {
 
     #[test]
     fn digits_are_limited_in_any_pattern() {
-        let published = Pretokenizer::new(&patterns_of(GPT4, Digits::Single)).unwrap();
+        let published = Pretokenizer::new(&patterns_of(GPT4_PATTERN, Digits::Single)).unwrap();
         assert_eq!(pieces(&published, "a 12"), ["a", " ", "1", "2"]);
         let own = Pretokenizer::new(&patterns_of(r"\S+|\s+", Digits::UpTo2)).unwrap();
         assert_eq!(pieces(&own, "ab123 c"), ["ab", "12", "3", " ", "c"]);

@@ -65,4 +65,4 @@ pub use rlhf::{Labeler, Method, OptimizeParams, PreferencesParams, RewardModelPa
 pub use scaling::{FitMethod, FitParams, FitTarget, SweepParams};
 pub use sft::{SftParams, TrainOn};
 pub use step::{Device, Precision, StepKind, StepParams};
-pub use tokenizer::{Digits, TokenizerParams, TokensParams};
+pub use tokenizer::{Digits, GPT2_PATTERN, GPT4_PATTERN, TokenizerParams, TokensParams};

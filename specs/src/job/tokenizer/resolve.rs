@@ -1,15 +1,11 @@
 //! A tokenizer job, resolved.
 
-use super::TokenizerParams;
 use super::written::{SpecialTokens, TokenizerJob};
+use super::{GPT2_PATTERN, GPT4_PATTERN, TokenizerParams};
 use crate::spec::jobs::Resolver;
 use crate::spec::wanted::Wanted;
 use crate::spec::{Code, TokenizerBody};
 
-/// The pattern of GPT-2 (2019).
-const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
-/// The pattern of GPT-4 (`cl100k`, 2023), without possessive quantifiers.
-const GPT4: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// The pattern of GPT-4o (`o200k`, 2024), without possessive quantifiers.
 const O200K: &str = concat!(
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|",
@@ -47,8 +43,8 @@ pub(crate) fn tokenizer(w: &TokenizerJob, resolver: &mut Resolver<'_, '_>) -> Op
         }
     }
     let pattern = match w.pattern.value.as_str() {
-        "gpt2" => GPT2,
-        "gpt4" => GPT4,
+        "gpt2" => GPT2_PATTERN,
+        "gpt4" => GPT4_PATTERN,
         "o200k" => O200K,
         other => {
             check_pattern(other, w, resolver);

@@ -1,0 +1,171 @@
+//! A tokenizer as facts of a GGUF file, and back.
+//!
+//! llama.cpp knows pre-token patterns by name only. Those below mean the same there as here; other patterns have no name, or one whose pattern there is
+//! an approximation (`gpt-4o`), and are refused.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use cupola_specs::job::{Digits, GPT2_PATTERN, GPT4_PATTERN};
+use serde_json::json;
+
+use super::TokenizerError;
+use super::bytes::{byte_chars, unspell};
+use super::file::{Roles, TokenizerFiles, merge_of, read as read_folder};
+use super::pretokenize::patterns_of;
+use super::train::Vocabulary;
+use crate::model::{Fact, Gguf};
+
+/// llama.cpp's numbers of kinds of tokens.
+const NORMAL: u64 = 1;
+const CONTROL: u64 = 3;
+const USER_DEFINED: u64 = 4;
+const UNUSED: u64 = 5;
+
+/// Names of patterns, with the pattern and whether a word that is a token is taken whole.
+fn names() -> Vec<(&'static str, Vec<String>, bool)> {
+    let gpt4 = |digits| patterns_of(GPT4_PATTERN, digits);
+    let gpt2 = || vec![GPT2_PATTERN.to_owned()];
+    vec![
+        ("gpt-2", gpt2(), false),
+        ("dbrx", gpt4(Digits::UpTo3), false),
+        ("smaug-bpe", gpt4(Digits::UpTo3), false),
+        ("llama-bpe", gpt4(Digits::UpTo3), true),
+        ("llama3", gpt4(Digits::UpTo3), true),
+        ("qwen2", gpt4(Digits::Single), false),
+        ("deepseek-r1-qwen", gpt4(Digits::Single), false),
+        ("smollm", patterns_of(GPT2_PATTERN, Digits::Single), false),
+    ]
+}
+
+/// The facts of the tokenizer in a folder, for a vocabulary of `vocab_size` rows: those beyond the tokenizer's are unused.
+///
+/// # Errors
+/// A pattern without a name in llama.cpp.
+pub(crate) fn facts(folder: &Path, vocab_size: usize) -> Result<Vec<(String, Fact)>, TokenizerError> {
+    let files = read_folder(folder)?;
+    let known = names();
+    let name = known
+        .iter()
+        .find(|(_, patterns, is_whole)| *patterns == files.patterns && *is_whole == files.ignore_merges);
+    let Some((name, _, _)) = name else {
+        return Err(TokenizerError::File {
+            path: folder.join("tokenizer.json"),
+            field: "pre_tokenizer".into(),
+            expected: "a pattern that llama.cpp has: gpt2, or gpt4 with digits of 1 or up to 3".into(),
+            got: json!(files.patterns).to_string().chars().take(200).collect(),
+        });
+    };
+    let chars = byte_chars();
+    let count = files.vocabulary.tokens.len();
+    let spelled = |id: usize| files.spelled(id as u32, &chars);
+    let is_special = |id: usize| files.specials.iter().any(|(_, special)| *special as usize == id);
+    let tokens = (0..vocab_size.max(count))
+        .map(|id| Fact::Text(if id < count { spelled(id) } else { format!("[unused{id}]") }));
+    let types = (0..vocab_size.max(count)).map(|id| match id {
+        _ if is_special(id) => Fact::Count(CONTROL),
+        _ if id < count => Fact::Count(NORMAL),
+        _ => Fact::Count(UNUSED),
+    });
+    let merges = files.vocabulary.merges.iter();
+    let merges =
+        merges.map(|(left, right, _)| format!("{} {}", spelled(*left as usize), spelled(*right as usize)));
+    let id_of = |content: &str| {
+        let found = files.specials.iter().find(|(special, _)| special == content);
+        found.map(|(_, id)| Fact::Count(u64::from(*id)))
+    };
+    let mut facts = vec![
+        ("model", Fact::from("gpt2")),
+        ("pre", Fact::from(*name)),
+        ("tokens", Fact::List(tokens.collect())),
+        ("token_type", Fact::List(types.collect())),
+        ("merges", Fact::List(merges.map(Fact::Text).collect())),
+        // The chat template and the caller say where a text begins.
+        ("add_bos_token", Fact::Flag(false)),
+        ("add_eos_token", Fact::Flag(false)),
+        ("add_space_prefix", Fact::Flag(false)),
+    ];
+    let roles = &files.roles;
+    facts.extend(id_of(&roles.bos).map(|id| ("bos_token_id", id)));
+    facts.extend(id_of(&roles.eos).map(|id| ("eos_token_id", id)));
+    facts.extend(roles.pad.as_deref().and_then(id_of).map(|id| ("padding_token_id", id)));
+    let mut facts: Vec<(String, Fact)> =
+        facts.into_iter().map(|(name, fact)| (format!("tokenizer.ggml.{name}"), fact)).collect();
+    if !files.chat_template.is_empty() {
+        facts.push(("tokenizer.chat_template".into(), Fact::Text(files.chat_template)));
+    }
+    Ok(facts)
+}
+
+/// The tokenizer of a file.
+///
+/// # Errors
+/// A tokenizer that is no byte-level BPE, or whose pattern is not known.
+pub(super) fn read(gguf: &Gguf) -> Result<TokenizerFiles, TokenizerError> {
+    let wrong = |field: &str, expected: &str, got: String| TokenizerError::File {
+        path: gguf.path().to_path_buf(),
+        field: format!("tokenizer.ggml.{field}"),
+        expected: expected.to_owned(),
+        got: got.chars().take(200).collect(),
+    };
+    let fact = |field: &str| gguf.fact(&format!("tokenizer.ggml.{field}"));
+    let text = |field: &str| fact(field).and_then(Fact::text).unwrap_or_default();
+    if text("model") != "gpt2" {
+        return Err(wrong("model", "gpt2 (byte-level BPE)", json!(text("model")).to_string()));
+    }
+    let known = names();
+    let pattern = known.into_iter().find(|(name, _, _)| *name == text("pre"));
+    let (_, patterns, ignore_merges) = pattern.ok_or_else(|| {
+        let all: Vec<&str> = names().into_iter().map(|(name, _, _)| name).collect();
+        wrong("pre", &all.join(", "), json!(text("pre")).to_string())
+    })?;
+    let list = |field: &str| {
+        fact(field).and_then(Fact::list).ok_or_else(|| wrong(field, "a list", "nothing".to_owned()))
+    };
+    let (tokens, types) = (list("tokens")?, list("token_type")?);
+    let (mut ids, mut specials, mut bytes) = (BTreeMap::new(), Vec::new(), Vec::new());
+    for (id, token) in tokens.iter().enumerate() {
+        let token = token.text().ok_or_else(|| wrong("tokens", "texts", format!("{token:?}")))?;
+        match types.get(id).and_then(Fact::count) {
+            Some(CONTROL | USER_DEFINED) => {
+                specials.push((token.to_owned(), id as u32));
+                bytes.push(token.as_bytes().to_vec());
+            }
+            Some(UNUSED) => bytes.push(Vec::new()),
+            _ => {
+                ids.insert(token, id as u32);
+                bytes.push(unspell(token).unwrap_or_else(|| token.as_bytes().to_vec()));
+            }
+        }
+    }
+    let mut byte_ids = [0; 256];
+    for (byte, char) in byte_chars().iter().enumerate() {
+        let id = ids.get(char.to_string().as_str());
+        byte_ids[byte] = *id.ok_or_else(|| wrong("tokens", "all 256 bytes", format!("none for {char}")))?;
+    }
+    let mut merges = Vec::new();
+    for merge in list("merges")? {
+        let known = merge.text().and_then(|text| merge_of(&ids, text.split_once(' ')?));
+        merges.push(known.ok_or_else(|| wrong("merges", "pairs of tokens", format!("{merge:?}")))?);
+    }
+    let role = |field: &str| {
+        let id = fact(field).and_then(Fact::count)?;
+        specials.iter().find(|(_, special)| u64::from(*special) == id).map(|(content, _)| content.clone())
+    };
+    let eos = role("eos_token_id");
+    let eos = eos.ok_or_else(|| wrong("eos_token_id", "a control token", "none".to_owned()))?;
+    let roles = Roles {
+        bos: role("bos_token_id").unwrap_or_else(|| eos.clone()),
+        eos,
+        pad: role("padding_token_id"),
+    };
+    let chat_template = gguf.fact("tokenizer.chat_template").and_then(Fact::text).unwrap_or_default();
+    Ok(TokenizerFiles {
+        patterns,
+        vocabulary: Vocabulary { tokens: bytes, byte_ids, merges },
+        ignore_merges,
+        specials,
+        roles,
+        chat_template: chat_template.to_owned(),
+    })
+}
