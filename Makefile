@@ -8,7 +8,7 @@ CUPOLA := $(TARGET)/release/cupola
 PYTHON_TOOLS := .venv/.stamp
 MLFLOW := .venv-mlflow/.stamp
 
-.PHONY: help quickstart build libtorch test lint bench parity handover clean
+.PHONY: help quickstart build libtorch test lint bench parity handover gguf clean
 
 help: ## This list.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|'
@@ -59,6 +59,10 @@ parity: build $(PYTHON_TOOLS) ## Compares models of every family, and an exporte
 handover: build $(PYTHON_TOOLS) ## Reads the quickstart's pretraining, exported for Megatron-LM and torchtitan, with their own code (fetches PyTorch).
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check torch==2.11.0 megatron-core==0.16.1 torchtitan==0.2.2
 	.venv/bin/python tests/python/handover.py $(CUPOLA) specs/quickstart.yaml base
+
+gguf: build $(PYTHON_TOOLS) ## Reads the GGUF files that we write with llama.cpp itself (fetches PyTorch, compiles llama.cpp, some 20 minutes).
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check torch==2.11.0 llama-cpp-python==0.3.36
+	.venv/bin/python tests/python/gguf_parity.py $(TARGET)/release/cupola-worker runtime/tests/fixtures/tokenizer
 
 clean: ## Removes the build, the fetched libtorch and the Python tools; never the state in .cupola.
 	cargo clean

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::gguf::GgufError;
 use crate::job::{ErrorFacts, StepError};
 
 /// An error of a network.
@@ -111,32 +112,9 @@ pub enum ModelError {
         /// What the format's reader says.
         message: String,
     },
-    /// What is no whole GGUF file.
-    #[error("{path}: no whole GGUF file: {message}")]
-    BrokenGguf {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        message: String,
-    },
-    /// A tensor of a GGUF file in a type that is not read.
-    #[error("{path}: tensor {name} is of ggml's type {got}: expected {expected}")]
-    GgufType {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        name: String,
-        /// ggml's number of its type.
-        got: u32,
-        /// The types that are read.
-        expected: &'static str,
-    },
-    /// What llama.cpp has no architecture for, or would compute otherwise.
-    #[error("GGUF has no place for {what}: llama.cpp would compute something else")]
-    GgufNone {
-        /// The part.
-        what: String,
-    },
+    /// A GGUF file's.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
     /// A shape that no network has.
     #[error("model shape: {0}")]
     Shape(String),
@@ -225,14 +203,7 @@ impl StepError for ModelError {
             Self::BrokenShard { .. } => {
                 ErrorFacts::user("shard_broken", "fetch the file again; its size is not what its header says")
             }
-            Self::BrokenGguf { .. } => ErrorFacts::user("gguf_broken", "fetch or export the file again"),
-            Self::GgufType { .. } => {
-                ErrorFacts::user("gguf_type", "take a file of Q8_0, Q4_0, BF16, F16 or F32 of the same model")
-            }
-            Self::GgufNone { .. } => ErrorFacts::user(
-                "gguf_none",
-                "export it with --format huggingface, or serve it with `cupola serve`",
-            ),
+            Self::Gguf(error) => error.facts(),
             Self::Shape(_) => ErrorFacts::user(
                 "model_shape",
                 "change the sizes under `model:`; `cupola explain pretrain.model` lists them",

@@ -24,6 +24,7 @@ mod transformer;
 pub use config::{SaveFacts, depth_shape};
 pub use error::ModelError;
 pub use folder::{SaveForm, WeightKind};
+pub use gguf::GgufError;
 pub(crate) use gguf::{BlockType, Fact, Gguf, export_gguf};
 pub use kv_cache::{KvCache, RowSlot};
 pub use lstm::Lstm;

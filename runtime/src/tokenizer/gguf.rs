@@ -63,9 +63,9 @@ pub(crate) fn facts(folder: &Path, vocab_size: usize) -> Result<Vec<(String, Fac
     let tokens = (0..vocab_size.max(count))
         .map(|id| Fact::Text(if id < count { spelled(id) } else { format!("[unused{id}]") }));
     let types = (0..vocab_size.max(count)).map(|id| match id {
-        _ if is_special(id) => Fact::Count(CONTROL),
-        _ if id < count => Fact::Count(NORMAL),
-        _ => Fact::Count(UNUSED),
+        _ if is_special(id) => Fact::Signed(CONTROL as i64),
+        _ if id < count => Fact::Signed(NORMAL as i64),
+        _ => Fact::Signed(UNUSED as i64),
     });
     let merges = files.vocabulary.merges.iter();
     let merges =
@@ -97,6 +97,45 @@ pub(crate) fn facts(folder: &Path, vocab_size: usize) -> Result<Vec<(String, Fac
     Ok(facts)
 }
 
+/// The tokens of a file.
+struct Tokens<'a> {
+    ids: BTreeMap<&'a str, u32>,
+    specials: Vec<(String, u32)>,
+    bytes: Vec<Vec<u8>>,
+    byte_ids: [u32; 256],
+}
+
+impl<'a> Tokens<'a> {
+    fn of(
+        tokens: &'a [Fact],
+        types: &[Fact],
+        wrong: &dyn Fn(&str, &str, String) -> TokenizerError,
+    ) -> Result<Self, TokenizerError> {
+        let mut all =
+            Self { ids: BTreeMap::new(), specials: Vec::new(), bytes: Vec::new(), byte_ids: [0; 256] };
+        for (id, token) in tokens.iter().enumerate() {
+            let token = token.text().ok_or_else(|| wrong("tokens", "texts", format!("{token:?}")))?;
+            match types.get(id).and_then(Fact::count) {
+                Some(CONTROL | USER_DEFINED) => {
+                    all.specials.push((token.to_owned(), id as u32));
+                    all.bytes.push(token.as_bytes().to_vec());
+                }
+                Some(UNUSED) => all.bytes.push(Vec::new()),
+                _ => {
+                    all.ids.insert(token, id as u32);
+                    all.bytes.push(unspell(token).unwrap_or_else(|| token.as_bytes().to_vec()));
+                }
+            }
+        }
+        for (byte, char) in byte_chars().iter().enumerate() {
+            let id = all.ids.get(char.to_string().as_str());
+            let id = id.ok_or_else(|| wrong("tokens", "all 256 bytes", format!("none for {char}")))?;
+            all.byte_ids[byte] = *id;
+        }
+        Ok(all)
+    }
+}
+
 /// The tokenizer of a file.
 ///
 /// # Errors
@@ -123,26 +162,7 @@ pub(super) fn read(gguf: &Gguf) -> Result<TokenizerFiles, TokenizerError> {
         fact(field).and_then(Fact::list).ok_or_else(|| wrong(field, "a list", "nothing".to_owned()))
     };
     let (tokens, types) = (list("tokens")?, list("token_type")?);
-    let (mut ids, mut specials, mut bytes) = (BTreeMap::new(), Vec::new(), Vec::new());
-    for (id, token) in tokens.iter().enumerate() {
-        let token = token.text().ok_or_else(|| wrong("tokens", "texts", format!("{token:?}")))?;
-        match types.get(id).and_then(Fact::count) {
-            Some(CONTROL | USER_DEFINED) => {
-                specials.push((token.to_owned(), id as u32));
-                bytes.push(token.as_bytes().to_vec());
-            }
-            Some(UNUSED) => bytes.push(Vec::new()),
-            _ => {
-                ids.insert(token, id as u32);
-                bytes.push(unspell(token).unwrap_or_else(|| token.as_bytes().to_vec()));
-            }
-        }
-    }
-    let mut byte_ids = [0; 256];
-    for (byte, char) in byte_chars().iter().enumerate() {
-        let id = ids.get(char.to_string().as_str());
-        byte_ids[byte] = *id.ok_or_else(|| wrong("tokens", "all 256 bytes", format!("none for {char}")))?;
-    }
+    let Tokens { ids, specials, bytes, byte_ids } = Tokens::of(tokens, types, &wrong)?;
     let mut merges = Vec::new();
     for merge in list("merges")? {
         let known = merge.text().and_then(|text| merge_of(&ids, text.split_once(' ')?));

@@ -131,8 +131,6 @@ mod tests {
 
     use super::*;
 
-    /// The published pattern of GPT-4's tokenizer.
-
     fn pieces(pretokenizer: &Pretokenizer, text: &str) -> Vec<String> {
         let mut found = Vec::new();
         pretokenizer.pieces(text, &mut |piece| found.push(piece.to_owned()));

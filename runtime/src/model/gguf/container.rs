@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 
+use super::GgufError;
 use super::quantize::BlockType;
 use crate::model::ModelError;
 
@@ -27,8 +28,8 @@ const DEEPEST: u32 = 4;
 pub(crate) enum Fact {
     /// A whole number, whatever its width in the file; written as 32 bits.
     Count(u64),
-    /// A whole number below zero.
-    Negative(i64),
+    /// A whole number of a type with a sign, 32 bits wide; it is read as one where it is below zero.
+    Signed(i64),
     /// A number.
     Number(f64),
     /// A truth value.
@@ -71,7 +72,7 @@ impl From<&str> for Fact {
 fn type_of(fact: &Fact) -> u32 {
     match fact {
         Fact::Count(_) => 4,
-        Fact::Negative(_) => 5,
+        Fact::Signed(_) => 5,
         Fact::Number(_) => 6,
         Fact::Flag(_) => 7,
         Fact::Text(_) => 8,
@@ -148,7 +149,7 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
 fn put_fact(out: &mut Vec<u8>, fact: &Fact) {
     match fact {
         Fact::Count(value) => out.extend_from_slice(&(*value as u32).to_le_bytes()),
-        Fact::Negative(value) => out.extend_from_slice(&(*value as i32).to_le_bytes()),
+        Fact::Signed(value) => out.extend_from_slice(&(*value as i32).to_le_bytes()),
         Fact::Number(value) => out.extend_from_slice(&(*value as f32).to_le_bytes()),
         Fact::Flag(value) => out.push(u8::from(*value)),
         Fact::Text(text) => put_text(out, text),
@@ -156,7 +157,9 @@ fn put_fact(out: &mut Vec<u8>, fact: &Fact) {
             let kind = list.first().map_or(8, type_of);
             out.extend_from_slice(&kind.to_le_bytes());
             out.extend_from_slice(&(list.len() as u64).to_le_bytes());
-            list.iter().for_each(|fact| put_fact(out, fact));
+            for fact in list {
+                put_fact(out, fact);
+            }
         }
     }
 }
@@ -218,7 +221,7 @@ impl Gguf {
 }
 
 fn broken(path: &Path, message: &str) -> ModelError {
-    ModelError::BrokenGguf { path: path.to_path_buf(), message: message.to_owned() }
+    GgufError::Broken { path: path.to_path_buf(), message: message.to_owned() }.into()
 }
 
 struct Reader<'a> {
@@ -317,7 +320,7 @@ impl Reader<'_> {
     }
 
     fn fact(&mut self, kind: u32, depth: u32) -> Result<Fact, ModelError> {
-        let whole = |value: i64| u64::try_from(value).map_or(Fact::Negative(value), Fact::Count);
+        let whole = |value: i64| u64::try_from(value).map_or(Fact::Signed(value), Fact::Count);
         Ok(match kind {
             0 => Fact::Count(u64::from(self.array::<1>()?[0])),
             1 => whole(i64::from(i8::from_le_bytes(self.array()?))),
@@ -355,7 +358,7 @@ impl Reader<'_> {
             size.insert(0, self.count64()?);
         }
         let number = self.count32()?;
-        let kind = BlockType::of_number(number).ok_or_else(|| ModelError::GgufType {
+        let kind = BlockType::of_number(number).ok_or_else(|| GgufError::Type {
             path: self.path.to_path_buf(),
             name: name.clone(),
             got: number,
@@ -380,7 +383,7 @@ mod tests {
             ("llama.rope.freq_base", Fact::Number(10_000.0)),
             ("tokenizer.ggml.add_bos_token", Fact::Flag(true)),
             ("tokenizer.ggml.tokens", list(&["a", "ß", ""])),
-            ("x.negative", Fact::Negative(-7)),
+            ("x.negative", Fact::Signed(-7)),
         ];
         let facts = facts.map(|(name, fact)| (name.to_owned(), fact));
         let tensor =

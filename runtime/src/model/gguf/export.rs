@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::container::{TensorPlan, write};
 use super::names::Layout;
-use super::{BlockType, Fact, facts, names};
+use super::{BlockType, Fact, GgufError, facts, names};
 use crate::model::{ModelError, Network, ParamGroup, Parameter};
 
 /// What was written.
@@ -40,7 +40,7 @@ pub(crate) fn export_gguf(
     let mut sources: Vec<Source> = Vec::new();
     for parameter in network.parameters() {
         let Some((name, layout)) = names::of(shape, &parameter.name) else {
-            return Err(ModelError::GgufNone { what: format!("the tensor {}", parameter.name) });
+            return Err(GgufError::NoPlace { what: format!("the tensor {}", parameter.name) }.into());
         };
         let plan = TensorPlan { name, ..plan(parameter, layout, kind) };
         sources.push(Source { plan, layout, tensor: parameter.tensor.detach() });

@@ -2,7 +2,7 @@
 
 use cupola_specs::job::{ModelShape, ModelType, RopeScaling};
 
-use super::{Fact, Gguf};
+use super::{Fact, Gguf, GgufError};
 use crate::model::ModelError;
 use crate::model::rope::{frequencies, plain_frequencies};
 
@@ -16,7 +16,7 @@ const LLAMA3_FACTORS: [f64; 2] = [8.0, 32.0];
 /// # Errors
 /// A shape that llama.cpp has no architecture for.
 pub(super) fn architecture(shape: &ModelShape) -> Result<&'static str, ModelError> {
-    let refused = |what: String| Err(ModelError::GgufNone { what });
+    let refused = |what: String| Err(GgufError::NoPlace { what }.into());
     if shape.sliding_window > 0 && shape.sliding_window < shape.max_position_embeddings {
         return refused(format!("a sliding window of {} tokens in this class", shape.sliding_window));
     }

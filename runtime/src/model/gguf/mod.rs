@@ -10,6 +10,7 @@
 //! own quantiser keeps them finer too, and a matrix whose rows are no whole blocks is kept in f16.
 
 mod container;
+mod error;
 mod export;
 mod facts;
 mod import;
@@ -17,6 +18,7 @@ mod names;
 mod quantize;
 
 pub(crate) use container::{Fact, Gguf};
+pub use error::GgufError;
 pub(crate) use export::export_gguf;
 pub(super) use import::{read_shape, weights};
 pub(crate) use quantize::BlockType;

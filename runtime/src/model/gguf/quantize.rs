@@ -74,13 +74,9 @@ impl BlockType {
     pub(super) fn pack(self, values: &[f32]) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.num_bytes(values.len() as u64) as usize);
         match self {
-            Self::F32 => values.iter().for_each(|x| bytes.extend_from_slice(&x.to_le_bytes())),
-            Self::F16 => {
-                values.iter().for_each(|x| bytes.extend_from_slice(&f16::from_f32(*x).to_le_bytes()));
-            }
-            Self::Bf16 => {
-                values.iter().for_each(|x| bytes.extend_from_slice(&bf16::from_f32(*x).to_le_bytes()));
-            }
+            Self::F32 => bytes.extend(values.iter().flat_map(|x| x.to_le_bytes())),
+            Self::F16 => bytes.extend(values.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes())),
+            Self::Bf16 => bytes.extend(values.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes())),
             Self::Q8_0 => values.chunks_exact(BLOCK).for_each(|block| pack_q8(block, &mut bytes)),
             Self::Q4_0 => values.chunks_exact(BLOCK).for_each(|block| pack_q4(block, &mut bytes)),
         }
