@@ -61,7 +61,8 @@ handover: build $(PYTHON_TOOLS) ## Reads the quickstart's pretraining, exported 
 	.venv/bin/python tests/python/handover.py $(CUPOLA) specs/quickstart.yaml base
 
 gguf: build $(PYTHON_TOOLS) ## Reads the GGUF files that we write with llama.cpp itself (fetches PyTorch, compiles llama.cpp, some 20 minutes).
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check torch==2.11.0 llama-cpp-python==0.3.36
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check torch==2.11.0
+	NO_AMX="-mno-amx-tile -mno-amx-int8 -mno-amx-bf16" && CMAKE_ARGS="-DCMAKE_C_FLAGS='$$NO_AMX' -DCMAKE_CXX_FLAGS='$$NO_AMX'" .venv/bin/python -m pip install --quiet --disable-pip-version-check llama-cpp-python==0.3.36
 	.venv/bin/python tests/python/gguf_parity.py $(TARGET)/release/cupola-worker runtime/tests/fixtures/tokenizer
 
 clean: ## Removes the build, the fetched libtorch and the Python tools; never the state in .cupola.
