@@ -25,7 +25,7 @@ mod detokenize;
 mod engine_tests;
 
 pub use batch::{generate_all, generate_each};
-pub use decoder::{AdapterId, Chunk, Decoder, Rows, Wanted};
+pub use decoder::{AdapterId, Chunk, Decoder, Positions, Rows, Wanted};
 pub use detokenize::{Detokenizer, Piece};
 pub use engine::{BatchShape, Engine, EngineConfig};
 pub use error::GenerateError;
