@@ -32,8 +32,8 @@ fn request(length: u32, seed: u64, new_tokens: usize) -> Request {
     Request::new(ids, Sampling::with_temperature(1.0, seed), new_tokens, Vec::new())
 }
 
-fn engine(network: &Network, slots: usize) -> Engine<&Network> {
-    Engine::new(network, EngineConfig::interactive(slots, 64, Precision::Fp32)).unwrap()
+fn engine(network: &Network, slots: usize) -> Engine<TorchDecoder<&Network>> {
+    Engine::on_torch(network, TorchConfig::interactive(slots, 64, Precision::Fp32)).unwrap()
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn batched_equals_alone_to_the_bit() {
 }
 
 fn batched_equals_alone(network: &Network, precision: Precision) {
-    let engine = || Engine::new(network, EngineConfig::interactive(4, 64, precision)).unwrap();
+    let engine = || Engine::on_torch(network, TorchConfig::interactive(4, 64, precision)).unwrap();
     let requests: Vec<Request> =
         (0..9).map(|row| request(1 + row * 3, u64::from(row), 5 + row as usize * 2)).collect();
     let together = generate_all(&mut engine(), requests.clone()).unwrap();
@@ -69,7 +69,7 @@ fn shrinking_batches_choose_the_same_tokens() {
     let requests: Vec<Request> =
         (0..12).map(|row| request(1 + row % 5, u64::from(row), 3 + row as usize * 4)).collect();
     let fixed = generate_all(&mut engine(&network, 5), requests.clone()).unwrap();
-    let mut shrinking = Engine::new(&network, EngineConfig::batch(5, 64, Precision::Fp32)).unwrap();
+    let mut shrinking = Engine::on_torch(&network, TorchConfig::batch(5, 64, Precision::Fp32)).unwrap();
     for (a, b) in fixed.iter().zip(generate_all(&mut shrinking, requests).unwrap()) {
         assert_eq!(a.ids, b.ids);
         assert!(a.logprobs.iter().zip(&b.logprobs).all(|(a, b)| (a - b).abs() < 1e-4));
@@ -107,7 +107,7 @@ fn what_does_not_fit_is_refused_by_name() {
     ));
     let empty = Request::new(Vec::new(), Sampling::greedy(), 1, Vec::new());
     assert!(matches!(engine.submit(empty), Err(GenerateError::EmptyPrompt)));
-    assert!(Engine::new(&network, EngineConfig::batch(2, 65, Precision::Fp32)).is_err());
+    assert!(Engine::on_torch(&network, TorchConfig::batch(2, 65, Precision::Fp32)).is_err());
 }
 
 #[test]

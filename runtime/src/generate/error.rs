@@ -30,6 +30,9 @@ pub enum GenerateError {
         /// Size of the vocabulary.
         vocab_size: usize,
     },
+    /// An adapter that the decoder does not hold.
+    #[error("adapter {} is not loaded", .0.0)]
+    UnknownAdapter(super::AdapterId),
     /// A setting outside its range.
     #[error("`{field}` is {got}; expected {expected}")]
     Setting {
@@ -81,6 +84,9 @@ impl StepError for GenerateError {
             ),
             Self::UnknownToken { .. } => {
                 ErrorFacts::user("unknown_token", "encode with the tokenizer of this model")
+            }
+            Self::UnknownAdapter(_) => {
+                ErrorFacts::user("unknown_adapter", "ask for an adapter that is loaded")
             }
             Self::Setting { .. } => ErrorFacts::user("invalid_sampling", "correct the setting"),
             Self::NonFiniteLogits { .. } => ErrorFacts::bug(

@@ -101,6 +101,7 @@ impl Sampling {
 #[derive(Debug, Clone)]
 pub struct Sampler {
     sampling: Sampling,
+    prompt_tokens: usize,
     top_logprobs: usize,
     /// How often each token stands in the answer; tokens of the prompt are there with 0. Empty where no penalty needs it.
     counts: BTreeMap<u32, u32>,
@@ -115,12 +116,21 @@ impl Sampler {
         } else {
             BTreeMap::new()
         };
-        Self { sampling, top_logprobs, counts, position: 0 }
+        Self { sampling, prompt_tokens: prompt.len(), top_logprobs, counts, position: 0 }
     }
 
-    /// Chooses the next token from `logits` (`[V]`); none where a logit is not finite.
-    pub fn sample(&mut self, logits: &[f32]) -> Option<ScoredToken> {
-        let normalizer = log_sum_exp(logits)?;
+    /// The same sampler for guesses: it goes the same way and tells less.
+    pub fn for_drafts(&self) -> Self {
+        Self { top_logprobs: 0, ..self.clone() }
+    }
+
+    /// Chooses the next token from `logits` (`[V]`).
+    ///
+    /// # Errors
+    /// A logit that is not finite.
+    pub fn sample(&mut self, logits: &[f32]) -> Result<ScoredToken, GenerateError> {
+        let (prompt, position) = (self.prompt_tokens, self.position as usize);
+        let normalizer = log_sum_exp(logits).ok_or(GenerateError::NonFiniteLogits { prompt, position })?;
         let token = if self.sampling.changes_logits() {
             let mut changed = logits.to_vec();
             self.change(&mut changed);
@@ -132,7 +142,7 @@ impl Sampler {
         if self.sampling.needs_counts() {
             *self.counts.entry(token).or_insert(0) += 1;
         }
-        Some(scored(logits, normalizer, token, self.top_logprobs))
+        Ok(scored(logits, normalizer, token, self.top_logprobs))
     }
 
     fn change(&self, logits: &mut [f32]) {
@@ -400,9 +410,9 @@ mod tests {
     #[test]
     fn bad_logits_and_settings_are_refused() {
         for bad in [f32::NAN, f32::INFINITY] {
-            assert!(sampler(|_| {}).sample(&[0.0, bad, 1.0]).is_none());
+            assert!(sampler(|_| {}).sample(&[0.0, bad, 1.0]).is_err());
         }
-        assert!(sampler(|_| {}).sample(&[f32::NEG_INFINITY; 3]).is_none());
+        assert!(sampler(|_| {}).sample(&[f32::NEG_INFINITY; 3]).is_err());
         for sampling in [
             Sampling { temperature: -1.0, ..Sampling::greedy() },
             Sampling { temperature: f64::NAN, ..Sampling::greedy() },
