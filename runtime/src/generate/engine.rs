@@ -135,7 +135,8 @@ impl<D: Decoder> Engine<D> {
         }
         let id = RequestId(self.next_id);
         self.next_id += 1;
-        let sampler = Sampler::new(request.sampling.clone(), &request.ids, request.top_logprobs);
+        let sampler = Sampler::new(request.sampling.clone(), &request.ids, request.top_logprobs)
+            .within(request.constraint.take());
         let tokens = std::mem::take(&mut request.ids);
         let prompt_tokens = tokens.len();
         let arrival = Arrival {

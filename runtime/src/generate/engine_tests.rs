@@ -12,7 +12,7 @@ fn network() -> Network {
     network_of(Family::Transformer)
 }
 
-fn network_of(family: Family) -> Network {
+pub(super) fn network_of(family: Family) -> Network {
     let model_type = if family == Family::Lstm { ModelType::Lstm } else { ModelType::Qwen3 };
     let shape = ModelShape {
         num_hidden_layers: 2,
@@ -27,7 +27,7 @@ fn network_of(family: Family) -> Network {
     Network::init(&shape, 90, 11, Device::Cpu).unwrap()
 }
 
-fn request(length: u32, seed: u64, new_tokens: usize) -> Request {
+pub(super) fn request(length: u32, seed: u64, new_tokens: usize) -> Request {
     let ids = (0..length).map(|at| (at * 7 + length) % 90).collect();
     Request::new(ids, Sampling::with_temperature(1.0, seed), new_tokens, Vec::new())
 }

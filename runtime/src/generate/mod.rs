@@ -15,6 +15,7 @@ mod request;
 mod decoder;
 mod torch_decoder;
 
+mod constraint;
 mod sampling;
 
 mod blocks;
@@ -33,9 +34,12 @@ mod engine_tests;
 mod fake;
 #[cfg(test)]
 mod simulation_tests;
+#[cfg(test)]
+mod speculation_tests;
 
 pub use batch::{generate_all, generate_each};
 pub use blocks::{BlockCounts, BlockPool, CacheSpace, ContentId};
+pub use constraint::{AllowedTokens, Constraint, Grammar, GrammarCompiler, TokenMask, Word};
 pub use decoder::{AdapterId, Chunk, Decoder, Positions, Rows, Wanted};
 pub use detokenize::{Detokenizer, Piece};
 pub use engine::{Engine, EngineConfig};

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{AdapterId, BlockCounts, GenerateError, Sampling};
+use super::{AdapterId, BlockCounts, Constraint, GenerateError, Sampling};
 
 /// Names a request within one engine; ids are never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
 
 /// One prompt and what to do with it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Request {
     /// The prompt's token ids; at least one.
     pub ids: Vec<u32>,
@@ -29,6 +29,8 @@ pub struct Request {
     pub adapter: Option<AdapterId>,
     /// Requests of one scope share what they begin with alike, and so may be told apart by their times; a server scopes by API key.
     pub cache_scope: Arc<str>,
+    /// The form of the answer. Its end tokens must be among `stop_ids`.
+    pub constraint: Option<Constraint>,
 }
 
 /// How a prompt's hidden states become its embedding.
@@ -53,6 +55,7 @@ impl Request {
             embed: None,
             adapter: None,
             cache_scope: "".into(),
+            constraint: None,
         }
     }
 
@@ -87,6 +90,14 @@ impl Request {
                 field: "top_logprobs",
                 got: self.top_logprobs.to_string(),
                 expected: "at most the size of the vocabulary",
+            });
+        }
+        let ends = self.constraint.as_ref().map(|constraint| constraint.0.end_ids()).unwrap_or_default();
+        if let Some(end) = ends.iter().find(|end| !self.stop_ids.contains(end)) {
+            return Err(GenerateError::Setting {
+                field: "stop_ids",
+                got: format!("a list without {end}"),
+                expected: "the end tokens of the answer's form",
             });
         }
         known("ids", &self.ids, vocab_size)?;

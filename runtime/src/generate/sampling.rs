@@ -11,7 +11,7 @@ use rand::Rng;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::{GenerateError, ScoredToken};
+use super::{Constraint, GenerateError, ScoredToken};
 
 /// How the next token is chosen.
 #[derive(Debug, Clone, PartialEq)]
@@ -105,6 +105,7 @@ pub struct Sampler {
     top_logprobs: usize,
     /// How often each token stands in the answer; tokens of the prompt are there with 0. Empty where no penalty needs it.
     counts: BTreeMap<u32, u32>,
+    constraint: Option<Constraint>,
     position: u64,
 }
 
@@ -116,28 +117,48 @@ impl Sampler {
         } else {
             BTreeMap::new()
         };
-        Self { sampling, prompt_tokens: prompt.len(), top_logprobs, counts, position: 0 }
+        Self { sampling, prompt_tokens: prompt.len(), top_logprobs, counts, constraint: None, position: 0 }
     }
 
-    /// The same sampler for guesses: it goes the same way and tells less.
+    /// The same sampler, choosing only what a constraint allows.
+    #[must_use]
+    pub fn within(self, constraint: Option<Constraint>) -> Self {
+        Self { constraint, ..self }
+    }
+
+    /// The same sampler for guesses: it goes the same way, without a constraint, and tells less.
     pub fn for_drafts(&self) -> Self {
-        Self { top_logprobs: 0, ..self.clone() }
+        Self {
+            sampling: self.sampling.clone(),
+            prompt_tokens: self.prompt_tokens,
+            top_logprobs: 0,
+            counts: self.counts.clone(),
+            constraint: None,
+            position: self.position,
+        }
     }
 
     /// Chooses the next token from `logits` (`[V]`).
     ///
     /// # Errors
-    /// A logit that is not finite.
+    /// A logit that is not finite, or a constraint that can't be followed further.
     pub fn sample(&mut self, logits: &[f32]) -> Result<ScoredToken, GenerateError> {
         let (prompt, position) = (self.prompt_tokens, self.position as usize);
         let normalizer = log_sum_exp(logits).ok_or(GenerateError::NonFiniteLogits { prompt, position })?;
-        let token = if self.sampling.changes_logits() {
+        let allowed = self.constraint.as_mut().map(|constraint| constraint.0.allowed()).transpose()?;
+        let token = if self.sampling.changes_logits() || allowed.is_some() {
             let mut changed = logits.to_vec();
             self.change(&mut changed);
+            if let Some(allowed) = &allowed {
+                allowed.apply(&mut changed);
+            }
             self.choose(&changed)
         } else {
             self.choose(logits)
         };
+        if let Some(constraint) = &mut self.constraint {
+            constraint.0.advance(token)?;
+        }
         self.position += 1;
         if self.sampling.needs_counts() {
             *self.counts.entry(token).or_insert(0) += 1;

@@ -119,7 +119,7 @@ fn play(mut engine: Engine<Fake>, events: Vec<Event>) -> EngineStats {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
     fn any_traffic_in_any_pool_gives_each_request_its_own_answer(
