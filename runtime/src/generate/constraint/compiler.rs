@@ -6,7 +6,7 @@ use std::sync::Arc;
 use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, TokEnv, TokRxInfo, TokTrie};
 use llguidance::{JsonCompileOptions, Matcher, ParserFactory};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::schema_work::Alternatives;
 use super::{AllowedTokens, Constraint, TokenMask};
@@ -162,8 +162,13 @@ fn json_grammar(schema: &Value) -> Result<TopLevelGrammar, GenerateError> {
     };
     check_size(schema.to_string().len())?;
     // llguidance's own switches are in a field of the schema; one of them drops what it does not know.
-    if holds_key(&schema, "x-guidance") {
+    if has_part(&schema, &|fields| fields.contains_key("x-guidance")) {
         return Err(refused("the keyword `x-guidance` is not supported"));
+    }
+    if has_part(&schema, &counts_names) {
+        return Err(refused(
+            "`minProperties` of over 1 is not supported, since a grammar can't tell that a name came before; list the names as `required`",
+        ));
     }
     let alternatives = Alternatives::most(&schema);
     if alternatives > MAX_ALTERNATIVES {
@@ -179,14 +184,23 @@ fn json_grammar(schema: &Value) -> Result<TopLevelGrammar, GenerateError> {
     Ok(TopLevelGrammar::from_json_schema(schema))
 }
 
-fn holds_key(value: &Value, key: &str) -> bool {
+/// Whether `is_such` holds for a part of the schema; values that stand in it as they are have none.
+fn has_part(value: &Value, is_such: &dyn Fn(&Map<String, Value>) -> bool) -> bool {
+    let is_data = |key: &str| ["const", "enum", "default", "examples"].contains(&key);
     match value {
         Value::Object(fields) => {
-            fields.contains_key(key) || fields.values().any(|value| holds_key(value, key))
+            is_such(fields) || fields.iter().any(|(key, value)| !is_data(key) && has_part(value, is_such))
         }
-        Value::Array(values) => values.iter().any(|value| holds_key(value, key)),
+        Value::Array(values) => values.iter().any(|value| has_part(value, is_such)),
         _ => false,
     }
+}
+
+/// Whether an object must have more fields than are named: the same name twice would count as two of them.
+fn counts_names(fields: &Map<String, Value>) -> bool {
+    let least = fields.get("minProperties").and_then(Value::as_f64).unwrap_or(0.0);
+    let required = fields.get("required").and_then(Value::as_array).map_or(0, Vec::len);
+    least > required.max(1) as f64
 }
 
 fn check_size(bytes: usize) -> Result<(), GenerateError> {
