@@ -188,7 +188,9 @@ impl BlockPool {
         for table in tables {
             let distinct: BTreeSet<&u32> = table.iter().collect();
             assert_eq!(distinct.len(), table.len(), "a block stands twice in one table");
-            table.iter().for_each(|&block| holders[block as usize] += 1);
+            for &block in table {
+                holders[block as usize] += 1;
+            }
         }
         for (index, block) in self.blocks.iter().enumerate() {
             let id = index as u32;

@@ -396,7 +396,7 @@ impl Active {
             let next = ran.tokens[..self.prompt_tokens].iter().skip(ran.part.start + 1);
             for (&token, row) in next.zip(ran.logits.chunks_exact(vocab_size)) {
                 let not_finite = GenerateError::NonFiniteLogits { prompt: self.prompt_tokens, position: 0 };
-                let normalizer = log_sum_exp(row).ok_or(not_finite)?;
+                let (_, normalizer) = log_sum_exp(row).ok_or(not_finite)?;
                 self.scores.push(scored(row, normalizer, token, self.request.top_logprobs));
             }
         }

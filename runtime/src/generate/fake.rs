@@ -55,7 +55,7 @@ impl Fake {
             assert_eq!(adapter, chunk.adapter, "keys and values of another adapter");
             hash = mixed(hash ^ u64::from(token) ^ adapter.map_or(0, |id| 1 + u64::from(id.0)) << 40);
         }
-        let is_spoilt = self.spoils.is_some_and(|one_in| hash % one_in == 0);
+        let is_spoilt = self.spoils.is_some_and(|one_in| hash.is_multiple_of(one_in));
         (0..self.sizes.vocab_size as u64).map(move |token| {
             let value = (mixed(hash.wrapping_add(token)) % 1000) as f32 / 100.0;
             if is_spoilt && token == 0 { f32::NAN } else { value }

@@ -343,7 +343,9 @@ impl Scheduler {
         }
         self.waiting.pop_front();
         self.running.insert(id);
-        found.iter().for_each(|&block| self.pool.hold(block));
+        for &block in &found {
+            self.pool.hold(block);
+        }
         let size = self.pool.block_tokens();
         let sequence = self.sequences.get_mut(&id)?;
         self.counts.admitted_tokens += sequence.tokens.len() as u64;

@@ -17,12 +17,12 @@ fn engine(decoder: Fake, max_running: usize, step_tokens: usize) -> Engine<Fake>
 fn request(number: u64, len: usize, new_tokens: usize) -> Request {
     let family = number % 3;
     let ids = (0..len as u64).map(|at| ((at * (3 + family) + family) % 50) as u32).collect();
-    let temperature = if number % 4 == 0 { 0.0 } else { 1.0 };
+    let temperature = if number.is_multiple_of(4) { 0.0 } else { 1.0 };
     let sampling = Sampling {
-        repetition_penalty: if number % 5 == 0 { 1.3 } else { 1.0 },
+        repetition_penalty: if number.is_multiple_of(5) { 1.3 } else { 1.0 },
         ..Sampling::with_temperature(temperature, number)
     };
-    let stop_ids = if number % 2 == 0 { vec![7] } else { Vec::new() };
+    let stop_ids = if number.is_multiple_of(2) { vec![7] } else { Vec::new() };
     Request {
         adapter: (number % 7 == 6).then_some(AdapterId(1)),
         cache_scope: if number % 6 == 5 { "other".into() } else { "".into() },

@@ -38,13 +38,13 @@ impl Drafter for Oracle {
 fn requests() -> Vec<Request> {
     (0..10u64)
         .map(|number| {
-            let ids = (0..1 + number as u32 * 2).map(|at| (at * 7 + number as u32) % 50).collect();
+            let ids = (0..=number as u32 * 2).map(|at| (at * 7 + number as u32) % 50).collect();
             let sampling = Sampling {
-                temperature: if number % 3 == 0 { 0.0 } else { 0.7 },
+                temperature: if number.is_multiple_of(3) { 0.0 } else { 0.7 },
                 frequency_penalty: if number % 4 == 1 { 0.5 } else { 0.0 },
                 ..Sampling::with_temperature(1.0, number)
             };
-            let stop_ids = if number % 2 == 0 { vec![9, 3] } else { Vec::new() };
+            let stop_ids = if number.is_multiple_of(2) { vec![9, 3] } else { Vec::new() };
             Request::new(ids, sampling, 3 + number as usize * 2, stop_ids)
         })
         .collect()

@@ -169,7 +169,9 @@ impl<N: Borrow<Network>> TorchDecoder<N> {
                 _ => to_rows(&network.logits(&hidden))?, // B rows of [V]
             };
             let width = values.len() / rows.len();
-            places.iter().for_each(|&place| found.extend_from_slice(&values[place * width..][..width]));
+            for place in places {
+                found.extend_from_slice(&values[place * width..][..width]);
+            }
         }
         Ok(found)
     }
