@@ -11,7 +11,7 @@ const LANES: usize = 16;
 fn exp(x: f32) -> f32 {
     /// Adding it rounds to a whole number, which then stands in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
-    const LN_2_HIGH: f32 = 0.693_359_375;
+    const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
     let whole = shifted - ROUND;
@@ -133,19 +133,21 @@ impl Filter {
             let ties = logits.iter().zip(0u32..).filter(|&(&logit, _)| logit >= last).count();
             // Those that tie with the last one stand behind it.
             let likeliest = if ties > likeliest.len() { largest(logits, ties) } else { likeliest };
-            let ranked: Vec<(u32, f32)> = likeliest.into_iter().map(weigh).collect();
+            let mut ranked: Vec<(u32, f32)> = likeliest.into_iter().map(weigh).collect();
             let mass = ranked.iter().map(|&(_, weight)| f64::from(weight)).sum();
-            self.nucleus(ranked, mass).unwrap_or_else(|ranked| ranked)
+            ranked.truncate(self.nucleus(&ranked, mass).unwrap_or(ranked.len()));
+            ranked
         } else if self.top_p < 1.0 {
             let mass = sum_of_weights(logits, peak, scale);
             let mut count = FIRST_NUCLEUS;
             loop {
-                let ranked: Vec<(u32, f32)> = largest(logits, count).into_iter().map(weigh).collect();
-                match self.nucleus(ranked, mass) {
-                    Ok(nucleus) => break nucleus,
-                    Err(ranked) if count >= logits.len() => break ranked,
-                    Err(_) => count *= 8,
+                let mut ranked: Vec<(u32, f32)> = largest(logits, count).into_iter().map(weigh).collect();
+                let nucleus = self.nucleus(&ranked, mass);
+                if nucleus.is_some() || count >= logits.len() {
+                    ranked.truncate(nucleus.unwrap_or(ranked.len()));
+                    break ranked;
                 }
+                count *= 8;
             }
         } else {
             (0..logits.len() as u32).map(weigh).collect()
@@ -157,20 +159,14 @@ impl Filter {
         kept
     }
 
-    /// The fewest of the likeliest tokens whose weights reach top-p of `mass`; all of them as an error where they don't.
-    fn nucleus(&self, mut ranked: Vec<(u32, f32)>, mass: f64) -> Result<Vec<(u32, f32)>, Vec<(u32, f32)>> {
+    /// How many of the likeliest tokens it takes until their weights reach top-p of `mass`; none where all of them don't.
+    fn nucleus(&self, ranked: &[(u32, f32)], mass: f64) -> Option<usize> {
         let mut sum = 0.0;
         let last = ranked.iter().position(|&(_, weight)| {
             sum += f64::from(weight);
             sum >= mass * self.top_p
-        });
-        match last {
-            Some(last) if self.top_p < 1.0 => {
-                ranked.truncate(last + 1);
-                Ok(ranked)
-            }
-            _ => Err(ranked),
-        }
+        })?;
+        (self.top_p < 1.0).then_some(last + 1)
     }
 }
 
