@@ -190,7 +190,7 @@ impl<D: Decoder> Engine<D> {
     /// Runs one step. A request may get several tokens, each an output of its own, in order; an output with a failure is its last.
     ///
     /// # Errors
-    /// The pass itself failed: nothing has moved, and every request is as it was.
+    /// The pass itself failed: no token was chosen. A network with a running state may have moved on, so that all requests are better ended.
     pub fn step(&mut self) -> Result<Vec<Output>, GenerateError> {
         self.draft()?;
         let plan = self.scheduler.plan();

@@ -6,7 +6,7 @@ use cupola_specs::job::{Family, ModelShape, ModelType, Precision};
 use tch::Device;
 
 use super::*;
-use crate::model::Network;
+use crate::model::{Network, RowLayout};
 
 fn network() -> Network {
     network_of(Family::Transformer)
@@ -143,6 +143,32 @@ fn prompts_are_scored_as_the_trainer_scores_them() {
             generate_all(&mut engine, vec![Request::new(ids[..at].to_vec(), forced, 1, Vec::new())]).unwrap();
         assert_eq!(answer[0].ids, [ids[at]]);
         assert!((answer[0].logprobs[0] - output.prompt[at - 1].logprob).abs() < 1e-4);
+    }
+}
+
+#[test]
+fn an_embedding_is_the_training_forwards_hidden_state() {
+    for network in [network(), network_of(Family::Lstm)] {
+        let ids = request(21, 0, 1).ids;
+        let tokens: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
+        let tokens = tch::Tensor::from_slice(&tokens).view([1, -1]); // [1, T]
+        let hidden = tch::no_grad(|| network.hidden(&tokens, &RowLayout::Causal, Precision::Fp32)); // [1, T, C]
+        let cases = [
+            (Pooling::Mean, hidden.mean_dim(1i64, false, tch::Kind::Float)),
+            (Pooling::Last, hidden.select(1, -1)),
+        ];
+        for (pooling, expected) in cases {
+            let expected = Vec::<f32>::try_from(expected.view([-1])).unwrap();
+            let asked = Request {
+                embed: Some(pooling),
+                ..Request::new(ids.clone(), Sampling::greedy(), 0, Vec::new())
+            };
+            let mut engine = engine(&network, 2);
+            engine.submit(asked).unwrap();
+            let got = engine.step().unwrap().remove(0).embedding.unwrap();
+            assert_eq!(got.len(), expected.len());
+            assert!(got.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-5), "{got:?} {expected:?}");
+        }
     }
 }
 

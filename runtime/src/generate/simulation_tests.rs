@@ -17,6 +17,7 @@ fn engine(decoder: Fake, max_running: usize, step_tokens: usize) -> Engine<Fake>
 fn request(number: u64, len: usize, new_tokens: usize) -> Request {
     let family = number % 3;
     let ids = (0..len as u64).map(|at| ((at * (3 + family) + family) % 50) as u32).collect();
+    // An adapter changes what is said, and the draft model has none: its guesses are wrong there.
     let temperature = if number.is_multiple_of(4) { 0.0 } else { 1.0 };
     let sampling = Sampling {
         repetition_penalty: if number.is_multiple_of(5) { 1.3 } else { 1.0 },
@@ -128,6 +129,20 @@ proptest! {
     ) {
         let num_blocks = MAX_LEN.div_ceil(block_tokens) + spare;
         play(engine(FakeDecoder::paged(num_blocks, block_tokens, MAX_LEN), max_running, step_tokens), events);
+    }
+
+    #[test]
+    fn guesses_in_any_traffic_change_no_answer(
+        block_tokens in 1usize..9, spare in 0usize..6, draft_tokens in 1usize..5, is_whole: bool, events in events()
+    ) {
+        let num_blocks = MAX_LEN.div_ceil(block_tokens) + spare;
+        let decoder = match is_whole {
+            true => FakeDecoder::whole(4, MAX_LEN, Positions::Whole),
+            false => FakeDecoder::paged(num_blocks, block_tokens, MAX_LEN),
+        };
+        // A draft model that says what the network says, of which only some requests get a place.
+        let model = DraftModel::new(FakeDecoder::paged(2 * MAX_LEN, 1, MAX_LEN), draft_tokens, 50).unwrap();
+        play(engine(decoder, 4, 20).with_drafter(Box::new(model)).unwrap(), events);
     }
 
     #[test]
