@@ -136,9 +136,10 @@ proptest! {
         block_tokens in 1usize..9, spare in 0usize..6, draft_tokens in 1usize..5, is_whole: bool, events in events()
     ) {
         let num_blocks = MAX_LEN.div_ceil(block_tokens) + spare;
-        let decoder = match is_whole {
-            true => FakeDecoder::whole(4, MAX_LEN, Positions::Whole),
-            false => FakeDecoder::paged(num_blocks, block_tokens, MAX_LEN),
+        let decoder = if is_whole {
+            FakeDecoder::whole(4, MAX_LEN, Positions::Whole)
+        } else {
+            FakeDecoder::paged(num_blocks, block_tokens, MAX_LEN)
         };
         // A draft model that says what the network says, of which only some requests get a place.
         let model = DraftModel::new(FakeDecoder::paged(2 * MAX_LEN, 1, MAX_LEN), draft_tokens, 50).unwrap();
