@@ -3,7 +3,7 @@
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use cupola_runtime::generate::{Engine, EngineConfig, Request, Sampling, generate_all};
+use cupola_runtime::generate::{Engine, Request, Sampling, TorchConfig, generate_all};
 use cupola_runtime::model::{Network, depth_shape};
 use cupola_specs::job::{Family, Precision};
 use tch::Device;
@@ -25,8 +25,8 @@ fn decode(criterion: &mut Criterion) {
                 Request::new(ids, Sampling::with_temperature(1.0, u64::from(stream)), ANSWER, Vec::new())
             })
             .collect();
-        let config = EngineConfig::batch(streams, CONTEXT, Precision::Bf16);
-        let mut engine = Engine::new(&network, config).unwrap_or_else(|error| panic!("{error}"));
+        let config = TorchConfig::batch(streams, CONTEXT, Precision::Bf16);
+        let mut engine = Engine::on_torch(&network, config).unwrap_or_else(|error| panic!("{error}"));
         group.sample_size(10).throughput(Throughput::Elements((streams * ANSWER) as u64));
         group.bench_function(format!("{streams} streams"), |bencher| {
             bencher.iter_batched(

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cupola_runtime::generate::EngineConfig;
+use cupola_runtime::generate::TorchConfig;
 use cupola_specs::job::Precision;
 use serde_json::{Map, Value, json};
 
@@ -55,7 +55,7 @@ impl App {
             tch::set_num_threads(threads);
         }
         let metrics = Arc::new(Metrics::default());
-        let engine_config = EngineConfig::interactive(config.max_slots, model.context, precision);
+        let engine_config = TorchConfig::interactive(config.max_slots, model.context, precision);
         let engine = EngineHandle::start(network, engine_config, config.max_queue, Arc::clone(&metrics))?;
         Ok(Self(Arc::new(Shared {
             model: Arc::new(model),

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use cupola_runtime::generate::{Engine, EngineConfig, GenerateError, Output, Request, RequestId};
+use cupola_runtime::generate::{
+    Engine, GenerateError, Output, Request, RequestId, TorchConfig, TorchDecoder,
+};
 use cupola_runtime::job::StepError;
 use cupola_runtime::model::Network;
 use cupola_specs::contract::ErrorClass;
@@ -77,11 +79,11 @@ impl EngineHandle {
     /// Starts the thread.
     pub(crate) fn start(
         network: Network,
-        config: EngineConfig,
+        config: TorchConfig,
         max_queue: usize,
         metrics: Arc<Metrics>,
     ) -> Result<Self, crate::ServeError> {
-        let engine = Engine::new(network, config)?;
+        let engine = Engine::on_torch(network, config)?;
         let (submissions, inbox) = mpsc::unbounded_channel();
         let pulse = Arc::new(Pulse {
             started: Instant::now(),
@@ -133,7 +135,7 @@ impl EngineHandle {
 }
 
 struct EngineLoop {
-    engine: Engine<Network>,
+    engine: Engine<TorchDecoder<Network>>,
     inbox: mpsc::UnboundedReceiver<Submission>,
     replies: BTreeMap<RequestId, mpsc::UnboundedSender<Event>>,
     pulse: Arc<Pulse>,
@@ -202,7 +204,10 @@ impl EngineLoop {
         let is_last = output.finished.is_some();
         if let Some(reply) = self.replies.get(&id) {
             // A receiver that is gone is found before the next step.
-            let _ = reply.send(Event::Output(output));
+            let _ = reply.send(match &output.failure {
+                Some(error) => Event::Failed(GenerateFailure::from(error)),
+                None => Event::Output(output),
+            });
         }
         if is_last {
             self.replies.remove(&id);

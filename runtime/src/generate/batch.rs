@@ -1,15 +1,13 @@
 //! The batch call: many requests, all answers, in the order of the requests.
 
-use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use super::{Completion, Engine, FinishReason, GenerateError, Request, RequestId};
-use crate::model::Network;
+use super::{Completion, Decoder, Engine, FinishReason, GenerateError, Request, RequestId};
 
 /// Answers every request. The engine must be idle.
-pub fn generate_all<N: Borrow<Network>>(
-    engine: &mut Engine<N>,
+pub fn generate_all<D: Decoder>(
+    engine: &mut Engine<D>,
     requests: Vec<Request>,
 ) -> Result<Vec<Completion>, GenerateError> {
     generate_each(engine, requests, &mut |_, _| ControlFlow::Continue(()))
@@ -17,8 +15,8 @@ pub fn generate_all<N: Borrow<Network>>(
 
 /// Answers every request and tells `watch` how many of how many are done, after every step; a break cancels the rest, which come
 /// back as [`FinishReason::Cancelled`] with what they have. Long prompts start first, so that the last steps are not run for a few.
-pub fn generate_each<N: Borrow<Network>>(
-    engine: &mut Engine<N>,
+pub fn generate_each<D: Decoder>(
+    engine: &mut Engine<D>,
     requests: Vec<Request>,
     watch: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
 ) -> Result<Vec<Completion>, GenerateError> {
@@ -52,6 +50,10 @@ pub fn generate_each<N: Borrow<Network>>(
             let Some(answer) = index_of.get(&output.id).and_then(|&index| answers.get_mut(index)) else {
                 continue;
             };
+            if let Some(error) = output.failure {
+                cancel_all(engine, &index_of);
+                return Err(error);
+            }
             if let Some(token) = output.token {
                 answer.ids.push(token.token);
                 answer.logprobs.push(token.logprob);
@@ -68,7 +70,7 @@ pub fn generate_each<N: Borrow<Network>>(
     Ok(answers)
 }
 
-fn cancel_all<N: Borrow<Network>>(engine: &mut Engine<N>, index_of: &BTreeMap<RequestId, usize>) {
+fn cancel_all<D: Decoder>(engine: &mut Engine<D>, index_of: &BTreeMap<RequestId, usize>) {
     for &id in index_of.keys() {
         engine.cancel(id);
     }

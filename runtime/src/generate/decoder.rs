@@ -40,6 +40,17 @@ pub enum Wanted {
     Hidden,
 }
 
+/// What may be done with the positions that a decoder holds of a sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Positions {
+    /// Each stands by itself: prompts run in parts, sequences that begin alike share blocks, and a sequence may go back.
+    Apart,
+    /// A sequence may go back, but its prompt runs whole: in parts its bits would be others.
+    Whole,
+    /// They are one running state: a prompt runs whole, and there is no way back.
+    Running,
+}
+
 /// What a pass gave, rows in the order of the chunks and their tokens.
 #[derive(Debug, Default)]
 pub struct Rows {
@@ -66,10 +77,55 @@ pub trait Decoder {
     /// Blocks in all, numbered from 0.
     fn num_blocks(&self) -> usize;
 
+    /// What may be done with the positions of a sequence. Where they are not [`Positions::Apart`] a block holds a whole sequence.
+    fn positions(&self) -> Positions {
+        Positions::Apart
+    }
+
+    /// Whether a chunk may name this adapter.
+    fn has_adapter(&self, adapter: AdapterId) -> bool {
+        let _ = adapter;
+        false
+    }
+
     /// Runs the chunks, stores their keys and values, and fills `rows`, which keeps its memory from call to call. No two chunks are of
     /// one sequence; tokens are within the vocabulary.
     ///
     /// # Errors
     /// What the tensor library refuses. The blocks of the chunks' new positions are then undefined.
     fn forward(&mut self, chunks: &[Chunk<'_>], rows: &mut Rows) -> Result<(), GenerateError>;
+}
+
+impl<D: Decoder + ?Sized> Decoder for Box<D> {
+    fn vocab_size(&self) -> usize {
+        self.as_ref().vocab_size()
+    }
+
+    fn hidden_size(&self) -> usize {
+        self.as_ref().hidden_size()
+    }
+
+    fn max_len(&self) -> usize {
+        self.as_ref().max_len()
+    }
+
+    fn block_tokens(&self) -> usize {
+        self.as_ref().block_tokens()
+    }
+
+    fn num_blocks(&self) -> usize {
+        self.as_ref().num_blocks()
+    }
+
+    fn positions(&self) -> Positions {
+        self.as_ref().positions()
+    }
+
+    fn has_adapter(&self, adapter: AdapterId) -> bool {
+        self.as_ref().has_adapter(adapter)
+    }
+
+    fn forward(&mut self, chunks: &[Chunk<'_>], rows: &mut Rows) -> Result<(), GenerateError> {
+        self.as_mut().forward(chunks, rows)
+    }
 }

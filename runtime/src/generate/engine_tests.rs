@@ -6,13 +6,13 @@ use cupola_specs::job::{Family, ModelShape, ModelType, Precision};
 use tch::Device;
 
 use super::*;
-use crate::model::Network;
+use crate::model::{Network, RowLayout};
 
 fn network() -> Network {
     network_of(Family::Transformer)
 }
 
-fn network_of(family: Family) -> Network {
+pub(super) fn network_of(family: Family) -> Network {
     let model_type = if family == Family::Lstm { ModelType::Lstm } else { ModelType::Qwen3 };
     let shape = ModelShape {
         num_hidden_layers: 2,
@@ -27,13 +27,13 @@ fn network_of(family: Family) -> Network {
     Network::init(&shape, 90, 11, Device::Cpu).unwrap()
 }
 
-fn request(length: u32, seed: u64, new_tokens: usize) -> Request {
+pub(super) fn request(length: u32, seed: u64, new_tokens: usize) -> Request {
     let ids = (0..length).map(|at| (at * 7 + length) % 90).collect();
     Request::new(ids, Sampling::with_temperature(1.0, seed), new_tokens, Vec::new())
 }
 
-fn engine(network: &Network, slots: usize) -> Engine<&Network> {
-    Engine::new(network, EngineConfig::interactive(slots, 64, Precision::Fp32)).unwrap()
+fn engine(network: &Network, slots: usize) -> Engine<TorchDecoder<&Network>> {
+    Engine::on_torch(network, TorchConfig::interactive(slots, 64, Precision::Fp32)).unwrap()
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn batched_equals_alone_to_the_bit() {
 }
 
 fn batched_equals_alone(network: &Network, precision: Precision) {
-    let engine = || Engine::new(network, EngineConfig::interactive(4, 64, precision)).unwrap();
+    let engine = || Engine::on_torch(network, TorchConfig::interactive(4, 64, precision)).unwrap();
     let requests: Vec<Request> =
         (0..9).map(|row| request(1 + row * 3, u64::from(row), 5 + row as usize * 2)).collect();
     let together = generate_all(&mut engine(), requests.clone()).unwrap();
@@ -69,7 +69,7 @@ fn shrinking_batches_choose_the_same_tokens() {
     let requests: Vec<Request> =
         (0..12).map(|row| request(1 + row % 5, u64::from(row), 3 + row as usize * 4)).collect();
     let fixed = generate_all(&mut engine(&network, 5), requests.clone()).unwrap();
-    let mut shrinking = Engine::new(&network, EngineConfig::batch(5, 64, Precision::Fp32)).unwrap();
+    let mut shrinking = Engine::on_torch(&network, TorchConfig::batch(5, 64, Precision::Fp32)).unwrap();
     for (a, b) in fixed.iter().zip(generate_all(&mut shrinking, requests).unwrap()) {
         assert_eq!(a.ids, b.ids);
         assert!(a.logprobs.iter().zip(&b.logprobs).all(|(a, b)| (a - b).abs() < 1e-4));
@@ -107,7 +107,7 @@ fn what_does_not_fit_is_refused_by_name() {
     ));
     let empty = Request::new(Vec::new(), Sampling::greedy(), 1, Vec::new());
     assert!(matches!(engine.submit(empty), Err(GenerateError::EmptyPrompt)));
-    assert!(Engine::new(&network, EngineConfig::batch(2, 65, Precision::Fp32)).is_err());
+    assert!(Engine::on_torch(&network, TorchConfig::batch(2, 65, Precision::Fp32)).is_err());
 }
 
 #[test]
@@ -143,6 +143,32 @@ fn prompts_are_scored_as_the_trainer_scores_them() {
             generate_all(&mut engine, vec![Request::new(ids[..at].to_vec(), forced, 1, Vec::new())]).unwrap();
         assert_eq!(answer[0].ids, [ids[at]]);
         assert!((answer[0].logprobs[0] - output.prompt[at - 1].logprob).abs() < 1e-4);
+    }
+}
+
+#[test]
+fn an_embedding_is_the_training_forwards_hidden_state() {
+    for network in [network(), network_of(Family::Lstm)] {
+        let ids = request(21, 0, 1).ids;
+        let tokens: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
+        let tokens = tch::Tensor::from_slice(&tokens).view([1, -1]); // [1, T]
+        let hidden = tch::no_grad(|| network.hidden(&tokens, &RowLayout::Causal, Precision::Fp32)); // [1, T, C]
+        let cases = [
+            (Pooling::Mean, hidden.mean_dim(1i64, false, tch::Kind::Float)),
+            (Pooling::Last, hidden.select(1, -1)),
+        ];
+        for (pooling, expected) in cases {
+            let expected = Vec::<f32>::try_from(expected.view([-1])).unwrap();
+            let asked = Request {
+                embed: Some(pooling),
+                ..Request::new(ids.clone(), Sampling::greedy(), 0, Vec::new())
+            };
+            let mut engine = engine(&network, 2);
+            engine.submit(asked).unwrap();
+            let got = engine.step().unwrap().remove(0).embedding.unwrap();
+            assert_eq!(got.len(), expected.len());
+            assert!(got.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-5), "{got:?} {expected:?}");
+        }
     }
 }
 

@@ -30,6 +30,15 @@ pub enum GenerateError {
         /// Size of the vocabulary.
         vocab_size: usize,
     },
+    /// An adapter that the decoder does not hold.
+    #[error("adapter {} is not loaded", .0.0)]
+    UnknownAdapter(super::AdapterId),
+    /// A grammar that is wrong, not supported or too large.
+    #[error("the answer's form: {0}")]
+    Grammar(String),
+    /// A grammar that could not be followed to the end of an answer.
+    #[error("the answer's form could not be followed further: {0}")]
+    GrammarStopped(String),
     /// A setting outside its range.
     #[error("`{field}` is {got}; expected {expected}")]
     Setting {
@@ -81,6 +90,17 @@ impl StepError for GenerateError {
             ),
             Self::UnknownToken { .. } => {
                 ErrorFacts::user("unknown_token", "encode with the tokenizer of this model")
+            }
+            Self::Grammar(_) => ErrorFacts::user(
+                "invalid_grammar",
+                "leave out what the message names, or say it in another way",
+            ),
+            Self::GrammarStopped(_) => ErrorFacts::user(
+                "grammar_too_complex",
+                "simplify the schema or the grammar: fewer alternatives, smaller counts in patterns",
+            ),
+            Self::UnknownAdapter(_) => {
+                ErrorFacts::user("unknown_adapter", "ask for an adapter that is loaded")
             }
             Self::Setting { .. } => ErrorFacts::user("invalid_sampling", "correct the setting"),
             Self::NonFiniteLogits { .. } => ErrorFacts::bug(

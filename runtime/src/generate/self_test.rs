@@ -4,7 +4,7 @@
 use cupola_specs::job::Precision;
 use tch::{Device, Kind, Tensor};
 
-use super::{Engine, EngineConfig, GenerateError, Request, Sampling, generate_all};
+use super::{Engine, GenerateError, Request, Sampling, TorchConfig, generate_all};
 use crate::model::{Network, ParamGroup, Parameter, RowLayout, RowSlot, token_log_probs};
 
 /// What [`self_test`] measured.
@@ -100,7 +100,7 @@ fn compare_sampler(
     let network = sampler;
     let max_len = 24.min(network.shape().max_position_embeddings as usize);
     let vocab_size = network.vocab_size() as u32;
-    let mut engine = Engine::new(network, EngineConfig::batch(4, max_len, precision))?;
+    let mut engine = Engine::on_torch(network, TorchConfig::batch(4, max_len, precision))?;
     let requests: Vec<Request> = (0..6u32)
         .map(|row| {
             let prompt_tokens = (1 + row as usize).min(max_len - 1);

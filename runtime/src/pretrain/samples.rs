@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use cupola_specs::job::Precision;
 
 use super::PretrainError;
-use crate::generate::{Engine, EngineConfig, Request, Sampling, generate_each};
+use crate::generate::{Engine, Request, Sampling, TorchConfig, generate_each};
 use crate::job::StepContext;
 use crate::model::Network;
 use crate::tokenizer::Tokenizer;
@@ -34,8 +34,8 @@ pub(super) fn write(
     });
     let requests: Vec<Request> = requests.collect();
     let longest = requests.iter().map(|request| request.ids.len()).max().unwrap_or(0) + SAMPLE_TOKENS;
-    let config = EngineConfig::batch(requests.len(), longest, Precision::Fp32);
-    let mut engine = Engine::new(network.frozen(Precision::Fp32)?, config)?;
+    let config = TorchConfig::batch(requests.len(), longest, Precision::Fp32);
+    let mut engine = Engine::on_torch(network.frozen(Precision::Fp32)?, config)?;
     let completions = generate_each(&mut engine, requests, &mut |_, _| {
         if ctx.stop_requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;

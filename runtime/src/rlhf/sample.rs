@@ -6,7 +6,9 @@ use cupola_specs::job::Precision;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{Prompt, RlhfError};
-use crate::generate::{Completion, Engine, EngineConfig, FinishReason, Request, Sampling, generate_each};
+use crate::generate::{
+    Completion, Engine, FinishReason, Request, Sampling, TorchConfig, TorchDecoder, generate_each,
+};
 use crate::job::{JobError, StepContext};
 use crate::model::Network;
 use crate::sft::message;
@@ -82,16 +84,16 @@ pub fn engine_for<'n>(
     net: &'n Network,
     prompts: &[EncodedPrompt],
     options: &SampleOptions,
-) -> Result<Engine<&'n Network>, RlhfError> {
+) -> Result<Engine<TorchDecoder<&'n Network>>, RlhfError> {
     let longest = prompts.iter().map(|prompt| prompt.ids.len()).max().unwrap_or(1);
     let max_len = longest + options.max_new_tokens;
-    Ok(Engine::new(net, EngineConfig::batch(MAX_SLOTS, max_len, options.precision))?)
+    Ok(Engine::on_torch(net, TorchConfig::batch(MAX_SLOTS, max_len, options.precision))?)
 }
 
 /// Samples answers; the outer vector is by prompt, the inner by sample. `progress` hears how many answers are done.
 pub fn sample_answers(
     ctx: &StepContext,
-    engine: &mut Engine<&Network>,
+    engine: &mut Engine<TorchDecoder<&Network>>,
     tokenizer: &Tokenizer,
     prompts: &[EncodedPrompt],
     options: &SampleOptions,

@@ -99,12 +99,13 @@ impl ChatParams {
         let stop_ids = if self.shared.ignore_eos { Vec::new() } else { model.stop_ids.clone() };
         Ok((0..self.shared.num_answers)
             .map(|answer| Request {
-                ids: self.prompt.clone(),
-                sampling: self.shared.sampling_of(answer),
-                max_new_tokens,
-                stop_ids: stop_ids.clone(),
                 top_logprobs: if self.with_logprobs { self.top_logprobs } else { 0 },
-                score_prompt: false,
+                ..Request::new(
+                    self.prompt.clone(),
+                    self.shared.sampling_of(answer),
+                    max_new_tokens,
+                    stop_ids.clone(),
+                )
             })
             .collect())
     }

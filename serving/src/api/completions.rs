@@ -120,12 +120,14 @@ impl CompletionParams {
             let max_new_tokens = answer_room(app, "prompt", ids.len(), Some(("max_tokens", max_tokens)))?;
             for answer in 0..self.shared.num_answers {
                 requests.push(Request {
-                    ids: ids.clone(),
-                    sampling: self.shared.sampling_of(answer),
-                    max_new_tokens,
-                    stop_ids: stop_ids.clone(),
                     top_logprobs: self.logprobs.unwrap_or(0),
                     score_prompt: self.echo && (self.logprobs.is_some() || max_new_tokens == 0),
+                    ..Request::new(
+                        ids.clone(),
+                        self.shared.sampling_of(answer),
+                        max_new_tokens,
+                        stop_ids.clone(),
+                    )
                 });
             }
         }

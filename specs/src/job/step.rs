@@ -106,8 +106,9 @@ impl StepKind {
         match self {
             Self::Data | Self::Tokenizer | Self::Fit => 1,
             Self::Tokens => 2,
-            Self::Preferences | Self::Eval => 3,
-            Self::Sft | Self::RewardModel | Self::Optimize => 5,
+            Self::Preferences | Self::Eval => 4,
+            Self::Sft | Self::RewardModel => 5,
+            Self::Optimize => 6,
             Self::Sweep | Self::Pretrain => 7,
         }
     }
