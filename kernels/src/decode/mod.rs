@@ -1,0 +1,32 @@
+//! Kernels of the decoder on a CPU: products with packed weights, attention over keys and values in blocks, norms and activations.
+//!
+//! Each kernel is there for the instructions that a processor may have ([`Instructions`]), and chosen at run time. Within a set of instructions
+//! a row's bits depend on the row alone: not on the rows beside it, nor on the number of threads. Int8 and int4 sum whole numbers, and fp32 fuses
+//! each multiplication with its addition, so that these have the same bits in every set; bf16 is rounded otherwise by each.
+
+mod instructions;
+mod memory;
+mod pool;
+
+mod elementwise;
+mod inputs;
+mod matrix;
+
+#[cfg(target_arch = "x86_64")]
+mod narrow;
+mod plain;
+mod product;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
+#[cfg(target_arch = "x86_64")]
+mod wide;
+
+#[cfg(test)]
+mod tests;
+
+pub use elementwise::{Activation, gate, layer_norm, rms_norm, rotate, softcap};
+pub use inputs::Inputs;
+pub use instructions::Instructions;
+pub use matrix::{Matrix, Order, WeightFormat};
+pub use pool::Pool;
+pub use product::Sink;
