@@ -21,9 +21,12 @@ mod tiles;
 #[cfg(target_arch = "x86_64")]
 mod wide;
 
+mod attention;
+
 #[cfg(test)]
 mod tests;
 
+pub use attention::{BLOCK_TOKENS, KvBlocks, KvSizes, MOST_DIM, Place, Projected, narrowed, widen};
 pub use elementwise::{Activation, gate, layer_norm, rms_norm, rotate, softcap};
 pub use inputs::Inputs;
 pub use instructions::Instructions;
