@@ -60,6 +60,15 @@ pub enum GenerateError {
         /// Largest difference allowed.
         tolerance: f64,
     },
+    /// A network that the decoder of the CPU has no kernels for.
+    #[error("the CPU decoder cannot run this network: {0}")]
+    Unsupported(String),
+    /// An adapter that a decoder does not hold.
+    #[error("the decoder holds no adapter {id}")]
+    UnknownAdapter {
+        /// Its number.
+        id: u32,
+    },
     /// The tensor library refused.
     #[error("tensor library: {0}")]
     Tensor(#[from] tch::TchError),
@@ -91,6 +100,12 @@ impl StepError for GenerateError {
                 "generate_self_test",
                 "the cached and the full forward pass disagree; report it with the model's config.json",
             ),
+            Self::Unsupported(_) => {
+                ErrorFacts::user("unsupported_network", "generate by the engine of the tensor library instead")
+            }
+            Self::UnknownAdapter { .. } => {
+                ErrorFacts::user("unknown_adapter", "name an adapter that was loaded with the model, or none")
+            }
             Self::Tensor(_) => ErrorFacts::bug("tensor", "see the worker's log"),
             Self::Model(error) => error.facts(),
         }

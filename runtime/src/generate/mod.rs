@@ -11,6 +11,7 @@
 mod error;
 mod request;
 
+mod cpu_decoder;
 mod decoder;
 mod sampling;
 mod scheduler;
@@ -25,6 +26,7 @@ mod detokenize;
 mod engine_tests;
 
 pub use batch::{generate_all, generate_each};
+pub use cpu_decoder::{CpuDecoder, CpuDecoderConfig};
 pub use decoder::{AdapterId, Chunk, Decoder, Rows, Wanted};
 pub use detokenize::{Detokenizer, Piece};
 pub use engine::{BatchShape, Engine, EngineConfig};
