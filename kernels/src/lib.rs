@@ -15,7 +15,10 @@
 //! * [`Collective`]: ranks, by [`Gloo`], [`Nccl`] or [`Alone`].
 //! * [`set_deterministic`], [`set_float32_matmul`]: what decides the bits. [`cuda_memory`] and its like: what telemetry tells.
 //! * [`tensor_bytes`]: how much memory a piece of work holds in tensors.
-#![allow(unsafe_code, reason = "mallopt, mmap, dlopen, libtorch's C++ and vector instructions have no safe form")]
+#![allow(
+    unsafe_code,
+    reason = "mallopt, mmap, dlopen, libtorch's C++ and vector instructions have no safe form"
+)]
 
 mod allocator;
 mod autocast;

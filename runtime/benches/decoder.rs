@@ -75,9 +75,13 @@ fn prefill(decoder: &mut CpuDecoder, count: usize) -> f64 {
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let threads = std::env::var("CUPOLA_THREADS").ok().and_then(|threads| threads.parse().ok()).unwrap_or(2);
-    let network = Network::init(&shape(), VOCAB as i64, 1, Device::Cpu).unwrap_or_else(|error| panic!("{error}"));
+    let network =
+        Network::init(&shape(), VOCAB as i64, 1, Device::Cpu).unwrap_or_else(|error| panic!("{error}"));
     println!("{:.1} M parameters, {threads} threads, tokens/s", network.total_params() as f64 / 1e6);
-    println!("{:8} {:>10} {:>10} {:>10} {:>12}", "format", "1 stream", "8 streams", "64 streams", "prefill 512");
+    println!(
+        "{:8} {:>10} {:>10} {:>10} {:>12}",
+        "format", "1 stream", "8 streams", "64 streams", "prefill 512"
+    );
     for format in WeightFormat::ALL {
         let name = format!("{format:?}").to_lowercase();
         if !wanted.is_empty() && !wanted.contains(&name) {

@@ -67,7 +67,12 @@ impl KvBlocks {
         assert!(sizes.dim <= MOST_DIM, "a head of {} dimensions", sizes.dim);
         let padded = sizes.dim.next_multiple_of(32);
         let head = 2 * BLOCK_TOKENS * padded * if is_wide { 4 } else { 2 };
-        Self { sizes, padded, is_wide, memory: Memory::zeros(sizes.layers * sizes.blocks * sizes.heads * head) }
+        Self {
+            sizes,
+            padded,
+            is_wide,
+            memory: Memory::zeros(sizes.layers * sizes.blocks * sizes.heads * head),
+        }
     }
 
     /// Its sizes.
@@ -202,7 +207,9 @@ by_instructions! {
         let (padded, area) = (store.padded, BLOCK_TOKENS * store.padded);
         let scale = 1.0 / (store.sizes.dim as f32).sqrt();
         let (mut scaled, mut sums) = ([0.0f32; MOST_DIM], [0.0f32; MOST_DIM]);
-        scaled.iter_mut().zip(query).for_each(|(scaled, q)| *scaled = q * scale);
+        for (scaled, q) in scaled.iter_mut().zip(query) {
+            *scaled = q * scale;
+        }
         let (mut most, mut total) = (f32::NEG_INFINITY, 0.0f32);
         for index in seen.first / BLOCK_TOKENS..=last / BLOCK_TOKENS {
             let start = store.at(seen.layer, seen.place.blocks[index], seen.head);
@@ -217,8 +224,14 @@ by_instructions! {
             }
             let highest = highest(&scores, most);
             let kept = exp(most - highest);
-            let shares = scores.map(|score| exp(score - highest));
-            total = total * kept + sum_of(&std::array::from_fn(|lane| shares[lane] + shares[lane + 16]));
+            let (mut shares, mut lanes) = (scores, [0.0; 16]);
+            for share in &mut shares {
+                *share = exp(*share - highest);
+            }
+            for lane in 0..16 {
+                lanes[lane] = shares[lane] + shares[lane + 16];
+            }
+            total = total * kept + sum_of(&lanes);
             most = highest;
             // SAFETY: as above.
             unsafe {
@@ -231,7 +244,9 @@ by_instructions! {
             }
         }
         let inverse = 1.0 / total;
-        out.iter_mut().zip(&sums).for_each(|(out, sum)| *out = sum * inverse);
+        for (out, sum) in out.iter_mut().zip(&sums) {
+            *out = sum * inverse;
+        }
     }
 }
 
@@ -241,7 +256,10 @@ type Scores = [f32; BLOCK_TOKENS];
 #[inline(always)]
 #[allow(clippy::inline_always, reason = "it takes the caller's instructions only where it is inlined")]
 fn highest(scores: &Scores, most: f32) -> f32 {
-    let mut lanes: [f32; 16] = std::array::from_fn(|lane| larger(scores[lane], scores[lane + 16]));
+    let mut lanes = [0.0; 16];
+    for lane in 0..16 {
+        lanes[lane] = larger(scores[lane], scores[lane + 16]);
+    }
     for half in [8, 4, 2, 1] {
         for lane in 0..half {
             lanes[lane] = larger(lanes[lane], lanes[lane + half]);
@@ -268,7 +286,10 @@ unsafe fn scores_fp32(keys: *const f32, query: &[f32; MOST_DIM], padded: usize) 
             odd[key] = query[2 * pair + 1].mul_add(lines[1][key], odd[key]);
         }
     }
-    std::array::from_fn(|key| even[key] + odd[key])
+    for key in 0..BLOCK_TOKENS {
+        even[key] += odd[key];
+    }
+    even
 }
 
 #[inline(always)]
@@ -283,7 +304,10 @@ unsafe fn scores_bf16(keys: *const u32, query: &[f32; MOST_DIM], padded: usize) 
             odd[key] = query[2 * pair + 1].mul_add(f32::from_bits(line[key] & 0xffff_0000), odd[key]);
         }
     }
-    std::array::from_fn(|key| even[key] + odd[key])
+    for key in 0..BLOCK_TOKENS {
+        even[key] += odd[key];
+    }
+    even
 }
 
 /// Adds a block's values by their shares to the sums, which are multiplied by `kept` before.
@@ -298,14 +322,18 @@ unsafe fn values_of<const WIDTH: usize>(
     sums: &mut [f32; MOST_DIM],
 ) {
     for from in (0..padded).step_by(WIDTH) {
-        let mut held: [f32; WIDTH] = std::array::from_fn(|d| sums[from + d] * kept);
+        let mut held = [0.0; WIDTH];
+        for d in 0..WIDTH {
+            held[d] = sums[from + d] * kept;
+        }
         for pair in 0..BLOCK_TOKENS / 2 {
             let (first, second) = (shares[2 * pair], shares[2 * pair + 1]);
             // SAFETY: the caller's values have 32 lines of `padded`, or 16 of as many pairs.
             unsafe {
                 if is_wide {
                     let line = values.cast::<f32>().add(2 * pair * padded + from);
-                    let (line, next) = (&*line.cast::<[f32; WIDTH]>(), &*line.add(padded).cast::<[f32; WIDTH]>());
+                    let (line, next) =
+                        (&*line.cast::<[f32; WIDTH]>(), &*line.add(padded).cast::<[f32; WIDTH]>());
                     for d in 0..WIDTH {
                         held[d] = second.mul_add(next[d], first.mul_add(line[d], held[d]));
                     }
@@ -368,7 +396,8 @@ mod tests {
                 let first = if window == 0 { 0 } else { (place.position + 1).saturating_sub(window) };
                 for head in 0..heads {
                     let (key, value) = ((heads + head / 2) * dim, (heads + kv_heads + head / 2) * dim);
-                    let others: Vec<usize> = (first..=place.position).map(|i| row - place.position + i).collect();
+                    let others: Vec<usize> =
+                        (first..=place.position).map(|i| row - place.position + i).collect();
                     let score = |other: usize| -> f64 {
                         let q = |d: usize| f64::from(rows[row * width + head * dim + d]);
                         (0..dim).map(|d| q(d) * cell(other, key + d)).sum::<f64>() / (dim as f64).sqrt()
@@ -376,7 +405,8 @@ mod tests {
                     let shares: Vec<f64> = others.iter().map(|other| score(*other).exp()).collect();
                     let total: f64 = shares.iter().sum();
                     for d in 0..dim {
-                        let mixed: f64 = others.iter().zip(&shares).map(|(o, s)| s * cell(*o, value + d)).sum();
+                        let mixed: f64 =
+                            others.iter().zip(&shares).map(|(o, s)| s * cell(*o, value + d)).sum();
                         let got = f64::from(found[0][(row * heads + head) * dim + d]);
                         worst = worst.max((got - mixed / total).abs());
                     }

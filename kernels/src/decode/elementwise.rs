@@ -141,7 +141,11 @@ by_instructions! {
                     *out = x * scale * gain;
                 }
             }
-            None => out.iter_mut().zip(x).for_each(|(out, x)| *out = x * scale),
+            None => {
+                for (out, x) in out.iter_mut().zip(x) {
+                    *out = x * scale;
+                }
+            }
         }
     }
 }
@@ -234,7 +238,13 @@ mod tests {
 
     #[test]
     fn bf16_rounds_to_even_and_keeps_what_is_not_a_number() {
-        let cases = [(1.0, 0x3f80), (1.003_906_3, 0x3f80), (1.011_718_8, 0x3f82), (-2.5, 0xc020), (f32::INFINITY, 0x7f80)];
+        let cases = [
+            (1.0, 0x3f80),
+            (1.003_906_3, 0x3f80),
+            (1.011_718_8, 0x3f82),
+            (-2.5, 0xc020),
+            (f32::INFINITY, 0x7f80),
+        ];
         for (x, bits) in cases {
             assert_eq!(to_bf16(x), bits, "{x}");
         }
@@ -261,7 +271,11 @@ mod tests {
                     let wanted = wide[i] / (square + 1e-5).sqrt() * g;
                     assert!((f64::from(by_rms[i]) - wanted).abs() < 1e-5, "{width}: {} {wanted}", by_rms[i]);
                     let wanted = (wide[i] - mean) / (variance + 1e-5).sqrt() * g + f64::from(bias[i]);
-                    assert!((f64::from(by_layer[i]) - wanted).abs() < 1e-5, "{width}: {} {wanted}", by_layer[i]);
+                    assert!(
+                        (f64::from(by_layer[i]) - wanted).abs() < 1e-5,
+                        "{width}: {} {wanted}",
+                        by_layer[i]
+                    );
                 }
                 all.push((by_rms, by_layer));
             }

@@ -74,10 +74,15 @@ impl Inputs {
                     let start = bytes.get().add(row * this.stride);
                     match this.format {
                         WeightFormat::Fp32 => {
-                            std::slice::from_raw_parts_mut(start.cast::<f32>(), this.inputs).copy_from_slice(wide);
+                            std::slice::from_raw_parts_mut(start.cast::<f32>(), this.inputs)
+                                .copy_from_slice(wide);
                         }
                         WeightFormat::Bf16 => {
-                            narrow(instructions, wide, std::slice::from_raw_parts_mut(start.cast(), this.inputs));
+                            narrow(
+                                instructions,
+                                wide,
+                                std::slice::from_raw_parts_mut(start.cast(), this.inputs),
+                            );
                         }
                         WeightFormat::Int8 | WeightFormat::Int4 => {
                             let sums = std::slice::from_raw_parts_mut(sums.get().add(row * groups), groups);
@@ -93,7 +98,9 @@ impl Inputs {
 
 by_instructions! {
     fn narrow(instructions, wide: &[f32], out: &mut [u16]) {
-        out.iter_mut().zip(wide).for_each(|(out, x)| *out = to_bf16(*x));
+        for (out, x) in out.iter_mut().zip(wide) {
+            *out = to_bf16(*x);
+        }
     }
 }
 

@@ -2,10 +2,11 @@
 //! 2 · 127 · 127 and fits.
 
 use std::arch::x86_64::{
-    __m256i, _mm256_abs_epi8, _mm256_add_epi32, _mm256_and_si256, _mm256_cvtepi32_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
-    _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32,
-    _mm256_setzero_si256, _mm256_sign_epi8, _mm256_srli_epi16, _mm256_storeu_ps, _mm256_storeu_si256, _mm256_sub_epi32,
-    _mm256_castsi256_ps, _mm256_cvtepu16_epi32, _mm256_slli_epi32, _mm_loadu_si128,
+    __m256i, _mm_loadu_si128, _mm256_abs_epi8, _mm256_add_epi32, _mm256_and_si256, _mm256_castsi256_ps,
+    _mm256_cvtepi32_ps, _mm256_cvtepu16_epi32, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
+    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32,
+    _mm256_setzero_si256, _mm256_sign_epi8, _mm256_slli_epi32, _mm256_srli_epi16, _mm256_storeu_ps,
+    _mm256_storeu_si256, _mm256_sub_epi32,
 };
 
 use super::matrix::{COLUMNS, GROUP, GROUP_BYTES};
@@ -63,7 +64,8 @@ pub(super) unsafe fn int4(panel: &Panel, sums: &mut Sums) {
                 for eight in 0..COLUMNS / LANES {
                     let mut whole = _mm256_setzero_si256();
                     for quad in 0..4 {
-                        let both = load(block.add(2 * COLUMNS + eight / 2 * 256 + quad * 64 + eight % 2 * 32));
+                        let both =
+                            load(block.add(2 * COLUMNS + eight / 2 * 256 + quad * 64 + eight % 2 * 32));
                         let early = _mm256_and_si256(both, low);
                         let late = _mm256_and_si256(_mm256_srli_epi16::<4>(both), low);
                         // Weights up to 15 by rows up to 127: a pair fits in 16 bits.

@@ -29,14 +29,13 @@ by_instructions! {
 fn fp32_rows<const ROWS: usize>(panel: &Panel, first: usize, sums: &mut Sums) {
     let mut held = [[0.0f32; COLUMNS]; ROWS];
     for k in 0..panel.steps {
-        // SAFETY: a panel has 32 weights for each of its inputs, and its rows have as many inputs.
-        let (weights, x) = unsafe {
-            let weights = &*panel.weights.cast::<[f32; COLUMNS]>().add(k);
-            (weights, std::array::from_fn::<f32, ROWS, _>(|row| *panel.row::<f32>(first + row).add(k)))
-        };
+        // SAFETY: a panel has 32 weights for each of its inputs.
+        let weights = unsafe { &*panel.weights.cast::<[f32; COLUMNS]>().add(k) };
         for row in 0..ROWS {
+            // SAFETY: the panel's rows have as many inputs.
+            let x = unsafe { *panel.row::<f32>(first + row).add(k) };
             for column in 0..COLUMNS {
-                held[row][column] = x[row].mul_add(weights[column], held[row][column]);
+                held[row][column] = x.mul_add(weights[column], held[row][column]);
             }
         }
     }
@@ -79,7 +78,8 @@ pub(super) fn int8(panel: &Panel, sums: &mut Sums) {
             for k in 0..panel.steps * 64 {
                 let at = (k / 64 * 2 + column / HALF) * 1024 + k % 64 / 4 * 64 + column % HALF * 4 + k % 4;
                 // SAFETY: a step of a panel has two tiles of 1,024 weights, and its rows 64 inputs.
-                let (x, weight) = unsafe { (*panel.row::<i8>(row).add(k), *panel.weights.cast::<i8>().add(at)) };
+                let (x, weight) =
+                    unsafe { (*panel.row::<i8>(row).add(k), *panel.weights.cast::<i8>().add(at)) };
                 *held += i32::from(x) * i32::from(weight);
             }
         }
@@ -98,7 +98,8 @@ pub(super) fn int4(panel: &Panel, sums: &mut Sums) {
                 unsafe {
                     let block = panel.weights.add(group * GROUP_BYTES);
                     for k in 0..GROUP {
-                        let at = 2 * COLUMNS + column / HALF * 256 + k % 16 / 4 * 64 + column % HALF * 4 + k % 4;
+                        let at =
+                            2 * COLUMNS + column / HALF * 256 + k % 16 / 4 * 64 + column % HALF * 4 + k % 4;
                         let both = *block.add(at);
                         let weight = if k < 16 { both & 15 } else { both >> 4 };
                         whole += i32::from(*panel.row::<i8>(row).add(group * GROUP + k)) * i32::from(weight);

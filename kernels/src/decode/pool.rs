@@ -146,7 +146,12 @@ impl Pool {
     }
 
     /// Calls `body` with the number of each row of `rows [rows, width]` and the row.
-    pub fn each_row<T: Send>(&mut self, rows: &mut [T], width: usize, body: &(dyn Fn(usize, &mut [T]) + Sync)) {
+    pub fn each_row<T: Send>(
+        &mut self,
+        rows: &mut [T],
+        width: usize,
+        body: &(dyn Fn(usize, &mut [T]) + Sync),
+    ) {
         let count = rows.len() / width;
         let base = SharedMut(rows.as_mut_ptr());
         let per_part = count.div_ceil(self.threads() * 4).max(MIN_ROWS);

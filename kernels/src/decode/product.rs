@@ -9,10 +9,10 @@ use super::elementwise::Activation;
 use super::inputs::Inputs;
 use super::instructions::{Instructions, by_instructions};
 use super::matrix::{COLUMNS, HALF, Matrix, Order, WeightFormat};
+use super::plain;
 use super::pool::{Pool, SharedMut};
 #[cfg(target_arch = "x86_64")]
 use super::{narrow, tiles, wide};
-use super::plain;
 
 /// Rows that are multiplied by a panel at once.
 const BLOCK: usize = 32;
@@ -142,7 +142,11 @@ impl Call<'_> {
             sink: self.sink,
             scales: &matrix.scales[columns.clone()],
             bias: &matrix.bias[columns],
-            rows: if matrix.format.input_bytes() == 1 { &self.inputs.scales[first..first + count] } else { &[] },
+            rows: if matrix.format.input_bytes() == 1 {
+                &self.inputs.scales[first..first + count]
+            } else {
+                &[]
+            },
             out: self.out.get().wrapping_add(first * self.width + panel * step),
             stride: self.width,
             columns: step.min(self.width - panel * step),
@@ -178,7 +182,11 @@ by_instructions! {
                         values[lane] = sums[lane].to_bits() as i32 as f32 * facts.rows[row] * scales[lane];
                     }
                 }
-                WeightFormat::Int4 => values.iter_mut().for_each(|value| *value *= facts.rows[row]),
+                WeightFormat::Int4 => {
+                    for value in &mut values {
+                        *value *= facts.rows[row];
+                    }
+                }
             }
             for lane in 0..COLUMNS {
                 values[lane] += bias[lane];
@@ -190,9 +198,15 @@ by_instructions! {
                         values[lane] = Activation::SwiGlu.of(values[lane]) * values[lane + HALF];
                     }
                 }
-                Sink::Activate(Activation::Relu2) => values.iter_mut().for_each(|x| *x = Activation::Relu2.of(*x)),
+                Sink::Activate(Activation::Relu2) => {
+                    for value in &mut values {
+                        *value = Activation::Relu2.of(*value);
+                    }
+                }
                 Sink::Activate(Activation::GeluTanh) => {
-                    values.iter_mut().for_each(|x| *x = Activation::GeluTanh.of(*x));
+                    for value in &mut values {
+                        *value = Activation::GeluTanh.of(*value);
+                    }
                 }
             }
             // SAFETY: the row has `columns` places from here on, and nobody else writes them now.
@@ -257,7 +271,9 @@ impl Tiles {
                 (Int4, Instructions::Avx2) => narrow::int4(panel, sums),
                 (Int8, Instructions::Scalar) => plain::int8(panel, sums),
                 (Int4, Instructions::Scalar) => plain::int4(panel, sums),
-                (Bf16, Instructions::Avx2 | Instructions::Scalar) => plain::bf16(self.instructions, panel, sums),
+                (Bf16, Instructions::Avx2 | Instructions::Scalar) => {
+                    plain::bf16(self.instructions, panel, sums)
+                }
                 (Fp32, _) => plain::fp32(self.instructions, panel, sums),
             }
         }

@@ -22,7 +22,11 @@ fn product(set: Instructions, threads: usize, matrix: &Matrix, x: &[f32], sink: 
     let (width, rows) = (matrix.inputs(), x.len() / matrix.inputs());
     let mut inputs = Inputs::new(matrix.format(), width);
     inputs.fill(&mut pool, rows, &|row, out| out.copy_from_slice(&x[row * width..][..width]));
-    let outputs = if matches!(sink, Sink::Activate(Activation::SwiGlu)) { matrix.outputs() / 2 } else { matrix.outputs() };
+    let outputs = if matches!(sink, Sink::Activate(Activation::SwiGlu)) {
+        matrix.outputs() / 2
+    } else {
+        matrix.outputs()
+    };
     let mut out = wave(rows * outputs, 9);
     matrix.multiply(&mut pool, &inputs, sink, &mut out);
     out
@@ -41,9 +45,10 @@ fn rounded(format: WeightFormat, x: &[f32], width: usize, is_weight: bool) -> Ve
             x.chunks(width).flat_map(|row| whole(row, 127.0)).collect()
         }
         // The scale is chosen among several: a plain one is close.
-        (WeightFormat::Int4, true) => {
-            x.chunks(width).flat_map(|row| row.chunks(32).flat_map(|group| whole(group, 7.5)).collect::<Vec<_>>()).collect()
-        }
+        (WeightFormat::Int4, true) => x
+            .chunks(width)
+            .flat_map(|row| row.chunks(32).flat_map(|group| whole(group, 7.5)).collect::<Vec<_>>())
+            .collect(),
     }
 }
 
@@ -66,8 +71,10 @@ fn products_of_every_format_and_set_equal_plain_loops() {
                 let (x, w) = (rounded(format, &x, inputs, false), rounded(format, &w, inputs, true));
                 for row in 0..rows {
                     for output in 0..outputs {
-                        let sum: f64 = (0..inputs).map(|k| x[row * inputs + k] * w[output * inputs + k]).sum();
-                        let far = (f64::from(got[row * outputs + output]) - sum - f64::from(bias[output])).abs();
+                        let sum: f64 =
+                            (0..inputs).map(|k| x[row * inputs + k] * w[output * inputs + k]).sum();
+                        let far =
+                            (f64::from(got[row * outputs + output]) - sum - f64::from(bias[output])).abs();
                         worst = worst.max(far / (inputs as f64).sqrt());
                     }
                 }
@@ -104,7 +111,8 @@ fn a_rows_bits_depend_on_the_row_alone() {
             let matrix = Matrix::pack(&mut pool, &w, None, inputs, (Order::Plain, format));
             let all = product(set, 2, &matrix, &x, Sink::Store);
             for (first, count) in [(0, 1), (82, 1), (3, 2), (7, 16), (20, 17), (11, 63)] {
-                let alone = product(set, 1, &matrix, &x[first * inputs..(first + count) * inputs], Sink::Store);
+                let alone =
+                    product(set, 1, &matrix, &x[first * inputs..(first + count) * inputs], Sink::Store);
                 let among = &all[first * outputs..(first + count) * outputs];
                 assert!(alone == among, "{format:?} by {}: rows {first} and {count} on", set.name());
             }
@@ -124,14 +132,17 @@ fn activations_follow_their_products() {
         let got = product(set, 2, &gated, &x, Sink::Activate(Activation::SwiGlu));
         for row in 0..rows {
             for i in 0..inner {
-                let (gate, up) = (f64::from(sums[row * 2 * inner + i]), f64::from(sums[row * 2 * inner + inner + i]));
+                let (gate, up) =
+                    (f64::from(sums[row * 2 * inner + i]), f64::from(sums[row * 2 * inner + inner + i]));
                 let far = f64::from(got[row * inner + i]) - gate / (1.0 + (-gate).exp()) * up;
                 assert!(far.abs() < 1e-5, "{far:e}");
             }
         }
         for (activation, exact) in [
             (Activation::Relu2, (|x| x.max(0.0) * x.max(0.0)) as fn(f64) -> f64),
-            (Activation::GeluTanh, |x| 0.5 * x * (1.0 + (0.797_884_560_802_865_4 * (x + 0.044_715 * x.powi(3))).tanh())),
+            (Activation::GeluTanh, |x| {
+                0.5 * x * (1.0 + (0.797_884_560_802_865_4 * (x + 0.044_715 * x.powi(3))).tanh())
+            }),
         ] {
             let got = product(set, 2, &plain, &x, Sink::Activate(activation));
             let far = got.iter().zip(&sums).map(|(a, b)| (f64::from(*a) - exact(f64::from(*b))).abs());
@@ -148,7 +159,8 @@ fn a_row_with_a_number_that_is_none_gives_none() {
         let mut x = wave(2 * inputs, 1);
         x[3] = f32::NAN;
         let mut pool = Pool::new(1);
-        let matrix = Matrix::pack(&mut pool, &wave(outputs * inputs, 2), None, inputs, (Order::Plain, format));
+        let matrix =
+            Matrix::pack(&mut pool, &wave(outputs * inputs, 2), None, inputs, (Order::Plain, format));
         let got = product(Instructions::best(), 1, &matrix, &x, Sink::Store);
         assert!(got[..outputs].iter().all(|x| x.is_nan()), "{format:?}");
         assert!(got[outputs..].iter().all(|x| x.is_finite()), "{format:?}");

@@ -100,9 +100,10 @@ impl StepError for GenerateError {
                 "generate_self_test",
                 "the cached and the full forward pass disagree; report it with the model's config.json",
             ),
-            Self::Unsupported(_) => {
-                ErrorFacts::user("unsupported_network", "generate by the engine of the tensor library instead")
-            }
+            Self::Unsupported(_) => ErrorFacts::user(
+                "unsupported_network",
+                "generate by the engine of the tensor library instead",
+            ),
             Self::UnknownAdapter { .. } => {
                 ErrorFacts::user("unknown_adapter", "name an adapter that was loaded with the model, or none")
             }

@@ -158,11 +158,16 @@ impl CpuDecoder {
         let Self { weights, pool, scratch, shape, vocab_size, .. } = self;
         let (width, instructions) = (shape.hidden_size as usize, pool.instructions());
         out.hidden.clear();
-        let asking = |asks: Asks| rows.iter().enumerate().filter(move |(_, row)| row.asks == asks).map(|(at, _)| at);
+        let asking =
+            |asks: Asks| rows.iter().enumerate().filter(move |(_, row)| row.asks == asks).map(|(at, _)| at);
         for at in asking(Asks::Hidden) {
             let start = out.hidden.len();
             out.hidden.resize(start + width, 0.0);
-            weights.norm.apply(instructions, &scratch.stream[at * width..][..width], &mut out.hidden[start..]);
+            weights.norm.apply(
+                instructions,
+                &scratch.stream[at * width..][..width],
+                &mut out.hidden[start..],
+            );
         }
         let scored: Vec<usize> = asking(Asks::Logits).collect();
         out.logits.resize(scored.len() * *vocab_size, 0.0);
@@ -189,7 +194,9 @@ fn keep_asked(rows: &mut Vec<Row<'_>>, scratch: &mut Scratch, width: usize) {
         if rows[at].asks != Asks::Nothing {
             if kept != at {
                 scratch.stream.copy_within(at * width..(at + 1) * width, kept * width);
-                scratch.projected.copy_within(at * of_projected..(at + 1) * of_projected, kept * of_projected);
+                scratch
+                    .projected
+                    .copy_within(at * of_projected..(at + 1) * of_projected, kept * of_projected);
             }
             kept += 1;
         }

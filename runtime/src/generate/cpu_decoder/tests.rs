@@ -36,12 +36,19 @@ fn reference(network: &Network, ids: &[u32], precision: Precision) -> [Vec<f32>;
 /// Logits after every token, the sequence cut into chunks of `cut` tokens beside `others` other sequences.
 fn logits(decoder: &mut CpuDecoder, ids: &[u32], cut: usize, others: usize, blocks: &[u32]) -> Vec<f32> {
     let (mut all, mut rows) = (Vec::new(), Rows::default());
-    let tables: Vec<Vec<u32>> = (0..others as u32).map(|i| vec![20 + 3 * i, 21 + 3 * i, 22 + 3 * i]).collect();
+    let tables: Vec<Vec<u32>> =
+        (0..others as u32).map(|i| vec![20 + 3 * i, 21 + 3 * i, 22 + 3 * i]).collect();
     for start in (0..ids.len()).step_by(cut) {
         let end = ids.len().min(start + cut);
         let mut chunks: Vec<Chunk> = tables
             .iter()
-            .map(|blocks| Chunk { tokens: &ids[..7], start: 0, blocks, adapter: None, wanted: Wanted::Nothing })
+            .map(|blocks| Chunk {
+                tokens: &ids[..7],
+                start: 0,
+                blocks,
+                adapter: None,
+                wanted: Wanted::Nothing,
+            })
             .collect();
         chunks.push(Chunk { tokens: &ids[start..end], start, blocks, adapter: None, wanted: Wanted::All });
         decoder.forward(&chunks, &mut rows).unwrap();
@@ -161,7 +168,10 @@ fn what_it_cannot_do_is_refused_by_name() {
     let config = CpuDecoderConfig { format: WeightFormat::Fp32, num_blocks: 1, max_len: 64, threads: 1 };
     assert!(matches!(CpuDecoder::new(&lstm, config), Err(GenerateError::Unsupported(_))));
     let config = CpuDecoderConfig { max_len: 1 << 20, ..config };
-    assert!(matches!(CpuDecoder::new(&network, config), Err(GenerateError::Setting { field: "max_len", .. })));
+    assert!(matches!(
+        CpuDecoder::new(&network, config),
+        Err(GenerateError::Setting { field: "max_len", .. })
+    ));
     let broken = load("llama");
     let _ = tch::no_grad(|| broken.parameters()[3].tensor.shallow_clone().fill_(f64::NAN));
     let config = CpuDecoderConfig { max_len: 32, ..config };

@@ -5,8 +5,8 @@
 use std::collections::HashMap;
 
 use cupola_kernels::decode::{
-    Activation as KernelActivation, Instructions, MOST_DIM, Matrix, Order, Pool, WeightFormat, layer_norm, narrowed,
-    rms_norm, widen,
+    Activation as KernelActivation, Instructions, MOST_DIM, Matrix, Order, Pool, WeightFormat, layer_norm,
+    narrowed, rms_norm, widen,
 };
 use cupola_specs::job::{Activation, Family, ModelShape, ModelType};
 use tch::{Device, Kind, Tensor};
@@ -187,7 +187,9 @@ impl Packer<'_> {
         let inputs: Vec<_> = names.inputs.iter().map(|name| weight(name)).collect();
         let of_feed_forward = |name: &str| weight(&format!("mlp.{name}"));
         let (up, order) = match shape.activation {
-            Activation::Swiglu => (vec![of_feed_forward("gate_proj"), of_feed_forward(names.up)], Order::Gated),
+            Activation::Swiglu => {
+                (vec![of_feed_forward("gate_proj"), of_feed_forward(names.up)], Order::Gated)
+            }
             _ => (vec![of_feed_forward(names.up)], Order::Plain),
         };
         let of_heads = if names.norm_kind == NormKind::Plain { NormKind::Plain } else { NormKind::Rms };
@@ -223,7 +225,10 @@ impl Packer<'_> {
     }
 
     fn tensor(&self, name: &str) -> Result<Tensor, GenerateError> {
-        let at = self.at.get(name).ok_or_else(|| GenerateError::Unsupported(format!("it has no tensor {name}")))?;
+        let at = self
+            .at
+            .get(name)
+            .ok_or_else(|| GenerateError::Unsupported(format!("it has no tensor {name}")))?;
         Ok(self.network.merged(&self.network.parameters()[*at]).f_to_kind(Kind::Float)?)
     }
 
