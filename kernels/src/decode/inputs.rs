@@ -15,7 +15,7 @@ use super::pool::{MIN_ROWS, Pool, SharedMut};
 pub struct Inputs {
     pub(super) format: WeightFormat,
     pub(super) rows: usize,
-    pub(super) inputs: usize,
+    pub(super) width: usize,
     /// Bytes from a row to the next: a line more than its own, so that rows do not meet in one set of a cache.
     pub(super) stride: usize,
     pub(super) bytes: Memory<u8>,
@@ -33,7 +33,7 @@ impl Inputs {
         Self {
             format,
             rows: 0,
-            inputs,
+            width: inputs,
             stride: row.next_multiple_of(64) + 64,
             bytes: Memory::zeros(0),
             scales: Memory::zeros(0),
@@ -44,7 +44,7 @@ impl Inputs {
 
     /// Groups of a row.
     pub(super) fn groups(&self) -> usize {
-        self.inputs.div_ceil(GROUP)
+        self.width.div_ceil(GROUP)
     }
 
     /// Rows that are held.
@@ -60,7 +60,7 @@ impl Inputs {
         self.sums.reserve(rows * self.groups());
         let per_part = rows.div_ceil(pool.threads() * 4).max(MIN_ROWS);
         let parts = rows.div_ceil(per_part);
-        self.wide.reserve(parts * self.inputs);
+        self.wide.reserve(parts * self.width);
         let (instructions, this) = (pool.instructions(), &*self);
         let groups = this.groups();
         let (bytes, wide) = (SharedMut(this.bytes.pointer()), SharedMut(this.wide.pointer()));
@@ -68,25 +68,25 @@ impl Inputs {
         pool.run(parts, &|part| {
             // SAFETY: each part has its own fp32 row, and each row its own bytes, scale and sums; all were made large enough above.
             unsafe {
-                let wide = std::slice::from_raw_parts_mut(wide.get().add(part * this.inputs), this.inputs);
+                let wide = std::slice::from_raw_parts_mut(wide.get().add(part * this.width), this.width);
                 for row in part * per_part..rows.min((part + 1) * per_part) {
                     make(row, wide);
                     let start = bytes.get().add(row * this.stride);
                     match this.format {
                         WeightFormat::Fp32 => {
-                            std::slice::from_raw_parts_mut(start.cast::<f32>(), this.inputs)
+                            std::slice::from_raw_parts_mut(start.cast::<f32>(), this.width)
                                 .copy_from_slice(wide);
                         }
                         WeightFormat::Bf16 => {
                             narrow(
                                 instructions,
                                 wide,
-                                std::slice::from_raw_parts_mut(start.cast(), this.inputs),
+                                std::slice::from_raw_parts_mut(start.cast(), this.width),
                             );
                         }
                         WeightFormat::Int8 | WeightFormat::Int4 => {
                             let sums = std::slice::from_raw_parts_mut(sums.get().add(row * groups), groups);
-                            let bytes = std::slice::from_raw_parts_mut(start.cast(), this.inputs);
+                            let bytes = std::slice::from_raw_parts_mut(start.cast(), this.width);
                             quantize(instructions, wide, bytes, &mut *scales.get().add(row), sums);
                         }
                     }

@@ -3,6 +3,14 @@
 //! Each kernel is there for the instructions that a processor may have ([`Instructions`]), and chosen at run time. Within a set of instructions
 //! a row's bits depend on the row alone: not on the rows beside it, nor on the number of threads. Int8 and int4 sum whole numbers, and fp32 fuses
 //! each multiplication with its addition, so that these have the same bits in every set; bf16 is rounded otherwise by each.
+#![allow(
+    clippy::needless_range_loop,
+    reason = "a lane, a row and a half are indices of several arrays at once"
+)]
+#![allow(
+    clippy::cast_ptr_alignment,
+    reason = "all memory begins at a cache line, and every row and panel within it at a multiple"
+)]
 
 mod instructions;
 mod memory;

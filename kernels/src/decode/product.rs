@@ -65,7 +65,7 @@ impl Matrix {
     /// # Panics
     /// Rows of another format or width; an `out` of another size.
     pub fn multiply(&self, pool: &mut Pool, inputs: &Inputs, sink: Sink, out: &mut [f32]) {
-        assert!(inputs.format == self.format && inputs.inputs == self.inputs, "rows of another kind");
+        assert!(inputs.format == self.format && inputs.width == self.inputs, "rows of another kind");
         let is_gated = matches!(sink, Sink::Activate(Activation::SwiGlu));
         assert_eq!(is_gated, self.order == Order::Gated, "gates without what they gate, or the reverse");
         let width = if is_gated { self.outputs / 2 } else { self.outputs };
@@ -272,7 +272,7 @@ impl Tiles {
                 (Int8, Instructions::Scalar) => plain::int8(panel, sums),
                 (Int4, Instructions::Scalar) => plain::int4(panel, sums),
                 (Bf16, Instructions::Avx2 | Instructions::Scalar) => {
-                    plain::bf16(self.instructions, panel, sums)
+                    plain::bf16(self.instructions, panel, sums);
                 }
                 (Fp32, _) => plain::fp32(self.instructions, panel, sums),
             }

@@ -67,7 +67,13 @@ fn products_of_every_format_and_set_equal_plain_loops() {
                 let got = product(set, 2, &matrix, &x, Sink::Store);
                 let added = product(set, 2, &matrix, &x, Sink::Add);
                 let before = wave(rows * outputs, 9);
-                assert!(added.iter().zip(&got).zip(&before).all(|((sum, a), b)| *sum == a + b));
+                assert!(
+                    added
+                        .iter()
+                        .zip(&got)
+                        .zip(&before)
+                        .all(|((sum, a), b)| sum.to_bits() == (a + b).to_bits())
+                );
                 let (x, w) = (rounded(format, &x, inputs, false), rounded(format, &w, inputs, true));
                 for row in 0..rows {
                     for output in 0..outputs {

@@ -4,10 +4,10 @@
 //! again; int4's weights have no sign.
 
 use std::arch::x86_64::{
-    __m512, __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_and_si512, _mm512_castsi512_ps, _mm512_cvtepi32_ps,
-    _mm512_dpbf16_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_si512, _mm512_set1_epi8,
-    _mm512_set1_epi32, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_srli_epi16, _mm512_storeu_ps,
-    _mm512_sub_epi32, _mm512_xor_si512,
+    __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_and_si512, _mm512_castsi512_ps,
+    _mm512_cvtepi32_ps, _mm512_dpbf16_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_si512,
+    _mm512_set1_epi8, _mm512_set1_epi32, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_srli_epi16,
+    _mm512_storeu_ps, _mm512_sub_epi32, _mm512_xor_si512,
 };
 
 use super::matrix::{COLUMNS, GROUP, GROUP_BYTES, HALF};
@@ -55,8 +55,7 @@ unsafe fn bf16_rows<const ROWS: usize>(panel: &Panel, first: usize, sums: &mut S
                 for row in 0..ROWS {
                     let x = _mm512_set1_epi32(panel.row::<i32>(first + row).add(step * 16 + pair).read());
                     for half in 0..2 {
-                        // SAFETY: both are 512 bits of bf16.
-                        let (x, weights) = (std::mem::transmute(x), std::mem::transmute(weights[half]));
+                        let (x, weights) = (pairs(x), pairs(weights[half]));
                         held[row][half] = _mm512_dpbf16_ps(held[row][half], x, weights);
                     }
                 }
@@ -149,6 +148,12 @@ unsafe fn int4_rows<const ROWS: usize>(panel: &Panel, first: usize, sums: &mut S
         }
     }
     store(&held, first, sums)
+}
+
+/// The bits as pairs of bf16.
+fn pairs(bits: __m512i) -> __m512bh {
+    // SAFETY: both are 512 bits, and any bits are bf16.
+    unsafe { std::mem::transmute::<__m512i, __m512bh>(bits) }
 }
 
 #[target_feature(enable = "avx512f")]

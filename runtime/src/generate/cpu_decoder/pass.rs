@@ -190,8 +190,8 @@ impl CpuDecoder {
 fn keep_asked(rows: &mut Vec<Row<'_>>, scratch: &mut Scratch, width: usize) {
     let of_projected = scratch.projected.len() / rows.len();
     let mut kept = 0;
-    for at in 0..rows.len() {
-        if rows[at].asks != Asks::Nothing {
+    for (at, row) in rows.iter().enumerate() {
+        if row.asks != Asks::Nothing {
             if kept != at {
                 scratch.stream.copy_within(at * width..(at + 1) * width, kept * width);
                 scratch

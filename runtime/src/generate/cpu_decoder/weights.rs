@@ -150,9 +150,10 @@ impl Packer<'_> {
             ModelType::Gpt2 => Some(self.table("transformer.wpe.weight")?),
             _ => None,
         };
-        let scalars = match shape.residual_scalars {
-            true => Some((self.numbers("model.resid_lambdas")?, self.numbers("model.x0_lambdas")?)),
-            false => None,
+        let scalars = if shape.residual_scalars {
+            Some((self.numbers("model.resid_lambdas")?, self.numbers("model.x0_lambdas")?))
+        } else {
+            None
         };
         let mut layers = Vec::new();
         for layer in 0..shape.num_hidden_layers {
@@ -194,21 +195,21 @@ impl Packer<'_> {
         };
         let of_heads = if names.norm_kind == NormKind::Plain { NormKind::Plain } else { NormKind::Rms };
         let head_norm = |name: &str| self.norm(of_heads, &module(name), shape);
-        let qk_norm = match shape.qk_norm {
-            true => Some((head_norm("self_attn.q_norm")?, head_norm("self_attn.k_norm")?)),
-            false => None,
+        let qk_norm = if shape.qk_norm {
+            Some((head_norm("self_attn.q_norm")?, head_norm("self_attn.k_norm")?))
+        } else {
+            None
         };
-        let values = match shape.has_value_embedding(layer) {
-            true => {
-                let gate = self.numbers(&module("self_attn.ve_gate.weight"))?;
-                let channels = gate.len() / shape.num_key_value_heads as usize;
-                Some(ValueEmbedding {
-                    table: self.table(&format!("model.value_embeds.{layer}.weight"))?,
-                    gate,
-                    channels,
-                })
-            }
-            false => None,
+        let values = if shape.has_value_embedding(layer) {
+            let gate = self.numbers(&module("self_attn.ve_gate.weight"))?;
+            let channels = gate.len() / shape.num_key_value_heads as usize;
+            Some(ValueEmbedding {
+                table: self.table(&format!("model.value_embeds.{layer}.weight"))?,
+                gate,
+                channels,
+            })
+        } else {
+            None
         };
         Ok(Layer {
             input_norm: self.norm(names.norm_kind, &module(names.input_norm), shape)?,
@@ -247,9 +248,8 @@ impl Packer<'_> {
     }
 
     fn norm(&self, kind: NormKind, module: &str, shape: &ModelShape) -> Result<Norm, GenerateError> {
-        let vector = |is_there: bool, name: &str| match is_there {
-            true => self.numbers(&format!("{module}.{name}")).map(Some),
-            false => Ok(None),
+        let vector = |is_there: bool, name: &str| {
+            if is_there { self.numbers(&format!("{module}.{name}")).map(Some) } else { Ok(None) }
         };
         Ok(Norm {
             gain: vector(kind != NormKind::Plain, "weight")?,
