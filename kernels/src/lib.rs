@@ -2,6 +2,7 @@
 //!
 //! * [`tune_allocator`]: keeps the memory of activations in the process between training steps.
 //! * [`map_file`]: a file as memory, for token shards.
+//! * [`decode`]: products, attention and norms of the decoder on a CPU.
 //! * [`load_cuda`]: loads libtorch's CUDA half where there is one, so that one binary serves CPU and GPU.
 //!
 //! What libtorch has and tch does not is reached through a C++ shim (`shim/`), which catches every exception; Rust owns the loop around it:
@@ -14,12 +15,16 @@
 //! * [`Collective`]: ranks, by [`Gloo`], [`Nccl`] or [`Alone`].
 //! * [`set_deterministic`], [`set_float32_matmul`]: what decides the bits. [`cuda_memory`] and its like: what telemetry tells.
 //! * [`tensor_bytes`]: how much memory a piece of work holds in tensors.
-#![allow(unsafe_code, reason = "mallopt, mmap, dlopen and libtorch's C++ have no safe form")]
+#![allow(
+    unsafe_code,
+    reason = "mallopt, mmap, dlopen, libtorch's C++ and vector instructions have no safe form"
+)]
 
 mod allocator;
 mod autocast;
 mod collective;
 mod cuda;
+pub mod decode;
 mod determinism;
 mod device;
 mod error;

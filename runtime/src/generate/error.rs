@@ -69,6 +69,9 @@ pub enum GenerateError {
         /// Largest difference allowed.
         tolerance: f64,
     },
+    /// A network that the decoder of the CPU has no kernels for.
+    #[error("the CPU decoder cannot run this network: {0}")]
+    Unsupported(String),
     /// The tensor library refused.
     #[error("tensor library: {0}")]
     Tensor(#[from] tch::TchError),
@@ -110,6 +113,10 @@ impl StepError for GenerateError {
             Self::SelfTest { .. } => ErrorFacts::bug(
                 "generate_self_test",
                 "the cached and the full forward pass disagree; report it with the model's config.json",
+            ),
+            Self::Unsupported(_) => ErrorFacts::user(
+                "unsupported_network",
+                "generate by the engine of the tensor library instead",
             ),
             Self::Tensor(_) => ErrorFacts::bug("tensor", "see the worker's log"),
             Self::Model(error) => error.facts(),

@@ -12,6 +12,7 @@
 mod error;
 mod request;
 
+mod cpu_decoder;
 mod decoder;
 mod torch_decoder;
 
@@ -40,6 +41,7 @@ mod speculation_tests;
 pub use batch::{generate_all, generate_each};
 pub use blocks::{BlockCounts, BlockPool, CacheSpace, ContentId};
 pub use constraint::{AllowedTokens, Constraint, Grammar, GrammarCompiler, TokenMask, Word};
+pub use cpu_decoder::{CpuDecoder, CpuDecoderConfig};
 pub use decoder::{AdapterId, Chunk, Decoder, Positions, Rows, Wanted};
 pub use detokenize::{Detokenizer, Piece};
 pub use engine::{Engine, EngineConfig};

@@ -48,7 +48,7 @@ pub(super) enum Norm {
 
 /// Which norm a network has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NormKind {
+pub(crate) enum NormKind {
     /// RMS norm with a gain.
     Rms,
     /// RMS norm without one.
@@ -113,7 +113,7 @@ pub(super) fn linear(x: &Tensor, w: &Tensor) -> Tensor {
 
 /// How a module's weight lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Layout {
+pub(crate) enum Layout {
     /// `[out, in]`, as PyTorch's `Linear`.
     OutIn,
     /// `[in, out]`, as the `Conv1D` of Hugging Face's GPT-2.

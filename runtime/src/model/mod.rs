@@ -27,10 +27,13 @@ pub use folder::{SaveForm, WeightKind};
 pub use gguf::GgufError;
 pub(crate) use gguf::{BlockType, Fact, Gguf, export_gguf};
 pub use kv_cache::{KvCache, RowSlot};
+pub(crate) use layers::{Layout, NormKind};
 pub use lstm::Lstm;
+pub(crate) use module_names::Names;
 pub use network::{Network, RowLayout, cross_entropy, token_log_probs};
 pub use parameter::{ParamGroup, Parameter};
 pub use peft::ADAPTER_FOLDER;
+pub(crate) use rope::RopeTable;
 pub use transformer::Transformer;
 
 #[cfg(test)]
@@ -39,6 +42,8 @@ mod folder_tests;
 mod lora_tests;
 #[cfg(test)]
 mod parity_tests;
+#[cfg(test)]
+pub(crate) use parity_tests::{CASES, fixture};
 #[cfg(test)]
 mod recompute_tests;
 #[cfg(test)]

@@ -5,7 +5,7 @@ use cupola_specs::job::ModelType;
 use super::layers::{Layout, NormKind};
 
 /// Hugging Face's names of a class's modules, the layout of its matrices and its norm.
-pub(super) struct Names {
+pub(crate) struct Names {
     pub embedding: &'static str,
     pub layers: &'static str,
     pub input_norm: &'static str,
@@ -21,7 +21,7 @@ pub(super) struct Names {
 
 impl Names {
     /// The names of a class.
-    pub(super) fn of(model_type: ModelType) -> Self {
+    pub(crate) fn of(model_type: ModelType) -> Self {
         let llama = Self {
             embedding: "model.embed_tokens.weight",
             layers: "model.layers",

@@ -212,7 +212,7 @@ impl Network {
     }
 
     /// A weight with its adapter merged into it.
-    fn merged(&self, parameter: &Parameter) -> Tensor {
+    pub(crate) fn merged(&self, parameter: &Parameter) -> Tensor {
         let own = parameter.tensor.detach();
         match self.adapters.as_ref().and_then(|adapters| adapters.delta(&parameter.name)) {
             Some(delta) => own + delta,

@@ -15,7 +15,7 @@ use tch::{Device, Kind, Tensor};
 use super::{Network, RowLayout, cross_entropy};
 
 /// Every fixture.
-pub(super) const CASES: [&str; 13] = [
+pub(crate) const CASES: [&str; 13] = [
     "llama",
     "llama_biased",
     "llama_linear",
@@ -32,7 +32,7 @@ pub(super) const CASES: [&str; 13] = [
 ];
 
 /// The folder of a fixture.
-pub(super) fn fixture(name: &str) -> PathBuf {
+pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/model").join(name)
 }
 

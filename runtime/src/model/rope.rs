@@ -12,7 +12,7 @@ use tch::{Device, Kind, Tensor};
 
 /// Cosines and sines for positions from 0 on, each `[length, D]` in fp32, halves repeated.
 #[derive(Debug)]
-pub(super) struct RopeTable {
+pub(crate) struct RopeTable {
     /// Cosines.
     pub cos: Tensor,
     /// Sines.
@@ -21,7 +21,7 @@ pub(super) struct RopeTable {
 
 impl RopeTable {
     /// The table of a shape for rows of up to `length` tokens.
-    pub(super) fn new(shape: &ModelShape, length: i64, device: Device) -> Self {
+    pub(crate) fn new(shape: &ModelShape, length: i64, device: Device) -> Self {
         let (frequencies, factor) = frequencies(shape, length as u64);
         let frequencies: Vec<f32> = frequencies.into_iter().map(|frequency| frequency as f32).collect();
         let frequencies = Tensor::from_slice(&frequencies).to_device(device); // [D/2]
