@@ -169,7 +169,9 @@ impl Format for CompletionFormat {
         let state = &mut self.answers[index];
         let echo = state.echo.take();
         let text = echo.as_ref().map(|echo| echo.text.as_str()).unwrap_or_default().to_owned() + &delta.text;
-        let tokens: Vec<_> = delta.prompt.iter().chain(&delta.tokens).cloned().collect();
+        // As in OpenAI's answers the lists hold the token that ended the answer too: whoever scores a text by `echo` counts on one
+        // entry for each token that was made.
+        let tokens: Vec<_> = delta.prompt.iter().chain(&delta.tokens).chain(&delta.stop_token).cloned().collect();
         let logprobs =
             state.logprobs.as_mut().map(|lists| lists.next(model, echo.map(|echo| echo.first), &tokens));
         json!({"text": text, "index": index, "logprobs": logprobs, "finish_reason": delta.finish})
