@@ -215,6 +215,16 @@ def guidellm_requests(server):
     return ["answers of exactly 64 tokens, usage in each chunk"]
 
 
+def schemathesis(server):
+    """Requests by the OpenAPI document, and ones it forbids. That a request by the document is accepted is not asked: that a model has the
+    name and that a prompt fits its context are not in it."""
+    return run([
+        pathlib.Path(sys.executable).with_name("schemathesis"), "run", f"{server.origin}/openapi.json", "--url", server.origin,
+        "--header", f"Authorization: Bearer {KEY}", "--exclude-checks", "positive_data_acceptance", "--max-examples", "40",
+        "--seed", "1", "--no-color", "--request-timeout", "30", "--generation-database", "none",
+    ]).strip().splitlines()[-8:]
+
+
 CLIENTS = {
     "openai (PyPI)": openai_python,
     "openai (npm)": openai_node,
@@ -224,6 +234,7 @@ CLIENTS = {
     "lm-eval local-chat-completions": lm_eval_chat,
     "alpaca_eval": alpaca_eval,
     "as guidellm asks": guidellm_requests,
+    "schemathesis": schemathesis,
 }
 
 

@@ -10,6 +10,7 @@ use cupola_runtime::generate::Request;
 use serde_json::{Value, json};
 
 use super::admission::{BodyResult, answer_room, read_fields};
+use super::document::{ChatCompletion, ChatCompletionChunk, ChatRequest, Refused};
 use super::logprobs::chat_logprobs;
 use super::messages::take_messages;
 use super::respond::{Format, respond};
@@ -47,6 +48,16 @@ pub(super) const IGNORED: &[&str] = &[
 ];
 
 /// Answers a chat.
+#[utoipa::path(
+    post,
+    path = "/v1/chat/completions",
+    request_body = ChatRequest,
+    responses(
+        (status = 200, description = "The answer; with `stream` its events", content(
+            (ChatCompletion = "application/json"), (ChatCompletionChunk = "text/event-stream"))),
+        Refused,
+    )
+)]
 pub(crate) async fn chat_completions(
     State(app): State<App>,
     Extension(asker): Extension<Arc<Asker>>,

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::admission::{BodyResult, answer_room, read_fields};
 use super::chat::IGNORED;
+use super::document::{Completion, CompletionRequest, Refused};
 use super::logprobs::CompletionLogprobs;
 use super::respond::{Format, respond};
 use super::sampling::SharedParams;
@@ -27,6 +28,16 @@ const MAX_PROMPTS: usize = 128;
 const DEFAULT_MAX_TOKENS: usize = 16;
 
 /// Continues prompts.
+#[utoipa::path(
+    post,
+    path = "/v1/completions",
+    request_body = CompletionRequest,
+    responses(
+        (status = 200, description = "The texts; with `stream` their events", content(
+            (Completion = "application/json"), (Completion = "text/event-stream"))),
+        Refused,
+    )
+)]
 pub(crate) async fn completions(
     State(app): State<App>,
     Extension(asker): Extension<Arc<Asker>>,

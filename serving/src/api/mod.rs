@@ -4,6 +4,8 @@
 mod error;
 mod fields;
 
+pub(crate) mod document;
+
 mod admission;
 mod messages;
 mod rate_headers;

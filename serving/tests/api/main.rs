@@ -5,6 +5,7 @@
 mod access;
 mod answers;
 mod connections;
+mod document;
 mod errors;
 mod fixture;
 mod limits;
