@@ -38,7 +38,7 @@ pub fn openapi() -> Value {
 /// The server's routes around a loaded model.
 pub fn router(app: App) -> Router {
     let (api, document) = described().split_for_parts();
-    let document = document::whole(&document);
+    let document = document::serving(document::whole(&document), &app.model.name);
     let router = api
         // A name may have slashes, which the document cannot say.
         .route("/v1/models/{*id}", get(models::get_model))

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use cupola_runtime::generate::Sampling;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{ApiError, Fields};
 use crate::model_folder::ServedModel;
@@ -106,7 +106,7 @@ fn stops(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
 }
 
 fn stream_usage(fields: &mut Fields, stream: bool) -> Result<StreamUsage, ApiError> {
-    let Some(Value::Object(options)) = fields.take::<Value>("stream_options")? else {
+    let Some(options) = fields.take::<Map<String, Value>>("stream_options")? else {
         return Ok(StreamUsage::Never);
     };
     if !stream {

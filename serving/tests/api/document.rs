@@ -89,5 +89,12 @@ async fn each_documented_operation_is_there_and_asks_for_the_key() {
         }
     }
     let request = Request::get("/openapi.json").header(header::AUTHORIZATION, "Bearer sesame");
-    assert_eq!(fixture.send(request.body(Body::empty()).unwrap()).await.json(), document);
+    let mut served = fixture.send(request.body(Body::empty()).unwrap()).await.json();
+    for (name, schema) in served["components"]["schemas"].as_object_mut().unwrap() {
+        if name.ends_with("Request") {
+            let model = schema["properties"]["model"].as_object_mut().unwrap();
+            assert_eq!(model.remove("enum"), Some(json!(["tiny"])), "{name}");
+        }
+    }
+    assert_eq!(served, document);
 }

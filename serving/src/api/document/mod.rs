@@ -67,3 +67,13 @@ pub(crate) fn whole(document: &utoipa::openapi::OpenApi) -> Value {
     }
     document
 }
+
+/// The document of a server: requests name the model that it serves.
+pub(crate) fn serving(mut document: Value, model: &str) -> Value {
+    for (name, schema) in document["components"]["schemas"].as_object_mut().into_iter().flatten() {
+        if name.ends_with("Request") {
+            schema["properties"]["model"]["enum"] = json!([model]);
+        }
+    }
+    document
+}
