@@ -1,11 +1,11 @@
 //! Which path goes where.
 
-use axum::{Json, Router};
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Json, Router};
 use serde_json::Value;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, CorsLayer};
@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::access::{REQUEST_ID, check_host, check_key, observe};
-use crate::api::{ApiError, chat, completions, document, health, models};
+use crate::api::{ApiError, chat, completions, document, embeddings, health, models};
 use crate::app::App;
 use crate::connection::pace_body;
 use crate::page;
@@ -24,6 +24,7 @@ fn described() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(document::Document::openapi())
         .routes(routes!(chat::chat_completions))
         .routes(routes!(completions::completions))
+        .routes(routes!(embeddings::embeddings))
         .routes(routes!(models::list_models))
         .routes(routes!(health::health))
         .routes(routes!(health::ready))

@@ -85,7 +85,12 @@ impl ChatParams {
         let shared = SharedParams::take(&mut fields, model)?;
         let mut max_tokens = None;
         for field in ["max_completion_tokens", "max_tokens"] {
-            max_tokens = fields.number(field, 1..=usize::MAX)?.map(|most| (field, most)).or(max_tokens);
+            let most = fields.number(field, 1..=usize::MAX)?.map(|most| (field, most));
+            if most.is_some() && max_tokens.is_some() {
+                let message = "'max_tokens' and 'max_completion_tokens' are the same limit: set one of them";
+                return Err(ApiError::parameter(field, message));
+            }
+            max_tokens = most.or(max_tokens);
         }
         let with_logprobs = fields.take("logprobs")?.unwrap_or(false);
         let top_logprobs = fields.number("top_logprobs", 0..=20)?;

@@ -49,9 +49,10 @@ pub(crate) async fn completions(
     Ok(respond(&app, &asker, requests, &params.shared, params.format(&app.model)).await)
 }
 
+/// Texts or token ids.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Prompt {
+pub(super) enum Prompt {
     Text(String),
     Ids(Vec<u32>),
     Texts(Vec<String>),
@@ -59,8 +60,17 @@ enum Prompt {
 }
 
 impl Prompt {
+    /// Whether a text says nothing.
+    pub(super) fn has_empty_text(&self) -> bool {
+        match self {
+            Self::Text(text) => text.is_empty(),
+            Self::Texts(texts) => texts.iter().any(String::is_empty),
+            Self::Ids(_) | Self::IdLists(_) => false,
+        }
+    }
+
     /// Token ids of each prompt; a text begins as documents do in training, with the beginning-of-text token.
-    fn encode(self, model: &ServedModel) -> Vec<Vec<u32>> {
+    pub(super) fn encode(self, model: &ServedModel) -> Vec<Vec<u32>> {
         let text_ids = |text: String| {
             let mut ids = model.tokenizer.encode_with_special(&text);
             if ids.first() != Some(&model.tokenizer.bos_id()) {
@@ -182,7 +192,8 @@ impl Format for CompletionFormat {
         let text = echo.as_ref().map(|echo| echo.text.as_str()).unwrap_or_default().to_owned() + &delta.text;
         // As in OpenAI's answers the lists hold the token that ended the answer too: whoever scores a text by `echo` counts on one
         // entry for each token that was made.
-        let tokens: Vec<_> = delta.prompt.iter().chain(&delta.tokens).chain(&delta.stop_token).cloned().collect();
+        let tokens: Vec<_> =
+            delta.prompt.iter().chain(&delta.tokens).chain(&delta.stop_token).cloned().collect();
         let logprobs =
             state.logprobs.as_mut().map(|lists| lists.next(model, echo.map(|echo| echo.first), &tokens));
         json!({"text": text, "index": index, "logprobs": logprobs, "finish_reason": delta.finish})

@@ -118,9 +118,7 @@ fn stream_usage(fields: &mut Fields, stream: bool) -> Result<StreamUsage, ApiErr
     let mut options = Fields::of(options);
     let mut wish = |name: &str| {
         let value: Result<Option<bool>, ApiError> = options.take(name);
-        value
-            .map(Option::unwrap_or_default)
-            .map_err(|error| error.about(format!("stream_options.{name}")))
+        value.map(Option::unwrap_or_default).map_err(|error| error.about(format!("stream_options.{name}")))
     };
     let (last, each) = (wish("include_usage")?, wish("continuous_usage_stats")?);
     options.ignore(&["include_obfuscation"]);

@@ -69,7 +69,8 @@ async fn a_stream_gives_the_same_text_in_events() {
 #[tokio::test]
 async fn each_chunk_tells_the_usage_so_far_where_that_is_asked_for() {
     let fixture = Fixture::new();
-    let wish = json!({"stream": true, "ignore_eos": true, "stream_options": {"continuous_usage_stats": true}});
+    let wish =
+        json!({"stream": true, "ignore_eos": true, "stream_options": {"continuous_usage_stats": true}});
     let chunks = fixture.post("/v1/chat/completions", &with(&chat("Go"), &wish)).await.chunks();
     let counts: Vec<u64> =
         chunks.iter().map(|chunk| chunk["usage"]["completion_tokens"].as_u64().unwrap()).collect();

@@ -32,7 +32,8 @@ fn hold(document: &Value, schema: &Value, value: &Value, what: &str) {
 fn check(document: &Value, (method, path): (&str, &str), reply: &Reply) {
     let what = format!("{method} {path} → {}", reply.status);
     let answer = &document["paths"][path][method]["responses"][reply.status.as_str()];
-    let content = answer["content"].as_object().unwrap_or_else(|| panic!("undocumented: {what}: {}", reply.text));
+    let content =
+        answer["content"].as_object().unwrap_or_else(|| panic!("undocumented: {what}: {}", reply.text));
     let media_type = reply.headers[header::CONTENT_TYPE].to_str().unwrap();
     if media_type == "text/event-stream" {
         for chunk in reply.chunks() {
@@ -54,16 +55,26 @@ async fn answers_and_requests_are_what_the_document_says() {
         check(&document, ("get", "/v1/models/{id}"), &fixture.get(&format!("/v1/models/{name}")).await);
     }
     let stream = json!({"stream": true, "stream_options": {"include_usage": true}});
-    let completion = json!({"model": "tiny", "prompt": ["ab", "c"], "max_tokens": 3, "logprobs": 2, "echo": true});
+    let completion =
+        json!({"model": "tiny", "prompt": ["ab", "c"], "max_tokens": 3, "logprobs": 2, "echo": true});
     for (path, asked) in [
         ("/v1/chat/completions", chat("Hi")),
-        ("/v1/chat/completions", with(&chat("Hi"), &json!({"n": 2, "logprobs": true, "top_logprobs": 2, "stop": "x"}))),
+        (
+            "/v1/chat/completions",
+            with(&chat("Hi"), &json!({"n": 2, "logprobs": true, "top_logprobs": 2, "stop": "x"})),
+        ),
         ("/v1/chat/completions", with(&with(&chat("Hi"), &stream), &json!({"logprobs": true}))),
         ("/v1/completions", completion.clone()),
         ("/v1/completions", json!({"model": "tiny", "prompt": [1, 2, 3], "stop": ["a", "b"]})),
         ("/v1/completions", with(&completion, &stream)),
+        ("/v1/embeddings", json!({"model": "tiny", "input": ["a", "b"]})),
+        (
+            "/v1/embeddings",
+            json!({"model": "tiny", "input": [1, 2], "encoding_format": "base64", "pooling": "last"}),
+        ),
     ] {
-        let request = &document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"];
+        let request =
+            &document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"];
         hold(&document, request, &asked, path);
         let reply = fixture.post(path, &asked).await;
         assert_eq!(reply.status, 200, "{}", reply.text);
@@ -81,7 +92,8 @@ async fn each_documented_operation_is_there_and_asks_for_the_key() {
     for (path, operations) in document["paths"].as_object().unwrap() {
         for method in operations.as_object().unwrap().keys() {
             let uri = path.replace(['{', '}'], "");
-            let request = Request::builder().method(method.to_uppercase().as_str()).uri(uri).body(Body::empty());
+            let request =
+                Request::builder().method(method.to_uppercase().as_str()).uri(uri).body(Body::empty());
             let reply = fixture.send(request.unwrap()).await;
             let is_open = operations[method]["security"] == json!([{}]);
             assert_eq!(reply.status, if is_open { 200 } else { 401 }, "{method} {path}");

@@ -20,6 +20,7 @@ async fn bad_chat_requests_are_named() {
             "context_length_exceeded",
         ),
         (json!({"max_tokens": 150}), 400, "messages", "context_length_exceeded"),
+        (json!({"max_tokens": 5, "max_completion_tokens": 5}), 400, "max_tokens", "invalid_value"),
         (json!({"max_tokens": 0}), 400, "max_tokens", "invalid_value"),
         (json!({"max_completion_tokens": -1}), 400, "max_completion_tokens", "invalid_value"),
         (json!({"temperature": 2.5}), 400, "temperature", "invalid_value"),

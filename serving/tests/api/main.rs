@@ -6,6 +6,7 @@ mod access;
 mod answers;
 mod connections;
 mod document;
+mod embeddings;
 mod errors;
 mod fixture;
 mod limits;

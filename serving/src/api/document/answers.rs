@@ -154,6 +154,41 @@ pub(crate) struct CompletionLogprobs {
     text_offset: Vec<u64>,
 }
 
+/// A vector for each text.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EmbeddingList {
+    object: String,
+    data: Vec<Embedding>,
+    model: String,
+    usage: PromptUsage,
+}
+
+/// A text's vector.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Embedding {
+    object: String,
+    index: u64,
+    embedding: Vector,
+}
+
+/// Numbers, or the base64 of them as little-endian 32-bit floats.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum Vector {
+    Float(Vec<f32>),
+    Base64(String),
+}
+
+/// Tokens of texts.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PromptUsage {
+    prompt_tokens: u64,
+    total_tokens: u64,
+}
+
 /// The models that are served.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -9,9 +9,10 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 pub(super) use answers::{
-    ChatCompletion, ChatCompletionChunk, Completion, ErrorAnswer, LifeSign, Model, ModelList, Refused,
+    ChatCompletion, ChatCompletionChunk, Completion, EmbeddingList, ErrorAnswer, LifeSign, Model, ModelList,
+    Refused,
 };
-pub(super) use requests::{ChatRequest, CompletionRequest};
+pub(super) use requests::{ChatRequest, CompletionRequest, EmbeddingRequest};
 
 use answers::HeadFields;
 use requests::{IgnoredFields, SharedFields};

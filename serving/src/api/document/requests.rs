@@ -55,6 +55,38 @@ pub(crate) struct CompletionRequest {
     best_of: Option<u64>,
 }
 
+/// Texts that become vectors.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EmbeddingRequest {
+    /// The model's name, as `/v1/models` tells it.
+    model: String,
+    /// Up to 2,048 texts.
+    input: Prompt,
+    /// How vectors are written.
+    encoding_format: Option<EncodingFormat>,
+    /// How one vector is made of a text's hidden states; their mean where it is absent.
+    pooling: Option<Pooling>,
+    /// Taken and dropped.
+    user: Option<Value>,
+}
+
+/// How vectors are written.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum EncodingFormat {
+    Float,
+    Base64,
+}
+
+/// The mean, or the last token's.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Pooling {
+    Mean,
+    Last,
+}
+
 /// What both may have; `whole` puts it into them.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct SharedFields {
