@@ -222,7 +222,7 @@ def schemathesis(server):
         pathlib.Path(sys.executable).with_name("schemathesis"), "run", f"{server.origin}/openapi.json", "--url", server.origin,
         "--header", f"Authorization: Bearer {KEY}", "--exclude-checks", "positive_data_acceptance", "--max-examples", "15",
         "--seed", "1", "--no-color", "--request-timeout", "30", "--generation-database", "none",
-    ]).strip().splitlines()[-8:]
+    ], cwd=server.folder.parent).strip().splitlines()[-8:]
 
 
 CLIENTS = {

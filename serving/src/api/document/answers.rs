@@ -1,6 +1,7 @@
 //! What is answered.
 
 #![expect(dead_code, reason = "the document's own: handlers write values")]
+#![expect(clippy::struct_field_names, reason = "OpenAI's names")]
 
 use std::collections::BTreeMap;
 
