@@ -12,12 +12,9 @@ use cupola_runtime::generate::{
     Engine, GenerateError, Output, Request, RequestId, TorchConfig, TorchDecoder,
 };
 use cupola_runtime::job::StepError;
-use cupola_runtime::model::{Network, RowLayout};
+use cupola_runtime::model::Network;
 use cupola_specs::contract::ErrorClass;
-use cupola_specs::job::Precision;
-use serde::Deserialize;
-use tch::{Kind, Tensor};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::metrics::Metrics;
 
@@ -49,20 +46,9 @@ impl From<&GenerateError> for GenerateFailure {
 /// The outputs of one request. Dropping it cancels the request.
 pub(crate) type Answer = mpsc::UnboundedReceiver<Event>;
 
-enum Submission {
-    Generate { request: Request, reply: mpsc::UnboundedSender<Event> },
-    Embed { ids: Vec<u32>, pooling: Pooling, reply: oneshot::Sender<Vec<f32>> },
-}
-
-/// How one vector is made of a text's hidden states.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Pooling {
-    /// Their mean.
-    #[default]
-    Mean,
-    /// The last token's.
-    Last,
+struct Submission {
+    request: Request,
+    reply: mpsc::UnboundedSender<Event>,
 }
 
 /// A place in the server: a slot or a place in the line, for as long as it is held.
@@ -135,15 +121,8 @@ impl EngineHandle {
     pub(crate) fn submit(&self, request: Request) -> Answer {
         let (reply, answer) = mpsc::unbounded_channel();
         // Where the thread is gone the reply's sender is dropped here, and the answer ends at once.
-        let _ = self.submissions.send(Submission::Generate { request, reply });
+        let _ = self.submissions.send(Submission { request, reply });
         answer
-    }
-
-    /// A text's vector, of unit length; none where the thread is gone. Dropping the future before its turn comes takes it back.
-    pub(crate) async fn embed(&self, ids: Vec<u32>, pooling: Pooling) -> Option<Vec<f32>> {
-        let (reply, vector) = oneshot::channel();
-        let _ = self.submissions.send(Submission::Embed { ids, pooling, reply });
-        vector.await.ok()
     }
 
     /// Whether the thread lives and, where it has work, finishes steps.
@@ -199,22 +178,14 @@ impl EngineLoop {
     }
 
     fn accept(&mut self, submission: Submission) {
-        match submission {
-            Submission::Generate { request, reply } => match self.engine.submit(request) {
-                Ok(id) => {
-                    self.replies.insert(id, reply);
-                }
-                Err(error) => {
-                    // The client may be gone already.
-                    let _ = reply.send(Event::Failed(GenerateFailure::from(&error)));
-                }
-            },
-            Submission::Embed { ids, pooling, reply } if !reply.is_closed() => {
-                let vector = embedding(self.engine.network(), &ids, pooling, self.engine.config().precision);
-                let _ = reply.send(vector);
-                self.beat();
+        match self.engine.submit(submission.request) {
+            Ok(id) => {
+                self.replies.insert(id, submission.reply);
             }
-            Submission::Embed { .. } => {}
+            Err(error) => {
+                // The client may be gone already.
+                let _ = submission.reply.send(Event::Failed(GenerateFailure::from(&error)));
+            }
         }
     }
 
@@ -250,20 +221,4 @@ impl EngineLoop {
             let _ = reply.send(Event::Failed(GenerateFailure::from(error)));
         }
     }
-}
-
-/// A text's hidden states, pooled and scaled to unit length.
-fn embedding(network: &Network, ids: &[u32], pooling: Pooling, precision: Precision) -> Vec<f32> {
-    let ids: Vec<i64> = ids.iter().copied().map(i64::from).collect();
-    let pooled = tch::no_grad(|| {
-        let tokens = Tensor::from_slice(&ids).unsqueeze(0).to_device(network.device()); // [1, T]
-        let hidden = network.hidden(&tokens, &RowLayout::Causal, precision).to_kind(Kind::Float); // [1, T, C]
-        match pooling {
-            Pooling::Mean => hidden.mean_dim(1, false, Kind::Float),
-            Pooling::Last => hidden.select(1, -1),
-        } // [1, C]
-    });
-    let vector: Vec<f32> = Vec::try_from(pooled.flatten(0, -1)).unwrap_or_default();
-    let length = vector.iter().map(|number| f64::from(*number).powi(2)).sum::<f64>().sqrt();
-    vector.iter().map(|number| (f64::from(*number) / length) as f32).collect()
 }

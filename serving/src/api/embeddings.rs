@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use cupola_runtime::generate::{self, Request, Sampling};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -17,7 +18,7 @@ use super::document::{EmbeddingList, EmbeddingRequest, Refused};
 use super::rate_headers::write_rate_headers;
 use super::{ApiError, Fields};
 use crate::app::App;
-use crate::engine_thread::Pooling;
+use crate::engine_thread::Event;
 use crate::keys::Asker;
 
 /// Most texts of one request, as OpenAI's API has it.
@@ -48,6 +49,24 @@ enum Encoding {
     #[default]
     Float,
     Base64,
+}
+
+/// How one vector is made of a text's hidden states.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Pooling {
+    #[default]
+    Mean,
+    Last,
+}
+
+impl From<Pooling> for generate::Pooling {
+    fn from(pooling: Pooling) -> Self {
+        match pooling {
+            Pooling::Mean => Self::Mean,
+            Pooling::Last => Self::Last,
+        }
+    }
 }
 
 impl Encoding {
@@ -120,16 +139,42 @@ impl EmbeddingParams {
     async fn vectors(self, app: &App) -> Result<Vec<Value>, ApiError> {
         let mut data = Vec::with_capacity(self.inputs.len());
         for (index, ids) in self.inputs.into_iter().enumerate() {
-            let vector = app.engine.embed(ids, self.pooling).await;
-            let vector =
-                vector.ok_or_else(|| ApiError::internal("the engine stopped before the vector was there"))?;
-            if vector.iter().any(|number| !number.is_finite()) {
-                return Err(ApiError::internal("the model's hidden state is no number"));
-            }
+            let vector = unit(&embedding(app, ids, self.pooling).await?)?;
             data.push(
                 json!({"object": "embedding", "index": index, "embedding": self.encoding.value(&vector)}),
             );
         }
         Ok(data)
+    }
+}
+
+/// A text's pooled hidden state, from the engine.
+async fn embedding(app: &App, ids: Vec<u32>, pooling: Pooling) -> Result<Vec<f32>, ApiError> {
+    let request =
+        Request { embed: Some(pooling.into()), ..Request::new(ids, Sampling::greedy(), 0, Vec::new()) };
+    let mut events = app.engine.submit(request);
+    while let Some(event) = events.recv().await {
+        match event {
+            Event::Output(output) => {
+                if let Some(vector) = output.embedding {
+                    return Ok(vector);
+                }
+            }
+            Event::Failed(failure) if failure.is_user_error => {
+                return Err(ApiError::invalid(failure.message));
+            }
+            Event::Failed(failure) => return Err(ApiError::internal(failure.message)),
+        }
+    }
+    Err(ApiError::internal("the engine stopped before the vector was there"))
+}
+
+/// The vector at unit length.
+fn unit(vector: &[f32]) -> Result<Vec<f32>, ApiError> {
+    let length = vector.iter().map(|number| f64::from(*number).powi(2)).sum::<f64>().sqrt();
+    if length.is_finite() && length > 0.0 {
+        Ok(vector.iter().map(|number| (f64::from(*number) / length) as f32).collect())
+    } else {
+        Err(ApiError::internal("the model's hidden state has no direction"))
     }
 }
