@@ -7,8 +7,10 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 CUPOLA := $(TARGET)/release/cupola
 PYTHON_TOOLS := .venv/.stamp
 MLFLOW := .venv-mlflow/.stamp
+CLIENTS := .venv-clients/.stamp
+NPM_TOOLS := tests/npm/node_modules/.stamp
 
-.PHONY: help quickstart build libtorch test lint bench parity handover gguf clean
+.PHONY: help quickstart build libtorch test lint bench parity handover gguf clients clean
 
 help: ## This list.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|'
@@ -35,6 +37,16 @@ $(PYTHON_TOOLS): tests/python/requirements.lock
 $(MLFLOW): tests/python/mlflow.lock
 	python3 -m venv .venv-mlflow
 	.venv-mlflow/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
+# They want newer versions of what the other tools use.
+$(CLIENTS): tests/python/clients.lock
+	python3 -m venv .venv-clients
+	.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
+$(NPM_TOOLS): tests/npm/package-lock.json
+	npm ci --prefix tests/npm --no-audit --no-fund --silent
 	touch $@
 
 lint: libtorch ## Formatting, clippy and the shell scripts' syntax.
@@ -65,6 +77,9 @@ gguf: build $(PYTHON_TOOLS) ## Reads the GGUF files that we write with llama.cpp
 	NO_AMX="-mno-amx-tile -mno-amx-int8 -mno-amx-bf16" && CMAKE_ARGS="-DCMAKE_C_FLAGS='$$NO_AMX' -DCMAKE_CXX_FLAGS='$$NO_AMX'" .venv/bin/python -m pip install --quiet --disable-pip-version-check llama-cpp-python==0.3.36
 	.venv/bin/python tests/python/gguf_parity.py $(TARGET)/release/cupola-worker runtime/tests/fixtures/tokenizer
 
+clients: build $(CLIENTS) $(NPM_TOOLS) ## Runs published clients of OpenAI's API, unmodified, against a served model.
+	.venv-clients/bin/python tests/python/clients.py $(TARGET)/release/cupola-serve
+
 clean: ## Removes the build, the fetched libtorch and the Python tools; never the state in .cupola.
 	cargo clean
-	rm -rf .libtorch .venv .venv-mlflow
+	rm -rf .libtorch .venv .venv-mlflow .venv-clients tests/npm/node_modules

@@ -24,6 +24,8 @@ pub(crate) struct Delta {
     pub(crate) tokens: Vec<ScoredToken>,
     /// Scores of the prompt from its second token on, with the first delta, where asked for.
     pub(crate) prompt: Vec<ScoredToken>,
+    /// The token that ended the answer, which is no part of its text.
+    pub(crate) stop_token: Option<ScoredToken>,
     /// `stop` or `length`, with the last delta.
     pub(crate) finish: Option<&'static str>,
 }
@@ -141,6 +143,7 @@ impl TextAnswer {
             whole.text.push_str(&delta.text);
             whole.tokens.extend(delta.tokens);
             whole.prompt.extend(delta.prompt);
+            whole.stop_token = delta.stop_token;
             whole.finish = delta.finish;
         }
         Ok(whole)
@@ -153,7 +156,9 @@ impl TextAnswer {
             self.clock.first_token.get_or_insert_with(|| self.clock.submitted.elapsed());
         }
         let is_stop_token = output.finished == Some(FinishReason::Stop);
-        if let Some(token) = output.token.filter(|_| !is_stop_token) {
+        if is_stop_token {
+            delta.stop_token = output.token;
+        } else if let Some(token) = output.token {
             let piece = self.detokenizer.push(&self.model.text_bytes(token.token));
             delta.text = piece.text;
             delta.tokens.push(token);

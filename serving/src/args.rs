@@ -13,7 +13,7 @@ use cupola_specs::job::Precision;
 #[command(name = "cupola-serve", version, max_term_width = 110)]
 pub(crate) struct Args {
     /// Model folder in Hugging Face's layout, with its tokenizer
-    #[arg(long, value_name = "DIR", required_unless_present = "new_key")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["new_key", "openapi"])]
     model: Option<PathBuf>,
     /// Name that clients ask for [default: the step in the folder's manifest, or the folder's name]
     #[arg(long)]
@@ -46,6 +46,9 @@ pub(crate) struct Args {
     /// Makes a key for NAME, appends its hash to the keys file, prints the key and ends
     #[arg(long, value_name = "NAME", requires = "keys", help_heading = "Keys")]
     pub(crate) new_key: Option<String>,
+    /// Prints the OpenAPI document of the API and ends
+    #[arg(long)]
+    pub(crate) openapi: bool,
     /// Web origin that may call the API from a browser; may be given several times
     #[arg(long = "cors-origin", value_name = "ORIGIN")]
     cors_origins: Vec<String>,

@@ -32,5 +32,5 @@ pub use error::ServeError;
 pub use keys::new_key;
 pub use model_folder::{SamplingDefaults, ServedModel};
 pub use phase::Phase;
-pub use router::router;
+pub use router::{openapi, router};
 pub use server::{Server, Stop};

@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cupola_serving::{ServeError, Server, Stop, new_key};
+use cupola_serving::{ServeError, Server, Stop, new_key, openapi};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -32,6 +32,10 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> anyhow::Result<()> {
+    if args.openapi {
+        println!("{:#}", openapi());
+        return Ok(());
+    }
     if let (Some(name), Some(file)) = (&args.new_key, &args.keys) {
         println!("{}", new_key(file, name)?);
         eprintln!("{} knows its hash; the key itself is written nowhere", file.display());

@@ -47,6 +47,11 @@ impl Metrics {
         }
     }
 
+    /// Counts the tokens of texts that became vectors.
+    pub(crate) fn count_prompt_tokens(&self, tokens: u64) {
+        self.prompt_tokens.fetch_add(tokens, Ordering::Relaxed);
+    }
+
     /// Counts an answer whose client was gone.
     pub(crate) fn count_cancelled(&self) {
         self.cancelled.fetch_add(1, Ordering::Relaxed);

@@ -1,31 +1,50 @@
 //! Which path goes where.
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::Value;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, CorsLayer};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::access::{REQUEST_ID, check_host, check_key, observe};
-use crate::api::{ApiError, chat, completions, health, models};
+use crate::api::{ApiError, chat, completions, document, embeddings, health, models};
 use crate::app::App;
 use crate::connection::pace_body;
 use crate::page;
 
+/// The routes of the API with their entries in the document: neither is there without the other.
+fn described() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(document::Document::openapi())
+        .routes(routes!(chat::chat_completions))
+        .routes(routes!(completions::completions))
+        .routes(routes!(embeddings::embeddings))
+        .routes(routes!(models::list_models))
+        .routes(routes!(health::health))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::metrics))
+}
+
+/// The OpenAPI document of the serving API.
+pub fn openapi() -> Value {
+    document::whole(&described().into_openapi())
+}
+
 /// The server's routes around a loaded model.
 pub fn router(app: App) -> Router {
-    let router = Router::new()
-        .route("/", get(page::chat_page))
-        .route("/v1/chat/completions", post(chat::chat_completions))
-        .route("/v1/completions", post(completions::completions))
-        .route("/v1/models", get(models::list_models))
+    let (api, document) = described().split_for_parts();
+    let document = document::serving(document::whole(&document), &app.model.name);
+    let router = api
+        // A name may have slashes, which the document cannot say.
         .route("/v1/models/{*id}", get(models::get_model))
-        .route("/health", get(health::health))
-        .route("/ready", get(health::ready))
-        .route("/metrics", get(health::metrics))
+        .route("/openapi.json", get(|| async { Json(document) }))
+        .route("/", get(page::chat_page))
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {

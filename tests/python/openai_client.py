@@ -98,6 +98,15 @@ def check_completions(client, model):
     print("completions: two prompts, echo with scores, stream")
 
 
+def check_embeddings(client, model):
+    plain = client.embeddings.create(model=model, input=["one", "two"], encoding_format="float")
+    coded = client.embeddings.create(model=model, input=["one", "two"])  # the client asks for base64 by itself
+    for one, other in zip(plain.data, coded.data):
+        expect(max(abs(a - b) for a, b in zip(one.embedding, other.embedding)) < 1e-6, "float and base64 are one vector")
+        expect(abs(sum(number * number for number in one.embedding) - 1) < 1e-4, "unit length")
+    print(f"embeddings: {len(plain.data)} vectors of {len(plain.data[0].embedding)} numbers, float and base64")
+
+
 def check_models(client, model):
     expect([item.id for item in client.models.list()] == [model], "the list of models")
     expect(client.models.retrieve(model).id == model, "one model")
@@ -132,6 +141,7 @@ def main():
     check_hang_up(client, args.model)
     check_details(client, args.model)
     check_completions(client, args.model)
+    check_embeddings(client, args.model)
     check_models(client, args.model)
     check_errors(client, args.model)
     print("ok")

@@ -100,6 +100,26 @@ pub(crate) fn answer_room(
     }
 }
 
+/// Takes places in the line and charges the key for prompts.
+pub(crate) fn admit_prompts(
+    app: &App,
+    asker: &Asker,
+    num_places: usize,
+    prompt_tokens: usize,
+) -> Result<Ticket, ApiError> {
+    if app.phases.now() >= Phase::Draining {
+        return Err(ApiError::unavailable("the server is stopping and takes no new requests"));
+    }
+    let Some(ticket) = app.engine.take_places(num_places) else {
+        return Err(ApiError::overloaded(app.time_of_line()));
+    };
+    asker
+        .quota
+        .admit(prompt_tokens as u64, Instant::now())
+        .map_err(|exceeded| ApiError::quota(&asker.name, &exceeded))?;
+    Ok(ticket)
+}
+
 /// Takes places in the line, charges the key and sends the requests to the engine; `answers_per_prompt` requests in a row share a
 /// prompt.
 pub(crate) fn admit(
@@ -109,9 +129,6 @@ pub(crate) fn admit(
     answers_per_prompt: usize,
     stops: &[String],
 ) -> Result<Admitted, ApiError> {
-    if app.phases.now() >= Phase::Draining {
-        return Err(ApiError::unavailable("the server is stopping and takes no new requests"));
-    }
     if requests.len() > app.engine.num_places() {
         return Err(ApiError::parameter(
             "n",
@@ -122,14 +139,8 @@ pub(crate) fn admit(
             ),
         ));
     }
-    let Some(ticket) = app.engine.take_places(requests.len()) else {
-        return Err(ApiError::overloaded(app.time_of_line()));
-    };
     let prompt_tokens = requests.iter().step_by(answers_per_prompt).map(|request| request.ids.len()).sum();
-    asker
-        .quota
-        .admit(prompt_tokens as u64, Instant::now())
-        .map_err(|exceeded| ApiError::quota(&asker.name, &exceeded))?;
+    let ticket = admit_prompts(app, asker, requests.len(), prompt_tokens)?;
     let answers = requests.into_iter().map(|request| TextAnswer::start(app, asker, request, stops));
     Ok(Admitted { answers: answers.collect(), prompt_tokens, ticket })
 }

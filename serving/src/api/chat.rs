@@ -10,6 +10,7 @@ use cupola_runtime::generate::Request;
 use serde_json::{Value, json};
 
 use super::admission::{BodyResult, answer_room, read_fields};
+use super::document::{ChatCompletion, ChatCompletionChunk, ChatRequest, Refused};
 use super::logprobs::chat_logprobs;
 use super::messages::take_messages;
 use super::respond::{Format, respond};
@@ -47,6 +48,16 @@ pub(super) const IGNORED: &[&str] = &[
 ];
 
 /// Answers a chat.
+#[utoipa::path(
+    post,
+    path = "/v1/chat/completions",
+    request_body = ChatRequest,
+    responses(
+        (status = 200, description = "The answer; with `stream` its events", content(
+            (ChatCompletion = "application/json"), (ChatCompletionChunk = "text/event-stream"))),
+        Refused,
+    )
+)]
 pub(crate) async fn chat_completions(
     State(app): State<App>,
     Extension(asker): Extension<Arc<Asker>>,
@@ -74,7 +85,12 @@ impl ChatParams {
         let shared = SharedParams::take(&mut fields, model)?;
         let mut max_tokens = None;
         for field in ["max_completion_tokens", "max_tokens"] {
-            max_tokens = fields.number(field, 1..=usize::MAX)?.map(|most| (field, most)).or(max_tokens);
+            let most = fields.number(field, 1..=usize::MAX)?.map(|most| (field, most));
+            if most.is_some() && max_tokens.is_some() {
+                let message = "'max_tokens' and 'max_completion_tokens' are the same limit: set one of them";
+                return Err(ApiError::parameter(field, message));
+            }
+            max_tokens = most.or(max_tokens);
         }
         let with_logprobs = fields.take("logprobs")?.unwrap_or(false);
         let top_logprobs = fields.number("top_logprobs", 0..=20)?;

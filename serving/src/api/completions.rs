@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::admission::{BodyResult, answer_room, read_fields};
 use super::chat::IGNORED;
+use super::document::{Completion, CompletionRequest, Refused};
 use super::logprobs::CompletionLogprobs;
 use super::respond::{Format, respond};
 use super::sampling::SharedParams;
@@ -27,6 +28,16 @@ const MAX_PROMPTS: usize = 128;
 const DEFAULT_MAX_TOKENS: usize = 16;
 
 /// Continues prompts.
+#[utoipa::path(
+    post,
+    path = "/v1/completions",
+    request_body = CompletionRequest,
+    responses(
+        (status = 200, description = "The texts; with `stream` their events", content(
+            (Completion = "application/json"), (Completion = "text/event-stream"))),
+        Refused,
+    )
+)]
 pub(crate) async fn completions(
     State(app): State<App>,
     Extension(asker): Extension<Arc<Asker>>,
@@ -38,9 +49,10 @@ pub(crate) async fn completions(
     Ok(respond(&app, &asker, requests, &params.shared, params.format(&app.model)).await)
 }
 
+/// Texts or token ids.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Prompt {
+pub(super) enum Prompt {
     Text(String),
     Ids(Vec<u32>),
     Texts(Vec<String>),
@@ -48,8 +60,17 @@ enum Prompt {
 }
 
 impl Prompt {
+    /// Whether a text says nothing.
+    pub(super) fn has_empty_text(&self) -> bool {
+        match self {
+            Self::Text(text) => text.is_empty(),
+            Self::Texts(texts) => texts.iter().any(String::is_empty),
+            Self::Ids(_) | Self::IdLists(_) => false,
+        }
+    }
+
     /// Token ids of each prompt; a text begins as documents do in training, with the beginning-of-text token.
-    fn encode(self, model: &ServedModel) -> Vec<Vec<u32>> {
+    pub(super) fn encode(self, model: &ServedModel) -> Vec<Vec<u32>> {
         let text_ids = |text: String| {
             let mut ids = model.tokenizer.encode_with_special(&text);
             if ids.first() != Some(&model.tokenizer.bos_id()) {
@@ -169,7 +190,10 @@ impl Format for CompletionFormat {
         let state = &mut self.answers[index];
         let echo = state.echo.take();
         let text = echo.as_ref().map(|echo| echo.text.as_str()).unwrap_or_default().to_owned() + &delta.text;
-        let tokens: Vec<_> = delta.prompt.iter().chain(&delta.tokens).cloned().collect();
+        // As in OpenAI's answers the lists hold the token that ended the answer too: whoever scores a text by `echo` counts on one
+        // entry for each token that was made.
+        let tokens: Vec<_> =
+            delta.prompt.iter().chain(&delta.tokens).chain(&delta.stop_token).cloned().collect();
         let logprobs =
             state.logprobs.as_mut().map(|lists| lists.next(model, echo.map(|echo| echo.first), &tokens));
         json!({"text": text, "index": index, "logprobs": logprobs, "finish_reason": delta.finish})

@@ -175,7 +175,11 @@ impl ApiError {
             ..Self::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "rate_limit_error",
-                format!("the server's queue is full; try again in {}", duration_text(wait)),
+                // "Rate limit" is what some clients look for before they come again.
+                format!(
+                    "Rate limit reached: the server's queue is full. Please try again in {}.",
+                    duration_text(wait)
+                ),
             )
         }
     }

@@ -1,5 +1,7 @@
 //! Log-probabilities in the two shapes of OpenAI's API.
 
+use std::fmt::Write as _;
+
 use cupola_runtime::generate::{Detokenizer, ScoredToken};
 use serde_json::{Map, Value, json};
 
@@ -69,8 +71,16 @@ fn alternatives(model: &ServedModel, scored: &ScoredToken) -> Value {
     Value::Object(map)
 }
 
+/// A token's text; where it is no whole character, its bytes as OpenAI's API writes them, so that no two such tokens have one name.
 fn token_text(model: &ServedModel, token: u32) -> String {
-    String::from_utf8_lossy(&model.token_bytes(token)).into_owned()
+    String::from_utf8(model.token_bytes(token)).unwrap_or_else(|error| {
+        let mut text = "bytes:".to_owned();
+        for byte in error.as_bytes() {
+            // Writing to a string never fails.
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+        text
+    })
 }
 
 /// JSON has no infinity: an impossible token's logarithm is -9999, as in OpenAI's answers.

@@ -4,6 +4,8 @@
 mod error;
 mod fields;
 
+pub(crate) mod document;
+
 mod admission;
 mod messages;
 mod rate_headers;
@@ -15,6 +17,7 @@ mod sse;
 
 pub(crate) mod chat;
 pub(crate) mod completions;
+pub(crate) mod embeddings;
 pub(crate) mod health;
 pub(crate) mod models;
 

@@ -6,14 +6,36 @@ use axum::extract::{Path, State};
 use serde_json::{Value, json};
 
 use super::ApiError;
+use super::document::{ErrorAnswer, Model, ModelList};
 use crate::app::App;
 
 /// Lists the one model.
+#[utoipa::path(
+    get,
+    path = "/v1/models",
+    responses(
+        (status = 200, body = ModelList, description = "The models"),
+        (status = 401, body = ErrorAnswer, description = "No key, or none that is known"),
+        (status = 403, body = ErrorAnswer, description = "A host name that this server does not go by"),
+    )
+)]
 pub(crate) async fn list_models(State(app): State<App>) -> Json<Value> {
     Json(json!({"object": "list", "data": [model_object(&app)]}))
 }
 
 /// Shows the model by name.
+#[utoipa::path(
+    get,
+    path = "/v1/models/{id}",
+    params(("id" = String, Path, description = "The model's name")),
+    responses(
+        (status = 200, body = Model, description = "The model"),
+        (status = 400, body = ErrorAnswer, description = "The name is no text"),
+        (status = 401, body = ErrorAnswer, description = "No key, or none that is known"),
+        (status = 403, body = ErrorAnswer, description = "A host name that this server does not go by"),
+        (status = 404, body = ErrorAnswer, description = "No such model"),
+    )
+)]
 pub(crate) async fn get_model(
     State(app): State<App>,
     id: Result<Path<String>, PathRejection>,

@@ -59,7 +59,7 @@ async fn answer<F: Format>(
 ) -> Result<Response, ApiError> {
     let admitted = admit(app, asker, requests, shared.num_answers, &shared.stops)?;
     if shared.stream {
-        Ok(stream_answers(app, admitted, format, shared.include_usage))
+        Ok(stream_answers(app, admitted, format, shared.usage))
     } else {
         whole(app, admitted, format).await
     }

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use cupola_runtime::generate::Sampling;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{ApiError, Fields};
 use crate::model_folder::ServedModel;
@@ -23,8 +23,19 @@ pub(crate) struct SharedParams {
     pub(crate) ignore_eos: bool,
     /// Whether the answer comes as a stream.
     pub(crate) stream: bool,
-    /// Whether the stream ends with a chunk that tells the usage.
-    pub(crate) include_usage: bool,
+    /// Which chunks of the stream tell the usage.
+    pub(crate) usage: StreamUsage,
+}
+
+/// Which chunks of a stream tell the usage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StreamUsage {
+    /// None.
+    Never,
+    /// One behind the answers.
+    Last,
+    /// Each, with the tokens so far, and one behind the answers.
+    Each,
 }
 
 #[derive(Deserialize)]
@@ -62,7 +73,7 @@ impl SharedParams {
             stops: stops(fields)?,
             ignore_eos: fields.take("ignore_eos")?.unwrap_or(false),
             stream,
-            include_usage: include_usage(fields, stream)?,
+            usage: stream_usage(fields, stream)?,
         })
     }
 
@@ -94,8 +105,10 @@ fn stops(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
     Ok(stops)
 }
 
-fn include_usage(fields: &mut Fields, stream: bool) -> Result<bool, ApiError> {
-    let Some(Value::Object(options)) = fields.take::<Value>("stream_options")? else { return Ok(false) };
+fn stream_usage(fields: &mut Fields, stream: bool) -> Result<StreamUsage, ApiError> {
+    let Some(options) = fields.take::<Map<String, Value>>("stream_options")? else {
+        return Ok(StreamUsage::Never);
+    };
     if !stream {
         return Err(ApiError::parameter(
             "stream_options",
@@ -103,11 +116,18 @@ fn include_usage(fields: &mut Fields, stream: bool) -> Result<bool, ApiError> {
         ));
     }
     let mut options = Fields::of(options);
-    let include =
-        options.take("include_usage").map_err(|error| error.about("stream_options.include_usage"))?;
+    let mut wish = |name: &str| {
+        let value: Result<Option<bool>, ApiError> = options.take(name);
+        value.map(Option::unwrap_or_default).map_err(|error| error.about(format!("stream_options.{name}")))
+    };
+    let (last, each) = (wish("include_usage")?, wish("continuous_usage_stats")?);
     options.ignore(&["include_obfuscation"]);
     options.finish().map_err(|error| error.about("stream_options"))?;
-    Ok(include.unwrap_or(false))
+    Ok(match (last, each) {
+        (_, true) => StreamUsage::Each,
+        (true, false) => StreamUsage::Last,
+        (false, false) => StreamUsage::Never,
+    })
 }
 
 fn logit_bias(fields: &mut Fields, vocab_size: usize) -> Result<Vec<(u32, f32)>, ApiError> {

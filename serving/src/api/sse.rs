@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::ApiError;
 use super::admission::{Admitted, usage};
 use super::respond::Format;
+use super::sampling::StreamUsage;
 use crate::answer::{Delta, TextAnswer};
 use crate::app::App;
 
@@ -18,14 +19,14 @@ pub(crate) fn stream_answers<F: Format>(
     app: &App,
     admitted: Admitted,
     format: F,
-    include_usage: bool,
+    wish: StreamUsage,
 ) -> Response {
     let Admitted { answers, prompt_tokens, ticket } = admitted;
     let writer = Writer {
         head: app.answer_head(F::ID_PREFIX, F::CHUNK_OBJECT),
         app: app.clone(),
         format,
-        include_usage,
+        wish,
         prompt_tokens,
         generated: vec![0; answers.len()],
         _ticket: ticket,
@@ -70,7 +71,7 @@ struct Writer<F> {
     head: Map<String, Value>,
     app: App,
     format: F,
-    include_usage: bool,
+    wish: StreamUsage,
     prompt_tokens: usize,
     generated: Vec<u64>,
     _ticket: crate::engine_thread::Ticket,
@@ -87,18 +88,29 @@ impl<F: Format> Writer<F> {
     fn chunk(&self, choice: &Value) -> Event {
         let mut chunk = self.head.clone();
         chunk.insert("choices".into(), json!([choice]));
-        if self.include_usage {
-            chunk.insert("usage".into(), Value::Null);
+        match self.wish {
+            StreamUsage::Never => {}
+            StreamUsage::Last => {
+                chunk.insert("usage".into(), Value::Null);
+            }
+            StreamUsage::Each => {
+                chunk.insert("usage".into(), self.usage());
+            }
         }
         data(&Value::Object(chunk))
     }
 
+    /// The usage so far.
+    fn usage(&self) -> Value {
+        usage(self.prompt_tokens, self.generated.iter().sum())
+    }
+
     fn closing(&self) -> Vec<Event> {
         let mut events = Vec::new();
-        if self.include_usage {
+        if self.wish != StreamUsage::Never {
             let mut chunk = self.head.clone();
             chunk.insert("choices".into(), json!([]));
-            chunk.insert("usage".into(), usage(self.prompt_tokens, self.generated.iter().sum()));
+            chunk.insert("usage".into(), self.usage());
             events.push(data(&Value::Object(chunk)));
         }
         events.push(Event::default().data("[DONE]"));

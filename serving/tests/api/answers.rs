@@ -67,6 +67,18 @@ async fn a_stream_gives_the_same_text_in_events() {
 }
 
 #[tokio::test]
+async fn each_chunk_tells_the_usage_so_far_where_that_is_asked_for() {
+    let fixture = Fixture::new();
+    let wish =
+        json!({"stream": true, "ignore_eos": true, "stream_options": {"continuous_usage_stats": true}});
+    let chunks = fixture.post("/v1/chat/completions", &with(&chat("Go"), &wish)).await.chunks();
+    let counts: Vec<u64> =
+        chunks.iter().map(|chunk| chunk["usage"]["completion_tokens"].as_u64().unwrap()).collect();
+    assert!(counts.is_sorted() && counts[0] == 0 && counts.last() == Some(&24), "{counts:?}");
+    assert_eq!(chunks.last().unwrap()["choices"], json!([]));
+}
+
+#[tokio::test]
 async fn seeds_make_answers_repeatable_and_choices_differ() {
     let fixture = Fixture::new();
     let texts = |value: &serde_json::Value| {
@@ -137,6 +149,15 @@ async fn completions_echo_score_and_take_ids() {
     for place in 1..3 {
         assert_eq!(scored["choices"][0]["logprobs"]["token_logprobs"][place], lists["token_logprobs"][place]);
     }
+    // A stop token is no text, but it has a score: one entry for each token that was made. Token 2 is <|im_end|>.
+    let ended = json!({"model": "tiny", "prompt": [0, 101], "max_tokens": 1, "echo": true, "logprobs": 1, "logit_bias": {"2": 100}});
+    let ended = fixture.post("/v1/completions", &ended).await.json();
+    assert_eq!(ended["choices"][0]["logprobs"]["tokens"], json!(["<|bos|>", "a", "<|im_end|>"]));
+    assert_eq!(ended["choices"][0]["text"], "a");
+    // A token that is no whole character is told by its bytes, and each by its own.
+    let halves = json!({"model": "tiny", "prompt": [0, 4 + 0xe2, 4 + 0xc3], "max_tokens": 0, "echo": true, "logprobs": 0});
+    let halves = fixture.post("/v1/completions", &halves).await.json();
+    assert_eq!(halves["choices"][0]["logprobs"]["tokens"], json!(["<|bos|>", "bytes:\\xe2", "bytes:\\xc3"]));
     // Several prompts, and a stream of them.
     let several = json!({"model": "tiny", "prompt": ["a", "bc"], "max_tokens": 4, "seed": 1, "n": 2});
     let whole = fixture.post("/v1/completions", &several).await.json();

@@ -20,6 +20,7 @@ async fn bad_chat_requests_are_named() {
             "context_length_exceeded",
         ),
         (json!({"max_tokens": 150}), 400, "messages", "context_length_exceeded"),
+        (json!({"max_tokens": 5, "max_completion_tokens": 5}), 400, "max_tokens", "invalid_value"),
         (json!({"max_tokens": 0}), 400, "max_tokens", "invalid_value"),
         (json!({"max_completion_tokens": -1}), 400, "max_completion_tokens", "invalid_value"),
         (json!({"temperature": 2.5}), 400, "temperature", "invalid_value"),
@@ -32,6 +33,7 @@ async fn bad_chat_requests_are_named() {
         (json!({"top_logprobs": 3}), 400, "top_logprobs", "invalid_value"),
         (json!({"logit_bias": {"9999": 1}}), 400, "logit_bias", "invalid_value"),
         (json!({"stream_options": {"include_usage": true}}), 400, "stream_options", "invalid_value"),
+        (json!({"stream": true, "stream_options": [null]}), 400, "stream_options", "invalid_value"),
         (json!({"tools": [{"type": "function"}]}), 400, "tools", "unsupported_parameter"),
         (
             json!({"response_format": {"type": "json_schema"}}),

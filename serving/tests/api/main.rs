@@ -5,6 +5,8 @@
 mod access;
 mod answers;
 mod connections;
+mod document;
+mod embeddings;
 mod errors;
 mod fixture;
 mod limits;

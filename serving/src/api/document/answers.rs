@@ -1,0 +1,288 @@
+//! What is answered.
+
+#![expect(dead_code, reason = "the document's own: handlers write values")]
+#![expect(clippy::struct_field_names, reason = "OpenAI's names")]
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::{IntoResponses, ToSchema};
+
+/// A whole answer to a chat.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChatCompletion {
+    /// As many as `n`.
+    choices: Vec<ChatChoice>,
+    usage: Usage,
+}
+
+/// An event of a chat's stream.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChatCompletionChunk {
+    /// One; none in the chunk that tells the usage.
+    choices: Vec<ChatChunkChoice>,
+    usage: Option<Usage>,
+}
+
+/// Continued prompts, whole or an event of a stream.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Completion {
+    /// By prompt, then by answer.
+    choices: Vec<CompletionChoice>,
+    usage: Option<Usage>,
+}
+
+/// How answers begin; `whole` puts it into them.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct HeadFields {
+    id: String,
+    object: String,
+    /// Seconds since the Unix epoch.
+    created: u64,
+    model: String,
+    /// Which weights answered.
+    system_fingerprint: Option<String>,
+}
+
+/// Tokens.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Usage {
+    prompt_tokens: u64,
+    /// The tokens that ended answers included.
+    completion_tokens: u64,
+    total_tokens: u64,
+}
+
+/// Why an answer ended.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum FinishReason {
+    /// The model or a stop text ended it.
+    Stop,
+    /// It has as many tokens as it may.
+    Length,
+}
+
+/// One answer to a chat.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChatChoice {
+    index: u64,
+    message: AnswerMessage,
+    logprobs: Option<ChatLogprobs>,
+    finish_reason: FinishReason,
+}
+
+/// What the model said.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AnswerMessage {
+    role: String,
+    content: Option<String>,
+    refusal: Option<String>,
+    annotations: Vec<Value>,
+}
+
+/// What is new of one answer.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChatChunkChoice {
+    index: u64,
+    delta: ChatDelta,
+    logprobs: Option<ChatLogprobs>,
+    finish_reason: Option<FinishReason>,
+}
+
+/// New text.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChatDelta {
+    role: Option<String>,
+    content: Option<String>,
+}
+
+/// Log-probabilities of an answer's tokens.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChatLogprobs {
+    content: Vec<ScoredToken>,
+    refusal: Option<Vec<ScoredToken>>,
+}
+
+/// A token and its alternatives.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ScoredToken {
+    token: String,
+    logprob: f64,
+    bytes: Vec<u8>,
+    top_logprobs: Vec<Alternative>,
+}
+
+/// A token that might have been.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Alternative {
+    token: String,
+    logprob: f64,
+    bytes: Vec<u8>,
+}
+
+/// One continued prompt.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CompletionChoice {
+    text: String,
+    index: u64,
+    logprobs: Option<CompletionLogprobs>,
+    finish_reason: Option<FinishReason>,
+}
+
+/// Parallel lists over tokens.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CompletionLogprobs {
+    tokens: Vec<String>,
+    /// `null` for a text's first token, which follows on nothing.
+    token_logprobs: Vec<Option<f64>>,
+    top_logprobs: Vec<Option<BTreeMap<String, f64>>>,
+    /// Where each token begins, in characters.
+    text_offset: Vec<u64>,
+}
+
+/// A vector for each text.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EmbeddingList {
+    object: String,
+    data: Vec<Embedding>,
+    model: String,
+    usage: PromptUsage,
+}
+
+/// A text's vector.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Embedding {
+    object: String,
+    index: u64,
+    embedding: Vector,
+}
+
+/// Numbers, or the base64 of them as little-endian 32-bit floats.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum Vector {
+    Float(Vec<f32>),
+    Base64(String),
+}
+
+/// Tokens of texts.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PromptUsage {
+    prompt_tokens: u64,
+    total_tokens: u64,
+}
+
+/// The models that are served.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ModelList {
+    object: String,
+    data: Vec<Model>,
+}
+
+/// A model that is served.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Model {
+    id: String,
+    object: String,
+    /// Seconds since the Unix epoch; 0 where nobody knows.
+    created: i64,
+    owned_by: String,
+    /// Tokens of prompt and answer together.
+    max_model_len: u64,
+    parameters: u64,
+    /// Of the artifact; empty where the folder has no manifest.
+    fingerprint: String,
+    /// Fingerprints of what it was made from, by role.
+    lineage: BTreeMap<String, String>,
+    sampling_defaults: SamplingDefaults,
+}
+
+/// What a request that says nothing gets.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SamplingDefaults {
+    temperature: f64,
+    top_p: f64,
+    top_k: u64,
+    repetition_penalty: f64,
+}
+
+/// A life sign.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LifeSign {
+    status: String,
+}
+
+/// An error.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ErrorAnswer {
+    error: ErrorText,
+}
+
+/// An error in words.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ErrorText {
+    message: String,
+    r#type: String,
+    /// The parameter that is at fault.
+    param: Option<String>,
+    code: Option<String>,
+}
+
+/// How a request may be refused.
+#[derive(IntoResponses)]
+pub(crate) enum Refused {
+    /// The request is wrong; `param` names the parameter.
+    #[response(status = 400)]
+    Wrong(ErrorAnswer),
+    /// No key, or none that is known.
+    #[response(status = 401)]
+    Key(ErrorAnswer),
+    /// A host name that this server does not go by.
+    #[response(status = 403)]
+    Host(ErrorAnswer),
+    /// No such model.
+    #[response(status = 404)]
+    Model(ErrorAnswer),
+    /// The body came too slowly.
+    #[response(status = 408)]
+    Slow(ErrorAnswer),
+    /// The body is too long.
+    #[response(status = 413)]
+    Long(ErrorAnswer),
+    /// The line is full, or the key's limit is used up.
+    #[response(status = 429)]
+    Busy(ErrorAnswer),
+    /// The engine failed.
+    #[response(status = 500)]
+    Failed(ErrorAnswer),
+    /// The server stops.
+    #[response(status = 503)]
+    Stopping(ErrorAnswer),
+    /// The answer took too long.
+    #[response(status = 504)]
+    Late(ErrorAnswer),
+}

@@ -1,0 +1,225 @@
+//! What may be asked.
+
+#![expect(dead_code, reason = "the document's own: handlers read fields one by one")]
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// A chat to be answered.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChatRequest {
+    /// The model's name, as `/v1/models` tells it.
+    model: String,
+    /// The chat so far.
+    #[schema(min_items = 1)]
+    messages: Vec<Message>,
+    /// Most new tokens; the newer name.
+    #[schema(minimum = 1)]
+    max_completion_tokens: Option<u64>,
+    /// Most new tokens; what the context leaves where it is absent.
+    #[schema(minimum = 1)]
+    max_tokens: Option<u64>,
+    /// Whether each token's log-probability is told.
+    logprobs: Option<bool>,
+    /// How many alternatives are told with each; needs `logprobs`.
+    #[schema(minimum = 0, maximum = 20)]
+    top_logprobs: Option<u64>,
+    /// `{"type": "text"}` alone.
+    response_format: Option<TextFormat>,
+    /// `text` alone.
+    modalities: Option<Vec<Modality>>,
+}
+
+/// Prompts to be continued.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CompletionRequest {
+    /// The model's name, as `/v1/models` tells it.
+    model: String,
+    /// What is continued.
+    prompt: Prompt,
+    /// Most new tokens; 16 where it is absent, and 0 only with `echo`.
+    #[schema(minimum = 0)]
+    max_tokens: Option<u64>,
+    /// Log-probabilities with so many alternatives.
+    #[schema(minimum = 0, maximum = 20)]
+    logprobs: Option<u64>,
+    /// Whether the prompt comes before the new text, with its log-probabilities where those are asked for.
+    echo: Option<bool>,
+    /// As `n`, or absent.
+    #[schema(minimum = 1, maximum = 128)]
+    best_of: Option<u64>,
+}
+
+/// Texts that become vectors.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EmbeddingRequest {
+    /// The model's name, as `/v1/models` tells it.
+    model: String,
+    /// Up to 2,048 texts.
+    input: Prompt,
+    /// How vectors are written.
+    encoding_format: Option<EncodingFormat>,
+    /// How one vector is made of a text's hidden states; their mean where it is absent.
+    pooling: Option<Pooling>,
+    /// Taken and dropped.
+    user: Option<Value>,
+}
+
+/// How vectors are written.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum EncodingFormat {
+    Float,
+    Base64,
+}
+
+/// The mean, or the last token's.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Pooling {
+    Mean,
+    Last,
+}
+
+/// What both may have; `whole` puts it into them.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct SharedFields {
+    /// Flattens (over 1) or sharpens the distribution; 0 takes the likeliest token.
+    #[schema(minimum = 0, maximum = 2)]
+    temperature: Option<f64>,
+    /// Tokens of this probability together are kept.
+    #[schema(minimum = 0, maximum = 1)]
+    top_p: Option<f64>,
+    /// So many of the likeliest tokens are kept; 0 keeps all.
+    #[schema(minimum = 0)]
+    top_k: Option<u64>,
+    /// Tokens of at least this share of the likeliest one's probability are kept.
+    #[schema(minimum = 0, maximum = 1)]
+    min_p: Option<f64>,
+    /// Divides the scores of tokens that are there already.
+    #[schema(minimum = 0.01, maximum = 10)]
+    repetition_penalty: Option<f64>,
+    /// Taken off the scores of tokens that the answer has.
+    #[schema(minimum = -2, maximum = 2)]
+    presence_penalty: Option<f64>,
+    /// The same, once for each time.
+    #[schema(minimum = -2, maximum = 2)]
+    frequency_penalty: Option<f64>,
+    /// Added to the scores of token ids, −100 to 100.
+    logit_bias: Option<BTreeMap<String, f64>>,
+    /// The same request with the same seed has the same answer.
+    seed: Option<i64>,
+    /// Answers, each with a stream of random numbers of its own.
+    #[schema(minimum = 1, maximum = 128)]
+    n: Option<u64>,
+    /// Up to 4 texts that end the answer.
+    stop: Option<Stop>,
+    /// Whether tokens that end an answer are passed over.
+    ignore_eos: Option<bool>,
+    /// Whether the answer comes as server-sent events.
+    stream: Option<bool>,
+    /// Needs `stream`.
+    stream_options: Option<StreamOptions>,
+}
+
+/// What carries no instruction for the model; it is taken and dropped.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct IgnoredFields {
+    user: Option<Value>,
+    metadata: Option<Value>,
+    store: Option<Value>,
+    service_tier: Option<Value>,
+    safety_identifier: Option<Value>,
+    prompt_cache_key: Option<Value>,
+    prompt_cache_retention: Option<Value>,
+}
+
+/// One message.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct Message {
+    /// Who says it.
+    role: Role,
+    /// What.
+    content: Content,
+}
+
+/// Who says something; `developer` is `system`.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Role {
+    System,
+    Developer,
+    User,
+    Assistant,
+}
+
+/// A text, whole or in parts.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum Content {
+    Text(String),
+    Parts(Vec<TextPart>),
+}
+
+/// A part of a text.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct TextPart {
+    r#type: TextType,
+    text: String,
+}
+
+/// The one type that there is.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum TextType {
+    Text,
+}
+
+/// Plain text.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct TextFormat {
+    r#type: TextType,
+}
+
+/// What the model makes.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Modality {
+    Text,
+}
+
+/// Texts, or token ids.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum Prompt {
+    Text(String),
+    Ids(Vec<u32>),
+    Texts(Vec<String>),
+    IdLists(Vec<Vec<u32>>),
+}
+
+/// One text or up to four.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum Stop {
+    One(String),
+    Many(Vec<String>),
+}
+
+/// What a stream tells besides the answer.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StreamOptions {
+    /// A last chunk tells the usage.
+    include_usage: Option<bool>,
+    /// Each chunk tells it.
+    continuous_usage_stats: Option<bool>,
+    /// Taken and dropped: nothing is padded.
+    include_obfuscation: Option<Value>,
+}
