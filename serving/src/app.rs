@@ -1,15 +1,16 @@
 //! What every handler shares.
 
+use std::num::NonZeroUsize;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cupola_runtime::generate::TorchConfig;
 use cupola_specs::job::Precision;
 use serde_json::{Map, Value, json};
 
 use crate::api::random_u64;
 use crate::config::{ConnectionLimits, RequestLimits};
+use crate::decoder::engine_of;
 use crate::engine_thread::EngineHandle;
 use crate::keys::KeyRing;
 use crate::metrics::Metrics;
@@ -51,12 +52,12 @@ impl App {
         let device = tch::Device::cuda_if_available();
         let precision = resolve(config.precision, device);
         let (model, network) = ServedModel::load(config, device, precision)?;
-        if let Some(threads) = num_threads(config.threads, model.total_params) {
-            tch::set_num_threads(threads);
-        }
+        let threads = num_threads(config.threads, model.total_params);
+        tch::set_num_threads(threads as i32);
         let metrics = Arc::new(Metrics::default());
-        let engine_config = TorchConfig::interactive(config.max_slots, model.context, precision);
-        let engine = EngineHandle::start(network, engine_config, config.max_queue, Arc::clone(&metrics))?;
+        let engine = engine_of(network, config, (model.context, threads), (device, precision))?;
+        let num_places = config.max_slots + config.max_queue;
+        let engine = EngineHandle::start(engine, num_places, Arc::clone(&metrics))?;
         Ok(Self(Arc::new(Shared {
             model: Arc::new(model),
             engine,
@@ -107,11 +108,12 @@ impl Shared {
 /// A small network's products take less time than waking a second thread for them; on a busy machine that wait is many times longer.
 const SMALL_PARAMS: u64 = 30_000_000;
 
-/// Threads as asked for; otherwise one for a small network, and the tensor library's own choice for others.
-fn num_threads(asked: usize, total_params: u64) -> Option<i32> {
+/// Threads as asked for; otherwise one for a small network, and all cores for others.
+fn num_threads(asked: usize, total_params: u64) -> usize {
     match asked {
-        0 => (total_params < SMALL_PARAMS).then_some(1),
-        asked => Some(asked as i32),
+        0 if total_params < SMALL_PARAMS => 1,
+        0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+        asked => asked,
     }
 }
 

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use cupola_serving::{ConnectionLimits, Drain, RequestLimits, ServeConfig};
+use cupola_serving::{ConnectionLimits, Drain, Quantization, RequestLimits, ServeConfig};
 use cupola_specs::job::Precision;
 
 /// Serves a model folder over an OpenAI-compatible API, with a chat page at /.
 #[derive(Debug, Parser)]
 #[command(name = "cupola-serve", version, max_term_width = 110)]
 pub(crate) struct Args {
-    /// Model folder in Hugging Face's layout, with its tokenizer
+    /// Model folder in Hugging Face's layout, with its tokenizer, or a GGUF file
     #[arg(long, value_name = "DIR", required_unless_present_any = ["new_key", "openapi"])]
     model: Option<PathBuf>,
     /// Name that clients ask for [default: the step in the folder's manifest, or the folder's name]
@@ -27,7 +27,7 @@ pub(crate) struct Args {
     /// Answers that may wait for a slot; more get 429
     #[arg(long, default_value_t = 64)]
     max_queue: usize,
-    /// Threads of the tensor library; 0 takes one for a small network, else all cores
+    /// Threads; 0 takes one for a small network, else all cores
     #[arg(long, default_value_t = 0)]
     threads: usize,
     /// Tokens of prompt and answer together; 0 takes the model's limit
@@ -36,6 +36,12 @@ pub(crate) struct Args {
     /// Number format: auto, fp32 or bf16
     #[arg(long, default_value = "auto", value_parser = parse_precision)]
     precision: Precision,
+    /// Weights in fewer bits, for a transformer on a CPU: none, int8 or int4
+    #[arg(long, default_value_t = Quantization::None, value_parser = parse_quantization)]
+    quantization: Quantization,
+    /// Tokens whose keys and values are kept on a CPU, shared prefixes once; 0 takes a whole context for each slot
+    #[arg(long, default_value_t = 0)]
+    cache_tokens: usize,
     /// Key without limits, which clients send as a bearer token
     #[arg(long, env = "CUPOLA_API_KEY", hide_env_values = true, help_heading = "Keys")]
     api_key: Option<String>,
@@ -99,6 +105,12 @@ fn parse_precision(text: &str) -> Result<Precision, String> {
     }
 }
 
+fn parse_quantization(text: &str) -> Result<Quantization, String> {
+    let all = [Quantization::None, Quantization::Int8, Quantization::Int4];
+    let found = all.into_iter().find(|one| one.word() == text);
+    found.ok_or_else(|| format!("'{text}' is not none, int8 or int4"))
+}
+
 impl Args {
     /// The settings for a server; none where the command line only asks for a key.
     pub(crate) fn config(self) -> Option<ServeConfig> {
@@ -112,6 +124,8 @@ impl Args {
             threads: self.threads,
             context: self.context,
             precision: self.precision,
+            quantization: self.quantization,
+            cache_tokens: self.cache_tokens,
             api_key: self.api_key.filter(|key| !key.is_empty()),
             keys_file: self.keys,
             cors_origins: self.cors_origins,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cupola_specs::job::Precision;
 
-use crate::ServeError;
+use crate::{Quantization, ServeError};
 
 /// Everything that a server needs to know.
 #[derive(Debug, Clone)]
@@ -27,6 +27,10 @@ pub struct ServeConfig {
     pub context: usize,
     /// Number format.
     pub precision: Precision,
+    /// Weights in fewer bits.
+    pub quantization: Quantization,
+    /// Tokens whose keys and values are kept, on a CPU; 0 takes a whole context for each answer that is generated at the same time.
+    pub cache_tokens: usize,
     /// A key without limits, where there is one.
     pub api_key: Option<String>,
     /// A file of keys, each with a name and limits of its own. Clients must send a key where there is a file or `api_key`.
@@ -94,6 +98,8 @@ impl ServeConfig {
             threads: 0,
             context: 0,
             precision: Precision::Auto,
+            quantization: Quantization::None,
+            cache_tokens: 0,
             api_key: None,
             keys_file: None,
             cors_origins: Vec::new(),

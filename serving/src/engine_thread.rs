@@ -8,14 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use cupola_runtime::generate::{
-    Engine, GenerateError, Output, Request, RequestId, TorchConfig, TorchDecoder,
-};
+use cupola_runtime::generate::{GenerateError, Output, Request, RequestId};
 use cupola_runtime::job::StepError;
-use cupola_runtime::model::Network;
 use cupola_specs::contract::ErrorClass;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use crate::decoder::ServedEngine;
 use crate::metrics::Metrics;
 
 /// What the engine says about one request.
@@ -76,14 +74,12 @@ struct Pulse {
 const STALLED: Duration = Duration::from_mins(1);
 
 impl EngineHandle {
-    /// Starts the thread.
+    /// Starts the thread; `num_places` are the answers that run and those that wait.
     pub(crate) fn start(
-        network: Network,
-        config: TorchConfig,
-        max_queue: usize,
+        engine: ServedEngine,
+        num_places: usize,
         metrics: Arc<Metrics>,
     ) -> Result<Self, crate::ServeError> {
-        let engine = Engine::on_torch(network, config)?;
         let (submissions, inbox) = mpsc::unbounded_channel();
         let pulse = Arc::new(Pulse {
             started: Instant::now(),
@@ -98,7 +94,6 @@ impl EngineHandle {
                 EngineLoop { engine, inbox, replies: BTreeMap::new(), pulse: thread_pulse, metrics }.run();
             })
             .map_err(crate::ServeError::Thread)?;
-        let num_places = config.max_slots + max_queue;
         Ok(Self { submissions, places: Arc::new(Semaphore::new(num_places)), num_places, pulse })
     }
 
@@ -135,7 +130,7 @@ impl EngineHandle {
 }
 
 struct EngineLoop {
-    engine: Engine<TorchDecoder<Network>>,
+    engine: ServedEngine,
     inbox: mpsc::UnboundedReceiver<Submission>,
     replies: BTreeMap<RequestId, mpsc::UnboundedSender<Event>>,
     pulse: Arc<Pulse>,

@@ -10,6 +10,7 @@ mod phase;
 
 mod model_folder;
 
+mod decoder;
 mod engine_thread;
 mod metrics;
 
@@ -28,6 +29,7 @@ mod server;
 
 pub use app::{App, Shared};
 pub use config::{ConnectionLimits, Drain, RequestLimits, ServeConfig};
+pub use decoder::Quantization;
 pub use error::ServeError;
 pub use keys::new_key;
 pub use model_folder::{SamplingDefaults, ServedModel};

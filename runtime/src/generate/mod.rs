@@ -42,6 +42,7 @@ pub use batch::{generate_all, generate_each};
 pub use blocks::{BlockCounts, BlockPool, CacheSpace, ContentId};
 pub use constraint::{AllowedTokens, Constraint, Grammar, GrammarCompiler, TokenMask, Word};
 pub use cpu_decoder::{CpuDecoder, CpuDecoderConfig};
+pub use cupola_kernels::decode::{BLOCK_TOKENS, WeightFormat};
 pub use decoder::{AdapterId, Chunk, Decoder, Positions, Rows, Wanted};
 pub use detokenize::{Detokenizer, Piece};
 pub use engine::{Engine, EngineConfig};

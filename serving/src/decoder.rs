@@ -1,0 +1,101 @@
+//! What runs the network: on the CPU a transformer by our own kernels, anything else by the tensor library.
+
+use std::fmt;
+
+use cupola_runtime::generate::{
+    BLOCK_TOKENS, CpuDecoder, CpuDecoderConfig, Decoder, Engine, EngineConfig, TorchConfig, TorchDecoder,
+    WeightFormat,
+};
+use cupola_runtime::model::Network;
+use cupola_specs::job::{Family, Precision};
+use tch::Device;
+
+use crate::{ServeConfig, ServeError};
+
+/// An engine around whichever decoder fits.
+pub(crate) type ServedEngine = Engine<Box<dyn Decoder + Send>>;
+
+/// How weights are kept in fewer bits than the number format's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Quantization {
+    /// Not at all.
+    #[default]
+    None,
+    /// 8 bits with a scale for each output.
+    Int8,
+    /// 4 bits with a scale for each few dozen inputs.
+    Int4,
+}
+
+impl Quantization {
+    /// Its word on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Int8 => "int8",
+            Self::Int4 => "int4",
+        }
+    }
+}
+
+impl fmt::Display for Quantization {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.word())
+    }
+}
+
+/// Prompt tokens of a step, when people wait for the running answers' next tokens.
+const PROMPT_TOKENS: usize = 512;
+
+/// Makes the engine of a network for `context` tokens of prompt and answer.
+///
+/// # Errors
+/// A quantisation where only the tensor library runs the network; a cache that does not hold one whole context.
+pub(crate) fn engine_of(
+    network: Network,
+    config: &ServeConfig,
+    (context, threads): (usize, usize),
+    (device, precision): (Device, Precision),
+) -> Result<ServedEngine, ServeError> {
+    let setting = |field, got: String, expected| ServeError::Setting { field, got, expected };
+    let by_kernels = device == Device::Cpu && network.shape().family == Family::Transformer;
+    if !by_kernels {
+        if config.quantization != Quantization::None {
+            let got = config.quantization.to_string();
+            return Err(setting("quantization", got, "none: only transformers on a CPU have it"));
+        }
+        let torch = TorchConfig::interactive(config.max_slots, context, precision);
+        let limits =
+            EngineConfig { max_running: config.max_slots, step_tokens: config.max_slots + PROMPT_TOKENS };
+        let decoder: Box<dyn Decoder + Send> = Box::new(TorchDecoder::new(network, torch)?);
+        return Ok(Engine::new(decoder, limits)?);
+    }
+    let per_context = context.div_ceil(BLOCK_TOKENS);
+    let num_blocks = match config.cache_tokens {
+        0 => config.max_slots * per_context,
+        tokens => tokens.div_ceil(BLOCK_TOKENS),
+    };
+    if num_blocks < per_context {
+        let got = config.cache_tokens.to_string();
+        return Err(setting("cache-tokens", got, "at least the context of one answer"));
+    }
+    let format = match (config.quantization, precision) {
+        (Quantization::Int8, _) => WeightFormat::Int8,
+        (Quantization::Int4, _) => WeightFormat::Int4,
+        (Quantization::None, Precision::Bf16) => WeightFormat::Bf16,
+        (Quantization::None, _) => WeightFormat::Fp32,
+    };
+    let decoder =
+        CpuDecoder::new(&network, CpuDecoderConfig { format, num_blocks, max_len: context, threads })?;
+    tracing::info!(
+        format = ?format,
+        instructions = ?decoder.instructions(),
+        cache_mib = decoder.cache_bytes() >> 20,
+        threads,
+        "the network runs by Cupola's own kernels"
+    );
+    let limits =
+        EngineConfig { max_running: config.max_slots, step_tokens: config.max_slots + PROMPT_TOKENS };
+    let decoder: Box<dyn Decoder + Send> = Box::new(decoder);
+    Ok(Engine::new(decoder, limits)?)
+}
