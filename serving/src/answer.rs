@@ -82,7 +82,9 @@ impl Drop for Clock {
 
 impl TextAnswer {
     /// Sends a request to the engine.
-    pub(crate) fn start(app: &App, asker: &Arc<Asker>, request: Request, stops: &[String]) -> Self {
+    pub(crate) fn start(app: &App, asker: &Arc<Asker>, mut request: Request, stops: &[String]) -> Self {
+        // What one key has asked must not show in another's times.
+        request.cache_scope = asker.name.as_str().into();
         let clock = Clock {
             metrics: Arc::clone(&app.metrics),
             asker: Arc::clone(asker),

@@ -125,7 +125,7 @@ impl EmbeddingParams {
         // One place for the whole request: its texts are worked off one behind the other, between the steps of answers.
         let _ticket = admit_prompts(app, asker, 1, num_tokens)?;
         let limit = app.limits.time;
-        let data = tokio::time::timeout(limit, self.vectors(app)).await;
+        let data = tokio::time::timeout(limit, self.vectors(app, asker)).await;
         let data = data.map_err(|_| ApiError::time_is_up(limit))??;
         app.metrics.count_prompt_tokens(num_tokens as u64);
         Ok(Json(json!({
@@ -136,10 +136,10 @@ impl EmbeddingParams {
         })))
     }
 
-    async fn vectors(self, app: &App) -> Result<Vec<Value>, ApiError> {
+    async fn vectors(self, app: &App, asker: &Asker) -> Result<Vec<Value>, ApiError> {
         let mut data = Vec::with_capacity(self.inputs.len());
         for (index, ids) in self.inputs.into_iter().enumerate() {
-            let vector = unit(&embedding(app, ids, self.pooling).await?)?;
+            let vector = unit(&embedding(app, asker, ids, self.pooling).await?)?;
             data.push(
                 json!({"object": "embedding", "index": index, "embedding": self.encoding.value(&vector)}),
             );
@@ -149,9 +149,12 @@ impl EmbeddingParams {
 }
 
 /// A text's pooled hidden state, from the engine.
-async fn embedding(app: &App, ids: Vec<u32>, pooling: Pooling) -> Result<Vec<f32>, ApiError> {
-    let request =
-        Request { embed: Some(pooling.into()), ..Request::new(ids, Sampling::greedy(), 0, Vec::new()) };
+async fn embedding(app: &App, asker: &Asker, ids: Vec<u32>, pooling: Pooling) -> Result<Vec<f32>, ApiError> {
+    let request = Request {
+        embed: Some(pooling.into()),
+        cache_scope: asker.name.as_str().into(),
+        ..Request::new(ids, Sampling::greedy(), 0, Vec::new())
+    };
     let mut events = app.engine.submit(request);
     while let Some(event) = events.recv().await {
         match event {
