@@ -141,9 +141,6 @@ pub(crate) fn admit(
     }
     let prompt_tokens = requests.iter().step_by(answers_per_prompt).map(|request| request.ids.len()).sum();
     let ticket = admit_prompts(app, asker, requests.len(), prompt_tokens)?;
-    // Who asks shares prompts with nobody else: how fast an answer comes would tell what another one asked.
-    let scope: Arc<str> = asker.name.as_str().into();
-    let scoped = requests.into_iter().map(|request| Request { cache_scope: Arc::clone(&scope), ..request });
-    let answers = scoped.map(|request| TextAnswer::start(app, asker, request, stops));
+    let answers = requests.into_iter().map(|request| TextAnswer::start(app, asker, request, stops));
     Ok(Admitted { answers: answers.collect(), prompt_tokens, ticket })
 }
