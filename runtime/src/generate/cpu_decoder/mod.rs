@@ -20,7 +20,7 @@ use cupola_specs::job::ModelShape;
 
 use self::pass::Scratch;
 use self::weights::Weights;
-use super::{Chunk, Decoder, GenerateError, Rows};
+use super::{Chunk, Decoder, GenerateError, Positions, Rows};
 use crate::model::Network;
 
 /// Sizes and number format of a decoder.
@@ -118,6 +118,10 @@ impl Decoder for CpuDecoder {
 
     fn num_blocks(&self) -> usize {
         self.config.num_blocks
+    }
+
+    fn positions(&self) -> Positions {
+        Positions::Apart
     }
 
     fn forward(&mut self, chunks: &[Chunk<'_>], rows: &mut Rows) -> Result<(), GenerateError> {
