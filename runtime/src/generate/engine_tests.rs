@@ -198,3 +198,53 @@ fn samples_of_one_prompt_equal_separate_runs() {
     }
     assert!(together.iter().any(|answer| answer.ids != together[0].ids), "each has its own stream");
 }
+
+/// Whatever befalls a request on the way: company, prompts in parts, a prefix that others ran, its blocks taken away, guesses.
+#[test]
+fn an_answer_by_our_own_kernels_is_the_same_to_the_bit_in_any_traffic() {
+    let shape =
+        ModelShape { max_position_embeddings: 256, ..network_of(Family::Transformer).shape().clone() };
+    let network = stirred(&Network::init(&shape, 90, 11, Device::Cpu).unwrap()).unwrap().unwrap();
+    let engine = |format, num_blocks, threads, step_tokens| {
+        let config = CpuDecoderConfig { format, num_blocks, max_len: 256, threads };
+        let limits = EngineConfig { max_running: 6, step_tokens };
+        Engine::new(CpuDecoder::new(&network, config).unwrap(), limits).unwrap()
+    };
+    // All begin with the same 70 tokens, two whole blocks and a part; every third one repeats itself, so that guesses are right.
+    let requests: Vec<Request> = (0..12u32)
+        .map(|row| {
+            let shared = (0..70).map(|at| (at * 7) % 90);
+            let own = (0..20 + 5 * row).map(|at| if row % 3 == 0 { at % 4 } else { (at * 13 + row) % 90 });
+            let greedy = Sampling::greedy();
+            let sampling = if row % 2 == 0 { greedy } else { Sampling::with_temperature(0.8, row.into()) };
+            Request { top_logprobs: 2, ..Request::new(shared.chain(own).collect(), sampling, 90, Vec::new()) }
+        })
+        .collect();
+    for format in WeightFormat::ALL {
+        let lookup = PromptLookup { longest_match: 3, shortest_match: 1, draft_tokens: 4 };
+        let mut busy = engine(format, 14, 2, 48).with_drafter(Box::new(lookup)).unwrap();
+        let together = generate_all(&mut busy, requests.clone()).unwrap();
+        let stats = busy.stats();
+        assert!(stats.preemptions > 0 && stats.prefix_hit_tokens > 0, "{format:?}: {stats:?}");
+        assert!(stats.accepted_tokens > 0, "{format:?}: {stats:?}");
+        for (request, answer) in requests.iter().zip(together) {
+            let alone = generate_all(&mut engine(format, 8, 1, 512), vec![request.clone()]).unwrap();
+            assert_eq!(alone[0], answer, "{format:?}");
+        }
+    }
+}
+
+/// What a server and a trainer say of the same token.
+#[test]
+fn our_own_kernels_choose_what_the_training_forward_would() {
+    let network = network();
+    let config = CpuDecoderConfig { format: WeightFormat::Fp32, num_blocks: 8, max_len: 64, threads: 1 };
+    let limits = EngineConfig { max_running: 4, step_tokens: 64 };
+    let mut own = Engine::new(CpuDecoder::new(&network, config).unwrap(), limits).unwrap();
+    let requests: Vec<Request> = (0..6).map(|seed| request(9 + seed, u64::from(seed), 20)).collect();
+    let torch = generate_all(&mut engine(&network, 4), requests.clone()).unwrap();
+    for (own, torch) in generate_all(&mut own, requests).unwrap().iter().zip(&torch) {
+        assert_eq!(own.ids, torch.ids);
+        assert!(own.logprobs.iter().zip(&torch.logprobs).all(|(a, b)| (a - b).abs() < 2e-5));
+    }
+}
