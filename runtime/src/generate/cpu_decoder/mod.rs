@@ -1,7 +1,7 @@
 //! The decoder of a CPU: a transformer by the kernels of `kernels/src/decode/`, without the tensor library.
 //!
 //! A pass holds the residual stream, norms, rotations and sums in fp32; products read their rows in the format of the weights. Keys and values
-//! are bf16, in fp32 networks fp32. Nothing is allocated for a token once the largest pass has been seen.
+//! are bf16, in fp32 networks fp32. The buffers of a pass grow to the largest one that was seen, and stay.
 //!
 //! Papers: Vaswani et al. 2017 (arXiv:1706.03762); Kwon et al. 2023 (arXiv:2309.06180, keys and values in blocks).
 //!
