@@ -19,7 +19,9 @@ use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
 /// Tokens of prompt and answer together.
-pub(crate) const CONTEXT: u64 = 160;
+pub(crate) const CONTEXT: usize = 160;
+/// What the model itself has room for: an answer of as many takes seconds.
+const LONGEST: usize = 20_000;
 /// The chat format of the fixture.
 const TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n\
                         {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
@@ -45,9 +47,18 @@ impl Fixture {
         config.name = Some("tiny".into());
         config.threads = 1;
         config.max_slots = 4;
+        config.context = CONTEXT;
         change(&mut config);
         let app = App::load(&config).unwrap();
         Self { _folder: folder, router: router(app.clone()), app, config }
+    }
+
+    /// A server whose answers run for seconds where nothing ends them.
+    pub(crate) fn patient(change: impl FnOnce(&mut ServeConfig)) -> Self {
+        Self::with(|config| {
+            config.context = LONGEST;
+            change(config);
+        })
     }
 
     /// Serves on a socket until the sender says otherwise.
@@ -202,7 +213,7 @@ fn write_model(dir: &Path) {
         num_key_value_heads: 2,
         head_dim: 8,
         tie_word_embeddings: true,
-        max_position_embeddings: CONTEXT,
+        max_position_embeddings: LONGEST as u64,
         ..ModelShape::plain(ModelType::Qwen3)
     };
     let network = Network::init(&shape, 260, 3, tch::Device::Cpu).unwrap();

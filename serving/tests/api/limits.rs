@@ -144,7 +144,7 @@ async fn prompts_and_answers_have_limits() {
 
 #[tokio::test]
 async fn an_answer_that_takes_too_long_ends_with_an_error() {
-    let fixture = Fixture::with(|config| config.limits.time = std::time::Duration::from_millis(2));
+    let fixture = Fixture::patient(|config| config.limits.time = std::time::Duration::from_millis(20));
     let whole = with(&long_stream(1), &json!({"stream": false}));
     let reply = fixture.post(CHAT, &whole).await;
     assert_eq!((reply.status.as_u16(), told(&reply, "x-should-retry")), (504, "false"), "{}", reply.text);

@@ -28,7 +28,7 @@ async fn wait_for_metric(fixture: &Fixture, line: &str) {
 
 #[tokio::test]
 async fn a_full_line_is_a_429_that_says_when_to_come_again() {
-    let fixture = Fixture::with(|config| {
+    let fixture = Fixture::patient(|config| {
         config.max_slots = 1;
         config.max_queue = 1;
     });
@@ -51,7 +51,7 @@ async fn a_full_line_is_a_429_that_says_when_to_come_again() {
 
 #[tokio::test]
 async fn a_client_that_hangs_up_frees_its_slot() {
-    let fixture = Fixture::with(|config| config.max_slots = 1);
+    let fixture = Fixture::patient(|config| config.max_slots = 1);
     let stream = fixture.open("/v1/chat/completions", &long_stream(1)).await;
     drop(stream);
     wait_for_metric(&fixture, "cupola_answers_running{model=\"tiny\"} 0").await;

@@ -42,7 +42,7 @@ async fn readiness_falls_first_and_a_stream_that_runs_ends_whole() {
 
 #[tokio::test]
 async fn a_kept_connection_closes_at_once_and_what_runs_at_the_limit_ends_with_an_error() {
-    let fixture = Fixture::with(|config| {
+    let fixture = Fixture::patient(|config| {
         config.max_slots = 1;
         config.drain.limit = Duration::from_millis(50);
     });
@@ -81,7 +81,19 @@ async fn the_program_ends_well_on_sigterm_while_a_stream_runs() {
     let fixture = Fixture::new();
     let model = fixture.config.model.to_str().unwrap();
     let binary = env!("CARGO_BIN_EXE_cupola-serve");
-    let options = ["--listen", "127.0.0.1:0", "--name", "tiny", "--threads", "1", "--drain-notice-secs", "1"];
+    let context = crate::fixture::CONTEXT.to_string();
+    let options = [
+        "--listen",
+        "127.0.0.1:0",
+        "--name",
+        "tiny",
+        "--threads",
+        "1",
+        "--drain-notice-secs",
+        "1",
+        "--context",
+        &context,
+    ];
     let mut server = Command::new(binary)
         .args(["--model", model])
         .args(options)
