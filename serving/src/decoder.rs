@@ -64,6 +64,10 @@ pub(crate) fn engine_of(
             let got = config.quantization.to_string();
             return Err(setting("quantization", got, "none: only transformers on a CPU have it"));
         }
+        if config.cache_tokens > 0 {
+            let got = config.cache_tokens.to_string();
+            return Err(setting("cache-tokens", got, "0: only transformers on a CPU share a cache"));
+        }
         let torch = TorchConfig::interactive(config.max_slots, context, precision);
         let limits =
             EngineConfig { max_running: config.max_slots, step_tokens: config.max_slots + PROMPT_TOKENS };

@@ -74,7 +74,8 @@ impl ServedModel {
     ) -> Result<(Self, Network), ServeError> {
         let dir = config.model.as_path();
         let not_a_model = |message: String| ServeError::ModelFolder { path: dir.to_path_buf(), message };
-        let is_gguf = dir.is_file() && dir.extension().is_some_and(|ending| ending == "gguf");
+        let is_gguf =
+            dir.is_file() && dir.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"));
         if !dir.is_dir() && !is_gguf {
             return Err(not_a_model("there is no such folder, and no such GGUF file".into()));
         }

@@ -188,7 +188,14 @@ fn convert(args: &ExportArgs, artifact: &StoredArtifact, global: &Global) -> Res
     if !output.status.success() {
         return Err(worker_failed(&output));
     }
-    let written: Option<GgufWritten> = is_gguf.then(|| serde_json::from_slice(&output.stdout).ok()).flatten();
+    let written: Option<GgufWritten> = is_gguf
+        .then(|| serde_json::from_slice(&output.stdout))
+        .transpose()
+        .map_err(|error| CliError::Other {
+            message: format!("what the worker wrote does not parse: {error}"),
+            hint: "`cupola doctor` checks the worker".to_owned(),
+            class: ErrorClass::Bug,
+        })?;
     if global.json {
         let rounding = written.map(|written| written.rounding);
         println!("{}", serde_json::json!({ "out": args.out, "dtype": dtype, "rounding": rounding }));

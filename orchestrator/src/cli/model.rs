@@ -50,7 +50,9 @@ pub(super) fn promoted_model(projection: &Projection) -> Result<FoundModel, CliE
 
 /// The model that `name` means: a folder or a GGUF file, a job or step, or the start of a fingerprint; without a name the promoted one, else the newest.
 pub(super) fn find_model(projection: &Projection, name: Option<&str>) -> Result<FoundModel, CliError> {
-    let is_gguf = |path: &Path| path.is_file() && path.extension().is_some_and(|ending| ending == "gguf");
+    let is_gguf = |path: &Path| {
+        path.is_file() && path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"))
+    };
     let given = name.map(Path::new).filter(|path| path.join("config.json").is_file() || is_gguf(path));
     if let Some(folder) = given {
         return Ok(of_folder(folder));

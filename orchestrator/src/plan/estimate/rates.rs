@@ -81,8 +81,8 @@ impl RatesOf {
 
 /// Under which a trial is kept, by the key of the rates that its training has.
 pub fn trial_name(key: &RatesKey, trial: &Trial) -> String {
-    let text = serde_json::to_vec(trial).unwrap_or_default();
-    format!("{}|{:.16}", key.name(), blake3::hash(&text).to_hex())
+    let text = serde_json::json!(trial).to_string();
+    format!("{}|{:.16}", key.name(), blake3::hash(text.as_bytes()).to_hex())
 }
 
 /// What was measured on this machine, by this version.
