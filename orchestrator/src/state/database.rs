@@ -6,6 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use sled::Transactional;
@@ -26,6 +27,12 @@ const RECORDS: usize = 6;
 const CURVES: usize = 7;
 const HEAD: &[u8] = b"head";
 const MAX_VALUE: usize = 64 << 10;
+/// How long an opening waits for the database's file to be free. The state's lock says that nobody works with it, but a thread of sled that
+/// ends, or a child between its fork and its exec, may have the file a moment longer.
+const MOST_WAIT: Duration = Duration::from_secs(10);
+const RETRY: Duration = Duration::from_millis(5);
+/// How sled 0.34.7 says that the file is not free: the error has no kind of its own.
+const NOT_FREE: &str = "could not acquire lock";
 /// How many of the newest records it keeps.
 const KEPT_RECORDS: u64 = 4096;
 
@@ -41,8 +48,22 @@ pub(super) struct Database {
 pub(super) type Row = (usize, Vec<u8>, Option<Vec<u8>>);
 
 impl Database {
-    /// Opens or makes the database at `path`.
+    /// Opens or makes the database at `path`. Who calls has the state's lock.
     pub(super) fn open(path: &Path) -> Result<Self, StateError> {
+        let since = Instant::now();
+        loop {
+            match Self::try_open(path) {
+                Err(StateError::Io { source, .. })
+                    if source.to_string().contains(NOT_FREE) && since.elapsed() < MOST_WAIT =>
+                {
+                    std::thread::sleep(RETRY);
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    fn try_open(path: &Path) -> Result<Self, StateError> {
         guarded(path, || {
             let db = sled::Config::new().path(path).cache_capacity(16 << 20).flush_every_ms(None).open()?;
             let mut trees = Vec::with_capacity(TREES.len());

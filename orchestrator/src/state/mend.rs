@@ -145,6 +145,25 @@ mod tests {
     }
 
     #[test]
+    fn a_database_that_is_not_free_at_once_is_waited_for() {
+        let (_folder, dir, _) = written(9);
+        let mut bytes = std::fs::read(dir.journal()).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(dir.journal(), &bytes).unwrap();
+        let file = std::fs::File::open(dir.database().join("db")).unwrap();
+        file.try_lock().unwrap();
+        let holder = std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            drop(file);
+        });
+        let state = State::open(&dir, "test").unwrap();
+        assert!(holder.is_finished());
+        assert!(holds_all(state.projection(), 9));
+        assert!(!dir.root().join("db.set-aside").exists());
+    }
+
+    #[test]
     fn records_that_only_the_journal_has_stay_when_an_earlier_one_is_restored() {
         let (_folder, dir, _) = written(4);
         let database = dir.root().join("db.before");

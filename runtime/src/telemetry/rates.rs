@@ -208,6 +208,7 @@ mod tests {
         all.extend(rates.recurrent.iter().map(|at| at.rate));
         all.push(rates.operation_secs);
         assert!(all.iter().all(|rate| rate.is_finite() && *rate > 0.0), "{rates:?}");
-        assert!(rates.products[5].rate > rates.products[0].rate, "{:?}", rates.products);
+        assert_eq!(rates.products.len(), WIDTHS.len());
+        assert!(rates.products.windows(2).all(|pair| pair[0].size < pair[1].size), "{:?}", rates.products);
     }
 }

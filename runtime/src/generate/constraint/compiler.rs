@@ -8,7 +8,8 @@ use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, TokEnv, TokR
 use llguidance::{JsonCompileOptions, Matcher, ParserFactory};
 use serde_json::{Map, Value, json};
 
-use super::schema_work::Alternatives;
+use super::formats::narrow_formats;
+use super::schema_work::{Alternatives, Holds, holds};
 use super::{AllowedTokens, Constraint, TokenMask};
 use crate::generate::GenerateError;
 use crate::tokenizer::Tokenizer;
@@ -176,6 +177,7 @@ fn json_grammar(schema: &Value) -> Result<TopLevelGrammar, GenerateError> {
             "the schema has {alternatives:.0} alternatives within one `allOf`, and {MAX_ALTERNATIVES:.0} are allowed"
         )));
     }
+    narrow_formats(&mut schema);
     let options = JsonCompileOptions {
         whitespace_pattern: Some(JSON_WHITE_SPACE.to_owned()),
         ..JsonCompileOptions::default()
@@ -186,10 +188,16 @@ fn json_grammar(schema: &Value) -> Result<TopLevelGrammar, GenerateError> {
 
 /// Whether `is_such` holds for a part of the schema; values that stand in it as they are have none.
 fn has_part(value: &Value, is_such: &dyn Fn(&Map<String, Value>) -> bool) -> bool {
-    let is_data = |key: &str| ["const", "enum", "default", "examples"].contains(&key);
     match value {
         Value::Object(fields) => {
-            is_such(fields) || fields.iter().any(|(key, value)| !is_data(key) && has_part(value, is_such))
+            is_such(fields)
+                || fields.iter().any(|(key, value)| match holds(key) {
+                    Holds::Data => false,
+                    Holds::Named => value
+                        .as_object()
+                        .is_some_and(|named| named.values().any(|part| has_part(part, is_such))),
+                    Holds::Schemas => has_part(value, is_such),
+                })
         }
         Value::Array(values) => values.iter().any(|value| has_part(value, is_such)),
         _ => false,

@@ -8,6 +8,7 @@
 //! counted work, so that the same grammar always passes or always fails.
 
 mod compiler;
+mod formats;
 mod schema_work;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,26 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+/// What the value of a keyword holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holds {
+    /// Values as they are.
+    Data,
+    /// Schemas by names, which are no keywords.
+    Named,
+    /// A schema, several, or none.
+    Schemas,
+}
+
+/// What a keyword's value holds.
+pub(super) fn holds(keyword: &str) -> Holds {
+    match keyword {
+        "const" | "enum" | "default" | "examples" => Holds::Data,
+        "properties" | "patternProperties" | "dependentSchemas" | "$defs" | "definitions" => Holds::Named,
+        _ => Holds::Schemas,
+    }
+}
+
 /// Counts the alternatives of a schema and of everything in it.
 pub(super) struct Alternatives<'a> {
     root: &'a Value,

@@ -139,6 +139,33 @@ proptest! {
 }
 
 #[test]
+fn answers_of_every_format_validate() {
+    let (compiler, words, ends) = compiler();
+    let formats =
+        ["date", "time", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"];
+    for format in formats {
+        let schema = json!({"type": "string", "format": format});
+        let validator = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
+        let constraint = compiler.compile(&Grammar::JsonSchema(schema)).unwrap();
+        let answers = (0..400).filter_map(|seed| answer(constraint.clone(), &words, &ends, seed, 400));
+        let answers: Vec<Value> = answers.map(|text| serde_json::from_str(&text).unwrap()).collect();
+        assert!(answers.len() >= 100, "{format}: {} of 400 end", answers.len());
+        for value in &answers {
+            assert!(validator.is_valid(value), "{format} gave {value}");
+        }
+        println!("{format}: {} of 400 end, as {}", answers.len(), answers[0]);
+    }
+    let leap = |text: &str| {
+        let schema = json!({"type": "string", "format": "date", "pattern": "-02-29$", "enum": [text]});
+        compiler.compile(&Grammar::JsonSchema(schema)).is_ok()
+    };
+    for (year, is_leap) in [("2024", true), ("2023", false), ("1900", false), ("2000", true), ("1716", true)]
+    {
+        assert_eq!(leap(&format!("{year}-02-29")), is_leap, "{year}");
+    }
+}
+
+#[test]
 fn most_answers_end() {
     let (compiler, words, ends) = compiler();
     let schema = json!({
@@ -212,6 +239,7 @@ fn what_is_not_supported_is_named() {
         (json!({"type": "object", "if": {"required": ["a"]}}), "if"),
         (json!({"type": "string", "format": "postal-code"}), "postal-code"),
         (json!({"type": "object", "x-guidance": {"lenient": true}, "uniqueItems": true}), "x-guidance"),
+        (json!({"properties": {"default": {"x-guidance": {"lenient": true}}}}), "x-guidance"),
         (json!({"oneOf": [{"type": "number"}, {"type": "integer"}]}), "oneOf"),
         (json!({"$ref": "https://example.com/schema"}), "example.com"),
         (json!({"$ref": "#/$defs/missing"}), "missing"),
