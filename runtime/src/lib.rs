@@ -7,6 +7,7 @@ pub mod job;
 
 pub mod generate;
 pub mod model;
+pub mod seal;
 pub mod telemetry;
 pub mod train;
 

@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::api::{ApiError, random_u64};
-use crate::app::App;
+use crate::app::House;
 use crate::keys::Asker;
 
 /// Routes that answer without a key: life signs for a supervisor.
@@ -24,7 +24,7 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 const MAX_REQUEST_ID: usize = 128;
 
 /// Gives the request an id, its client's where it sent one, counts it and logs it.
-pub(crate) async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(crate) async fn observe(State(house): State<House>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let request_id = given_id(request.headers())
         .unwrap_or_else(|| format!("req_{:016x}{:016x}", random_u64(), random_u64()));
@@ -32,7 +32,7 @@ pub(crate) async fn observe(State(app): State<App>, request: Request, next: Next
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     let mut response = next.run(request).await;
     let status = response.status().as_u16();
-    app.metrics.count_request(&route, status);
+    house.metrics.count_request(&route, status);
     let millis = started.elapsed().as_millis() as u64;
     let asker = response.extensions().get::<Arc<Asker>>().map_or("-", |asker| asker.name.as_str());
     tracing::info!(%request_id, %method, route, status, millis, asker, "request");
@@ -51,8 +51,8 @@ fn given_id(headers: &HeaderMap) -> Option<String> {
 
 /// On loopback without a key, only requests for a local host name pass: a page on the web that points its own name at this machine
 /// (DNS rebinding) gets nothing.
-pub(crate) async fn check_host(State(app): State<App>, request: Request, next: Next) -> Response {
-    if app.is_loopback && app.keys.is_open() {
+pub(crate) async fn check_host(State(house): State<House>, request: Request, next: Next) -> Response {
+    if house.is_loopback && house.keys.now().is_open() {
         let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
         if let Some(host) = host.filter(|host| !is_local(host)) {
             return ApiError::forbidden_host(host).into_response();
@@ -71,15 +71,15 @@ fn is_local(host: &str) -> bool {
 }
 
 /// Asks for a key where there are any, and says to what follows who asks.
-pub(crate) async fn check_key(State(app): State<App>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn check_key(State(house): State<House>, mut request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    let asker = if app.keys.is_open() || OPEN_ROUTES.contains(&path) {
-        app.keys.anyone()
-    } else {
-        let given = given_key(request.headers());
-        let found = given.as_deref().and_then(|key| app.keys.find(key));
-        let Some(asker) = found else { return unauthorized(given.is_some(), path == "/") };
-        asker
+    let keys = house.keys.now();
+    let given = given_key(request.headers());
+    let found = given.as_deref().and_then(|key| keys.find(key));
+    let asker = match found {
+        Some(asker) => asker,
+        None if keys.is_open() || OPEN_ROUTES.contains(&path) => keys.anyone(),
+        None => return unauthorized(given.is_some(), path == "/"),
     };
     request.extensions_mut().insert(Arc::clone(&asker));
     let mut response = next.run(request).await;

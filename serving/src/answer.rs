@@ -11,7 +11,7 @@ use crate::api::ApiError;
 use crate::app::App;
 use crate::engine_thread::{Answer, Event};
 use crate::keys::Asker;
-use crate::metrics::{AnswerTimes, Metrics};
+use crate::metrics::{AnswerFacts, Finish, ModelMetrics};
 use crate::model_folder::ServedModel;
 use crate::phase::{Phase, PhaseWatch};
 
@@ -60,23 +60,39 @@ impl End {
 
 /// Counts tokens and measures times; reports and charges them when the answer is gone, however it ended.
 struct Clock {
-    metrics: Arc<Metrics>,
+    meter: Arc<ModelMetrics>,
     asker: Arc<Asker>,
     prompt_tokens: u64,
     generated_tokens: u64,
     submitted: Instant,
     first_token: Option<Duration>,
+    last_token: Duration,
+    finish: Finish,
 }
 
 impl Drop for Clock {
     fn drop(&mut self) {
         self.asker.quota.charge(self.generated_tokens, Instant::now());
-        self.metrics.count_answer(&AnswerTimes {
+        self.meter.count_answer(&AnswerFacts {
             prompt_tokens: self.prompt_tokens,
             generated_tokens: self.generated_tokens,
             first_token: self.first_token,
             whole: self.submitted.elapsed(),
+            finish: self.finish,
         });
+    }
+}
+
+impl Clock {
+    /// A token came.
+    fn tick(&mut self) {
+        let now = self.submitted.elapsed();
+        self.generated_tokens += 1;
+        match self.first_token {
+            None => self.first_token = Some(now),
+            Some(_) => self.meter.count_token(now.saturating_sub(self.last_token)),
+        }
+        self.last_token = now;
     }
 }
 
@@ -86,12 +102,14 @@ impl TextAnswer {
         // What one key has asked must not show in another's times.
         request.cache_scope = asker.name.as_str().into();
         let clock = Clock {
-            metrics: Arc::clone(&app.metrics),
+            meter: Arc::clone(&app.meter),
             asker: Arc::clone(asker),
             prompt_tokens: request.ids.len() as u64,
             generated_tokens: 0,
             submitted: Instant::now(),
             first_token: None,
+            last_token: Duration::ZERO,
+            finish: Finish::Abort,
         };
         let limit = app.limits.time;
         let end = End { limit, time: Box::pin(tokio::time::sleep(limit)), phases: app.phases.watch() };
@@ -130,6 +148,9 @@ impl TextAnswer {
             Ok(None) => Err(ApiError::internal("the engine stopped before the answer was complete")),
             Err(end) => Err(end),
         };
+        if let Ok(Delta { finish: Some(finish), .. }) = &result {
+            self.clock.finish = if *finish == "length" { Finish::Length } else { Finish::Stop };
+        }
         if result.as_ref().map_or(true, |delta| delta.finish.is_some()) {
             self.is_finished = true;
             self.events.close();
@@ -154,8 +175,7 @@ impl TextAnswer {
     fn take(&mut self, output: Output) -> Delta {
         let mut delta = Delta { prompt: output.prompt, ..Delta::default() };
         if output.token.is_some() {
-            self.clock.generated_tokens += 1;
-            self.clock.first_token.get_or_insert_with(|| self.clock.submitted.elapsed());
+            self.clock.tick();
         }
         let is_stop_token = output.finished == Some(FinishReason::Stop);
         if is_stop_token {

@@ -1,33 +1,32 @@
-//! What every handler shares.
+//! What every handler shares: the server's state, and the model that a request is about.
 
-use std::num::NonZeroUsize;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cupola_specs::job::Precision;
+use axum::extract::FromRef;
 use serde_json::{Map, Value, json};
 
-use crate::api::random_u64;
+use crate::api::{ApiError, random_u64};
 use crate::config::{ConnectionLimits, RequestLimits};
-use crate::decoder::engine_of;
 use crate::engine_thread::EngineHandle;
-use crate::keys::KeyRing;
-use crate::metrics::Metrics;
+use crate::keys::Keys;
+use crate::loaded::{Loaded, Loader};
+use crate::metrics::{Metrics, ModelMetrics};
 use crate::model_folder::ServedModel;
 use crate::phase::{Phase, Phases};
+use crate::roster::Roster;
 use crate::{ServeConfig, ServeError};
 
-/// A served model with its engine; cheap to clone.
+/// A server's state; cheap to clone.
 #[derive(Clone)]
-pub struct App(Arc<Shared>);
+pub struct House(Arc<Shared>);
 
-/// The one set of facts behind every [`App`].
+/// The one set of facts behind every [`House`].
 pub struct Shared {
-    pub(crate) model: Arc<ServedModel>,
-    pub(crate) engine: EngineHandle,
+    pub(crate) roster: Roster,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) keys: KeyRing,
+    pub(crate) keys: Keys,
     pub(crate) cors_origins: Vec<String>,
     pub(crate) limits: RequestLimits,
     pub(crate) connections: ConnectionLimits,
@@ -36,7 +35,7 @@ pub struct Shared {
     pub(crate) phases: Phases,
 }
 
-impl Deref for App {
+impl Deref for House {
     type Target = Shared;
 
     fn deref(&self) -> &Shared {
@@ -44,23 +43,15 @@ impl Deref for App {
     }
 }
 
-impl App {
-    /// Loads the model and starts the engine's thread.
+impl House {
+    /// Loads the models and starts their engines.
     pub fn load(config: &ServeConfig) -> Result<Self, ServeError> {
         config.check()?;
-        let keys = KeyRing::load(config.keys_file.as_deref(), config.api_key.as_deref())?;
-        let device = tch::Device::cuda_if_available();
-        let precision = resolve(config.precision, device);
-        let (model, network) = ServedModel::load(config, device, precision)?;
-        let threads = num_threads(config.threads, model.total_params);
-        tch::set_num_threads(threads as i32);
+        let keys = Keys::load(config.keys_file.as_deref(), config.api_key.as_deref())?;
         let metrics = Arc::new(Metrics::default());
-        let engine = engine_of(network, config, (model.context, threads), (device, precision))?;
-        let num_places = config.max_slots + config.max_queue;
-        let engine = EngineHandle::start(engine, num_places, Arc::clone(&metrics))?;
+        let roster = Roster::load(Loader::new(config, Arc::clone(&metrics)), config)?;
         Ok(Self(Arc::new(Shared {
-            model: Arc::new(model),
-            engine,
+            roster,
             metrics,
             keys,
             cors_origins: config.cors_origins.clone(),
@@ -72,9 +63,28 @@ impl App {
         })))
     }
 
-    /// The served model.
-    pub fn model(&self) -> &ServedModel {
-        &self.model
+    /// The model that is served first: of a request that names none, and of what is not about one.
+    pub fn app(&self) -> App {
+        App::of(self, &self.roster.first())
+    }
+
+    /// Names and fingerprints of the models, in words.
+    pub fn models(&self) -> String {
+        let word = |model: &ServedModel| {
+            let fingerprint = if model.fingerprint.is_empty() { "unknown" } else { &model.fingerprint };
+            format!("{} (fingerprint {fingerprint})", model.name)
+        };
+        self.roster.all().iter().map(|loaded| word(&loaded.model)).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The names of the models.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.roster.all().iter().map(|loaded| loaded.model.name.clone()).collect()
+    }
+
+    /// The model of a name.
+    pub(crate) fn find(&self, name: &str) -> Option<App> {
+        self.roster.find(name).map(|loaded| App::of(self, &loaded))
     }
 
     /// Goes on to a phase of stopping.
@@ -83,12 +93,54 @@ impl App {
     }
 }
 
-impl Shared {
+/// One model as a request sees it: the same to the request's end, whatever takes its name over meanwhile. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    house: House,
+    pub(crate) model: Arc<ServedModel>,
+    pub(crate) engine: EngineHandle,
+    pub(crate) meter: Arc<ModelMetrics>,
+}
+
+impl Deref for App {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.house
+    }
+}
+
+impl FromRef<House> for App {
+    fn from_ref(house: &House) -> Self {
+        house.app()
+    }
+}
+
+impl App {
+    fn of(house: &House, loaded: &Loaded) -> Self {
+        Self {
+            house: house.clone(),
+            model: Arc::clone(&loaded.model),
+            engine: loaded.engine.clone(),
+            meter: Arc::clone(&loaded.meter),
+        }
+    }
+
+    /// The same server with the model of a name.
+    pub(crate) fn find(&self, name: &str) -> Result<Self, ApiError> {
+        self.house.find(name).ok_or_else(|| ApiError::model_not_found(name, &self.house.names()))
+    }
+
+    /// The served model.
+    pub fn model(&self) -> &ServedModel {
+        &self.model
+    }
+
     /// When the line that is there now is worked off: each answer that ends makes room for one.
     pub(crate) fn time_of_line(&self) -> Duration {
         let held = self.engine.num_places() - self.engine.free_places();
         let line = held.saturating_sub(self.max_slots).max(1) as f64;
-        let mean = self.metrics.mean_slot_secs().unwrap_or(1.0);
+        let mean = self.meter.mean_slot_secs().unwrap_or(1.0);
         Duration::from_secs_f64((line * mean / self.max_slots as f64).clamp(0.05, 60.0))
     }
 
@@ -102,26 +154,5 @@ impl Shared {
         head.insert("model".into(), json!(self.model.name));
         head.insert("system_fingerprint".into(), json!(self.model.system_fingerprint()));
         head
-    }
-}
-
-/// A small network's products take less time than waking a second thread for them; on a busy machine that wait is many times longer.
-const SMALL_PARAMS: u64 = 30_000_000;
-
-/// Threads as asked for; otherwise one for a small network, and all cores for others.
-fn num_threads(asked: usize, total_params: u64) -> usize {
-    match asked {
-        0 if total_params < SMALL_PARAMS => 1,
-        0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
-        asked => asked,
-    }
-}
-
-/// `auto`: bf16 on a GPU, fp32 on the CPU, where a chat's few rows gain nothing from bf16.
-fn resolve(precision: Precision, device: tch::Device) -> Precision {
-    match precision {
-        Precision::Auto if device.is_cuda() => Precision::Bf16,
-        Precision::Auto => Precision::Fp32,
-        given => given,
     }
 }

@@ -4,17 +4,20 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cupola_specs::contract::Quantization;
 use cupola_specs::job::Precision;
 
-use crate::{Quantization, ServeError};
+use crate::ServeError;
 
 /// Everything that a server needs to know.
 #[derive(Debug, Clone)]
 pub struct ServeConfig {
-    /// The model's folder, in Hugging Face's layout, with the tokenizer's files.
-    pub model: PathBuf,
-    /// The name that clients ask for; none takes the folder's step name from its manifest, or the folder's own name.
-    pub name: Option<String>,
+    /// The models; the first answers where a request is not about one of them.
+    pub models: Vec<ModelSource>,
+    /// A state folder's `served.json`, whose models are served instead, and whose changes are followed.
+    pub follow: Option<PathBuf>,
+    /// Whether the model that another one replaced stays in memory, one for each name, so that going back takes no time.
+    pub keep_replaced: bool,
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
     /// Answers that are generated at the same time.
@@ -43,6 +46,23 @@ pub struct ServeConfig {
     pub connections: ConnectionLimits,
     /// How the server stops.
     pub drain: Drain,
+}
+
+/// Where a model comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelSource {
+    /// The name that clients ask for; none takes the folder's step name from its manifest, or the folder's own name.
+    pub name: Option<String>,
+    /// A folder in Hugging Face's layout, with the tokenizer's files, or a GGUF file.
+    pub path: PathBuf,
+    /// The fingerprint under which it was promoted; none takes the manifest's.
+    pub fingerprint: Option<String>,
+}
+
+impl From<PathBuf> for ModelSource {
+    fn from(path: PathBuf) -> Self {
+        Self { name: None, path, fingerprint: None }
+    }
 }
 
 /// What one request may ask for.
@@ -90,8 +110,9 @@ impl ServeConfig {
     /// The defaults for a model folder.
     pub fn new(model: PathBuf) -> Self {
         Self {
-            model,
-            name: None,
+            models: vec![model.into()],
+            follow: None,
+            keep_replaced: false,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             max_slots: 8,
             max_queue: 64,
@@ -124,6 +145,13 @@ impl ServeConfig {
 
     /// Refuses settings that would let nothing through, and origins that no browser sends.
     pub(crate) fn check(&self) -> Result<(), ServeError> {
+        if self.models.is_empty() && self.follow.is_none() {
+            return Err(ServeError::Setting {
+                field: "model",
+                got: "none".into(),
+                expected: "a model folder, or a file to follow",
+            });
+        }
         let counts = [
             ("max-slots", self.max_slots),
             ("max-connections", self.connections.max),

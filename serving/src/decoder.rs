@@ -1,12 +1,11 @@
 //! What runs the network: on the CPU a transformer by our own kernels, anything else by the tensor library.
 
-use std::fmt;
-
 use cupola_runtime::generate::{
     BLOCK_TOKENS, CpuDecoder, CpuDecoderConfig, Decoder, Engine, EngineConfig, TorchConfig, TorchDecoder,
     WeightFormat,
 };
 use cupola_runtime::model::Network;
+use cupola_specs::contract::Quantization;
 use cupola_specs::job::{Family, Precision};
 use tch::Device;
 
@@ -14,35 +13,6 @@ use crate::{ServeConfig, ServeError};
 
 /// An engine around whichever decoder fits.
 pub(crate) type ServedEngine = Engine<Box<dyn Decoder + Send>>;
-
-/// How weights are kept in fewer bits than the number format's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Quantization {
-    /// Not at all.
-    #[default]
-    None,
-    /// 8 bits with a scale for each output.
-    Int8,
-    /// 4 bits with a scale for each few dozen inputs.
-    Int4,
-}
-
-impl Quantization {
-    /// Its word on the command line.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Int8 => "int8",
-            Self::Int4 => "int4",
-        }
-    }
-}
-
-impl fmt::Display for Quantization {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.word())
-    }
-}
 
 /// Prompt tokens of a step, when people wait for the running answers' next tokens.
 const PROMPT_TOKENS: usize = 512;

@@ -14,7 +14,7 @@ use cupola_specs::contract::ErrorClass;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::decoder::ServedEngine;
-use crate::metrics::Metrics;
+use crate::metrics::EngineMeter;
 
 /// What the engine says about one request.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl EngineHandle {
     pub(crate) fn start(
         engine: ServedEngine,
         num_places: usize,
-        metrics: Arc<Metrics>,
+        meter: EngineMeter,
     ) -> Result<Self, crate::ServeError> {
         let (submissions, inbox) = mpsc::unbounded_channel();
         let pulse = Arc::new(Pulse {
@@ -91,7 +91,7 @@ impl EngineHandle {
         std::thread::Builder::new()
             .name("engine".into())
             .spawn(move || {
-                EngineLoop { engine, inbox, replies: BTreeMap::new(), pulse: thread_pulse, metrics }.run();
+                EngineLoop { engine, inbox, replies: BTreeMap::new(), pulse: thread_pulse, meter }.run();
             })
             .map_err(crate::ServeError::Thread)?;
         Ok(Self { submissions, places: Arc::new(Semaphore::new(num_places)), num_places, pulse })
@@ -134,7 +134,7 @@ struct EngineLoop {
     inbox: mpsc::UnboundedReceiver<Submission>,
     replies: BTreeMap<RequestId, mpsc::UnboundedSender<Event>>,
     pulse: Arc<Pulse>,
-    metrics: Arc<Metrics>,
+    meter: EngineMeter,
 }
 
 impl Drop for EngineLoop {
@@ -150,8 +150,7 @@ impl EngineLoop {
                 self.pulse.is_busy.store(false, Ordering::Relaxed);
                 let Some(submission) = self.inbox.blocking_recv() else { return };
                 self.beat();
-                // The idle time ends here: no slot was held in it.
-                self.metrics.set_load(0, 1);
+                self.meter.wake();
                 self.pulse.is_busy.store(true, Ordering::Relaxed);
                 self.accept(submission);
             }
@@ -160,12 +159,23 @@ impl EngineLoop {
             }
             self.cancel_abandoned();
             match self.engine.step() {
-                Ok(outputs) => outputs.into_iter().for_each(|output| self.deliver(output)),
-                Err(error) => self.fail_all(&error),
+                Ok(outputs) => {
+                    // Before anybody hears of it: who looks at the numbers after an answer sees it in them.
+                    self.measure();
+                    outputs.into_iter().for_each(|output| self.deliver(output));
+                }
+                Err(error) => {
+                    self.fail_all(&error);
+                    self.measure();
+                }
             }
             self.beat();
-            self.metrics.set_load(self.engine.num_running(), self.engine.num_waiting());
         }
+    }
+
+    fn measure(&mut self) {
+        let load = (self.engine.num_running(), self.engine.num_waiting());
+        self.meter.update(load, self.engine.stats());
     }
 
     fn beat(&self) {
@@ -190,7 +200,7 @@ impl EngineLoop {
         for id in gone {
             self.replies.remove(&id);
             self.engine.cancel(id);
-            self.metrics.count_cancelled();
+            self.meter.model().count_cancelled();
         }
     }
 

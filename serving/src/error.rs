@@ -1,7 +1,11 @@
 //! What can keep the server from starting.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+
+use cupola_runtime::job::StepError;
+use cupola_runtime::seal::SealError;
 
 /// Errors of loading a model and of listening.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +38,28 @@ pub enum ServeError {
         /// The range.
         expected: &'static str,
     },
+    /// The model is not what was sealed.
+    #[error("{path}: {source}")]
+    Seal {
+        /// The model.
+        path: PathBuf,
+        /// What differs.
+        source: SealError,
+    },
+    /// Two models would have one name.
+    #[error("two models have the name '{name}'")]
+    TwoModels {
+        /// The name.
+        name: String,
+    },
+    /// The file that is followed can't be used.
+    #[error("{path}: {message}")]
+    ServedFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
     /// The keys file can't be used.
     #[error("keys file {path}: {message}")]
     Keys {
@@ -63,8 +89,11 @@ pub enum ServeError {
 
 impl ServeError {
     /// What the user can do; empty where nothing helps.
-    pub fn hint(&self) -> &'static str {
-        match self {
+    pub fn hint(&self) -> Cow<'static, str> {
+        let hint = match self {
+            Self::Seal { source, .. } => return source.facts().hint,
+            Self::TwoModels { .. } => "give one of them a name: `--model NAME=DIR`",
+            Self::ServedFile { .. } => "`cupola promote` makes it; `cupola doctor` writes it anew",
             Self::ModelFolder { .. } => {
                 "give a folder with config.json, model.safetensors and the tokenizer's files, such as a model of the store"
             }
@@ -76,6 +105,7 @@ impl ServeError {
                 "each entry has a name and the SHA-256 of its key; `cupola-serve --new-key NAME --keys FILE` makes one"
             }
             Self::Thread(_) | Self::Loading(_) => "",
-        }
+        };
+        Cow::Borrowed(hint)
     }
 }

@@ -14,6 +14,10 @@ mod decoder;
 mod engine_thread;
 mod metrics;
 
+mod loaded;
+mod roster;
+mod served_file;
+
 mod answer;
 mod app;
 
@@ -26,10 +30,10 @@ mod router;
 
 mod connection;
 mod server;
+mod watch;
 
-pub use app::{App, Shared};
-pub use config::{ConnectionLimits, Drain, RequestLimits, ServeConfig};
-pub use decoder::Quantization;
+pub use app::{App, House, Shared};
+pub use config::{ConnectionLimits, Drain, ModelSource, RequestLimits, ServeConfig};
 pub use error::ServeError;
 pub use keys::new_key;
 pub use model_folder::{SamplingDefaults, ServedModel};

@@ -1,4 +1,4 @@
-//! `cupola-serve`: serves one model folder over OpenAI's API.
+//! `cupola-serve`: serves model folders over OpenAI's API.
 
 mod args;
 
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
-            let hint = error.downcast_ref().map_or("", ServeError::hint);
+            let hint = error.downcast_ref().map(ServeError::hint).unwrap_or_default();
             if !hint.is_empty() {
                 eprintln!("hint: {hint}");
             }
@@ -36,29 +36,32 @@ fn run(args: Args) -> anyhow::Result<()> {
         println!("{:#}", openapi());
         return Ok(());
     }
-    if let (Some(name), Some(file)) = (&args.new_key, &args.keys) {
+    if let (Some(name), Some(file)) = (&args.new_key, &args.options.keys) {
         println!("{}", new_key(file, name)?);
         eprintln!("{} knows its hash; the key itself is written nowhere", file.display());
         return Ok(());
     }
-    let Some(config) = args.config() else { return Ok(()) };
+    let config = args.config();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let (wish, stops) = mpsc::channel(4);
         forward(SignalKind::terminate(), Stop::WithNotice, wish.clone())?;
         forward(SignalKind::interrupt(), Stop::AtOnce, wish)?;
         let server = Server::start(config).await?;
-        let (model, address) = (server.app().model(), server.address());
-        let fingerprint = if model.fingerprint.is_empty() { "unknown" } else { &model.fingerprint };
-        println!("listening on http://{address} serving {} (fingerprint {fingerprint})", model.name);
+        forward(SignalKind::hangup(), (), server.reload())?;
+        println!("listening on http://{} serving {}", server.address(), server.house().models());
         server.run(stops).await;
         Ok(())
     })
 }
 
-/// Makes a wish of each signal of a kind.
-fn forward(kind: SignalKind, stop: Stop, wish: mpsc::Sender<Stop>) -> std::io::Result<()> {
+/// Makes a word of each signal of a kind.
+fn forward<T: Copy + Send + Sync + 'static>(
+    kind: SignalKind,
+    word: T,
+    wish: mpsc::Sender<T>,
+) -> std::io::Result<()> {
     let mut signals = signal(kind)?;
-    tokio::spawn(async move { while signals.recv().await.is_some() && wish.send(stop).await.is_ok() {} });
+    tokio::spawn(async move { while signals.recv().await.is_some() && wish.send(word).await.is_ok() {} });
     Ok(())
 }

@@ -2,14 +2,16 @@
 
 use std::path::Path;
 
+use cupola_runtime::generate::WeightFormat;
 use cupola_runtime::model::Network;
+use cupola_runtime::seal::SealReport;
 use cupola_runtime::tokenizer::Tokenizer;
 use cupola_specs::artifact::{MANIFEST_FILE, Manifest};
 use cupola_specs::job::Precision;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::{ServeConfig, ServeError};
+use crate::{ModelSource, ServeError};
 
 /// Facts about the served model that every request needs.
 #[derive(Debug)]
@@ -32,6 +34,14 @@ pub struct ServedModel {
     pub stop_ids: Vec<u32>,
     /// What a request that says nothing gets.
     pub defaults: SamplingDefaults,
+    /// blake3 of `tokenizer.json`, as a promotion notes it; of a GGUF file none.
+    pub tokenizer_hash: Option<String>,
+    /// blake3 of `chat_template.jinja`, else of `tokenizer_config.json`, as a promotion notes it; of a GGUF file of its template.
+    pub template_hash: Option<String>,
+    /// How the weights are kept.
+    pub format: WeightFormat,
+    /// What the check of the parity seal found; none where the model has none.
+    pub seal: Option<SealReport>,
 }
 
 /// Defaults of `generation_config.json`; where it says nothing, OpenAI's.
@@ -68,11 +78,11 @@ enum OneOrMany {
 impl ServedModel {
     /// Loads the folder: the facts, and the network for the engine's thread.
     pub fn load(
-        config: &ServeConfig,
-        device: tch::Device,
-        precision: Precision,
+        source: &ModelSource,
+        context_limit: usize,
+        (device, precision): (tch::Device, Precision),
     ) -> Result<(Self, Network), ServeError> {
-        let dir = config.model.as_path();
+        let dir = source.path.as_path();
         let not_a_model = |message: String| ServeError::ModelFolder { path: dir.to_path_buf(), message };
         let is_gguf =
             dir.is_file() && dir.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"));
@@ -95,16 +105,26 @@ impl ServedModel {
         let generation = generation.unwrap_or_default();
         let folder_name = if is_gguf { dir.file_stem() } else { dir.file_name() }
             .map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned());
-        let name = config.name.clone().or_else(|| manifest.as_ref().map(|manifest| manifest.step.clone()));
+        let name = source.name.clone().or_else(|| manifest.as_ref().map(|manifest| manifest.step.clone()));
+        // A folder from outside was promoted under a hash of its content, whatever its manifest says.
+        let made = manifest.as_ref().map(|manifest| manifest.fingerprint.clone());
+        let fingerprint = source.fingerprint.clone().or(made).unwrap_or_default();
+        let template = tokenizer.chat().source();
+        let of_template = is_gguf && !template.is_empty();
         let served = Self {
             name: name.unwrap_or(folder_name),
-            fingerprint: manifest.as_ref().map(|manifest| manifest.fingerprint.clone()).unwrap_or_default(),
+            fingerprint,
             lineage: manifest.as_ref().map(|m| m.inputs.clone().into_iter().collect()).unwrap_or_default(),
             created_secs: manifest.as_ref().map_or(0, |manifest| manifest.created_millis / 1000),
-            context: context(config.context, network.shape().max_position_embeddings as usize)?,
+            context: context(context_limit, network.shape().max_position_embeddings as usize)?,
             total_params: network.total_params(),
             stop_ids: stop_ids(&tokenizer, generation.eos_token_id.as_ref()),
             defaults: generation.defaults(),
+            tokenizer_hash: hash_of(dir, manifest.as_ref(), &["tokenizer.json"]),
+            template_hash: hash_of(dir, manifest.as_ref(), &["chat_template.jinja", "tokenizer_config.json"])
+                .or_else(|| of_template.then(|| blake3::hash(template.as_bytes()).to_hex().to_string())),
+            format: WeightFormat::Fp32,
+            seal: None,
             tokenizer,
         };
         Ok((served, network))
@@ -147,6 +167,15 @@ impl GenerationConfig {
             repetition_penalty: self.repetition_penalty.unwrap_or(1.0),
         }
     }
+}
+
+/// blake3 of the first of these files that is there: the manifest's word for it, else of its bytes.
+fn hash_of(dir: &Path, manifest: Option<&Manifest>, names: &[&str]) -> Option<String> {
+    let recorded = |name: &&str| manifest?.files.get(*name).map(|file| file.blake3.clone());
+    let read = |name: &&str| std::fs::read(dir.join(name)).ok();
+    names
+        .iter()
+        .find_map(|name| recorded(name).or_else(|| Some(blake3::hash(&read(name)?).to_hex().to_string())))
 }
 
 fn context(asked: usize, limit: usize) -> Result<usize, ServeError> {

@@ -1,6 +1,6 @@
 //! Which path goes where.
 
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
@@ -15,12 +15,12 @@ use utoipa_axum::routes;
 
 use crate::access::{REQUEST_ID, check_host, check_key, observe};
 use crate::api::{ApiError, chat, completions, document, embeddings, health, models};
-use crate::app::App;
+use crate::app::House;
 use crate::connection::pace_body;
 use crate::page;
 
 /// The routes of the API with their entries in the document: neither is there without the other.
-fn described() -> OpenApiRouter<App> {
+fn described() -> OpenApiRouter<House> {
     OpenApiRouter::with_openapi(document::Document::openapi())
         .routes(routes!(chat::chat_completions))
         .routes(routes!(completions::completions))
@@ -36,29 +36,34 @@ pub fn openapi() -> Value {
     document::whole(&described().into_openapi())
 }
 
-/// The server's routes around a loaded model.
-pub fn router(app: App) -> Router {
+/// The server's routes around its models.
+pub fn router(house: House) -> Router {
     let (api, document) = described().split_for_parts();
-    let document = document::serving(document::whole(&document), &app.model.name);
+    let document = document::whole(&document);
     let router = api
         // A name may have slashes, which the document cannot say.
         .route("/v1/models/{*id}", get(models::get_model))
-        .route("/openapi.json", get(|| async { Json(document) }))
+        .route(
+            "/openapi.json",
+            get(async move |State(house): State<House>| {
+                Json(document::serving(document.clone(), &house.names()))
+            }),
+        )
         .route("/", get(page::chat_page))
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
             ApiError::internal("the server failed on this request").into_response()
         }))
-        .layer(DefaultBodyLimit::max(app.limits.body_bytes))
-        .layer(from_fn_with_state(app.clone(), pace_body))
-        .layer(from_fn_with_state(app.clone(), check_key))
-        .layer(from_fn_with_state(app.clone(), check_host));
-    let router = match cors(&app.cors_origins) {
+        .layer(DefaultBodyLimit::max(house.limits.body_bytes))
+        .layer(from_fn_with_state(house.clone(), pace_body))
+        .layer(from_fn_with_state(house.clone(), check_key))
+        .layer(from_fn_with_state(house.clone(), check_host));
+    let router = match cors(&house.cors_origins) {
         Some(cors) => router.layer(cors),
         None => router,
     };
-    router.layer(from_fn_with_state(app.clone(), observe)).with_state(app)
+    router.layer(from_fn_with_state(house.clone(), observe)).with_state(house)
 }
 
 /// What pages may read beside the body: the rest of an answer's headers is the server's own business.

@@ -1,4 +1,4 @@
-//! Listens, says so, and stops in good order: `/ready` falls first, then new requests are refused and running answers end, then the
+//! Listens, takes up what changes, says so, and stops in good order: `/ready` falls first, then new requests are refused and running answers end, then the
 //! connections are closed.
 
 use std::net::SocketAddr;
@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::connection::Door;
-use crate::{App, Drain, Phase, ServeConfig, ServeError, router};
+use crate::watch::follow;
+use crate::{Drain, House, Phase, ServeConfig, ServeError, router};
 
 /// A wish that the server stops. A second one, whichever it is, ends what still runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,31 +26,34 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A server that listens.
 pub struct Server {
-    app: App,
+    house: House,
     listener: TcpListener,
     address: SocketAddr,
     drain: Drain,
+    reload: mpsc::Sender<()>,
+    reloads: mpsc::Receiver<()>,
 }
 
 impl Server {
     /// Loads the model and listens.
     pub async fn start(config: ServeConfig) -> Result<Self, ServeError> {
         let loading = config.clone();
-        let app = tokio::task::spawn_blocking(move || App::load(&loading))
+        let house = tokio::task::spawn_blocking(move || House::load(&loading))
             .await
             .map_err(|error| ServeError::Loading(std::io::Error::other(error)))??;
-        Self::listen(app, &config).await
+        Self::listen(house, &config).await
     }
 
     /// Listens for a model that is loaded.
-    pub async fn listen(app: App, config: &ServeConfig) -> Result<Self, ServeError> {
+    pub async fn listen(house: House, config: &ServeConfig) -> Result<Self, ServeError> {
         let listen_error = |source| ServeError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
-        if !address.ip().is_loopback() && app.keys.is_open() {
+        if !address.ip().is_loopback() && house.keys.now().is_open() {
             tracing::warn!(%address, "listening beyond this machine without an API key");
         }
-        Ok(Self { app, listener, address, drain: config.drain.clone() })
+        let (reload, reloads) = mpsc::channel(1);
+        Ok(Self { house, listener, address, drain: config.drain.clone(), reload, reloads })
     }
 
     /// Where it listens.
@@ -56,21 +61,27 @@ impl Server {
         self.address
     }
 
+    /// Each word sent has the server read its files again: the keys, and which models are served.
+    pub fn reload(&self) -> mpsc::Sender<()> {
+        self.reload.clone()
+    }
+
     /// What it serves.
-    pub fn app(&self) -> &App {
-        &self.app
+    pub fn house(&self) -> &House {
+        &self.house
     }
 
     /// Serves until a stop comes and all answers have ended. Where the stops' sender is dropped it serves for ever.
     pub async fn run(self, mut stops: mpsc::Receiver<Stop>) {
-        let Self { app, listener, drain, .. } = self;
-        let door = Door::new(app.clone(), router(app.clone()));
+        let Self { house, listener, drain, reloads, .. } = self;
+        let watch = AbortOnDrop(tokio::spawn(follow(house.clone(), reloads)));
+        let door = Door::new(house.clone(), router(house.clone()));
         tokio::select! {
             () = door.open(&listener) => {}
-            () = give_notice(&app, drain.notice, &mut stops) => {}
+            () = give_notice(&house, drain.notice, &mut stops) => {}
         }
-        app.enter(Phase::Draining);
-        drop(listener);
+        house.enter(Phase::Draining);
+        drop((listener, watch));
         tracing::info!("draining: running answers go on, new requests are refused");
         tokio::select! {
             biased;
@@ -80,18 +91,27 @@ impl Server {
             }
             _ = next(&mut stops) => tracing::warn!("a second stop: answers that still run are ended"),
         }
-        app.enter(Phase::Ending);
+        house.enter(Phase::Ending);
         if tokio::time::timeout(FAREWELL, door.empty()).await.is_err() {
-            app.enter(Phase::Closed);
+            house.enter(Phase::Closed);
             door.empty().await;
         }
     }
 }
 
+/// A task that ends with its handle.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Waits for a stop, and then for as long as the notice takes.
-async fn give_notice(app: &App, notice: Duration, stops: &mut mpsc::Receiver<Stop>) {
+async fn give_notice(house: &House, notice: Duration, stops: &mut mpsc::Receiver<Stop>) {
     let stop = next(stops).await;
-    app.enter(Phase::Notice);
+    house.enter(Phase::Notice);
     if stop == Stop::WithNotice && !notice.is_zero() {
         tracing::info!(secs = notice.as_secs(), "stopping: no longer ready, requests are still taken");
         tokio::select! {

@@ -43,7 +43,7 @@ class Server:
         subprocess.run([sys.executable, HERE / "tiny_model.py", self.folder], check=True)
         self.log = open(home / "server.log", "w")
         self.process = subprocess.Popen(
-            [binary, "--model", self.folder, "--name", MODEL, "--listen", "127.0.0.1:0", "--api-key", KEY, "--context", "768"],
+            [binary, "--model", f"{MODEL}={self.folder}", "--listen", "127.0.0.1:0", "--api-key", KEY, "--context", "768"],
             stdout=subprocess.PIPE, stderr=self.log, text=True,
         )
         line = self.process.stdout.readline()

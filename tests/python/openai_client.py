@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Chats with a running server through OpenAI's own Python client and exits non-zero at the first mismatch.
 
-    cupola-serve --model DIR --name NAME --listen 127.0.0.1:8080 &
+    cupola-serve --model NAME=DIR --listen 127.0.0.1:8080 &
     python tests/python/openai_client.py --base-url http://127.0.0.1:8080/v1 --model NAME [--api-key KEY]
 """
 

@@ -132,8 +132,8 @@ fn connect(args: &ChatArgs, global: &Global, client: &Client) -> Result<Server, 
     let address = free_address()?;
     let binary = server_binary()?;
     let mut command = Command::new(&binary);
-    command.arg("--model").arg(&model.folder).arg("--listen").arg(address.to_string());
-    command.arg("--name").arg(&model.name).stdin(Stdio::null()).stdout(Stdio::null());
+    command.arg("--model").arg(model.named_folder(&model.name)).arg("--listen").arg(address.to_string());
+    command.stdin(Stdio::null()).stdout(Stdio::null());
     command.env_remove("CUPOLA_API_KEY");
     let log = tempfile::NamedTempFile::new()
         .map_err(|source| CliError::Io { path: std::env::temp_dir(), source })?;

@@ -1,5 +1,6 @@
 //! Finding the model that a name means: a folder, a job or step of a run, or the one that is promoted.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +28,15 @@ pub(super) struct FoundModel {
     pub(super) step: String,
     /// Its fingerprint; none for a folder.
     pub(super) fingerprint: Option<String>,
+}
+
+impl FoundModel {
+    /// The folder under a name, as `cupola-serve --model` has it.
+    pub(super) fn named_folder(&self, name: &str) -> OsString {
+        let mut word = OsString::from(format!("{name}="));
+        word.push(&self.folder);
+        word
+    }
 }
 
 /// The model that is served: the newest promotion of the newest spec that has one.

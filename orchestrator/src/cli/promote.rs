@@ -1,11 +1,17 @@
 //! `cupola promote`.
 
-use clap::Args;
+use std::path::Path;
+use std::process::Command;
 
+use clap::Args;
+use cupola_specs::artifact::SEAL_FILE;
+
+use super::export::worker_failed;
 use super::model::{FoundModel, find_model};
 use super::promotions::{change_served, check_there, identify, person, say};
 use super::select::projection;
 use super::{CliError, Global, Outcome};
+use crate::executor::LocalExecutor;
 use crate::promote::{
     Candidate, Change, ModelRules, PromotionBook, Proposal, Rules, promote_by_hand, propose, rules_of,
 };
@@ -35,9 +41,27 @@ pub(super) fn run(args: &PromoteArgs, global: &Global) -> Result<Outcome, CliErr
     let act = global.act();
     let records = promote_by_hand(&book, &proposal, args.force, person(&act.actor.who(), &args.reason))?;
     check_there(&records[0], &projection)?;
+    check_seal(&projection.dir().root().join(&records[0].model.folder), global)?;
     change_served(&projection, &Change::new(&book, records.clone()), act, global)?;
     say(&records[..1], global);
     Ok(Outcome::Done)
+}
+
+/// Has the worker check a model by its parity seal: a server would refuse one that does not keep it.
+fn check_seal(folder: &Path, global: &Global) -> Result<(), CliError> {
+    if !folder.join(SEAL_FILE).is_file() {
+        if !global.json {
+            eprintln!("no parity seal in {}: served without a check", folder.display());
+        }
+        return Ok(());
+    }
+    let worker = LocalExecutor::worker_of_this_program()?;
+    let output = Command::new(&worker)
+        .arg("seal")
+        .arg(folder)
+        .output()
+        .map_err(|source| CliError::Io { path: worker, source })?;
+    if output.status.success() { Ok(()) } else { Err(worker_failed(&output)) }
 }
 
 /// The model that is meant, with what its spec's gate makes of it.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use clap::Args;
-use cupola_specs::contract::ErrorClass;
+use cupola_specs::contract::{ErrorClass, GivenServerOptions};
 
 use super::model::{find_model, promoted_model};
 use super::select::projection;
@@ -22,12 +22,13 @@ pub struct ServeArgs {
     /// Address to listen on; the spec's, or 127.0.0.1:8080, where none is given.
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
-    /// Name that clients ask for; the job's where none is given.
+    /// Name that clients ask for; the job's where none is given. With it the promoted model is served as it is now, and later promotions are
+    /// not followed.
     #[arg(long)]
     pub name: Option<String>,
-    /// Further options of the server, after `--`; `cupola-serve --help` lists them.
-    #[arg(last = true)]
-    pub options: Vec<String>,
+    /// Options of the server.
+    #[command(flatten)]
+    pub server: GivenServerOptions,
 }
 
 /// Turns this process into the server.
@@ -41,10 +42,17 @@ pub(super) fn run(args: &ServeArgs, global: &Global) -> Result<Outcome, CliError
     let listen = args.listen.or(model.listen).map_or(DEFAULT_LISTEN.to_owned(), |listen| listen.to_string());
     let server = server_binary()?;
     let mut command = Command::new(&server);
-    command.arg("--model").arg(&model.folder).arg("--listen").arg(&listen);
-    command.arg("--name").arg(args.name.as_ref().unwrap_or(&model.name)).args(&args.options);
+    command.arg("--listen").arg(&listen);
+    let follows = args.model.is_none() && args.name.is_none();
+    if follows {
+        command.arg("--follow").arg(projection.dir().served());
+    } else {
+        command.arg("--model").arg(model.named_folder(args.name.as_ref().unwrap_or(&model.name)));
+    }
+    command.args(&args.server.0);
     if !global.json {
-        eprintln!("serving {} from {}", model.name, super::apply::display_path(&model.folder));
+        let how = if follows { ", and what is promoted later" } else { "" };
+        eprintln!("serving {} from {}{how}", model.name, super::apply::display_path(&model.folder));
     }
     let source = command.exec();
     Err(CliError::Io { path: server, source })

@@ -3,6 +3,7 @@
 //! * `cupola-worker encode FOLDER`: reads `{"text": …}` lines, writes `{"text", "ids", "chat", "chat_text"}` lines.
 //! * `cupola-worker logits FOLDER`: reads `{"ids": […]}` lines, writes `{"logits": [[…]]}` lines, in fp32 on the CPU.
 //! * `cupola-worker convert FOLDER OUT fp32|bf16 BYTES`: writes a model folder with weights of a format, in files of up to so many bytes.
+//! * `cupola-worker seal FOLDER`: checks a model by its parity seal, and writes `{"tokens", "mean", "largest"}`, or `null` without a seal.
 //! * `cupola-worker gguf FOLDER OUT fp32|bf16|q8_0|q4_0`: writes a model for llama.cpp and ollama, and says what was written.
 //! * `cupola-worker rates cpu|cuda fp32|bf16 THREADS`: writes how fast this machine does the parts of a training step.
 //! * `cupola-worker trial`: reads a training's sizes, runs a few passes of it, writes what they took.
@@ -19,6 +20,7 @@ use tch::{Device, Kind, Tensor};
 use super::trial::try_training;
 use super::{ErrorFacts, JobError, StepError, llama_cpp};
 use crate::model::{ModelError, Network, RowLayout, SaveForm, WeightKind};
+use crate::seal::{self, SealError, SealReport};
 use crate::telemetry::measure_rates;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::train::TrainError;
@@ -60,6 +62,9 @@ pub(super) enum InspectError {
     /// The network's error.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The seal's error.
+    #[error(transparent)]
+    Seal(#[from] SealError),
     /// The error of a trial.
     #[error(transparent)]
     Train(#[from] TrainError),
@@ -74,6 +79,7 @@ impl StepError for InspectError {
             Self::Tokenizer(error) => error.facts(),
             Self::Model(error) => error.facts(),
             Self::Train(error) => error.facts(),
+            Self::Seal(error) => error.facts(),
         }
     }
 }
@@ -137,7 +143,16 @@ pub(super) fn convert(from: &Path, to: &Path, words: [&str; 2]) -> Result<(), In
     let shard_bytes = words[1]
         .parse()
         .map_err(|_| InspectError::Word { expected: "a whole number of bytes", got: words[1].to_owned() })?;
-    Ok(Network::convert(from, to, &SaveForm { kind, shard_bytes })?)
+    Network::convert(from, to, &SaveForm { kind, shard_bytes })?;
+    // Of what was written: rounded weights say something else.
+    Ok(seal::write(to, &Network::load(to, Device::Cpu)?, &Tokenizer::load(to)?)?)
+}
+
+/// Checks the model of a folder by its seal, by the training forward, and writes what was found.
+pub(super) fn check_seal(folder: &Path) -> Result<(), InspectError> {
+    let Some(sealed) = seal::read(folder)? else { return write_json(&None::<SealReport>) };
+    let (network, tokenizer) = (Network::load(folder, Device::Cpu)?, Tokenizer::load(folder)?);
+    write_json(&seal::check_network(&sealed, &tokenizer, &network)?)
 }
 
 /// Writes the model of a folder for llama.cpp and ollama, and what was written.

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::inspect::InspectError;
 use super::{JobError, write_durably};
 use crate::model::{BlockType, Network, export_gguf};
+use crate::seal;
 use crate::tokenizer::{ChatTemplate, Tokenizer, gguf_facts};
 
 /// What was written.
@@ -40,7 +41,12 @@ pub(super) fn write(from: &Path, out: &Path, word: &str) -> Result<Written, Insp
     let facts = gguf_facts(from, network.vocab_size() as usize)?;
     std::fs::create_dir_all(out).map_err(|error| JobError::io(out, error))?;
     let name = from.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy());
-    let report = export_gguf(&network, (&name, facts), kind, &out.join("model.gguf"))?;
+    let path = out.join("model.gguf");
+    let report = export_gguf(&network, (&name, facts.clone()), kind, &path)?;
+    // The seal is of what was written, so that the file's own rounding is no difference; it needs the file first, and then a place in it.
+    let sealed = seal::seal_of(&Network::load(&path, tch::Device::Cpu)?, &Tokenizer::load(&path)?)?;
+    let fact = (seal::GGUF_FACT.to_owned(), seal::text_of(&sealed, &path)?.as_str().into());
+    export_gguf(&network, (&name, [facts, vec![fact]].concat()), kind, &path)?;
     let template = go_template(tokenizer.chat());
     let text = modelfile(&tokenizer, network.shape().max_position_embeddings, template.as_deref());
     write_durably(&out.join("Modelfile"), text.as_bytes())?;
@@ -146,7 +152,8 @@ mod tests {
         let (folder, before) = (tempfile::tempdir().unwrap(), fixture());
         let shape = ModelShape { num_hidden_layers: 1, ..ModelShape::plain(ModelType::Llama) };
         let vocab_size = before.vocab_size() as i64 + 5;
-        let network = Network::init(&shape, vocab_size, 1, tch::Device::Cpu).unwrap();
+        let fresh = Network::init(&shape, vocab_size, 1, tch::Device::Cpu).unwrap();
+        let network = crate::generate::stirred(&fresh).unwrap().unwrap_or(fresh);
         let facts = SaveFacts { bos_token_id: before.bos_id(), stop_token_ids: Vec::new(), pad_token_id: 0 };
         network.save(folder.path(), &facts).unwrap();
         before.copy_files(folder.path()).unwrap();
@@ -156,6 +163,13 @@ mod tests {
         assert!(out.join("Modelfile").is_file());
         let path = out.join("model.gguf");
         let after = Tokenizer::load(&path).unwrap();
+        let sealed = seal::read(&path).unwrap().unwrap();
+        let loaded = Network::load(&path, tch::Device::Cpu).unwrap();
+        assert!(seal::check_network(&sealed, &after, &loaded).unwrap().tokens > 200);
+        assert!(
+            seal::check_network(&sealed, &after, &network).is_err(),
+            "the seal is of the rounded weights"
+        );
         assert_eq!(Network::load(&path, tch::Device::Cpu).unwrap().vocab_size(), vocab_size);
         assert_eq!(
             (after.special_tokens(), after.bos_id(), after.eos_id(), after.pad_id(), after.chat().source()),

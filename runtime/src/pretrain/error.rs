@@ -6,6 +6,7 @@ use crate::generate::GenerateError;
 use crate::job::{ErrorFacts, JobError, StepError};
 use crate::model::ModelError;
 use crate::scaling::ScalingError;
+use crate::seal::SealError;
 use crate::tokenizer::TokenizerError;
 use crate::train::TrainError;
 
@@ -30,6 +31,9 @@ pub enum PretrainError {
     /// The engine's error.
     #[error(transparent)]
     Generate(#[from] GenerateError),
+    /// The seal's error.
+    #[error(transparent)]
+    Seal(#[from] SealError),
     /// A file is not what it should be.
     #[error("{path}: {message}")]
     Format {
@@ -52,6 +56,7 @@ impl StepError for PretrainError {
             Self::Tokenizer(error) => error.facts(),
             Self::Scaling(error) => error.facts(),
             Self::Generate(error) => error.facts(),
+            Self::Seal(error) => error.facts(),
             Self::Format { .. } => ErrorFacts::user("format", "run the step that made it again"),
             Self::Mismatch(_) => {
                 ErrorFacts::user("mismatch", "give the job the tokenizer that its corpus was encoded with")

@@ -11,6 +11,7 @@ use super::{PretrainError, samples, self_test};
 use crate::job::{StepContext, Summary, write_durably};
 use crate::model::{Network, SaveFacts};
 use crate::scaling::forecast;
+use crate::seal;
 use crate::tokenizer::Tokenizer;
 use crate::train::{
     FINAL_TOKENS, LanguageRun, Recipe, RowShape, SetbackLimits, TokenData, TrainError, TrainOutcome,
@@ -128,6 +129,7 @@ fn save(
     };
     run.network.save(ctx.staging(), &facts)?;
     tokenizer.copy_files(ctx.staging())?;
+    seal::write(ctx.staging(), &run.network, tokenizer)?;
     let path = ctx.staging().join("training.json");
     let text = serde_json::to_vec_pretty(record)
         .map_err(|error| PretrainError::Format { path: path.clone(), message: error.to_string() })?;

@@ -4,6 +4,7 @@ use crate::data::DataError;
 use crate::generate::GenerateError;
 use crate::job::{ErrorFacts, JobError, StepError};
 use crate::model::ModelError;
+use crate::seal::SealError;
 use crate::sft::SftError;
 use crate::tokenizer::TokenizerError;
 use crate::train::TrainError;
@@ -26,6 +27,9 @@ pub enum RlhfError {
     /// Training failed.
     #[error(transparent)]
     Train(#[from] TrainError),
+    /// The model's seal could not be made.
+    #[error(transparent)]
+    Seal(#[from] SealError),
     /// Sampling failed.
     #[error(transparent)]
     Generate(#[from] GenerateError),
@@ -93,6 +97,7 @@ impl StepError for RlhfError {
             Self::Tokenizer(error) => error.facts(),
             Self::Model(error) => error.facts(),
             Self::Train(error) => error.facts(),
+            Self::Seal(error) => error.facts(),
             Self::Generate(error) => error.facts(),
             Self::Sft(error) => error.facts(),
             Self::Tensor(_) => ErrorFacts::bug("tensor", ""),

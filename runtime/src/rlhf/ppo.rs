@@ -17,6 +17,7 @@ use super::{EncodedPrompt, RewardModel, RlhfError, SampleOptions, encode_prompts
 use crate::generate::self_test;
 use crate::job::{StepContext, Summary};
 use crate::model::{Network, ParamGroup, Parameter};
+use crate::seal;
 use crate::sft::{
     Chosen, ItemSchedule, PackedBatch, PassOrder, ScoreOptions, SftError, StageResult, StageRules,
     gather_log_probs, item_schedule, packing_self_test, prepare, save_beside, save_facts, stage_plan,
@@ -144,6 +145,7 @@ fn finish(
     }
     net.save(ctx.staging(), &save_facts(tokenizer))?;
     net.save_adapter(ctx.staging(), None)?;
+    seal::write(ctx.staging(), net, tokenizer)?;
     save_beside(ctx, tokenizer, &training_record("ppo", net, outcome, result))?;
     Ok(summary)
 }

@@ -3,6 +3,7 @@
 use crate::data::DataError;
 use crate::job::{ErrorFacts, JobError, StepError};
 use crate::model::ModelError;
+use crate::seal::SealError;
 use crate::tokenizer::TokenizerError;
 use crate::train::TrainError;
 
@@ -24,6 +25,9 @@ pub enum SftError {
     /// Training failed.
     #[error(transparent)]
     Train(#[from] TrainError),
+    /// The model's seal could not be made.
+    #[error(transparent)]
+    Seal(#[from] SealError),
     /// The tensor library refused.
     #[error("tensor library: {0}")]
     Tensor(#[from] tch::TchError),
@@ -102,6 +106,7 @@ impl StepError for SftError {
             Self::Tokenizer(error) => error.facts(),
             Self::Model(error) => error.facts(),
             Self::Train(error) => error.facts(),
+            Self::Seal(error) => error.facts(),
             Self::Tensor(_) => ErrorFacts::bug("tensor", ""),
             Self::Io { source, .. } => ErrorFacts::io(source),
             Self::Line { .. } => ErrorFacts::user(

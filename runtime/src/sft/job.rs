@@ -17,6 +17,7 @@ use super::{
 use crate::eval::ratio;
 use crate::job::{StepContext, Summary};
 use crate::model::Network;
+use crate::seal;
 use crate::tokenizer::{EncodedChat, Tokenizer};
 use crate::train::{TrainOutcome, train};
 
@@ -88,6 +89,7 @@ pub fn run(ctx: &StepContext, params: &SftParams) -> Result<Summary, SftError> {
     result.warnings.extend((too_long > 0).then(|| ("chat_too_long".to_owned(), too_long as u64)));
     net.save(ctx.staging(), &save_facts(&tokenizer))?;
     net.save_adapter(ctx.staging(), None)?;
+    seal::write(ctx.staging(), &net, &tokenizer)?;
     save_beside(ctx, &tokenizer, &training_record("sft", &net, &outcome, result))?;
     ctx.events().metric("validation_assistant_loss", outcome.steps, loss.value);
     Ok(summary(&data, &outcome, [base_loss.value, loss.value]))

@@ -46,11 +46,15 @@ pub(crate) fn usage(prompt_tokens: usize, generated: u64) -> Value {
     })
 }
 
-/// The fields of a request to the model that is served.
-pub(crate) fn read_fields(app: &App, headers: &HeaderMap, body: BodyResult) -> Result<Fields, ApiError> {
+/// The fields of a request, and the server with the model that it names.
+pub(crate) fn read_fields(
+    app: &App,
+    headers: &HeaderMap,
+    body: BodyResult,
+) -> Result<(App, Fields), ApiError> {
     let mut fields = Fields::parse(&read_body(app, headers, body)?)?;
     let model: String = fields.require("model")?;
-    if model == app.model.name { Ok(fields) } else { Err(ApiError::model_not_found(&model, &app.model.name)) }
+    Ok((app.find(&model)?, fields))
 }
 
 /// The request's body, where it is JSON and not too long.

@@ -64,7 +64,8 @@ pub(crate) async fn chat_completions(
     headers: HeaderMap,
     body: BodyResult,
 ) -> Result<Response, ApiError> {
-    let params = ChatParams::take(read_fields(&app, &headers, body)?, &app.model)?;
+    let (app, fields) = read_fields(&app, &headers, body)?;
+    let params = ChatParams::take(fields, &app.model)?;
     let requests = params.requests(&app)?;
     let format = ChatFormat { with_logprobs: params.with_logprobs };
     Ok(respond(&app, &asker, requests, &params.shared, format).await)

@@ -44,7 +44,8 @@ pub(crate) async fn completions(
     headers: HeaderMap,
     body: BodyResult,
 ) -> Result<Response, ApiError> {
-    let params = CompletionParams::take(read_fields(&app, &headers, body)?, &app.model)?;
+    let (app, fields) = read_fields(&app, &headers, body)?;
+    let params = CompletionParams::take(fields, &app.model)?;
     let requests = params.requests(&app)?;
     Ok(respond(&app, &asker, requests, &params.shared, params.format(&app.model)).await)
 }

@@ -37,7 +37,8 @@ pub(crate) async fn embeddings(
     headers: HeaderMap,
     body: BodyResult,
 ) -> Result<Response, ApiError> {
-    let params = EmbeddingParams::take(read_fields(&app, &headers, body)?, &app)?;
+    let (app, fields) = read_fields(&app, &headers, body)?;
+    let params = EmbeddingParams::take(fields, &app)?;
     let mut response = params.answer(&app, &asker).await.into_response();
     write_rate_headers(&app, &asker, response.headers_mut());
     Ok(response)
@@ -127,7 +128,7 @@ impl EmbeddingParams {
         let limit = app.limits.time;
         let data = tokio::time::timeout(limit, self.vectors(app, asker)).await;
         let data = data.map_err(|_| ApiError::time_is_up(limit))??;
-        app.metrics.count_prompt_tokens(num_tokens as u64);
+        app.meter.count_prompt_tokens(num_tokens as u64);
         Ok(Json(json!({
             "object": "list",
             "data": data,

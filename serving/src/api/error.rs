@@ -107,14 +107,17 @@ impl ApiError {
     }
 
     /// 404: a model that is not served here.
-    pub(crate) fn model_not_found(model: &str, served: &str) -> Self {
+    pub(crate) fn model_not_found(model: &str, served: &[String]) -> Self {
         Self {
             param: Some("model".to_owned()),
             code: Some("model_not_found"),
             ..Self::new(
                 StatusCode::NOT_FOUND,
                 "invalid_request_error",
-                format!("The model '{model}' does not exist here; this server serves '{served}'."),
+                format!(
+                    "The model '{model}' does not exist here; this server serves '{}'.",
+                    served.join("', '")
+                ),
             )
         }
     }
@@ -237,7 +240,7 @@ impl ApiError {
     }
 
     /// 503: draining or stalled.
-    pub(crate) fn unavailable(message: &str) -> Self {
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
         Self {
             code: Some("service_unavailable"),
             retry: Retry::After(STOPPING_WAIT),

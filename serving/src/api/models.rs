@@ -3,13 +3,15 @@
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use cupola_runtime::seal::Tolerance;
 use serde_json::{Value, json};
 
 use super::ApiError;
 use super::document::{ErrorAnswer, Model, ModelList};
-use crate::app::App;
+use crate::app::House;
+use crate::model_folder::ServedModel;
 
-/// Lists the one model.
+/// Lists the models.
 #[utoipa::path(
     get,
     path = "/v1/models",
@@ -19,8 +21,9 @@ use crate::app::App;
         (status = 403, body = ErrorAnswer, description = "A host name that this server does not go by"),
     )
 )]
-pub(crate) async fn list_models(State(app): State<App>) -> Json<Value> {
-    Json(json!({"object": "list", "data": [model_object(&app)]}))
+pub(crate) async fn list_models(State(house): State<House>) -> Json<Value> {
+    let models: Vec<Value> = house.roster.all().iter().map(|loaded| model_object(&loaded.model)).collect();
+    Json(json!({"object": "list", "data": models}))
 }
 
 /// Shows the model by name.
@@ -37,19 +40,20 @@ pub(crate) async fn list_models(State(app): State<App>) -> Json<Value> {
     )
 )]
 pub(crate) async fn get_model(
-    State(app): State<App>,
+    State(house): State<House>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let Path(id) = id.map_err(|_| ApiError::invalid("the model's name in the path is not UTF-8"))?;
-    if id == app.model.name {
-        Ok(Json(model_object(&app)))
-    } else {
-        Err(ApiError::model_not_found(&id, &app.model.name))
+    match house.roster.find(&id) {
+        Some(loaded) => Ok(Json(model_object(&loaded.model))),
+        None => Err(ApiError::model_not_found(&id, &house.names())),
     }
 }
 
-fn model_object(app: &App) -> Value {
-    let model = &app.model;
+fn model_object(model: &ServedModel) -> Value {
+    let parity = model.seal.map(|report| {
+        json!({"tokens": report.tokens, "mean_difference": report.mean, "largest_difference": report.largest})
+    });
     let inputs: serde_json::Map<String, Value> =
         model.lineage.iter().map(|(role, fingerprint)| (role.clone(), json!(fingerprint))).collect();
     json!({
@@ -61,6 +65,10 @@ fn model_object(app: &App) -> Value {
         "parameters": model.total_params,
         "fingerprint": model.fingerprint,
         "lineage": inputs,
+        "tokenizer_hash": model.tokenizer_hash,
+        "chat_template_hash": model.template_hash,
+        "weight_format": Tolerance::of(model.format).format,
+        "parity": parity,
         "sampling_defaults": {
             "temperature": model.defaults.temperature,
             "top_p": model.defaults.top_p,

@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::census::{Census, Full, Seat};
 use super::stream::ReadByClient;
 use crate::api::ApiError;
-use crate::app::App;
+use crate::app::House;
 use crate::config::ConnectionLimits;
 use crate::phase::{Phase, PhaseWatch};
 
@@ -32,7 +32,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Where connections come in.
 pub(crate) struct Door {
-    app: App,
+    house: House,
     router: Router,
     limits: ConnectionLimits,
     census: Arc<Census>,
@@ -40,10 +40,10 @@ pub(crate) struct Door {
 }
 
 impl Door {
-    pub(crate) fn new(app: App, router: Router) -> Self {
-        let limits = app.connections.clone();
-        let census = Census::new(limits.max, limits.max_per_address, Arc::clone(&app.metrics));
-        Self { app, router, limits, census, told: Arc::new(Semaphore::new(MAX_TOLD)) }
+    pub(crate) fn new(house: House, router: Router) -> Self {
+        let limits = house.connections.clone();
+        let census = Census::new(limits.max, limits.max_per_address, Arc::clone(&house.metrics));
+        Self { house, router, limits, census, told: Arc::new(Semaphore::new(MAX_TOLD)) }
     }
 
     /// Takes connections until it is dropped.
@@ -75,10 +75,10 @@ impl Door {
                 let connection = self
                     .http()
                     .serve_connection(TokioIo::new(socket), TowerToHyperService::new(self.router.clone()));
-                tokio::spawn(converse(connection, self.app.phases.watch(), seat));
+                tokio::spawn(converse(connection, self.house.phases.watch(), seat));
             }
             Err(full) => {
-                self.app.metrics.count_connection_refused();
+                self.house.metrics.count_connection_refused();
                 if let Ok(permit) = Arc::clone(&self.told).try_acquire_owned() {
                     tokio::spawn(refuse(socket, full, permit));
                 }

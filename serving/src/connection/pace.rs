@@ -12,7 +12,7 @@ use axum::response::Response;
 use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-use crate::app::App;
+use crate::app::House;
 
 /// The body came too slowly.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
@@ -34,8 +34,8 @@ impl TooSlow {
 }
 
 /// Times the request's body.
-pub(crate) async fn pace_body(State(app): State<App>, request: Request, next: Next) -> Response {
-    let limits = &app.connections;
+pub(crate) async fn pace_body(State(house): State<House>, request: Request, next: Next) -> Response {
+    let limits = &house.connections;
     let (grace, rate) = (limits.body_grace, limits.min_body_bytes_per_sec);
     next.run(request.map(|body| Body::new(PacedBody::new(body, grace, rate)))).await
 }

@@ -38,6 +38,15 @@ pub(super) struct KeyEntry {
     pub(super) tokens_per_day: Option<u64>,
 }
 
+impl KeyEntry {
+    /// Whether it is the same name with the same limits; its key may be a new one.
+    pub(super) fn has_limits_of(&self, other: &Self) -> bool {
+        let limits =
+            |entry: &Self| (entry.requests_per_minute, entry.tokens_per_minute, entry.tokens_per_day);
+        self.name == other.name && limits(self) == limits(other)
+    }
+}
+
 /// Reads the entries with their digests. A name or a key that is there twice, or a limit of 0, is an error.
 pub(super) fn read(path: &Path) -> Result<Vec<(Digest, KeyEntry)>, ServeError> {
     let failed = |message: String| ServeError::Keys { path: path.to_path_buf(), message };

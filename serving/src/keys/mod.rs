@@ -4,14 +4,14 @@ mod bucket;
 mod file;
 mod quota;
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::ServeError;
-use file::Digest;
+use file::{Digest, KeyEntry};
 
 pub use file::new_key;
 pub(crate) use quota::{Exceeded, Quota, Standing};
@@ -23,6 +23,56 @@ pub(crate) struct Asker {
     pub(crate) name: String,
     /// What is left.
     pub(crate) quota: Quota,
+    /// Its entry in the file, where it has one.
+    entry: Option<KeyEntry>,
+}
+
+impl Asker {
+    fn of_file(entry: KeyEntry, now: Instant) -> Self {
+        Self { name: entry.name.clone(), quota: Quota::new(&entry, now), entry: Some(entry) }
+    }
+
+    fn without_limits(name: &str) -> Self {
+        Self { name: name.into(), quota: Quota::default(), entry: None }
+    }
+}
+
+/// The keys of a running server: the file may be read again.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    ring: RwLock<Arc<KeyRing>>,
+    file: Option<PathBuf>,
+}
+
+impl Keys {
+    /// The keys of a file, and the one key without limits, named `api-key`. Where neither is given everybody may ask.
+    pub(crate) fn load(file: Option<&Path>, api_key: Option<&str>) -> Result<Self, ServeError> {
+        let ring = KeyRing::load(file, api_key)?;
+        Ok(Self { ring: RwLock::new(Arc::new(ring)), file: file.map(Path::to_path_buf) })
+    }
+
+    /// The keys now.
+    pub(crate) fn now(&self) -> Arc<KeyRing> {
+        Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The file, where there is one.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// Reads the file again and gives how many keys it has; none where there is no file. A key whose name and limits stayed keeps what it has left.
+    ///
+    /// # Errors
+    /// A file that can't be used; the keys are then those from before.
+    pub(crate) fn reload(&self) -> Result<Option<usize>, ServeError> {
+        let Some(path) = &self.file else { return Ok(None) };
+        let entries = file::read(path)?;
+        let count = entries.len();
+        let next = self.now().with(entries);
+        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        Ok(Some(count))
+    }
 }
 
 /// Everybody who may ask.
@@ -40,17 +90,27 @@ impl KeyRing {
         let now = Instant::now();
         let mut keys = Vec::new();
         for (digest, entry) in file.map(file::read).transpose()?.unwrap_or_default() {
-            let quota = Quota::new(&entry, now);
-            keys.push((digest, Arc::new(Asker { name: entry.name, quota })));
+            keys.push((digest, Arc::new(Asker::of_file(entry, now))));
         }
         if let Some(key) = api_key {
-            keys.push((
-                file::digest(key),
-                Arc::new(Asker { name: "api-key".into(), quota: Quota::default() }),
-            ));
+            keys.push((file::digest(key), Arc::new(Asker::without_limits("api-key"))));
         }
-        let anyone = Arc::new(Asker { name: "-".into(), quota: Quota::default() });
+        let anyone = Arc::new(Asker::without_limits("-"));
         Ok(Self { keys, anyone, is_open: file.is_none() && api_key.is_none() })
+    }
+
+    /// The same with other entries of the file.
+    fn with(&self, entries: Vec<(Digest, KeyEntry)>) -> Self {
+        let now = Instant::now();
+        let mut keys: Vec<(Digest, Arc<Asker>)> = Vec::new();
+        for (digest, entry) in entries {
+            let known = self.keys.iter().map(|(_, asker)| asker);
+            let same =
+                known.clone().find(|asker| asker.entry.as_ref().is_some_and(|old| old.has_limits_of(&entry)));
+            keys.push((digest, same.map_or_else(|| Arc::new(Asker::of_file(entry, now)), Arc::clone)));
+        }
+        keys.extend(self.keys.iter().filter(|(_, asker)| asker.entry.is_none()).cloned());
+        Self { keys, anyone: Arc::clone(&self.anyone), is_open: self.is_open }
     }
 
     /// Whether everybody may ask. A file without an entry lets nobody in.
@@ -61,6 +121,11 @@ impl KeyRing {
     /// Whoever asks where everybody may.
     pub(crate) fn anyone(&self) -> Arc<Asker> {
         Arc::clone(&self.anyone)
+    }
+
+    /// Whether this asker may know what is served: everybody where there are no keys, else who sent one.
+    pub(crate) fn trusts(&self, asker: &Arc<Asker>) -> bool {
+        self.is_open || !Arc::ptr_eq(asker, &self.anyone)
     }
 
     /// Whose key it is. The time does not depend on how much of which digest is the same.

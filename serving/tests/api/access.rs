@@ -89,10 +89,10 @@ async fn other_origins_pass_only_when_named() {
 #[tokio::test]
 async fn a_draining_server_is_not_ready_and_takes_nothing_new() {
     let fixture = Fixture::new();
-    fixture.app.enter(Phase::Notice);
+    fixture.house.enter(Phase::Notice);
     assert_eq!(fixture.get("/ready").await.status, 503);
     assert_eq!(fixture.post("/v1/chat/completions", &chat("Hi")).await.status, 200, "only told so far");
-    fixture.app.enter(Phase::Draining);
+    fixture.house.enter(Phase::Draining);
     assert_eq!(fixture.get("/ready").await.status, 503);
     assert_eq!(fixture.get("/health").await.status, 200);
     let reply = fixture.post("/v1/chat/completions", &chat("Hi")).await;

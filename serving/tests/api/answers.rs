@@ -187,7 +187,7 @@ async fn the_other_routes_answer() {
         metrics.contains("cupola_requests_total{route=\"/v1/chat/completions\",status=\"200\"} 1"),
         "{metrics}"
     );
-    assert!(metrics.contains("cupola_time_to_first_token_seconds_count 1"), "{metrics}");
+    assert!(metrics.contains("vllm:time_to_first_token_seconds_count{model_name=\"tiny\"} 1"), "{metrics}");
     let page = fixture.get("/").await;
     assert!(page.text.starts_with("<!doctype html>"));
     assert!(page.headers["content-security-policy"].to_str().unwrap().contains("connect-src 'self'"));

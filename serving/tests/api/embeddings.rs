@@ -15,7 +15,7 @@ fn vector(value: &Value) -> Vec<f64> {
 
 /// What the network itself gives for ids: its hidden states' mean or last, scaled to unit length.
 fn expected(fixture: &Fixture, ids: &[i64], is_last: bool) -> Vec<f64> {
-    let network = Network::load(&fixture.config.model, tch::Device::Cpu).unwrap();
+    let network = Network::load(&fixture.config.models[0].path, tch::Device::Cpu).unwrap();
     let tokens = Tensor::from_slice(ids).unsqueeze(0);
     let hidden =
         network.hidden(&tokens, &RowLayout::Causal, Precision::Fp32).squeeze_dim(0).to_kind(Kind::Double);

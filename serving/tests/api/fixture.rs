@@ -8,7 +8,9 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use cupola_runtime::model::{Network, SaveFacts};
-use cupola_serving::{App, ServeConfig, Server, Stop, router};
+use cupola_runtime::seal;
+use cupola_runtime::tokenizer::Tokenizer;
+use cupola_serving::{House, ServeConfig, Server, Stop, router};
 use cupola_specs::job::{ModelShape, ModelType};
 use futures::StreamExt;
 use serde_json::{Map, Value, json};
@@ -30,7 +32,7 @@ const TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}<|im_start|>
 pub(crate) struct Fixture {
     _folder: tempfile::TempDir,
     pub(crate) config: ServeConfig,
-    pub(crate) app: App,
+    pub(crate) house: House,
     pub(crate) router: Router,
 }
 
@@ -41,16 +43,16 @@ impl Fixture {
 
     pub(crate) fn with(change: impl FnOnce(&mut ServeConfig)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        write_model(folder.path());
+        write_model(folder.path(), 3);
         let mut config = ServeConfig::new(folder.path().to_path_buf());
         config.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        config.name = Some("tiny".into());
+        config.models[0].name = Some("tiny".into());
         config.threads = 1;
         config.max_slots = 4;
         config.context = CONTEXT;
         change(&mut config);
-        let app = App::load(&config).unwrap();
-        Self { _folder: folder, router: router(app.clone()), app, config }
+        let house = House::load(&config).unwrap();
+        Self { _folder: folder, router: router(house.clone()), house, config }
     }
 
     /// A server whose answers run for seconds where nothing ends them.
@@ -63,10 +65,10 @@ impl Fixture {
 
     /// Serves on a socket until the sender says otherwise.
     pub(crate) async fn listen(&self) -> Live {
-        let server = Server::listen(self.app.clone(), &self.config).await.unwrap();
+        let server = Server::listen(self.house.clone(), &self.config).await.unwrap();
         let (stop, stops) = mpsc::channel(2);
-        let address = server.address();
-        Live { address, stop, ended: tokio::spawn(server.run(stops)) }
+        let (address, reload) = (server.address(), server.reload());
+        Live { address, stop, reload, ended: tokio::spawn(server.run(stops)) }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Reply {
@@ -102,6 +104,7 @@ impl Fixture {
 pub(crate) struct Live {
     pub(crate) address: SocketAddr,
     pub(crate) stop: mpsc::Sender<Stop>,
+    pub(crate) reload: mpsc::Sender<()>,
     pub(crate) ended: JoinHandle<()>,
 }
 
@@ -203,7 +206,9 @@ pub(crate) fn with(base: &Value, more: &Value) -> Value {
     base
 }
 
-fn write_model(dir: &Path) {
+/// A random network with its tokenizer and its seal.
+pub(crate) fn write_model(dir: &Path, seed: u64) {
+    std::fs::create_dir_all(dir).unwrap();
     write_tokenizer(dir);
     let shape = ModelShape {
         num_hidden_layers: 2,
@@ -216,8 +221,9 @@ fn write_model(dir: &Path) {
         max_position_embeddings: LONGEST as u64,
         ..ModelShape::plain(ModelType::Qwen3)
     };
-    let network = Network::init(&shape, 260, 3, tch::Device::Cpu).unwrap();
+    let network = Network::init(&shape, 260, seed, tch::Device::Cpu).unwrap();
     network.save(dir, &SaveFacts { bos_token_id: 0, stop_token_ids: vec![2, 0], pad_token_id: 3 }).unwrap();
+    seal::write(dir, &network, &Tokenizer::load(dir).unwrap()).unwrap();
 }
 
 /// One token for each byte, and four special tokens.

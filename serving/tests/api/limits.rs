@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use axum::http::{Request, header};
-use cupola_serving::{App, new_key};
+use cupola_serving::{House, new_key};
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, Reply, chat, with};
@@ -157,9 +157,9 @@ async fn an_answer_that_takes_too_long_ends_with_an_error() {
 fn a_server_does_not_start_on_a_broken_keys_file_or_a_wild_origin() {
     let fixture = Fixture::new();
     let mut config = fixture.config.clone();
-    config.keys_file = Some(config.model.join("config.json"));
-    assert!(App::load(&config).err().unwrap().to_string().contains("config.json"));
+    config.keys_file = Some(config.models[0].path.join("config.json"));
+    assert!(House::load(&config).err().unwrap().to_string().contains("config.json"));
     config.keys_file = None;
     config.cors_origins = vec!["*".into()];
-    assert!(App::load(&config).err().unwrap().to_string().contains("cors-origin"));
+    assert!(House::load(&config).err().unwrap().to_string().contains("cors-origin"));
 }

@@ -54,8 +54,8 @@ async fn a_client_that_hangs_up_frees_its_slot() {
     let fixture = Fixture::patient(|config| config.max_slots = 1);
     let stream = fixture.open("/v1/chat/completions", &long_stream(1)).await;
     drop(stream);
-    wait_for_metric(&fixture, "cupola_answers_running{model=\"tiny\"} 0").await;
-    wait_for_metric(&fixture, "cupola_cancelled_answers_total{model=\"tiny\"} 1").await;
+    wait_for_metric(&fixture, "vllm:num_requests_running{model_name=\"tiny\"} 0").await;
+    wait_for_metric(&fixture, "cupola_cancelled_answers_total{model_name=\"tiny\"} 1").await;
     assert_eq!(fixture.post("/v1/chat/completions", &chat("Hi")).await.status, 200);
 }
 

@@ -12,3 +12,4 @@ mod fixture;
 mod limits;
 mod load;
 mod stopping;
+mod swap;

@@ -79,23 +79,13 @@ async fn a_kept_connection_closes_at_once_and_what_runs_at_the_limit_ends_with_a
 #[tokio::test]
 async fn the_program_ends_well_on_sigterm_while_a_stream_runs() {
     let fixture = Fixture::new();
-    let model = fixture.config.model.to_str().unwrap();
+    let model = fixture.config.models[0].path.to_str().unwrap();
     let binary = env!("CARGO_BIN_EXE_cupola-serve");
     let context = crate::fixture::CONTEXT.to_string();
-    let options = [
-        "--listen",
-        "127.0.0.1:0",
-        "--name",
-        "tiny",
-        "--threads",
-        "1",
-        "--drain-notice-secs",
-        "1",
-        "--context",
-        &context,
-    ];
+    let options =
+        ["--listen", "127.0.0.1:0", "--threads", "1", "--drain-notice-secs", "1", "--context", &context];
     let mut server = Command::new(binary)
-        .args(["--model", model])
+        .args(["--model", &format!("tiny={model}")])
         .args(options)
         .env_remove("CUPOLA_API_KEY")
         .stdout(Stdio::piped())

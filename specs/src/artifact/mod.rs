@@ -6,6 +6,7 @@ mod manifest;
 mod model;
 mod preferences;
 mod report;
+mod seal;
 mod tokens;
 
 pub use corpus::{
@@ -17,4 +18,5 @@ pub use manifest::{BlobRecord, MANIFEST_FILE, Manifest};
 pub use model::{BadStep, ChatMessage, CurvePoint, DomainRecord, ForecastScore, PhaseRecord, TrainingRecord};
 pub use preferences::{PreferencePair, PreferenceStatistics};
 pub use report::{EvalReport, EvalSample, ReportRow};
+pub use seal::{SEAL_FILE, Seal, SealedPrompt};
 pub use tokens::{TokenIndex, TokenShard};

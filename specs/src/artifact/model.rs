@@ -1,5 +1,5 @@
 //! Files of a `model`: a Hugging Face folder (`config.json`, `model.safetensors`, `generation_config.json`, the tokenizer's
-//! files) and `training.json` ([`TrainingRecord`]).
+//! files), `training.json` ([`TrainingRecord`]) and `seal.json` ([`Seal`](super::Seal)).
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! What the orchestrator and a worker say to each other: files only, so that either may die and the other goes on.
+//! What the orchestrator and a worker say to each other: files only, so that either may die and the other goes on; and the options of the server,
+//! which the orchestrator's command line has too.
 //!
 //! An attempt's folder holds, in the order they appear:
 //!
@@ -17,6 +18,7 @@
 mod event;
 mod job_file;
 mod rates;
+mod server;
 mod telemetry;
 mod trial;
 
@@ -24,5 +26,6 @@ pub(crate) use event::nan_as_null;
 pub use event::{CheckpointRecord, ErrorClass, Event, EventBody, Failure, StateShard};
 pub use job_file::{InputArtifact, JobFile, ShimResult, SourceFile, Started};
 pub use rates::{AttentionRate, MachineRates, RateAt, RatesKey, RecurrentRate};
+pub use server::{GivenServerOptions, Quantization, ServerOptions};
 pub use telemetry::{MlflowTarget, TelemetryTargets, WandbTarget};
 pub use trial::{Trial, TrialLoss, TrialSecs};

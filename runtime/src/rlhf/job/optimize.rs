@@ -12,6 +12,7 @@ use super::super::pairs::EncodedPair;
 use super::super::{RlhfError, ppo, read_pair_data};
 use crate::job::{StepContext, Summary};
 use crate::model::Network;
+use crate::seal;
 use crate::sft::{
     ScoreOptions, SequenceScore, StageRules, prepare, save_beside, save_facts, score_sequences,
     training_record,
@@ -86,6 +87,7 @@ fn direct(ctx: &StepContext, params: &OptimizeParams, identity: bool) -> Result<
     }
     net.save(ctx.staging(), &save_facts(&tokenizer))?;
     net.save_adapter(ctx.staging(), None)?;
+    seal::write(ctx.staging(), &net, &tokenizer)?;
     save_beside(ctx, &tokenizer, &training_record(rules.stage, &net, &outcome, result))?;
     Ok(summary)
 }

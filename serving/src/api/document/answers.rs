@@ -214,7 +214,29 @@ pub(crate) struct Model {
     fingerprint: String,
     /// Fingerprints of what it was made from, by role.
     lineage: BTreeMap<String, String>,
+    /// blake3 of `tokenizer.json`; null for a GGUF file.
+    #[schema(required)]
+    tokenizer_hash: Option<String>,
+    /// blake3 of the file with the chat template.
+    #[schema(required)]
+    chat_template_hash: Option<String>,
+    /// The number format of the weights that answer: fp32, bf16, int8 or int4.
+    weight_format: String,
+    /// What the check of the parity seal found; null where the model has none.
+    #[schema(required)]
+    parity: Option<Parity>,
     sampling_defaults: SamplingDefaults,
+}
+
+/// How far log-probabilities of golden prompts are from those that were written when the model was made.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Parity {
+    tokens: u64,
+    /// Nats.
+    mean_difference: f64,
+    /// Nats.
+    largest_difference: f64,
 }
 
 /// What a request that says nothing gets.
@@ -232,6 +254,25 @@ pub(crate) struct SamplingDefaults {
 #[serde(deny_unknown_fields)]
 pub(crate) struct LifeSign {
     status: String,
+}
+
+/// That requests are taken, and by which models.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Readiness {
+    status: String,
+    /// Only for who may ask for a model.
+    models: Option<Vec<ReadyModel>>,
+    /// Why a model that was promoted is not served yet, in words; only for who may ask for a model.
+    trouble: Option<String>,
+}
+
+/// A model that answers.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReadyModel {
+    id: String,
+    fingerprint: String,
 }
 
 /// An error.

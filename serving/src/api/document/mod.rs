@@ -10,7 +10,7 @@ use utoipa::{Modify, OpenApi};
 
 pub(super) use answers::{
     ChatCompletion, ChatCompletionChunk, Completion, EmbeddingList, ErrorAnswer, LifeSign, Model, ModelList,
-    Refused,
+    Readiness, Refused,
 };
 pub(super) use requests::{ChatRequest, CompletionRequest, EmbeddingRequest};
 
@@ -69,11 +69,11 @@ pub(crate) fn whole(document: &utoipa::openapi::OpenApi) -> Value {
     document
 }
 
-/// The document of a server: requests name the model that it serves.
-pub(crate) fn serving(mut document: Value, model: &str) -> Value {
+/// The document of a server: requests name one of the models that it serves.
+pub(crate) fn serving(mut document: Value, models: &[String]) -> Value {
     for (name, schema) in document["components"]["schemas"].as_object_mut().into_iter().flatten() {
         if name.ends_with("Request") {
-            schema["properties"]["model"]["enum"] = json!([model]);
+            schema["properties"]["model"]["enum"] = json!(models);
         }
     }
     document

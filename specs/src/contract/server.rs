@@ -1,0 +1,199 @@
+//! The options of `cupola-serve`, which `cupola serve` takes too and hands on: one definition, so that both check and explain the same.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
+
+use crate::job::Precision;
+
+/// How weights are kept in fewer bits than the number format's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Quantization {
+    /// Not at all.
+    #[default]
+    None,
+    /// 8 bits with a scale for each output.
+    Int8,
+    /// 4 bits with a scale for each few dozen inputs.
+    Int4,
+}
+
+impl Quantization {
+    /// Its word on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Int8 => "int8",
+            Self::Int4 => "int4",
+        }
+    }
+}
+
+impl fmt::Display for Quantization {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.word())
+    }
+}
+
+/// Options of a server, whatever it serves.
+#[derive(Debug, Clone, Args)]
+pub struct ServerOptions {
+    /// Keeps the model that a promotion replaces in memory, one for each name: rolling back takes no time
+    #[arg(long)]
+    pub keep_replaced: bool,
+    /// Answers generated at the same time
+    #[arg(long, default_value_t = 8)]
+    pub max_slots: usize,
+    /// Answers that may wait for a slot; more get 429
+    #[arg(long, default_value_t = 64)]
+    pub max_queue: usize,
+    /// Threads; 0 takes one for a small network, else all cores
+    #[arg(long, default_value_t = 0)]
+    pub threads: usize,
+    /// Tokens of prompt and answer together; 0 takes the model's limit
+    #[arg(long, default_value_t = 0)]
+    pub context: usize,
+    /// Number format: auto, fp32 or bf16
+    #[arg(long, default_value = "auto", value_parser = parse_precision)]
+    pub precision: Precision,
+    /// Weights in fewer bits, for a transformer on a CPU: none, int8 or int4
+    #[arg(long, value_enum, default_value_t = Quantization::None)]
+    pub quantization: Quantization,
+    /// Tokens whose keys and values are kept on a CPU, shared prefixes once; 0 takes a whole context for each slot
+    #[arg(long, default_value_t = 0)]
+    pub cache_tokens: usize,
+    /// Key without limits, which clients send as a bearer token
+    #[arg(long, env = "CUPOLA_API_KEY", hide_env_values = true, help_heading = "Keys")]
+    pub api_key: Option<String>,
+    /// Keys with names and limits: a YAML list of {name, sha256, requests_per_minute?, tokens_per_minute?,
+    /// tokens_per_day?}
+    #[arg(long, value_name = "FILE", help_heading = "Keys")]
+    pub keys: Option<PathBuf>,
+    /// Web origin that may call the API from a browser; may be given several times
+    #[arg(long = "cors-origin", value_name = "ORIGIN")]
+    pub cors_origins: Vec<String>,
+    /// Longest request body, bytes
+    #[arg(long, default_value_t = 4 << 20, help_heading = "Limits of a request")]
+    pub max_body_bytes: usize,
+    /// Longest prompt, tokens; 0 takes what the context holds
+    #[arg(long, default_value_t = 0, help_heading = "Limits of a request")]
+    pub max_prompt_tokens: usize,
+    /// Longest answer, tokens; 0 takes what the context leaves
+    #[arg(long, default_value_t = 0, help_heading = "Limits of a request")]
+    pub max_output_tokens: usize,
+    /// Seconds from an answer's admission to its end, waiting included; then it ends with an error
+    #[arg(long, default_value_t = 600, help_heading = "Limits of a request")]
+    pub max_request_secs: u64,
+    /// Open connections; more get 503
+    #[arg(long, default_value_t = 1024, help_heading = "Connections")]
+    pub max_connections: usize,
+    /// Open connections of one address, of IPv6 one /64; more get 429. Behind a proxy: as many as in all
+    #[arg(long, default_value_t = 256, help_heading = "Connections")]
+    pub max_connections_per_address: usize,
+    /// Seconds for a request's line and headers, and for a connection without a request; then it is closed
+    #[arg(long, default_value_t = 10, help_heading = "Connections")]
+    pub header_timeout_secs: u64,
+    /// Least bytes a second of a request's body after its first 10 s; below it the answer is 408; 0 asks for none
+    #[arg(long, default_value_t = 1024, help_heading = "Connections")]
+    pub min_body_rate: usize,
+    /// Seconds that a client may leave its answer unread while buffers are full; then it is cut off
+    #[arg(long, default_value_t = 30, help_heading = "Connections")]
+    pub write_timeout_secs: u64,
+    /// Seconds of silence after which TCP asks whether the client is there; 0 never asks
+    #[arg(long, default_value_t = 60, help_heading = "Connections")]
+    pub tcp_keepalive_secs: u64,
+    /// Seconds after SIGTERM in which /ready says no and requests are still taken; none after Ctrl-C
+    #[arg(long, default_value_t = 5, help_heading = "Stopping")]
+    pub drain_notice_secs: u64,
+    /// Seconds that running answers may go on after that; then they end with an error
+    #[arg(long, default_value_t = 30, help_heading = "Stopping")]
+    pub drain_secs: u64,
+}
+
+fn parse_precision(text: &str) -> Result<Precision, String> {
+    match text {
+        "auto" => Ok(Precision::Auto),
+        "fp32" => Ok(Precision::Fp32),
+        "bf16" => Ok(Precision::Bf16),
+        other => Err(format!("'{other}' is not auto, fp32 or bf16")),
+    }
+}
+
+/// The options of [`ServerOptions`] that a command line has, checked, as words for the server's own command line. What came from a variable of the
+/// environment is not among them: the server reads it there, and a key does not belong on a command line.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GivenServerOptions(pub Vec<OsString>);
+
+impl FromArgMatches for GivenServerOptions {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut words = Vec::new();
+        for argument in ServerOptions::augment_args(Command::new("")).get_arguments() {
+            let id = argument.get_id().as_str();
+            let is_given = matches.value_source(id) == Some(ValueSource::CommandLine);
+            let Some(name) = argument.get_long().filter(|_| is_given) else { continue };
+            if argument.get_action().takes_values() {
+                for value in matches.get_raw(id).into_iter().flatten() {
+                    let mut word = OsString::from(format!("--{name}="));
+                    word.push(value);
+                    words.push(word);
+                }
+            } else {
+                words.push(format!("--{name}").into());
+            }
+        }
+        Ok(Self(words))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for GivenServerOptions {
+    fn augment_args(command: Command) -> Command {
+        ServerOptions::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        ServerOptions::augment_args_for_update(command)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(words: &[&str]) -> Result<Vec<OsString>, clap::Error> {
+        let command = GivenServerOptions::augment_args(Command::new("serve"));
+        let matches = command.try_get_matches_from([&["serve"], words].concat())?;
+        Ok(GivenServerOptions::from_arg_matches(&matches)?.0)
+    }
+
+    #[test]
+    fn what_is_given_is_handed_on_and_nothing_else() {
+        let none: [&str; 0] = [];
+        assert_eq!(given(&[]).unwrap(), none);
+        let words =
+            ["--keys", "a b.yaml", "--cors-origin", "http://a", "--cors-origin=http://b", "--keep-replaced"];
+        let handed = given(&words).unwrap();
+        assert_eq!(
+            handed,
+            ["--keep-replaced", "--keys=a b.yaml", "--cors-origin=http://a", "--cors-origin=http://b"]
+        );
+        let again: Vec<&str> = handed.iter().map(|word| word.to_str().unwrap()).collect();
+        assert_eq!(given(&again).unwrap(), handed, "the server reads it as it was meant");
+    }
+
+    #[test]
+    fn a_wrong_option_is_refused_before_the_server_starts() {
+        for words in
+            [["--max-slots", "many"], ["--quantization", "int3"], ["--precision", "fp8"], ["--max-slot", "3"]]
+        {
+            assert!(given(&words).is_err(), "{words:?}");
+        }
+    }
+}
