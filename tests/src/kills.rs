@@ -17,7 +17,9 @@ use rustix::process::{Pid, Signal, kill_process};
 /// Hashes of what a stage's folder promises to be identical: weights, record and sizes, or the runs of a sweep but for their times.
 fn fingerprints(folder: &Path) -> Vec<(String, blake3::Hash)> {
     let mut found = Vec::new();
-    for name in ["model.safetensors", "score.safetensors", "training.json", "config.json", "runs.json"] {
+    for name in
+        ["model.safetensors", "score.safetensors", "training.json", "config.json", "seal.json", "runs.json"]
+    {
         let Ok(mut content) = fs::read(folder.join(name)) else { continue };
         if name == "runs.json" {
             let mut runs: serde_json::Value = serde_json::from_slice(&content).unwrap();

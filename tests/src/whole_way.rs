@@ -49,12 +49,16 @@ fn every_job_kind_leaves_what_its_layout_promises() {
                 "generation_config.json",
                 "tokenizer.json",
                 "training.json",
+                "seal.json",
             ],
         ),
-        ("assistant", &["config.json", "model.safetensors", "tokenizer_config.json", "training.json"]),
+        (
+            "assistant",
+            &["config.json", "model.safetensors", "tokenizer_config.json", "training.json", "seal.json"],
+        ),
         ("aligned/preferences", &["pairs.jsonl.zst", "validation.jsonl.zst", "statistics.json"]),
         ("aligned/reward_model", &["model.safetensors", "training.json"]),
-        ("aligned/optimize", &["model.safetensors", "training.json"]),
+        ("aligned/optimize", &["model.safetensors", "training.json", "seal.json"]),
         ("report", &["report.json", "report.html", "report.md", "README.md"]),
     ] {
         let folder = house.artifact(step).unwrap();

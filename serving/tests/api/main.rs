@@ -9,6 +9,7 @@ mod document;
 mod embeddings;
 mod errors;
 mod fixture;
+mod key_file;
 mod limits;
 mod load;
 mod stopping;
