@@ -1,9 +1,6 @@
 //! What happens around every request: its id and log line, the host check, and the key.
-//!
-//! Logs name route, status, time, request id and who asked; never a prompt, an answer or a key.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -15,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::api::{ApiError, random_u64};
 use crate::app::House;
 use crate::keys::Asker;
+use crate::request_line::RequestLine;
 
 /// Routes that answer without a key: life signs for a supervisor.
 const OPEN_ROUTES: [&str; 2] = ["/health", "/ready"];
@@ -23,19 +21,16 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 /// Longest request id that is taken over from a client.
 const MAX_REQUEST_ID: usize = 128;
 
-/// Gives the request an id, its client's where it sent one, counts it and logs it.
+/// Gives the request an id, its client's where it sent one, counts it, and has it logged when it is over.
 pub(crate) async fn observe(State(house): State<House>, request: Request, next: Next) -> Response {
-    let started = Instant::now();
     let request_id = given_id(request.headers())
         .unwrap_or_else(|| format!("req_{:016x}{:016x}", random_u64(), random_u64()));
-    let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
-    let mut response = next.run(request).await;
+    let line = RequestLine::new(request_id.clone(), request.method().to_string(), route.clone());
+    let mut response = line.within(next.run(request)).await;
     let status = response.status().as_u16();
     house.metrics.count_request(&route, status);
-    let millis = started.elapsed().as_millis() as u64;
-    let asker = response.extensions().get::<Arc<Asker>>().map_or("-", |asker| asker.name.as_str());
-    tracing::info!(%request_id, %method, route, status, millis, asker, "request");
+    line.set_head(status, response.extensions().get::<Arc<Asker>>());
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }

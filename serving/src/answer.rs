@@ -14,6 +14,7 @@ use crate::keys::Asker;
 use crate::metrics::{AnswerFacts, Finish, ModelMetrics};
 use crate::model_folder::ServedModel;
 use crate::phase::{Phase, PhaseWatch};
+use crate::request_line::{self, RequestLine};
 
 /// What became sure with one token.
 #[derive(Debug, Default)]
@@ -62,7 +63,9 @@ impl End {
 struct Clock {
     meter: Arc<ModelMetrics>,
     asker: Arc<Asker>,
+    line: Option<Arc<RequestLine>>,
     prompt_tokens: u64,
+    cached_tokens: u64,
     generated_tokens: u64,
     submitted: Instant,
     first_token: Option<Duration>,
@@ -73,6 +76,9 @@ struct Clock {
 impl Drop for Clock {
     fn drop(&mut self) {
         self.asker.quota.charge(self.generated_tokens, Instant::now());
+        if let Some(line) = &self.line {
+            line.add_answer((self.cached_tokens, self.generated_tokens), self.first_token, self.finish);
+        }
         self.meter.count_answer(&AnswerFacts {
             prompt_tokens: self.prompt_tokens,
             generated_tokens: self.generated_tokens,
@@ -104,7 +110,9 @@ impl TextAnswer {
         let clock = Clock {
             meter: Arc::clone(&app.meter),
             asker: Arc::clone(asker),
+            line: request_line::current(),
             prompt_tokens: request.ids.len() as u64,
+            cached_tokens: 0,
             generated_tokens: 0,
             submitted: Instant::now(),
             first_token: None,
@@ -174,6 +182,7 @@ impl TextAnswer {
 
     fn take(&mut self, output: Output) -> Delta {
         let mut delta = Delta { prompt: output.prompt, ..Delta::default() };
+        self.clock.cached_tokens += output.cached as u64;
         if output.token.is_some() {
             self.clock.tick();
         }

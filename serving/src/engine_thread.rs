@@ -162,7 +162,9 @@ impl EngineLoop {
                 Ok(outputs) => {
                     // Before anybody hears of it: who looks at the numbers after an answer sees it in them.
                     self.measure();
-                    outputs.into_iter().for_each(|output| self.deliver(output));
+                    for output in outputs {
+                        self.deliver(output);
+                    }
                 }
                 Err(error) => {
                     self.fail_all(&error);

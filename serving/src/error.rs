@@ -44,7 +44,7 @@ pub enum ServeError {
         /// The model.
         path: PathBuf,
         /// What differs.
-        source: SealError,
+        source: Box<SealError>,
     },
     /// Two models would have one name.
     #[error("two models have the name '{name}'")]

@@ -18,10 +18,11 @@ mod loaded;
 mod roster;
 mod served_file;
 
+mod keys;
+mod request_line;
+
 mod answer;
 mod app;
-
-mod keys;
 
 mod access;
 mod api;

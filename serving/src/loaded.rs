@@ -1,11 +1,11 @@
 //! From a folder to a model that can answer: loaded, its seal checked, its engine's thread started.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use cupola_runtime::generate::WeightFormat;
-use cupola_runtime::seal::{self, SealReport, Tolerance};
+use cupola_runtime::seal::{self, SealError, SealReport, Tolerance};
 use cupola_specs::contract::Quantization;
 use cupola_specs::job::Precision;
 
@@ -61,11 +61,11 @@ impl Loader {
 
 /// Checks the seal with the very engine that will serve; a model without one is served, and its operator told.
 fn check_seal(
-    path: &PathBuf,
+    path: &Path,
     model: &ServedModel,
     engine: &mut ServedEngine,
 ) -> Result<Option<SealReport>, ServeError> {
-    let broken = |source| ServeError::Seal { path: path.clone(), source };
+    let broken = |source: SealError| ServeError::Seal { path: path.to_path_buf(), source: Box::new(source) };
     let Some(sealed) = seal::read(path).map_err(broken)? else {
         tracing::warn!(
             model = model.name,

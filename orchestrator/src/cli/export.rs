@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::{Args, ValueEnum};
-use cupola_specs::artifact::{MANIFEST_FILE, Manifest};
+use cupola_specs::artifact::{MANIFEST_FILE, Manifest, SEAL_FILE};
 use cupola_specs::contract::ErrorClass;
 use serde::Deserialize;
 
@@ -115,6 +115,9 @@ pub(super) fn run(args: &ExportArgs, global: &Global) -> Result<Outcome, CliErro
     if args.format == ExportFormat::Gguf || args.dtype.is_some() || args.shard_bytes.is_some() {
         return convert(args, &artifact, global);
     }
+    if lacks_seal(&artifact) && !global.json {
+        eprintln!("{} was made before parity seals: the copy has none", artifact.manifest.step);
+    }
     let names = artifact.manifest.files.keys().map(String::as_str).chain([MANIFEST_FILE]);
     for name in names {
         let to = args.out.join(name);
@@ -133,6 +136,11 @@ pub(super) fn run(args: &ExportArgs, global: &Global) -> Result<Outcome, CliErro
         println!("wrote {} ({files} files, each checked) to {}", copied.manifest.step, args.out.display());
     }
     Ok(Outcome::Done)
+}
+
+/// Whether a model lacks its parity seal.
+fn lacks_seal(artifact: &StoredArtifact) -> bool {
+    artifact.manifest.kind == "model" && !artifact.manifest.files.contains_key(SEAL_FILE)
 }
 
 /// Where a model's adapters lie.

@@ -303,8 +303,10 @@ impl<D: Decoder> Engine<D> {
         if let Some(active) = self.active.get_mut(&id).filter(|_| is_prompt_done) {
             let prompt = std::mem::take(&mut active.scores);
             let embedding = active.embedding();
+            let found = self.scheduler.found(id);
             if let Some(output) = outputs.get_mut(first) {
                 (output.prompt, output.embedding) = (prompt, embedding);
+                output.cached = found;
             }
         }
         if finished.is_none() && failure.is_none() {

@@ -149,6 +149,8 @@ pub struct Output {
     pub prompt: Vec<ScoredToken>,
     /// The prompt's embedding, where asked for: `[C]`.
     pub embedding: Option<Vec<f32>>,
+    /// How many of the prompt's tokens were found in the cache and did not run; with the request's first output.
+    pub cached: usize,
     /// Set with the last output.
     pub finished: Option<FinishReason>,
     /// Why it failed, with [`FinishReason::Failed`].
@@ -158,7 +160,15 @@ pub struct Output {
 impl Output {
     /// An output that says nothing yet.
     pub(super) fn of(id: RequestId) -> Self {
-        Self { id, token: None, prompt: Vec::new(), embedding: None, finished: None, failure: None }
+        Self {
+            id,
+            token: None,
+            prompt: Vec::new(),
+            embedding: None,
+            cached: 0,
+            finished: None,
+            failure: None,
+        }
     }
 }
 

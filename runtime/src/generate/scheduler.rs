@@ -89,6 +89,8 @@ struct Sequence {
     /// Positions whose keys and values are in the blocks.
     computed: usize,
     max_tokens: usize,
+    /// Tokens that were found in the cache when it was admitted last.
+    found: usize,
     blocks: Vec<u32>,
     /// Blocks that the pool knows, and the content of the last of them.
     recorded: usize,
@@ -146,6 +148,7 @@ impl Scheduler {
             tokens,
             drafts: 0,
             computed: 0,
+            found: 0,
             max_tokens,
             blocks: Vec::new(),
             recorded: 0,
@@ -268,6 +271,11 @@ impl Scheduler {
         self.counts
     }
 
+    /// How many of a request's tokens were found in the cache when it was admitted last.
+    pub fn found(&self, id: RequestId) -> usize {
+        self.sequences.get(&id).map_or(0, |sequence| sequence.found)
+    }
+
     /// How many blocks are what.
     pub fn block_counts(&self) -> BlockCounts {
         self.pool.counts()
@@ -351,6 +359,7 @@ impl Scheduler {
         self.counts.admitted_tokens += sequence.tokens.len() as u64;
         self.counts.found_tokens += (found.len() * size) as u64;
         (sequence.computed, sequence.recorded, sequence.content) = (found.len() * size, found.len(), content);
+        sequence.found = sequence.computed;
         sequence.blocks = found;
         sequence.blocks.extend((0..missing).filter_map(|_| self.pool.take()));
         self.prompt_part(id, budget, is_first)

@@ -64,12 +64,15 @@ pub fn check_network(seal: &Seal, tokenizer: &Tokenizer, network: &Network) -> R
     check(seal, tokenizer, tolerance, &mut |ids| Ok(training_log_probs(network, ids)?))
 }
 
-/// Checks template, ids, and what `score` says of ids: the log-probabilities from the second on, as far as it has room.
+/// Gives the log-probabilities of ids from the second on, as far as it has room.
+pub type Score<'s> = dyn FnMut(&[u32]) -> Result<Vec<f32>, SealError> + 's;
+
+/// Checks template, ids, and what `score` says of the ids.
 pub fn check(
     seal: &Seal,
     tokenizer: &Tokenizer,
     tolerance: Tolerance,
-    score: &mut dyn FnMut(&[u32]) -> Result<Vec<f32>, SealError>,
+    score: &mut Score<'_>,
 ) -> Result<SealReport, SealError> {
     let mut report = SealReport { tokens: 0, mean: 0.0, largest: 0.0 };
     let mut sum = 0.0;

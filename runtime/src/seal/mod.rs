@@ -12,7 +12,7 @@ mod make;
 #[cfg(test)]
 mod tests;
 
-pub use check::{SealReport, Tolerance, check, check_engine, check_network};
+pub use check::{Score, SealReport, Tolerance, check, check_engine, check_network};
 pub use error::SealError;
 pub(crate) use file::{GGUF_FACT, text_of};
 pub use file::{read, write};

@@ -16,6 +16,7 @@ use crate::connection::TooSlow;
 use crate::engine_thread::Ticket;
 use crate::keys::Asker;
 use crate::phase::Phase;
+use crate::request_line;
 
 /// A body as the extractor gives it.
 pub(crate) type BodyResult = Result<Bytes, BytesRejection>;
@@ -113,6 +114,9 @@ pub(crate) fn admit_prompts(
 ) -> Result<Ticket, ApiError> {
     if app.phases.now() >= Phase::Draining {
         return Err(ApiError::unavailable("the server is stopping and takes no new requests"));
+    }
+    if let Some(line) = request_line::current() {
+        line.add_prompt(prompt_tokens);
     }
     let Some(ticket) = app.engine.take_places(num_places) else {
         return Err(ApiError::overloaded(app.time_of_line()));

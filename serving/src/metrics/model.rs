@@ -23,6 +23,15 @@ pub(crate) enum Finish {
 /// The words of [`Finish`], in its order.
 pub(super) const FINISHES: [&str; 3] = ["stop", "length", "abort"];
 
+impl Finish {
+    /// The words of a set of them, a bit for each in their order.
+    pub(crate) fn words(set: u16) -> String {
+        let is_in = |at: &usize| set & (1 << at) != 0;
+        let words: Vec<&str> = (0..FINISHES.len()).filter(is_in).map(|at| FINISHES[at]).collect();
+        words.join(",")
+    }
+}
+
 /// What one answer took.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AnswerFacts {

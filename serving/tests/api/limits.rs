@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use axum::http::{Request, header};
 use cupola_serving::{House, new_key};
+use futures::StreamExt;
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 use crate::fixture::{Fixture, Reply, chat, with};
 use crate::load::long_stream;
@@ -100,7 +102,7 @@ async fn the_log_names_who_asked_and_never_a_key_or_a_text() {
         .finish();
     // For the whole process: a subscriber of one thread misses lines that another thread came to first.
     tracing::subscriber::set_global_default(subscriber).unwrap();
-    let (_folder, path, [alice, ..]) = keys();
+    let (_folder, path, [alice, _, carol]) = keys();
     let fixture = Fixture::with(|config| config.keys_file = Some(path));
     for (id, key, status) in [("of-alice", alice.as_str(), 200), ("of-nobody", "sk-guess", 401)] {
         let request = Request::post(CHAT)
@@ -110,10 +112,36 @@ async fn the_log_names_who_asked_and_never_a_key_or_a_text() {
         let body = chat("My secret plan").to_string();
         assert_eq!(fixture.send(request.body(body.into()).unwrap()).await.status, status);
     }
+    for (id, hangs_up) in [("of-a-stream", false), ("of-a-hang-up", true)] {
+        let request = Request::post(CHAT)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::AUTHORIZATION, format!("Bearer {carol}"))
+            .header("x-request-id", id);
+        let request = request.body(axum::body::Body::from(long_stream(1).to_string())).unwrap();
+        let mut stream =
+            fixture.router.clone().oneshot(request).await.unwrap().into_body().into_data_stream();
+        while stream.next().await.is_some() && !hangs_up {}
+    }
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let line =
         |id: &str| text.lines().find(|line| line.contains(id)).unwrap_or_else(|| panic!("no {id} in {text}"));
     assert!(line("of-alice").contains("\"alice\"") && line("of-alice").contains("200"), "{text}");
+    for (id, words) in [
+        (
+            "of-alice",
+            &[
+                "prompt_tokens=37",
+                "cached_tokens=0",
+                "answer_tokens=24",
+                "finish=\"length\"",
+                "first_token_millis=",
+            ][..],
+        ),
+        ("of-a-stream", &["prompt_tokens=24", "answer_tokens=136", "finish=\"length\"", "total_millis="]),
+        ("of-a-hang-up", &["prompt_tokens=24", "finish=\"abort\""]),
+    ] {
+        assert!(words.iter().all(|word| line(id).contains(word)), "{words:?} in {}", line(id));
+    }
     assert!(line("of-nobody").contains("\"-\"") && line("of-nobody").contains("401"), "{text}");
     for secret in [alice.as_str(), "sk-guess", "secret plan"] {
         assert!(!text.contains(secret), "{secret} is in {text}");
