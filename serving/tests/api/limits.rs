@@ -130,15 +130,15 @@ async fn the_log_names_who_asked_and_never_a_key_or_a_text() {
         (
             "of-alice",
             &[
-                "prompt_tokens=37",
+                "prompt_tokens=34",
                 "cached_tokens=0",
                 "answer_tokens=24",
                 "finish=\"length\"",
                 "first_token_millis=",
             ][..],
         ),
-        ("of-a-stream", &["prompt_tokens=24", "answer_tokens=136", "finish=\"length\"", "total_millis="]),
-        ("of-a-hang-up", &["prompt_tokens=24", "finish=\"abort\""]),
+        ("of-a-stream", &["prompt_tokens=21", "answer_tokens=139", "finish=\"length\"", "total_millis="]),
+        ("of-a-hang-up", &["prompt_tokens=21", "finish=\"abort\""]),
     ] {
         assert!(words.iter().all(|word| line(id).contains(word)), "{words:?} in {}", line(id));
     }

@@ -130,7 +130,7 @@ async fn sigterm_under_load_fails_no_request() {
             let (is_ready, asked, address) = (Arc::clone(&is_ready), Arc::clone(&asked), address.clone());
             tokio::spawn(async move {
                 while is_ready.load(Ordering::Relaxed) {
-                    let body = with(&long_stream(client), &json!({"stream": client % 2 == 0}));
+                    let body = with(&long_stream(client), &json!({"stream": client.is_multiple_of(2)}));
                     let mut socket = TcpStream::connect(&address).await.unwrap();
                     let request = String::from_utf8(wire_post(CHAT, &body)).unwrap();
                     let request = request.replacen("\r\n", "\r\nconnection: close\r\n", 1);
