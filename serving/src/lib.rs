@@ -8,6 +8,7 @@ mod config;
 mod error;
 mod phase;
 
+mod forms;
 mod model_folder;
 
 mod decoder;

@@ -9,6 +9,7 @@ use cupola_specs::job::Precision;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::forms::Forms;
 use crate::{ServeConfig, ServeError};
 
 /// Facts about the served model that every request needs.
@@ -32,6 +33,8 @@ pub struct ServedModel {
     pub stop_ids: Vec<u32>,
     /// What a request that says nothing gets.
     pub defaults: SamplingDefaults,
+    /// Forms that answers may be asked to have.
+    pub(crate) forms: Forms,
 }
 
 /// Defaults of `generation_config.json`; where it says nothing, OpenAI's.
@@ -105,6 +108,7 @@ impl ServedModel {
             total_params: network.total_params(),
             stop_ids: stop_ids(&tokenizer, generation.eos_token_id.as_ref()),
             defaults: generation.defaults(),
+            forms: Forms::new(vocab_size),
             tokenizer,
         };
         Ok((served, network))
@@ -121,8 +125,7 @@ impl ServedModel {
 
     /// The bytes that a token adds to a text; a special token adds none.
     pub fn text_bytes(&self, token: u32) -> Vec<u8> {
-        let is_special = self.tokenizer.special_tokens().iter().any(|&(_, special)| special == token);
-        if is_special { Vec::new() } else { self.token_bytes(token) }
+        if self.tokenizer.is_special(token) { Vec::new() } else { self.token_bytes(token) }
     }
 
     /// The text of ids, without special tokens.

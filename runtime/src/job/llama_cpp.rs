@@ -158,9 +158,9 @@ mod tests {
         let after = Tokenizer::load(&path).unwrap();
         assert_eq!(Network::load(&path, tch::Device::Cpu).unwrap().vocab_size(), vocab_size);
         assert_eq!(
-            (after.special_tokens(), after.bos_id(), after.eos_id(), after.pad_id(), after.chat().source()),
+            (after.added_tokens(), after.bos_id(), after.eos_id(), after.pad_id(), after.chat().source()),
             (
-                before.special_tokens(),
+                before.added_tokens(),
                 before.bos_id(),
                 before.eos_id(),
                 before.pad_id(),

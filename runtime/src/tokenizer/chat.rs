@@ -235,7 +235,7 @@ fn rewrites() -> TokenizerError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokenizer::file::TokenizerFiles;
+    use crate::tokenizer::file::{AddedToken, TokenizerFiles};
     use crate::tokenizer::train::{PieceCounts, train};
 
     const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
@@ -250,7 +250,7 @@ mod tests {
             patterns: vec![r"\p{L}+|\s+|[^\s\p{L}]+".into()],
             vocabulary: train(counts, &names, 300, &mut |_| {}),
             ignore_merges: false,
-            specials: names.iter().cloned().zip(0..).collect(),
+            added: AddedToken::specials(&names),
             roles: Roles::of(&names).unwrap(),
             chat_template: template.into(),
         };

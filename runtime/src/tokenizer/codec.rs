@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use aho_corasick::{AhoCorasick, MatchKind};
 
 use super::bpe::{Bpe, BytesMap};
-use super::file::{CONFIG_FILE, SPECIALS_FILE, TOKENIZER_FILE, TokenizerFiles, read};
+use super::file::{AddedToken, CONFIG_FILE, SPECIALS_FILE, TOKENIZER_FILE, TokenizerFiles, read};
 use super::pretokenize::Pretokenizer;
 use super::{ChatTemplate, TokenizerError, gguf};
 use crate::model::Gguf;
@@ -19,7 +19,7 @@ pub struct Tokenizer {
     folder: PathBuf,
     pretokenizer: Pretokenizer,
     bpe: Bpe,
-    specials: Vec<(String, u32)>,
+    added: Vec<AddedToken>,
     finder: AhoCorasick,
     bos: u32,
     eos: u32,
@@ -38,7 +38,7 @@ impl Tokenizer {
 
     /// Makes a tokenizer of what the files in `folder` hold.
     pub(super) fn new(folder: &Path, files: TokenizerFiles) -> Result<Self, TokenizerError> {
-        let specials = files.specials;
+        let added = files.added;
         let wrong = |field: &str, got: &str| TokenizerError::File {
             path: folder.join(CONFIG_FILE),
             field: field.to_owned(),
@@ -46,38 +46,38 @@ impl Tokenizer {
             got: got.to_owned(),
         };
         let id_of = |field: &str, token: &str| {
-            specials
+            added
                 .iter()
-                .find(|(content, _)| content == token)
-                .map(|(_, id)| *id)
+                .find(|added| added.content == token)
+                .map(|added| added.id)
                 .ok_or_else(|| wrong(field, token))
         };
         let roles = &files.roles;
         let (bos, eos) = (id_of("bos_token", &roles.bos)?, id_of("eos_token", &roles.eos)?);
         let pad = roles.pad.as_ref().map(|pad| id_of("pad_token", pad)).transpose()?;
-        let spellings = specials.iter().map(|(content, _)| content);
+        let spellings = added.iter().map(|token| &token.content);
         let finder = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
             .build(spellings)
             .map_err(|error| wrong("added_tokens", &error.to_string()))?;
-        let ids: Vec<u32> = specials.iter().map(|(_, id)| *id).collect();
+        let ids: Vec<u32> = added.iter().map(|token| token.id).collect();
         let vocabulary = files.vocabulary;
         let bpe =
             Bpe::new(vocabulary.tokens, &vocabulary.byte_ids, &vocabulary.merges, &ids, files.ignore_merges);
         let stop_ids = if eos == bos { vec![eos] } else { vec![eos, bos] };
         let chat = ChatTemplate::new(files.chat_template, roles, stop_ids)?;
         let pretokenizer = Pretokenizer::new(&files.patterns)?;
-        Ok(Self { folder: folder.to_path_buf(), pretokenizer, bpe, specials, finder, bos, eos, pad, chat })
+        Ok(Self { folder: folder.to_path_buf(), pretokenizer, bpe, added, finder, bos, eos, pad, chat })
     }
 
-    /// Encodes text; a special token's spelling in it is plain text.
+    /// Encodes text; an added token's spelling in it is plain text.
     pub fn encode(&self, text: &str) -> Vec<u32> {
         let mut ids = Vec::with_capacity(text.len() / 3);
         self.encode_into(text, &mut ids);
         ids
     }
 
-    /// Encodes text; a special token's spelling in it becomes that token, as Hugging Face's default does.
+    /// Encodes text; an added token's spelling in it becomes that token, as Hugging Face's default does.
     pub fn encode_with_special(&self, text: &str) -> Vec<u32> {
         let mut ids = Vec::with_capacity(text.len() / 3);
         self.for_each_special(text, &mut |plain, special| {
@@ -124,17 +124,22 @@ impl Tokenizer {
         self.pad
     }
 
-    /// The id of a token: a special token by its spelling, any other by its text.
+    /// The id of a token: an added token by its spelling, any other by its text.
     pub fn token_id(&self, token: &str) -> Option<u32> {
-        let special = self.specials.iter().find(|(content, _)| content == token).map(|(_, id)| *id);
-        special.or_else(|| {
+        let added = self.added.iter().find(|added| added.content == token).map(|added| added.id);
+        added.or_else(|| {
             self.bpe.tokens().iter().position(|bytes| bytes == token.as_bytes()).map(|id| id as u32)
         })
     }
 
-    /// Special tokens: spelling and id.
-    pub fn special_tokens(&self) -> &[(String, u32)] {
-        &self.specials
+    /// The tokens that no merge makes, special and not.
+    pub fn added_tokens(&self) -> &[AddedToken] {
+        &self.added
+    }
+
+    /// Whether a token is a mark that no text shows.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.added.iter().any(|token| token.id == id && token.is_special)
     }
 
     /// The chat template.
@@ -159,11 +164,11 @@ impl Tokenizer {
         self.pretokenizer.pieces(text, &mut |piece| self.bpe.encode(piece.as_bytes(), ids));
     }
 
-    /// Cuts text at the special tokens in it: `each` gets the plain text before one and its id, at the end none.
+    /// Cuts text at the added tokens in it: `each` gets the plain text before one and its id, at the end none.
     pub(super) fn for_each_special(&self, text: &str, each: &mut dyn FnMut(&str, Option<u32>)) {
         let mut done = 0;
         for found in self.finder.find_iter(text) {
-            each(&text[done..found.start()], Some(self.specials[found.pattern().as_usize()].1));
+            each(&text[done..found.start()], Some(self.added[found.pattern().as_usize()].id));
             done = found.end();
         }
         each(&text[done..], None);

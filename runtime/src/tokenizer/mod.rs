@@ -31,4 +31,5 @@ mod train;
 pub use chat::{ChatTemplate, EncodedChat};
 pub use codec::{Encoder, Tokenizer};
 pub use error::TokenizerError;
+pub use file::AddedToken;
 pub(crate) use gguf::facts as gguf_facts;

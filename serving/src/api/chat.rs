@@ -6,7 +6,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use cupola_runtime::generate::Request;
+use cupola_runtime::generate::{Constraint, Request};
 use serde_json::{Value, json};
 
 use super::admission::{BodyResult, answer_room, read_fields};
@@ -64,8 +64,9 @@ pub(crate) async fn chat_completions(
     headers: HeaderMap,
     body: BodyResult,
 ) -> Result<Response, ApiError> {
-    let params = ChatParams::take(read_fields(&app, &headers, body)?, &app.model)?;
-    let requests = params.requests(&app)?;
+    let mut params = ChatParams::take(read_fields(&app, &headers, body)?, &app.model)?;
+    let constraint = params.shared.constraint(&app, &asker).await?;
+    let requests = params.requests(&app, constraint.as_ref())?;
     let format = ChatFormat { with_logprobs: params.with_logprobs };
     Ok(respond(&app, &asker, requests, &params.shared, format).await)
 }
@@ -109,13 +110,14 @@ impl ChatParams {
         Ok(Self { shared, prompt, max_tokens, with_logprobs, top_logprobs: top_logprobs.unwrap_or(0) })
     }
 
-    fn requests(&self, app: &App) -> Result<Vec<Request>, ApiError> {
+    fn requests(&self, app: &App, constraint: Option<&Constraint>) -> Result<Vec<Request>, ApiError> {
         let model = &app.model;
         let max_new_tokens = answer_room(app, "messages", self.prompt.len(), self.max_tokens)?;
         let stop_ids = if self.shared.ignore_eos { Vec::new() } else { model.stop_ids.clone() };
         Ok((0..self.shared.num_answers)
             .map(|answer| Request {
                 top_logprobs: if self.with_logprobs { self.top_logprobs } else { 0 },
+                constraint: constraint.cloned(),
                 ..Request::new(
                     self.prompt.clone(),
                     self.shared.sampling_of(answer),
@@ -127,15 +129,8 @@ impl ChatParams {
     }
 }
 
-/// Takes `response_format`, `modalities` and `tool_choice` where they ask for plain text.
+/// Takes `modalities` and `tool_choice` where they ask for plain text.
 fn take_text_only(fields: &mut Fields) -> Result<(), ApiError> {
-    let format: Option<Value> = fields.take("response_format")?;
-    if let Some(format) = format.filter(|format| format.get("type").and_then(Value::as_str) != Some("text")) {
-        return Err(ApiError::unsupported(
-            "response_format",
-            &format!("only type 'text' is offered, not {format}"),
-        ));
-    }
     let modalities: Option<Vec<String>> = fields.take("modalities")?;
     if modalities.is_some_and(|modalities| modalities.iter().any(|modality| modality != "text")) {
         return Err(ApiError::unsupported("modalities", "this model writes text"));

@@ -7,6 +7,7 @@ mod fields;
 pub(crate) mod document;
 
 mod admission;
+mod form;
 mod messages;
 mod rate_headers;
 mod sampling;

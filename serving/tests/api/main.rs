@@ -9,6 +9,7 @@ mod document;
 mod embeddings;
 mod errors;
 mod fixture;
+mod forms;
 mod limits;
 mod load;
 mod stopping;

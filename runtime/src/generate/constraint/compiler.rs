@@ -72,9 +72,9 @@ impl GrammarCompiler {
             if id as usize >= tokenizer.vocab_size() {
                 return Word::Unused;
             }
-            let special = tokenizer.special_tokens().iter().find(|&&(_, special)| special == id);
+            let special = tokenizer.added_tokens().iter().find(|token| token.id == id && token.is_special);
             match special {
-                Some((spelling, _)) => Word::Special(spelling.clone()),
+                Some(token) => Word::Special(token.content.clone()),
                 None => Word::Text(tokenizer.decode_bytes(&[id])),
             }
         };

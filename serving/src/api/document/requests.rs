@@ -28,8 +28,6 @@ pub(crate) struct ChatRequest {
     /// How many alternatives are told with each; needs `logprobs`.
     #[schema(minimum = 0, maximum = 20)]
     top_logprobs: Option<u64>,
-    /// `{"type": "text"}` alone.
-    response_format: Option<TextFormat>,
     /// `text` alone.
     modalities: Option<Vec<Modality>>,
 }
@@ -120,6 +118,10 @@ pub(crate) struct SharedFields {
     n: Option<u64>,
     /// Up to 4 texts that end the answer.
     stop: Option<Stop>,
+    /// The form of the answer. One that ends with `stop` always has it; not with `stop` texts.
+    response_format: Option<ResponseFormat>,
+    /// A form that OpenAI's API has no name for: one of the fields.
+    structured_outputs: Option<StructuredOutputs>,
     /// Whether tokens that end an answer are passed over.
     ignore_eos: Option<bool>,
     /// Whether the answer comes as server-sent events.
@@ -181,10 +183,47 @@ pub(crate) enum TextType {
     Text,
 }
 
-/// Plain text.
+/// The form of an answer.
 #[derive(Deserialize, ToSchema)]
-pub(crate) struct TextFormat {
-    r#type: TextType,
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum ResponseFormat {
+    /// Any text.
+    Text {},
+    /// Any JSON object.
+    JsonObject {},
+    /// JSON of a schema.
+    JsonSchema { json_schema: NamedSchema },
+}
+
+/// A JSON schema.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NamedSchema {
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$")]
+    name: String,
+    description: Option<String>,
+    /// Any JSON object where it is absent.
+    #[schema(value_type = Option<Object>)]
+    schema: Option<Value>,
+    /// Changes nothing: an answer always validates.
+    strict: Option<bool>,
+}
+
+/// A form of an answer, by one of these.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StructuredOutputs {
+    /// A JSON schema, or the text of one.
+    json: Option<Value>,
+    /// Any JSON object.
+    json_object: Option<bool>,
+    /// Text that matches it from end to end.
+    regex: Option<String>,
+    /// One of these texts.
+    #[schema(min_items = 1)]
+    choice: Option<Vec<String>>,
+    /// A grammar in llguidance's dialect of Lark.
+    grammar: Option<String>,
 }
 
 /// What the model makes.
