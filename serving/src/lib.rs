@@ -17,6 +17,7 @@ mod metrics;
 
 mod answer;
 mod app;
+mod tools;
 
 mod keys;
 

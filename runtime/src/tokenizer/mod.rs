@@ -24,6 +24,7 @@ pub mod encode_job;
 mod error;
 mod file;
 mod gguf;
+mod jinja;
 pub mod job;
 mod pretokenize;
 mod train;

@@ -44,6 +44,22 @@ impl Form {
         }
     }
 
+    /// What `text.format` of a response asks for, whose schema stands beside its type.
+    pub(crate) fn of_text(format: Value) -> Result<Option<Self>, ApiError> {
+        let param = "text.format";
+        let about = |error: ApiError| error.about(param);
+        let grammar = match format {
+            Value::Object(mut format)
+                if format.get("type").and_then(Value::as_str) == Some("json_schema") =>
+            {
+                format.remove("type");
+                Some(take_named_schema(Fields::of(format)).map_err(about)?)
+            }
+            format => take_format(param, Some(format))?,
+        };
+        Ok(grammar.map(|grammar| Self { param, grammar }))
+    }
+
     /// The form as the engine takes it.
     pub(crate) async fn constraint(self, app: &App, asker: &Arc<Asker>) -> Result<Constraint, ApiError> {
         let Self { param, grammar } = self;
@@ -89,7 +105,7 @@ fn take_format(param: &'static str, format: Option<Value>) -> Result<Option<Gram
 }
 
 /// `name`, `schema`, `strict` and `description`. An answer always validates, so `strict` changes nothing.
-pub(super) fn take_named_schema(mut fields: Fields) -> Result<Grammar, ApiError> {
+fn take_named_schema(mut fields: Fields) -> Result<Grammar, ApiError> {
     let name: String = fields.require("name")?;
     check_name("name", &name)?;
     let _: Option<String> = fields.take("description")?;

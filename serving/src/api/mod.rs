@@ -11,6 +11,7 @@ mod form;
 mod messages;
 mod rate_headers;
 mod sampling;
+mod tools;
 
 mod logprobs;
 mod respond;
@@ -21,6 +22,7 @@ pub(crate) mod completions;
 pub(crate) mod embeddings;
 pub(crate) mod health;
 pub(crate) mod models;
+pub(crate) mod responses;
 
 pub(crate) use error::{ApiError, duration_text};
 pub(crate) use fields::Fields;

@@ -5,11 +5,14 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
 use cupola_runtime::generate::{Constraint, Sampling};
+use cupola_specs::artifact::ChatMessage;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::form::Form;
+use super::tools::ToolUse;
 use super::{ApiError, Fields};
+use crate::answer::Reading;
 use crate::app::App;
 use crate::keys::Asker;
 use crate::model_folder::ServedModel;
@@ -21,8 +24,8 @@ pub(crate) struct SharedParams {
     pub(crate) sampling: Sampling,
     /// Answers for each prompt.
     pub(crate) num_answers: usize,
-    /// Texts that end an answer.
-    pub(crate) stops: Vec<String>,
+    /// How answers' texts are read.
+    pub(crate) reading: Reading,
     /// The form that answers must have.
     pub(crate) form: Option<Form>,
     /// Whether stop tokens are passed over.
@@ -76,7 +79,7 @@ impl SharedParams {
         let shared = Self {
             sampling,
             num_answers: fields.number("n", 1..=MAX_ANSWERS)?.unwrap_or(1),
-            stops: stops(fields)?,
+            reading: Reading { stops: stops(fields)?, ..Reading::default() },
             form: Form::take(fields)?,
             ignore_eos: fields.take("ignore_eos")?.unwrap_or(false),
             stream,
@@ -90,7 +93,7 @@ impl SharedParams {
 
     /// Refuses what would end an answer that must have a form where it is not whole, or not end it where it is.
     pub(crate) fn check_ends(&self, param: &str) -> Result<(), ApiError> {
-        if !self.stops.is_empty() {
+        if !self.reading.stops.is_empty() {
             let message =
                 format!("'stop' would cut the answer that '{param}' asks for: leave one of them out");
             return Err(ApiError::parameter("stop", message));
@@ -100,6 +103,29 @@ impl SharedParams {
             return Err(ApiError::parameter("ignore_eos", message));
         }
         Ok(())
+    }
+
+    /// A chat's prompt by the model's template, and what its tools make of the form and the reading of answers.
+    pub(crate) fn prompt(
+        &mut self,
+        model: &ServedModel,
+        param: &str,
+        messages: &[ChatMessage],
+        tools: &mut ToolUse,
+    ) -> Result<Vec<u32>, ApiError> {
+        tools.check(model, messages)?;
+        self.reading.reader = tools.reader();
+        self.reading.shown = tools.shown_ids(model);
+        let asked = self.form.take();
+        self.form = tools.form(model, asked)?;
+        if let Some(form) = &self.form {
+            self.check_ends(form.param)?;
+        }
+        model
+            .tokenizer
+            .chat()
+            .encode_prompt(&model.tokenizer, messages, &tools.descriptions)
+            .map_err(|error| ApiError::parameter(param, error.to_string()))
     }
 
     /// The form as the engine takes it; compiled once.

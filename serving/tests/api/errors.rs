@@ -34,7 +34,7 @@ async fn bad_chat_requests_are_named() {
         (json!({"logit_bias": {"9999": 1}}), 400, "logit_bias", "invalid_value"),
         (json!({"stream_options": {"include_usage": true}}), 400, "stream_options", "invalid_value"),
         (json!({"stream": true, "stream_options": [null]}), 400, "stream_options", "invalid_value"),
-        (json!({"tools": [{"type": "function"}]}), 400, "tools", "unsupported_parameter"),
+        (json!({"tools": [{"type": "web"}]}), 400, "tools[0].type", "unsupported_parameter"),
         (json!({"response_format": {"type": "json_schema"}}), 400, "response_format", "invalid_value"),
         (json!({"audio": {"voice": "x"}}), 400, "audio", "unsupported_parameter"),
         (json!({"modalities": ["audio"]}), 400, "modalities", "unsupported_parameter"),

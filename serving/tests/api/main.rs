@@ -12,4 +12,6 @@ mod fixture;
 mod forms;
 mod limits;
 mod load;
+mod responses;
 mod stopping;
+mod tools;
