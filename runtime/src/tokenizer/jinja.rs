@@ -20,6 +20,7 @@ pub(super) fn environment() -> Environment<'static> {
 }
 
 /// `json.dumps(value, ensure_ascii=False, indent=…, sort_keys=…)`.
+#[expect(clippy::needless_pass_by_value, reason = "the environment's way to call a filter")]
 fn to_json(value: JinjaValue, options: Kwargs) -> Result<String, Error> {
     let failed = |error: &dyn std::fmt::Display| Error::new(ErrorKind::BadSerialization, error.to_string());
     let indent: Option<usize> = options.get("indent")?;

@@ -44,20 +44,22 @@ pub(crate) fn calls_grammar(
         CallFormat::Hermes | CallFormat::Llama => several,
     };
     let mut schemas = Vec::new();
-    let mut text = match answer {
-        Answer::OneCall | Answer::Calls => "start: calls\n".to_owned(),
+    let start = match answer {
+        Answer::OneCall | Answer::Calls => "calls",
         Answer::CallsOr(schema) => {
             schemas.push(("content".to_owned(), schema.clone()));
-            "start: calls | content\n".to_owned()
+            "calls | content"
         }
     };
     let names: Vec<String> = (0..functions.len()).map(|at| format!("call_{at}")).collect();
-    text += &format!("calls: {several}\none: {calls}\ncall: {}\n", names.join(" | "));
+    let mut rules =
+        vec![format!("start: {start}\ncalls: {several}\none: {calls}\ncall: {}", names.join(" | "))];
     for (at, function) in functions.iter().enumerate() {
         let head = format!("{{\"name\": {}, \"{arguments}\": ", Value::from(function.name.as_str()));
-        text += &format!("call_{at}: {} arguments_{at} \"}}\"\n", quoted(&head));
+        rules.push(format!("call_{at}: {} arguments_{at} \"}}\"", quoted(&head)));
         schemas.push((format!("arguments_{at}"), object_schema(&function.parameters)));
     }
+    let text = rules.join("\n");
     Grammar::LarkOfSchemas(text, schemas)
 }
 

@@ -145,7 +145,7 @@ impl GrammarCompiler {
                 let mut text = text.clone();
                 for (name, schema) in schemas {
                     let schema = checked_schema(schema)?;
-                    text.push_str(&format!("\n{name}: %json {schema}\n"));
+                    text = format!("{text}\n{name}: %json {schema}\n");
                 }
                 check_size(text.len())?;
                 TopLevelGrammar::from_lark(text)
