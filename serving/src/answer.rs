@@ -189,7 +189,7 @@ impl TextAnswer {
             };
             let piece = self.detokenizer.push(&bytes);
             delta.tokens.push(token);
-            self.read(&mut delta, piece.text);
+            self.read(&mut delta, &piece.text);
             if piece.stopped {
                 self.end(&mut delta, "stop");
                 return delta;
@@ -201,7 +201,7 @@ impl TextAnswer {
         }
         if let Some(reason) = output.finished {
             let last = self.detokenizer.finish();
-            self.read(&mut delta, last.text);
+            self.read(&mut delta, &last.text);
             let is_stop = is_stop_token || last.stopped;
             let finish = if is_stop || reason == FinishReason::Stop { "stop" } else { "length" };
             self.end(&mut delta, finish);
@@ -210,10 +210,10 @@ impl TextAnswer {
     }
 
     /// Adds text, told from calls.
-    fn read(&mut self, delta: &mut Delta, text: String) {
+    fn read(&mut self, delta: &mut Delta, text: &str) {
         match &mut self.reader {
-            Some(reader) => delta.add(reader.push(&text)),
-            None => delta.text.push_str(&text),
+            Some(reader) => delta.add(reader.push(text)),
+            None => delta.text.push_str(text),
         }
     }
 

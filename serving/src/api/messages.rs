@@ -93,7 +93,7 @@ fn take_call(param: &str, mut fields: Fields) -> Result<ToolCall, ApiError> {
     fields.finish()?;
     let (name, arguments): (String, String) = (function.require("name")?, function.require("arguments")?);
     function.finish()?;
-    Ok(tool_call(id, name, &arguments)?)
+    tool_call(id, name, &arguments)
 }
 
 /// A call with its arguments as the template gets them.

@@ -1,7 +1,5 @@
 //! Reads a call, `{"name": …, "arguments": {…}}`, character by character, so that its arguments can be passed on while they are written.
 
-use serde_json::Value;
-
 /// A call's object up to the characters that came so far.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ObjectReader {
@@ -149,7 +147,7 @@ impl ObjectReader {
     fn end_word(&mut self) {
         let word = std::mem::take(&mut self.text);
         self.place = Place::CommaOrEnd;
-        if self.is_arguments() && Value::Null.to_string() != word {
+        if self.is_arguments() && word != "null" {
             self.arguments.push_str(&word);
             self.has_arguments = true;
         }

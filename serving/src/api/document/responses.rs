@@ -1,6 +1,7 @@
 //! Requests and answers of `/v1/responses`.
 
 #![expect(dead_code, reason = "the document's own: handlers read fields one by one and write values")]
+#![expect(clippy::struct_field_names, reason = "OpenAI's names")]
 
 use std::collections::BTreeMap;
 

@@ -59,7 +59,8 @@ fn take_item(name: &str, mut fields: Fields, messages: &mut Vec<ChatMessage>) ->
             match messages.last_mut().filter(|last| last.role == "assistant") {
                 Some(last) => last.tool_calls.push(call),
                 None => {
-                    messages.push(ChatMessage { tool_calls: vec![call], ..ChatMessage::new("assistant", "") })
+                    messages
+                        .push(ChatMessage { tool_calls: vec![call], ..ChatMessage::new("assistant", "") });
                 }
             }
         }

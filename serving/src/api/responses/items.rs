@@ -9,7 +9,7 @@ use crate::tools::{Piece, WholeCall};
 /// The items so far; the last one may be open.
 #[derive(Debug, Default)]
 pub(super) struct Items {
-    items: Vec<Item>,
+    list: Vec<Item>,
     is_open: bool,
     is_cut: bool,
 }
@@ -29,7 +29,7 @@ enum Content {
 impl Items {
     /// The items as the response has them.
     pub(super) fn values(&self) -> Value {
-        self.items.iter().enumerate().map(|(at, item)| item.value(self.status(at))).collect()
+        self.list.iter().enumerate().map(|(at, item)| item.value(self.status(at))).collect()
     }
 
     /// Takes what is new of the answer, and tells it.
@@ -55,7 +55,7 @@ impl Items {
     /// Ends the answer. One that says nothing has an empty message.
     pub(super) fn close(&mut self, finish: Option<&str>) -> Vec<Value> {
         let mut events = Vec::new();
-        if self.items.is_empty() {
+        if self.list.is_empty() {
             self.open_message(&mut events);
         }
         self.is_cut = finish == Some("length");
@@ -64,7 +64,7 @@ impl Items {
     }
 
     fn status(&self, at: usize) -> &'static str {
-        let is_last = at + 1 == self.items.len();
+        let is_last = at + 1 == self.list.len();
         match (is_last && self.is_open, is_last && self.is_cut) {
             (true, _) => "in_progress",
             (_, true) => "incomplete",
@@ -73,11 +73,11 @@ impl Items {
     }
 
     fn add_text(&mut self, more: &str, events: &mut Vec<Value>) {
-        if !matches!(self.items.last(), Some(Item { content: Content::Message(_), .. })) {
+        if !matches!(self.list.last(), Some(Item { content: Content::Message(_), .. })) {
             self.open_message(events);
         }
-        let index = self.items.len() - 1;
-        if let Some(Item { id, content: Content::Message(text) }) = self.items.last_mut() {
+        let index = self.list.len() - 1;
+        if let Some(Item { id, content: Content::Message(text) }) = self.list.last_mut() {
             text.push_str(more);
             events.push(json!({
                 "type": "response.output_text.delta", "item_id": id, "output_index": index, "content_index": 0, "delta": more, "logprobs": [],
@@ -86,8 +86,8 @@ impl Items {
     }
 
     fn add_arguments(&mut self, more: &str, events: &mut Vec<Value>) {
-        let index = self.items.len().saturating_sub(1);
-        if let Some(Item { id, content: Content::Call(call) }) = self.items.last_mut() {
+        let index = self.list.len().saturating_sub(1);
+        if let Some(Item { id, content: Content::Call(call) }) = self.list.last_mut() {
             call.arguments.push_str(more);
             events.push(json!({
                 "type": "response.function_call_arguments.delta", "item_id": id, "output_index": index, "delta": more,
@@ -99,7 +99,7 @@ impl Items {
         let id = format!("msg_{:016x}", random_u64());
         self.open(id.clone(), Content::Message(String::new()), events);
         events.push(json!({
-            "type": "response.content_part.added", "item_id": id, "output_index": self.items.len() - 1, "content_index": 0, "part": part(""),
+            "type": "response.content_part.added", "item_id": id, "output_index": self.list.len() - 1, "content_index": 0, "part": part(""),
         }));
     }
 
@@ -111,15 +111,15 @@ impl Items {
             value["content"] = json!([]);
         }
         events.push(
-            json!({"type": "response.output_item.added", "output_index": self.items.len(), "item": value}),
+            json!({"type": "response.output_item.added", "output_index": self.list.len(), "item": value}),
         );
-        self.items.push(item);
+        self.list.push(item);
         self.is_open = true;
     }
 
     fn end_open(&mut self, events: &mut Vec<Value>) {
-        let index = self.items.len().saturating_sub(1);
-        let Some(item) = self.items.last().filter(|_| self.is_open) else { return };
+        let index = self.list.len().saturating_sub(1);
+        let Some(item) = self.list.last().filter(|_| self.is_open) else { return };
         let id = &item.id;
         match &item.content {
             Content::Message(text) => {
