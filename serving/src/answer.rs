@@ -15,19 +15,22 @@ use crate::metrics::{AnswerFacts, Finish, ModelMetrics};
 use crate::model_folder::ServedModel;
 use crate::phase::{Phase, PhaseWatch};
 use crate::request_line::{self, RequestLine};
+use crate::tools::{CallReader, Piece};
 
 /// What became sure with one token.
 #[derive(Debug, Default)]
 pub(crate) struct Delta {
     /// New text; may be empty while a character or a stop string is open.
     pub(crate) text: String,
+    /// Calls of tools, and what of their arguments is new.
+    pub(crate) calls: Vec<Piece>,
     /// The tokens since the last delta.
     pub(crate) tokens: Vec<ScoredToken>,
     /// Scores of the prompt from its second token on, with the first delta, where asked for.
     pub(crate) prompt: Vec<ScoredToken>,
     /// The token that ended the answer, which is no part of its text.
     pub(crate) stop_token: Option<ScoredToken>,
-    /// `stop` or `length`, with the last delta.
+    /// `stop`, `length` or `tool_calls`, with the last delta.
     pub(crate) finish: Option<&'static str>,
 }
 
@@ -35,10 +38,24 @@ pub(crate) struct Delta {
 pub(crate) struct TextAnswer {
     events: Answer,
     detokenizer: Detokenizer,
+    reader: Option<CallReader>,
+    /// Special tokens that the reader sees.
+    shown: Vec<u32>,
     model: Arc<ServedModel>,
     clock: Clock,
     end: End,
     is_finished: bool,
+}
+
+/// How an answer's text is read.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Reading {
+    /// Texts that end it.
+    pub(crate) stops: Vec<String>,
+    /// What tells calls of tools from it, where there may be any.
+    pub(crate) reader: Option<CallReader>,
+    /// Tokens that the reader must see though they are special.
+    pub(crate) shown: Vec<u32>,
 }
 
 /// What ends an answer from outside: its time, and the server's.
@@ -104,7 +121,7 @@ impl Clock {
 
 impl TextAnswer {
     /// Sends a request to the engine.
-    pub(crate) fn start(app: &App, asker: &Arc<Asker>, mut request: Request, stops: &[String]) -> Self {
+    pub(crate) fn start(app: &App, asker: &Arc<Asker>, mut request: Request, reading: &Reading) -> Self {
         // What one key has asked must not show in another's times.
         request.cache_scope = asker.name.as_str().into();
         let clock = Clock {
@@ -123,7 +140,9 @@ impl TextAnswer {
         let end = End { limit, time: Box::pin(tokio::time::sleep(limit)), phases: app.phases.watch() };
         Self {
             events: app.engine.submit(request),
-            detokenizer: Detokenizer::new(stops),
+            detokenizer: Detokenizer::new(&reading.stops),
+            reader: reading.reader.clone(),
+            shown: reading.shown.clone(),
             model: Arc::clone(&app.model),
             clock,
             end,
@@ -172,6 +191,7 @@ impl TextAnswer {
         while let Some(delta) = self.next().await {
             let delta = delta?;
             whole.text.push_str(&delta.text);
+            whole.calls.extend(delta.calls);
             whole.tokens.extend(delta.tokens);
             whole.prompt.extend(delta.prompt);
             whole.stop_token = delta.stop_token;
@@ -190,20 +210,61 @@ impl TextAnswer {
         if is_stop_token {
             delta.stop_token = output.token;
         } else if let Some(token) = output.token {
-            let piece = self.detokenizer.push(&self.model.text_bytes(token.token));
-            delta.text = piece.text;
+            let is_shown = self.shown.contains(&token.token);
+            let bytes = if is_shown {
+                self.model.token_bytes(token.token)
+            } else {
+                self.model.text_bytes(token.token)
+            };
+            let piece = self.detokenizer.push(&bytes);
             delta.tokens.push(token);
+            self.read(&mut delta, &piece.text);
             if piece.stopped {
-                delta.finish = Some("stop");
+                self.end(&mut delta, "stop");
+                return delta;
+            }
+            if self.reader.as_ref().is_some_and(CallReader::is_done) {
+                self.end(&mut delta, "stop");
                 return delta;
             }
         }
         if let Some(reason) = output.finished {
             let last = self.detokenizer.finish();
-            delta.text.push_str(&last.text);
+            self.read(&mut delta, &last.text);
             let is_stop = is_stop_token || last.stopped;
-            delta.finish = Some(if is_stop || reason == FinishReason::Stop { "stop" } else { "length" });
+            let finish = if is_stop || reason == FinishReason::Stop { "stop" } else { "length" };
+            self.end(&mut delta, finish);
         }
         delta
+    }
+
+    /// Adds text, told from calls.
+    fn read(&mut self, delta: &mut Delta, text: &str) {
+        match &mut self.reader {
+            Some(reader) => delta.add(reader.push(text)),
+            None => delta.text.push_str(text),
+        }
+    }
+
+    /// Ends the answer: where it stopped behind whole calls, by them.
+    fn end(&mut self, delta: &mut Delta, finish: &'static str) {
+        if let Some(reader) = &mut self.reader {
+            delta.add(reader.finish());
+            delta.finish =
+                Some(if finish == "stop" && reader.has_whole_calls() { "tool_calls" } else { finish });
+        } else {
+            delta.finish = Some(finish);
+        }
+    }
+}
+
+impl Delta {
+    fn add(&mut self, pieces: Vec<Piece>) {
+        for piece in pieces {
+            match piece {
+                Piece::Text(text) => self.text.push_str(&text),
+                call => self.calls.push(call),
+            }
+        }
     }
 }

@@ -8,6 +8,7 @@ mod config;
 mod error;
 mod phase;
 
+mod forms;
 mod model_folder;
 
 mod decoder;
@@ -23,6 +24,7 @@ mod request_line;
 
 mod answer;
 mod app;
+mod tools;
 
 mod access;
 mod api;

@@ -11,6 +11,7 @@ use cupola_specs::job::Precision;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::forms::Forms;
 use crate::{ModelSource, ServeError};
 
 /// Facts about the served model that every request needs.
@@ -42,6 +43,8 @@ pub struct ServedModel {
     pub format: WeightFormat,
     /// What the check of the parity seal found; none where the model has none.
     pub seal: Option<SealReport>,
+    /// Forms that answers may be asked to have.
+    pub(crate) forms: Forms,
 }
 
 /// Defaults of `generation_config.json`; where it says nothing, OpenAI's.
@@ -125,6 +128,7 @@ impl ServedModel {
                 .or_else(|| of_template.then(|| blake3::hash(template.as_bytes()).to_hex().to_string())),
             format: WeightFormat::Fp32,
             seal: None,
+            forms: Forms::new(vocab_size),
             tokenizer,
         };
         Ok((served, network))
@@ -141,8 +145,7 @@ impl ServedModel {
 
     /// The bytes that a token adds to a text; a special token adds none.
     pub fn text_bytes(&self, token: u32) -> Vec<u8> {
-        let is_special = self.tokenizer.special_tokens().iter().any(|&(_, special)| special == token);
-        if is_special { Vec::new() } else { self.token_bytes(token) }
+        if self.tokenizer.is_special(token) { Vec::new() } else { self.token_bytes(token) }
     }
 
     /// The text of ids, without special tokens.

@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::access::{REQUEST_ID, check_host, check_key, observe};
-use crate::api::{ApiError, chat, completions, document, embeddings, health, models};
+use crate::api::{ApiError, chat, completions, document, embeddings, health, models, responses};
 use crate::app::House;
 use crate::connection::pace_body;
 use crate::page;
@@ -24,6 +24,7 @@ fn described() -> OpenApiRouter<House> {
     OpenApiRouter::with_openapi(document::Document::openapi())
         .routes(routes!(chat::chat_completions))
         .routes(routes!(completions::completions))
+        .routes(routes!(responses::responses))
         .routes(routes!(embeddings::embeddings))
         .routes(routes!(models::list_models))
         .routes(routes!(health::health))

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 import traceback
+from typing import Literal
 
 HERE = pathlib.Path(__file__).parent
 MODEL, KEY = "tiny", "sk-clients"
@@ -75,6 +76,101 @@ def openai_node(server):
     return run(["node", script, server.url, MODEL, KEY]).strip().splitlines()
 
 
+def weather_tools():
+    import pydantic
+
+    class Weather(pydantic.BaseModel):
+        """Tells the weather of a city."""
+
+        city: str
+        days: int
+
+    class Colour(pydantic.BaseModel):
+        name: Literal["red", "blue"]
+        shades: Literal[1, 2, 3]
+
+    return Weather, Colour
+
+
+def expect_call(call):
+    from tiny_model import CALLED
+
+    expect((call.name, json.loads(call.arguments)) == CALLED, f"the call: {call}")
+
+
+def openai_forms_and_tools(server):
+    """Structured output and calls of tools by the helpers of OpenAI's client, whole and streamed."""
+    import openai
+
+    weather, colour = weather_tools()
+    client = openai.OpenAI(base_url=server.url, api_key=KEY, max_retries=0)
+    made = dict(model=MODEL, messages=CHAT, temperature=0, seed=1, max_tokens=200)
+    parsed = client.chat.completions.parse(**made, response_format=colour).choices[0].message.parsed
+    expect(isinstance(parsed, colour), f"parsed: {parsed}")
+    with client.chat.completions.stream(**made, response_format=colour) as stream:
+        again = stream.get_final_completion().choices[0].message.parsed
+    expect(again == parsed, f"the stream is another object: {again} and {parsed}")
+    tool = openai.pydantic_function_tool(weather, name="get_weather")
+    answer = client.chat.completions.create(**made, tools=[tool])
+    choice = answer.choices[0]
+    expect(choice.finish_reason == "tool_calls" and choice.message.content is None, f"answer: {answer}")
+    expect_call(choice.message.tool_calls[0].function)
+    with client.chat.completions.stream(**made, tools=[tool]) as stream:
+        kinds = [event.type for event in stream]
+        final = stream.get_final_completion().choices[0]
+    expect("tool_calls.function.arguments.delta" in kinds, f"events: {kinds}")
+    expect(final.finish_reason == "tool_calls", f"the stream's answer: {final}")
+    expect_call(final.message.tool_calls[0].function)
+    parsed_call = final.message.tool_calls[0].function.parsed_arguments
+    expect(parsed_call == weather(city="Paris", days=3), f"parsed arguments: {parsed_call}")
+    told = [*CHAT, choice.message, {"role": "tool", "tool_call_id": choice.message.tool_calls[0].id, "content": "rain"}]
+    after = client.chat.completions.create(**{**made, "messages": told}, tools=[tool], tool_choice="none")
+    expect(after.choices[0].finish_reason in ("stop", "length"), f"after the call: {after}")
+    for forced in ["required", {"type": "function", "function": {"name": "paint"}}]:
+        paint = openai.pydantic_function_tool(colour, name="paint")
+        choice = client.chat.completions.create(**made, tools=[paint], tool_choice=forced, parallel_tool_calls=False).choices[0]
+        expect(choice.finish_reason == "tool_calls" and len(choice.message.tool_calls) == 1, f"forced: {choice}")
+        colour.model_validate_json(choice.message.tool_calls[0].function.arguments)
+    return [f"parse and stream of {parsed}; a call by itself, forced and named; its arguments streamed; its answer taken"]
+
+
+def openai_responses(server):
+    """The same by /v1/responses."""
+    import openai
+
+    weather, colour = weather_tools()
+    client = openai.OpenAI(base_url=server.url, api_key=KEY, max_retries=0)
+    made = dict(model=MODEL, temperature=0, max_output_tokens=120)
+    whole = client.responses.create(**made, input="Name a colour.", instructions="Be brief.", store=False)
+    chat = client.chat.completions.create(model=MODEL, messages=CHAT, temperature=0, max_tokens=120)
+    expect(whole.output_text == chat.choices[0].message.content, f"another text than the chat's: {whole.output_text!r}")
+    expect(whole.usage.total_tokens == chat.usage.total_tokens, f"usage: {whole.usage}")
+    text = ""
+    for event in client.responses.create(**made, input=CHAT, stream=True):
+        if event.type == "response.output_text.delta":
+            text += event.delta
+    expect(event.type in ("response.completed", "response.incomplete"), f"last event: {event}")
+    expect(text == whole.output_text == event.response.output_text, "the stream is another text")
+    parsed = client.responses.parse(**made, input=CHAT, text_format=colour).output_parsed
+    expect(isinstance(parsed, colour), f"parsed: {parsed}")
+    tool = openai.pydantic_function_tool(weather, name="get_weather")["function"]
+    asked = [{"role": "user", "content": "Weather?"}]
+    with client.responses.stream(**made, input=asked, tools=[{"type": "function", **tool}]) as stream:
+        kinds = [event.type for event in stream]
+        final = stream.get_final_response()
+    expect("response.function_call_arguments.delta" in kinds, f"events: {kinds}")
+    (call,) = final.output
+    expect_call(call)
+    asked += [call.model_dump(exclude_none=True, exclude={"parsed_arguments"}), {"type": "function_call_output", "call_id": call.call_id, "output": "rain"}]
+    after = client.responses.create(**made, input=asked, tools=[{"type": "function", **tool}])
+    expect(after.output[0].type == "message", f"after the call: {after}")
+    for refused in [dict(store=True), dict(previous_response_id="resp_1"), dict(background=True)]:
+        with contextlib.suppress(openai.BadRequestError):
+            client.responses.create(**made, input="Hi", **refused)
+            raise AssertionError(f"{refused} was taken")
+    return [f"text, stream, parse of {parsed}, a call with streamed arguments and its answer; what would be stored is refused"]
+
+
 # --- frameworks ----------------------------------------------------------------------------------------------------------------
 
 
@@ -97,8 +193,13 @@ def langchain(server):
     expect(again.content == whole.content, "async gave another text")
     scored = ChatOpenAI(**made, max_tokens=4, logprobs=True, top_logprobs=2).invoke(messages)
     expect(len(scored.response_metadata["logprobs"]["content"]) == 4, "logprobs")
+    weather, colour = weather_tools()
+    structured = ChatOpenAI(**made, max_tokens=100).with_structured_output(colour).invoke(messages)
+    expect(isinstance(structured, colour), f"structured: {structured}")
+    called = ChatOpenAI(**made, max_tokens=100).bind_tools([weather]).invoke(messages).tool_calls
+    expect(called[0]["args"] == {"city": "Paris", "days": 3}, f"calls: {called}")
     text = OpenAI(**made, max_tokens=8).invoke("Name a colour:")
-    return [f"chat, stream with usage, batch, async, logprobs; completion {text!r}"]
+    return [f"chat, stream with usage, batch, async, logprobs, structured output, a call; completion {text!r}"]
 
 
 def litellm(server):
@@ -227,6 +328,8 @@ def schemathesis(server):
 
 CLIENTS = {
     "openai (PyPI)": openai_python,
+    "openai (PyPI): forms and tools": openai_forms_and_tools,
+    "openai (PyPI): responses": openai_responses,
     "openai (npm)": openai_node,
     "langchain-openai": langchain,
     "litellm": litellm,

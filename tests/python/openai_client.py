@@ -123,8 +123,8 @@ def check_errors(client, model):
     expect_error(bad, 400, "messages", create(messages=[]))
     expect_error(bad, 400, "messages", create(max_tokens=10_000_000))
     expect_error(bad, 400, "temperature", create(temperature=9))
-    expect_error(bad, 400, "tools", create(tools=[{"type": "function", "function": {"name": "f", "parameters": {}}}]))
-    expect_error(bad, 400, "response_format", create(response_format={"type": "json_object"}))
+    expect_error(bad, 400, "tool_choice", create(tool_choice="required"))
+    expect_error(bad, 400, "response_format", create(response_format={"type": "yaml"}))
     expect_error(bad, 400, "colour", create(extra_body={"colour": "red"}))
     print("errors: 7 kinds, each naming its parameter")
 

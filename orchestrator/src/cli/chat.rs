@@ -119,7 +119,7 @@ fn talk(
 }
 
 fn message(role: &str, text: &str) -> ChatMessage {
-    ChatMessage { role: role.to_owned(), content: text.to_owned() }
+    ChatMessage::new(role, text)
 }
 
 fn connect(args: &ChatArgs, global: &Global, client: &Client) -> Result<Server, CliError> {

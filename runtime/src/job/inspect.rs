@@ -115,8 +115,8 @@ pub(super) fn run(view: View, folder: &Path) -> Result<(), InspectError> {
         View::Encode => {
             let tokenizer = Tokenizer::load(folder)?;
             answer_lines(|request: Text| {
-                let chat = vec![ChatMessage { role: "user".into(), content: request.text.clone() }];
-                let chat_text = tokenizer.chat().render(&chat, true)?;
+                let chat = vec![ChatMessage::new("user", &request.text)];
+                let chat_text = tokenizer.chat().render(&chat, &[], true)?;
                 Ok(Encoded { ids: tokenizer.encode(&request.text), text: request.text, chat, chat_text })
             })
         }

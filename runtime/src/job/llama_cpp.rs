@@ -72,12 +72,9 @@ fn modelfile(tokenizer: &Tokenizer, context: u64, template: Option<&str>) -> Str
 /// The chat template in the language of ollama's, for a template that puts fixed words around each role's text; none for others.
 fn go_template(chat: &ChatTemplate) -> Option<String> {
     let render = |roles: &[&str], is_open: bool| {
-        let message = |(at, role): (usize, &&str)| ChatMessage {
-            role: (*role).to_owned(),
-            content: format!("text{at}"),
-        };
+        let message = |(at, role): (usize, &&str)| ChatMessage::new(*role, format!("text{at}"));
         let messages: Vec<ChatMessage> = roles.iter().enumerate().map(message).collect();
-        chat.render(&messages, is_open).ok()
+        chat.render(&messages, &[], is_open).ok()
     };
     // What stands before the first message is what two different first roles have in common, without what both begin with.
     let open = render(&["user"], true)?;
@@ -172,9 +169,9 @@ mod tests {
         );
         assert_eq!(Network::load(&path, tch::Device::Cpu).unwrap().vocab_size(), vocab_size);
         assert_eq!(
-            (after.special_tokens(), after.bos_id(), after.eos_id(), after.pad_id(), after.chat().source()),
+            (after.added_tokens(), after.bos_id(), after.eos_id(), after.pad_id(), after.chat().source()),
             (
-                before.special_tokens(),
+                before.added_tokens(),
                 before.bos_id(),
                 before.eos_id(),
                 before.pad_id(),

@@ -118,14 +118,14 @@ fn ids_of(number: usize, prompt: &SealedPrompt, tokenizer: &Tokenizer) -> Result
     let ids = if prompt.messages.is_empty() {
         text_ids(tokenizer, &prompt.text)
     } else {
-        let text = tokenizer.chat().render(&prompt.messages, true)?;
+        let text = tokenizer.chat().render(&prompt.messages, &[], true)?;
         if text != prompt.text {
             let same = text.chars().zip(prompt.text.chars()).take_while(|(a, b)| a == b).count();
             let rest = |text: &str| text.chars().skip(same).take(40).collect::<String>();
             let (expected, got) = (rest(&prompt.text), rest(&text));
             return Err(SealError::Template { prompt: number, expected, got });
         }
-        tokenizer.chat().encode_prompt(tokenizer, &prompt.messages)?
+        tokenizer.chat().encode_prompt(tokenizer, &prompt.messages, &[])?
     };
     let differs = (0..ids.len().max(prompt.ids.len())).find(|&at| ids.get(at) != prompt.ids.get(at));
     match differs {

@@ -31,10 +31,14 @@ pub fn seal_of(network: &Network, tokenizer: &Tokenizer) -> Result<Seal, SealErr
     for text in TEXTS {
         prompts.push((Vec::new(), text.to_owned(), text_ids(tokenizer, text)));
     }
-    let message = |(role, content): (&str, &str)| ChatMessage { role: role.into(), content: content.into() };
+    let message = |(role, content): (&str, &str)| ChatMessage {
+        role: role.into(),
+        content: content.into(),
+        ..ChatMessage::default()
+    };
     let messages: Vec<ChatMessage> = CHAT.into_iter().map(message).collect();
-    if let Ok(text) = tokenizer.chat().render(&messages, true) {
-        let ids = tokenizer.chat().encode_prompt(tokenizer, &messages)?;
+    if let Ok(text) = tokenizer.chat().render(&messages, &[], true) {
+        let ids = tokenizer.chat().encode_prompt(tokenizer, &messages, &[])?;
         prompts.push((messages, text, ids));
     }
     let longest = (network.shape().max_position_embeddings as usize).min(SCORED_IDS);

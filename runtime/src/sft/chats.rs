@@ -65,7 +65,7 @@ impl Chat {
 
 /// A message of a role.
 pub fn message(role: &str, content: &str) -> ChatMessage {
-    ChatMessage { role: role.to_owned(), content: content.to_owned() }
+    ChatMessage::new(role, content)
 }
 
 /// Reads the chats of a part of the corpus in `role`, or, where `part` is empty, of the files labelled `role`.
@@ -115,6 +115,11 @@ fn check_turns(messages: &[ChatMessage]) -> Result<(), String> {
             return Err(format!(
                 "messages[{index}].role: expected system, user or assistant, got {:?}",
                 message.role
+            ));
+        }
+        if !message.tool_calls.is_empty() || message.tool_call_id.is_some() || message.name.is_some() {
+            return Err(format!(
+                "messages[{index}]: calls of tools are not trained on: leave tool_calls, tool_call_id and name out"
             ));
         }
         if message.content.is_empty() {

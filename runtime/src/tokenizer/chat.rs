@@ -9,9 +9,11 @@
 
 use cupola_specs::artifact::ChatMessage;
 use cupola_specs::job::TrainOn;
-use minijinja::{Environment, ErrorKind, context};
+use minijinja::{Environment, context};
+use serde_json::{Map, Value};
 
 use super::file::Roles;
+use super::jinja::environment;
 use super::{Tokenizer, TokenizerError};
 
 /// The template's name in the environment.
@@ -19,6 +21,8 @@ const NAME: &str = "chat";
 /// What stands around a message's index in the marked rendering: private-use characters.
 const OPEN: char = '\u{f8f0}';
 const CLOSE: char = '\u{f8f1}';
+/// What breaks up an added token's spelling where a client wrote it; no text of the ids has it.
+const GUARD: char = '\u{f8f2}';
 
 /// A Jinja chat template and the ids that end a turn.
 #[derive(Debug)]
@@ -49,13 +53,7 @@ enum Stretch {
 
 impl ChatTemplate {
     pub(super) fn new(source: String, roles: &Roles, stop_ids: Vec<u32>) -> Result<Self, TokenizerError> {
-        let mut environment = Environment::new();
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", |message: String| -> Result<String, minijinja::Error> {
-            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-        });
+        let mut environment = environment();
         environment.add_template_owned(NAME, source.clone()).map_err(|error| broken(&error))?;
         Ok(Self { source, environment, roles: roles.clone(), stop_ids })
     }
@@ -65,10 +63,21 @@ impl ChatTemplate {
         &self.source
     }
 
-    /// Renders a chat as text, byte for byte as `apply_chat_template` of transformers does.
+    /// Renders a chat, with the descriptions of the tools it may use, byte for byte as `apply_chat_template` of transformers does.
     pub fn render(
         &self,
         messages: &[ChatMessage],
+        tools: &[Value],
+        add_generation_prompt: bool,
+    ) -> Result<String, TokenizerError> {
+        let values = messages.iter().map(value_of).collect::<Result<Vec<_>, _>>()?;
+        self.render_values(&values, tools, add_generation_prompt)
+    }
+
+    fn render_values(
+        &self,
+        messages: &[Value],
+        tools: &[Value],
         add_generation_prompt: bool,
     ) -> Result<String, TokenizerError> {
         if self.source.is_empty() {
@@ -78,6 +87,9 @@ impl ChatTemplate {
         let template = self.environment.get_template(NAME).map_err(|error| broken(&error))?;
         let values = context! {
             messages,
+            // Without any it is there and none, as with transformers.
+            tools => (!tools.is_empty()).then_some(tools),
+            documents => (),
             add_generation_prompt,
             bos_token => self.roles.bos,
             eos_token => self.roles.eos,
@@ -100,20 +112,33 @@ impl ChatTemplate {
             TrainOn::LastAssistant => Some(index) == last,
             TrainOn::All => false,
         };
-        let mut chat = self.encode(tokenizer, messages, false, &trains)?;
+        let stretches = self.stretches(tokenizer, messages, &[], false)?;
+        let mut chat = encode(tokenizer, messages, stretches, &trains);
         if train_on == TrainOn::All {
             chat.trained.fill(true);
         }
         Ok(chat)
     }
 
-    /// Encodes a chat up to where the assistant answers.
+    /// Encodes a chat up to where the assistant answers. What clients wrote is plain text wherever the template puts it.
     pub fn encode_prompt(
         &self,
         tokenizer: &Tokenizer,
         messages: &[ChatMessage],
+        tools: &[Value],
     ) -> Result<Vec<u32>, TokenizerError> {
-        Ok(self.encode(tokenizer, messages, true, &|_| false)?.ids)
+        let stretches = match self.stretches(tokenizer, messages, tools, true) {
+            Ok(stretches) => stretches,
+            // A template that rewrites texts can't be trained with, but asked.
+            Err(TokenizerError::Rewrites) => {
+                let guarded = |message| value_of(message).and_then(|value| guard(tokenizer, &value));
+                let messages = messages.iter().map(guarded).collect::<Result<Vec<_>, _>>()?;
+                let tools = tools.iter().map(|tool| guard(tokenizer, tool)).collect::<Result<Vec<_>, _>>()?;
+                vec![Stretch::Template(self.render_values(&messages, &tools, true)?)]
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(encode(tokenizer, messages, stretches, &|_| false).ids)
     }
 
     /// Ids that end an answer: the end of the turn and the document token.
@@ -121,41 +146,30 @@ impl ChatTemplate {
         self.stop_ids.clone()
     }
 
-    fn encode(
-        &self,
-        tokenizer: &Tokenizer,
-        messages: &[ChatMessage],
-        add_generation_prompt: bool,
-        trains: &dyn Fn(usize) -> bool,
-    ) -> Result<EncodedChat, TokenizerError> {
-        let mut chat = ChatIds::new(tokenizer);
-        for stretch in self.stretches(messages, add_generation_prompt)? {
-            match stretch {
-                Stretch::Template(text) => chat.template(&text),
-                Stretch::Message(index, text) if messages[index].role == "assistant" => {
-                    chat.answer(&text, trains(index));
-                }
-                Stretch::Message(_, text) => chat.plain.push_str(&text),
-            }
-        }
-        chat.flush(false);
-        Ok(EncodedChat { ids: chat.ids, trained: chat.trained })
-    }
-
     /// Renders a chat and tells the template's words from the messages' texts.
     fn stretches(
         &self,
+        tokenizer: &Tokenizer,
         messages: &[ChatMessage],
+        tools: &[Value],
         add_generation_prompt: bool,
     ) -> Result<Vec<Stretch>, TokenizerError> {
-        let marked: Vec<ChatMessage> = (0..messages.len())
-            .map(|index| ChatMessage {
-                role: messages[index].role.clone(),
-                content: format!("{OPEN}{index}{CLOSE}"),
-            })
-            .collect();
-        let rendered = self.render(messages, add_generation_prompt)?;
-        let skeleton = self.render(&marked, add_generation_prompt)?;
+        let tools = tools.iter().map(|tool| guard(tokenizer, tool)).collect::<Result<Vec<_>, _>>()?;
+        let mut values = Vec::with_capacity(messages.len());
+        for message in messages {
+            let apart = ChatMessage { content: String::new(), ..message.clone() };
+            let mut value = guard(tokenizer, &value_of(&apart)?)?;
+            value["content"] = Value::from(message.content.as_str());
+            values.push(value);
+        }
+        let rendered = self.render_values(&values, &tools, add_generation_prompt)?;
+        for (index, (value, message)) in values.iter_mut().zip(messages).enumerate() {
+            // Templates ask whether there is a text beside calls.
+            if !message.content.is_empty() || message.tool_calls.is_empty() {
+                value["content"] = Value::from(format!("{OPEN}{index}{CLOSE}"));
+            }
+        }
+        let skeleton = self.render_values(&values, &tools, add_generation_prompt)?;
         let mut stretches = Vec::new();
         let mut rest = rendered.as_str();
         for part in skeleton.split_inclusive([OPEN, CLOSE]) {
@@ -165,18 +179,19 @@ impl ChatTemplate {
                 }
                 None => (part.strip_suffix(OPEN).unwrap_or(part), None),
             };
-            rest = rest.strip_prefix(text).ok_or_else(rewrites)?;
+            rest = rest.strip_prefix(text).ok_or(TokenizerError::Rewrites)?;
             if !text.is_empty() {
                 stretches.push(Stretch::Template(text.to_owned()));
             }
             if let Some((message, index)) = message {
                 let spellings = [message.content.as_str(), message.content.trim()];
-                let found = spellings.iter().find(|text| rest.starts_with(**text)).ok_or_else(rewrites)?;
+                let found = spellings.iter().find(|text| rest.starts_with(**text));
+                let found = found.ok_or(TokenizerError::Rewrites)?;
                 rest = &rest[found.len()..];
                 stretches.push(Stretch::Message(index, (*found).to_owned()));
             }
         }
-        if rest.is_empty() { Ok(stretches) } else { Err(rewrites()) }
+        if rest.is_empty() { Ok(stretches) } else { Err(TokenizerError::Rewrites) }
     }
 }
 
@@ -198,7 +213,7 @@ impl<'t> ChatIds<'t> {
     fn template(&mut self, text: &str) {
         let tokenizer = self.tokenizer;
         tokenizer.for_each_special(text, &mut |plain, special| {
-            self.plain.push_str(plain);
+            self.plain.extend(plain.chars().filter(|character| *character != GUARD));
             self.ends_answer &= plain.is_empty();
             if let Some(id) = special {
                 self.flush(false);
@@ -226,16 +241,69 @@ fn broken(error: &minijinja::Error) -> TokenizerError {
     TokenizerError::Template { message: format!("{error:#}") }
 }
 
-fn rewrites() -> TokenizerError {
-    let message =
-        "it rewrites the messages' texts, so the answer's tokens can't be told from its own".to_owned();
-    TokenizerError::Template { message }
+/// A message as templates see it.
+fn value_of(message: &ChatMessage) -> Result<Value, TokenizerError> {
+    serde_json::to_value(message).map_err(|error| TokenizerError::Template { message: error.to_string() })
+}
+
+/// The value with every added token's spelling in its texts broken up, so that it stays plain text within the template's own.
+fn guard(tokenizer: &Tokenizer, value: &Value) -> Result<Value, TokenizerError> {
+    Ok(match value {
+        Value::String(text) => Value::from(guard_text(tokenizer, text)?),
+        Value::Array(values) => {
+            Value::Array(values.iter().map(|value| guard(tokenizer, value)).collect::<Result<_, _>>()?)
+        }
+        Value::Object(fields) => {
+            let field = |(name, value): (&String, &Value)| {
+                Ok((guard_text(tokenizer, name)?, guard(tokenizer, value)?))
+            };
+            Value::Object(fields.iter().map(field).collect::<Result<Map<_, _>, TokenizerError>>()?)
+        }
+        other => other.clone(),
+    })
+}
+
+fn guard_text(tokenizer: &Tokenizer, text: &str) -> Result<String, TokenizerError> {
+    if text.contains(GUARD) {
+        let message = format!("the private-use character U+{:04X} can't be part of a chat", u32::from(GUARD));
+        return Err(TokenizerError::Template { message });
+    }
+    let mut guarded = String::with_capacity(text.len());
+    tokenizer.for_each_special(text, &mut |plain, special| {
+        guarded.push_str(plain);
+        let spelling = special.map(|id| tokenizer.decode(&[id])).unwrap_or_default();
+        for character in spelling.chars() {
+            guarded.extend([character, GUARD]);
+        }
+    });
+    Ok(guarded)
+}
+
+/// The ids of a chat's stretches; `trains` says of which messages the tokens carry loss.
+fn encode(
+    tokenizer: &Tokenizer,
+    messages: &[ChatMessage],
+    stretches: Vec<Stretch>,
+    trains: &dyn Fn(usize) -> bool,
+) -> EncodedChat {
+    let mut chat = ChatIds::new(tokenizer);
+    for stretch in stretches {
+        match stretch {
+            Stretch::Template(text) => chat.template(&text),
+            Stretch::Message(index, text) if messages[index].role == "assistant" => {
+                chat.answer(&text, trains(index));
+            }
+            Stretch::Message(_, text) => chat.plain.push_str(&text),
+        }
+    }
+    chat.flush(false);
+    EncodedChat { ids: chat.ids, trained: chat.trained }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokenizer::file::TokenizerFiles;
+    use crate::tokenizer::file::{AddedToken, TokenizerFiles};
     use crate::tokenizer::train::{PieceCounts, train};
 
     const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
@@ -250,7 +318,7 @@ mod tests {
             patterns: vec![r"\p{L}+|\s+|[^\s\p{L}]+".into()],
             vocabulary: train(counts, &names, 300, &mut |_| {}),
             ignore_merges: false,
-            specials: names.iter().cloned().zip(0..).collect(),
+            added: AddedToken::specials(&names),
             roles: Roles::of(&names).unwrap(),
             chat_template: template.into(),
         };
@@ -258,7 +326,7 @@ mod tests {
     }
 
     fn message(role: &str, content: &str) -> ChatMessage {
-        ChatMessage { role: role.into(), content: content.into() }
+        ChatMessage::new(role, content)
     }
 
     fn chat() -> Vec<ChatMessage> {
@@ -272,7 +340,7 @@ mod tests {
         let trained: Vec<u32> =
             encoded.ids.iter().zip(&encoded.trained).filter(|(_, on)| **on).map(|(id, _)| *id).collect();
         assert_eq!(tokenizer.decode(&trained), "\nhi you<|im_end|>");
-        assert_eq!(tokenizer.decode(&encoded.ids), tokenizer.chat().render(&chat(), false).unwrap());
+        assert_eq!(tokenizer.decode(&encoded.ids), tokenizer.chat().render(&chat(), &[], false).unwrap());
         let all = tokenizer.chat().encode_chat(&tokenizer, &chat(), TrainOn::All).unwrap();
         assert!(all.trained.iter().all(|on| *on));
     }
@@ -282,7 +350,7 @@ mod tests {
         let tokenizer = tokenizer(CHATML);
         let encoded = tokenizer.chat().encode_chat(&tokenizer, &chat(), TrainOn::LastAssistant).unwrap();
         assert_eq!(encoded.ids.iter().filter(|id| **id == 2).count(), 3);
-        let prompt = tokenizer.chat().encode_prompt(&tokenizer, &chat()[..1]).unwrap();
+        let prompt = tokenizer.chat().encode_prompt(&tokenizer, &chat()[..1], &[]).unwrap();
         assert_eq!(encoded.ids[..prompt.len()], prompt);
         assert!(encoded.trained[prompt.len()]);
     }
@@ -290,10 +358,12 @@ mod tests {
     #[test]
     fn a_template_that_rewrites_texts_or_refuses_a_chat_is_an_error() {
         let shouting = tokenizer("{% for m in messages %}{{ m.content.upper() }}{% endfor %}");
-        let error = shouting.chat().encode_prompt(&shouting, &chat()).unwrap_err().to_string();
-        assert!(error.contains("rewrites"), "{error}");
+        let error = shouting.chat().encode_chat(&shouting, &chat(), TrainOn::All).unwrap_err();
+        assert!(matches!(error, TokenizerError::Rewrites), "{error}");
+        let prompt = shouting.chat().encode_prompt(&shouting, &chat(), &[]).unwrap();
+        assert_eq!(shouting.decode(&prompt), "HI <|IM_END|>\nHI YOUX");
         let refusing = tokenizer("{{ raise_exception('no user') }}");
-        let error = refusing.chat().render(&chat(), false).unwrap_err().to_string();
+        let error = refusing.chat().render(&chat(), &[], false).unwrap_err().to_string();
         assert!(error.contains("no user"), "{error}");
     }
 }

@@ -77,8 +77,9 @@ pub fn run(ctx: &StepContext, _params: &TokensParams) -> Result<Summary, Tokeniz
 
 /// Writes how many bytes of text each id stands for.
 fn write_token_bytes(staging: &Path, tokenizer: &Tokenizer) -> Result<Vec<u32>, TokenizerError> {
-    let specials: Vec<u32> = tokenizer.special_tokens().iter().map(|(_, id)| *id).collect();
-    let of = |id: u32| if specials.contains(&id) { 0 } else { tokenizer.decode_bytes(&[id]).len() as u32 };
+    // No added token comes out of a text.
+    let added: Vec<u32> = tokenizer.added_tokens().iter().map(|token| token.id).collect();
+    let of = |id: u32| if added.contains(&id) { 0 } else { tokenizer.decode_bytes(&[id]).len() as u32 };
     let lengths: Vec<u32> = (0..tokenizer.vocab_size() as u32).map(of).collect();
     let path = staging.join(TOKEN_BYTES);
     let bytes: Vec<u8> = lengths.iter().flat_map(|length| length.to_le_bytes()).collect();

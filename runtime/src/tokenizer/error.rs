@@ -62,6 +62,11 @@ pub enum TokenizerError {
         /// What is wrong.
         message: String,
     },
+    /// The chat template writes texts in its own way, so that the answer's tokens can't be told from its own.
+    #[error(
+        "chat template: it rewrites the messages' texts, so the answer's tokens can't be told from its own"
+    )]
+    Rewrites,
     /// A document has an id that the vocabulary does not have.
     #[error("{file}: token id {id}, and the vocabulary has {vocab_size} tokens")]
     IdOutOfRange {
@@ -110,7 +115,7 @@ impl StepError for TokenizerError {
                 "pattern",
                 "use gpt2, gpt4 or o200k, or a regex in Rust's or Oniguruma's syntax",
             ),
-            Self::Template { .. } => ErrorFacts::user("chat_template", ""),
+            Self::Template { .. } | Self::Rewrites => ErrorFacts::user("chat_template", ""),
             Self::IdOutOfRange { .. } => ErrorFacts::bug("token_id", ""),
             Self::TextLost { .. } => ErrorFacts::bug("text_lost", ""),
             Self::EmptyCorpus => ErrorFacts::user("empty_corpus", ""),

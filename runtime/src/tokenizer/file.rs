@@ -26,10 +26,28 @@ pub(super) struct TokenizerFiles {
     pub(super) patterns: Vec<String>,
     pub(super) vocabulary: Vocabulary,
     pub(super) ignore_merges: bool,
-    /// Added tokens: spelling and id.
-    pub(super) specials: Vec<(String, u32)>,
+    pub(super) added: Vec<AddedToken>,
     pub(super) roles: Roles,
     pub(super) chat_template: String,
+}
+
+/// A token beside those that the merges make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddedToken {
+    /// How it is spelled.
+    pub content: String,
+    /// Its id.
+    pub id: u32,
+    /// Whether it is a mark, which no text shows. One that is none, such as `<tool_call>` of Qwen's, is text.
+    pub is_special: bool,
+}
+
+impl AddedToken {
+    /// Special tokens with the ids from 0 on.
+    pub(super) fn specials(contents: &[String]) -> Vec<Self> {
+        let of = |(content, id): (&String, u32)| Self { content: content.clone(), id, is_special: true };
+        contents.iter().zip(0..).map(of).collect()
+    }
 }
 
 /// The special tokens' roles.
@@ -61,11 +79,11 @@ pub(super) fn write(dir: &Path, files: &TokenizerFiles) -> Result<(), TokenizerE
         json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}),
     );
     let added: Vec<Value> = files
-        .specials
+        .added
         .iter()
-        .map(|(content, id)| {
-            json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
-               "normalized": false, "special": true})
+        .map(|token| {
+            json!({"id": token.id, "content": token.content, "single_word": false, "lstrip": false, "rstrip": false,
+               "normalized": false, "special": token.is_special})
         })
         .collect();
     let tokenizer = json!({
@@ -83,8 +101,8 @@ pub(super) fn write(dir: &Path, files: &TokenizerFiles) -> Result<(), TokenizerE
         map.insert("pad_token".into(), json!(pad));
     }
     let named = [Some(&roles.bos), Some(&roles.eos), roles.pad.as_ref()];
-    let others =
-        files.specials.iter().map(|(content, _)| content).filter(|content| !named.contains(&Some(content)));
+    let specials = files.added.iter().filter(|token| token.is_special).map(|token| &token.content);
+    let others = specials.filter(|content| !named.contains(&Some(content)));
     map.insert("additional_special_tokens".into(), json!(others.collect::<Vec<_>>()));
     let mut config = Map::new();
     config.insert("tokenizer_class".into(), json!("PreTrainedTokenizerFast"));
@@ -103,10 +121,10 @@ pub(super) fn write(dir: &Path, files: &TokenizerFiles) -> Result<(), TokenizerE
 }
 
 impl TokenizerFiles {
-    /// A token as vocabularies spell it: a special one by its content, any other one byte by byte.
+    /// A token as vocabularies spell it: an added one by its content, any other one byte by byte.
     pub(super) fn spelled(&self, id: u32, chars: &[char; 256]) -> String {
-        match self.specials.iter().find(|(_, special)| *special == id) {
-            Some((content, _)) => content.clone(),
+        match self.added.iter().find(|token| token.id == id) {
+            Some(token) => token.content.clone(),
             None => spell(&self.vocabulary.tokens[id as usize], chars),
         }
     }
@@ -146,8 +164,8 @@ pub(super) fn read(dir: &Path) -> Result<TokenizerFiles, TokenizerError> {
     } else {
         file.refuse_unless("post_processor.type", &[Value::Null, json!("ByteLevel")])?;
     }
-    let specials = specials(&file)?;
-    let vocabulary = vocabulary(&file, &specials)?;
+    let mut added = added_tokens(&file)?;
+    let vocabulary = vocabulary(&file, &added)?;
     let token = |field: &str| match config.at(field) {
         Value::String(text) => Some(text),
         Value::Object(map) => map.get("content").and_then(Value::as_str).map(str::to_owned),
@@ -157,6 +175,11 @@ pub(super) fn read(dir: &Path) -> Result<TokenizerFiles, TokenizerError> {
     let eos = token("eos_token").ok_or_else(|| missing("eos_token"))?;
     let roles =
         Roles { bos: token("bos_token").unwrap_or_else(|| eos.clone()), eos, pad: token("pad_token") };
+    // What has a role is special, whatever its own entry says.
+    let named = [Some(&roles.bos), Some(&roles.eos), roles.pad.as_ref()];
+    for token in &mut added {
+        token.is_special |= named.contains(&Some(&token.content));
+    }
     let chat_template = match config.at("chat_template") {
         Value::String(text) => text,
         Value::Null => String::new(),
@@ -166,13 +189,13 @@ pub(super) fn read(dir: &Path) -> Result<TokenizerFiles, TokenizerError> {
         patterns: patterns(&file)?,
         vocabulary,
         ignore_merges: file.at("model.ignore_merges") == json!(true),
-        specials,
+        added,
         roles,
         chat_template,
     })
 }
 
-fn specials(file: &Json) -> Result<Vec<(String, u32)>, TokenizerError> {
+fn added_tokens(file: &Json) -> Result<Vec<AddedToken>, TokenizerError> {
     let mut found = Vec::new();
     for (index, token) in file.at("added_tokens").as_array().into_iter().flatten().enumerate() {
         let field = format!("added_tokens.{index}");
@@ -182,7 +205,11 @@ fn specials(file: &Json) -> Result<Vec<(String, u32)>, TokenizerError> {
             }
         }
         match (token["content"].as_str(), token["id"].as_u64()) {
-            (Some(content), Some(id)) => found.push((content.to_owned(), id as u32)),
+            (Some(content), Some(id)) => found.push(AddedToken {
+                content: content.to_owned(),
+                id: id as u32,
+                is_special: token["special"] == json!(true),
+            }),
             _ => return Err(file.wrong(&field, "content and id", token)),
         }
     }
@@ -225,7 +252,7 @@ fn patterns(file: &Json) -> Result<Vec<String>, TokenizerError> {
     if byte_level { Ok(patterns) } else { Err(file.wrong("pre_tokenizer", "ByteLevel", &Value::Null)) }
 }
 
-fn vocabulary(file: &Json, specials: &[(String, u32)]) -> Result<Vocabulary, TokenizerError> {
+fn vocabulary(file: &Json, added: &[AddedToken]) -> Result<Vocabulary, TokenizerError> {
     let vocab = file.at("model.vocab");
     let entries = vocab.as_object().ok_or_else(|| file.wrong("model.vocab", "an object", &Value::Null))?;
     let mut ids: BTreeMap<&str, u32> = BTreeMap::new();
@@ -233,16 +260,16 @@ fn vocabulary(file: &Json, specials: &[(String, u32)]) -> Result<Vocabulary, Tok
         let id = id.as_u64().ok_or_else(|| file.wrong("model.vocab", "ids", id))?;
         ids.insert(token, id as u32);
     }
-    let size = ids.values().chain(specials.iter().map(|(_, id)| id)).max().map_or(0, |id| *id as usize + 1);
-    if size > 4 * (ids.len() + specials.len()) {
+    let size = ids.values().chain(added.iter().map(|token| &token.id)).max().map_or(0, |id| *id as usize + 1);
+    if size > 4 * (ids.len() + added.len()) {
         return Err(file.wrong("model.vocab", "ids without large gaps", &json!(size)));
     }
     let mut tokens = vec![Vec::new(); size];
     for (token, id) in &ids {
         tokens[*id as usize] = unspell(token).unwrap_or_else(|| token.as_bytes().to_vec());
     }
-    for (content, id) in specials {
-        tokens[*id as usize] = content.clone().into_bytes();
+    for token in added {
+        tokens[token.id as usize] = token.content.clone().into_bytes();
     }
     let mut byte_ids = [0; 256];
     for (byte, char) in byte_chars().iter().enumerate() {

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::TokenizerError;
 use super::bytes::{byte_chars, unspell};
-use super::file::{Roles, TokenizerFiles, merge_of, read as read_folder};
+use super::file::{AddedToken, Roles, TokenizerFiles, merge_of, read as read_folder};
 use super::pretokenize::patterns_of;
 use super::train::Vocabulary;
 use crate::model::{Fact, Gguf};
@@ -59,20 +59,22 @@ pub(crate) fn facts(folder: &Path, vocab_size: usize) -> Result<Vec<(String, Fac
     let chars = byte_chars();
     let count = files.vocabulary.tokens.len();
     let spelled = |id: usize| files.spelled(id as u32, &chars);
-    let is_special = |id: usize| files.specials.iter().any(|(_, special)| *special as usize == id);
+    let added = |id: usize| files.added.iter().find(|token| token.id as usize == id);
     let tokens = (0..vocab_size.max(count))
         .map(|id| Fact::Text(if id < count { spelled(id) } else { format!("[unused{id}]") }));
-    let types = (0..vocab_size.max(count)).map(|id| match id {
-        _ if is_special(id) => Fact::Signed(CONTROL as i64),
-        _ if id < count => Fact::Signed(NORMAL as i64),
-        _ => Fact::Signed(UNUSED as i64),
+    let types = (0..vocab_size.max(count)).map(|id| match added(id) {
+        Some(AddedToken { is_special: true, .. }) => CONTROL,
+        Some(_) => USER_DEFINED,
+        None if id < count => NORMAL,
+        None => UNUSED,
     });
+    let types = types.map(|kind| Fact::Signed(kind as i64));
     let merges = files.vocabulary.merges.iter();
     let merges =
         merges.map(|(left, right, _)| format!("{} {}", spelled(*left as usize), spelled(*right as usize)));
     let id_of = |content: &str| {
-        let found = files.specials.iter().find(|(special, _)| special == content);
-        found.map(|(_, id)| Fact::Count(u64::from(*id)))
+        let found = files.added.iter().find(|token| token.content == content);
+        found.map(|token| Fact::Count(u64::from(token.id)))
     };
     let mut facts = vec![
         ("model", Fact::from("gpt2")),
@@ -100,7 +102,7 @@ pub(crate) fn facts(folder: &Path, vocab_size: usize) -> Result<Vec<(String, Fac
 /// The tokens of a file.
 struct Tokens<'a> {
     ids: BTreeMap<&'a str, u32>,
-    specials: Vec<(String, u32)>,
+    added: Vec<AddedToken>,
     bytes: Vec<Vec<u8>>,
     byte_ids: [u32; 256],
 }
@@ -111,13 +113,13 @@ impl<'a> Tokens<'a> {
         types: &[Fact],
         wrong: &dyn Fn(&str, &str, String) -> TokenizerError,
     ) -> Result<Self, TokenizerError> {
-        let mut all =
-            Self { ids: BTreeMap::new(), specials: Vec::new(), bytes: Vec::new(), byte_ids: [0; 256] };
+        let mut all = Self { ids: BTreeMap::new(), added: Vec::new(), bytes: Vec::new(), byte_ids: [0; 256] };
         for (id, token) in tokens.iter().enumerate() {
             let token = token.text().ok_or_else(|| wrong("tokens", "texts", format!("{token:?}")))?;
             match types.get(id).and_then(Fact::count) {
-                Some(CONTROL | USER_DEFINED) => {
-                    all.specials.push((token.to_owned(), id as u32));
+                Some(kind @ (CONTROL | USER_DEFINED)) => {
+                    let (content, is_special) = (token.to_owned(), kind == CONTROL);
+                    all.added.push(AddedToken { content, id: id as u32, is_special });
                     all.bytes.push(token.as_bytes().to_vec());
                 }
                 Some(UNUSED) => all.bytes.push(Vec::new()),
@@ -162,7 +164,7 @@ pub(super) fn read(gguf: &Gguf) -> Result<TokenizerFiles, TokenizerError> {
         fact(field).and_then(Fact::list).ok_or_else(|| wrong(field, "a list", "nothing".to_owned()))
     };
     let (tokens, types) = (list("tokens")?, list("token_type")?);
-    let Tokens { ids, specials, bytes, byte_ids } = Tokens::of(tokens, types, &wrong)?;
+    let Tokens { ids, added, bytes, byte_ids } = Tokens::of(tokens, types, &wrong)?;
     let mut merges = Vec::new();
     for merge in list("merges")? {
         let known = merge.text().and_then(|text| merge_of(&ids, text.split_once(' ')?));
@@ -170,7 +172,7 @@ pub(super) fn read(gguf: &Gguf) -> Result<TokenizerFiles, TokenizerError> {
     }
     let role = |field: &str| {
         let id = fact(field).and_then(Fact::count)?;
-        specials.iter().find(|(_, special)| u64::from(*special) == id).map(|(content, _)| content.clone())
+        added.iter().find(|token| u64::from(token.id) == id).map(|token| token.content.clone())
     };
     let eos = role("eos_token_id");
     let eos = eos.ok_or_else(|| wrong("eos_token_id", "a control token", "none".to_owned()))?;
@@ -184,7 +186,7 @@ pub(super) fn read(gguf: &Gguf) -> Result<TokenizerFiles, TokenizerError> {
         patterns,
         vocabulary: Vocabulary { tokens: bytes, byte_ids, merges },
         ignore_merges,
-        specials,
+        added,
         roles,
         chat_template: chat_template.to_owned(),
     })

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::json;
 
-use super::file::{Roles, TokenizerFiles, write};
+use super::file::{AddedToken, Roles, TokenizerFiles, write};
 use super::pretokenize::{Pretokenizer, patterns_of};
 use super::train::{PieceCounts, train};
 use super::{Tokenizer, TokenizerError};
@@ -63,7 +63,7 @@ pub fn run(ctx: &StepContext, params: &TokenizerParams) -> Result<Summary, Token
         patterns,
         vocabulary,
         ignore_merges: false,
-        specials: params.special_tokens.iter().cloned().zip(0..).collect(),
+        added: AddedToken::specials(&params.special_tokens),
         roles,
         chat_template: params.chat_template.clone(),
     };

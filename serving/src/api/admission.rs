@@ -10,7 +10,7 @@ use cupola_runtime::generate::Request;
 use serde_json::{Value, json};
 
 use super::{ApiError, Fields};
-use crate::answer::TextAnswer;
+use crate::answer::{Reading, TextAnswer};
 use crate::app::App;
 use crate::connection::TooSlow;
 use crate::engine_thread::Ticket;
@@ -135,7 +135,7 @@ pub(crate) fn admit(
     asker: &Arc<Asker>,
     requests: Vec<Request>,
     answers_per_prompt: usize,
-    stops: &[String],
+    reading: &Reading,
 ) -> Result<Admitted, ApiError> {
     if requests.len() > app.engine.num_places() {
         return Err(ApiError::parameter(
@@ -149,6 +149,6 @@ pub(crate) fn admit(
     }
     let prompt_tokens = requests.iter().step_by(answers_per_prompt).map(|request| request.ids.len()).sum();
     let ticket = admit_prompts(app, asker, requests.len(), prompt_tokens)?;
-    let answers = requests.into_iter().map(|request| TextAnswer::start(app, asker, request, stops));
+    let answers = requests.into_iter().map(|request| TextAnswer::start(app, asker, request, reading));
     Ok(Admitted { answers: answers.collect(), prompt_tokens, ticket })
 }

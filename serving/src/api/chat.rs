@@ -6,7 +6,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use cupola_runtime::generate::Request;
+use cupola_runtime::generate::{Constraint, Request};
 use serde_json::{Value, json};
 
 use super::admission::{BodyResult, answer_room, read_fields};
@@ -15,19 +15,18 @@ use super::logprobs::chat_logprobs;
 use super::messages::take_messages;
 use super::respond::{Format, respond};
 use super::sampling::SharedParams;
+use super::tools::{ToolUse, read_chat_tool};
 use super::{ApiError, Fields};
 use crate::answer::Delta;
 use crate::app::App;
 use crate::keys::Asker;
 use crate::model_folder::ServedModel;
+use crate::tools::{Piece, WholeCall, whole_calls};
 
 /// Parameters of OpenAI's API that need something this server does not have.
 const UNSUPPORTED: &[(&str, &str)] = &[
-    ("tools", "tools are not offered"),
-    ("tool_choice", "tools are not offered"),
-    ("parallel_tool_calls", "tools are not offered"),
-    ("functions", "tools are not offered"),
-    ("function_call", "tools are not offered"),
+    ("functions", "'tools' is its newer name"),
+    ("function_call", "'tool_choice' is its newer name"),
     ("audio", "this model writes text"),
     ("prediction", "predicted outputs are not offered"),
     ("reasoning_effort", "this model does not reason apart from its answer"),
@@ -65,8 +64,9 @@ pub(crate) async fn chat_completions(
     body: BodyResult,
 ) -> Result<Response, ApiError> {
     let (app, fields) = read_fields(&app, &headers, body)?;
-    let params = ChatParams::take(fields, &app.model)?;
-    let requests = params.requests(&app)?;
+    let mut params = ChatParams::take(fields, &app.model)?;
+    let constraint = params.shared.constraint(&app, &asker).await?;
+    let requests = params.requests(&app, constraint.as_ref())?;
     let format = ChatFormat { with_logprobs: params.with_logprobs };
     Ok(respond(&app, &asker, requests, &params.shared, format).await)
 }
@@ -83,7 +83,8 @@ struct ChatParams {
 impl ChatParams {
     fn take(mut fields: Fields, model: &ServedModel) -> Result<Self, ApiError> {
         let messages = take_messages(&mut fields)?;
-        let shared = SharedParams::take(&mut fields, model)?;
+        let mut shared = SharedParams::take(&mut fields, model)?;
+        let mut tools = ToolUse::take(&mut fields, read_chat_tool)?;
         let mut max_tokens = None;
         for field in ["max_completion_tokens", "max_tokens"] {
             let most = fields.number(field, 1..=usize::MAX)?.map(|most| (field, most));
@@ -102,21 +103,18 @@ impl ChatParams {
         fields.ignore(IGNORED);
         fields.refuse(UNSUPPORTED)?;
         fields.finish()?;
-        let prompt = model
-            .tokenizer
-            .chat()
-            .encode_prompt(&model.tokenizer, &messages)
-            .map_err(|error| ApiError::parameter("messages", error.to_string()))?;
+        let prompt = shared.prompt(model, "messages", &messages, &mut tools)?;
         Ok(Self { shared, prompt, max_tokens, with_logprobs, top_logprobs: top_logprobs.unwrap_or(0) })
     }
 
-    fn requests(&self, app: &App) -> Result<Vec<Request>, ApiError> {
+    fn requests(&self, app: &App, constraint: Option<&Constraint>) -> Result<Vec<Request>, ApiError> {
         let model = &app.model;
         let max_new_tokens = answer_room(app, "messages", self.prompt.len(), self.max_tokens)?;
         let stop_ids = if self.shared.ignore_eos { Vec::new() } else { model.stop_ids.clone() };
         Ok((0..self.shared.num_answers)
             .map(|answer| Request {
                 top_logprobs: if self.with_logprobs { self.top_logprobs } else { 0 },
+                constraint: constraint.cloned(),
                 ..Request::new(
                     self.prompt.clone(),
                     self.shared.sampling_of(answer),
@@ -128,22 +126,11 @@ impl ChatParams {
     }
 }
 
-/// Takes `response_format`, `modalities` and `tool_choice` where they ask for plain text.
+/// Takes `modalities` where it asks for text.
 fn take_text_only(fields: &mut Fields) -> Result<(), ApiError> {
-    let format: Option<Value> = fields.take("response_format")?;
-    if let Some(format) = format.filter(|format| format.get("type").and_then(Value::as_str) != Some("text")) {
-        return Err(ApiError::unsupported(
-            "response_format",
-            &format!("only type 'text' is offered, not {format}"),
-        ));
-    }
     let modalities: Option<Vec<String>> = fields.take("modalities")?;
     if modalities.is_some_and(|modalities| modalities.iter().any(|modality| modality != "text")) {
         return Err(ApiError::unsupported("modalities", "this model writes text"));
-    }
-    let choice: Option<Value> = fields.take("tool_choice")?;
-    if choice.is_some_and(|choice| choice != "none" && choice != "auto") {
-        return Err(ApiError::unsupported("tool_choice", "tools are not offered"));
     }
     Ok(())
 }
@@ -164,9 +151,16 @@ impl Format for ChatFormat {
     const ID_PREFIX: &'static str = "chatcmpl";
 
     fn choice(&mut self, model: &ServedModel, index: usize, delta: &Delta) -> Value {
+        let calls = whole_calls(&delta.calls);
+        let content = if delta.text.is_empty() && !calls.is_empty() { None } else { Some(&delta.text) };
+        let mut message =
+            json!({"role": "assistant", "content": content, "refusal": null, "annotations": []});
+        if !calls.is_empty() {
+            message["tool_calls"] = calls.iter().map(call_value).collect();
+        }
         json!({
             "index": index,
-            "message": {"role": "assistant", "content": delta.text, "refusal": null, "annotations": []},
+            "message": message,
             "logprobs": self.logprobs(model, delta),
             "finish_reason": delta.finish,
         })
@@ -185,9 +179,25 @@ impl Format for ChatFormat {
                 "index": index, "delta": {"content": delta.text}, "logprobs": self.logprobs(model, delta), "finish_reason": null,
             }));
         }
+        for piece in &delta.calls {
+            let call = match piece {
+                Piece::Text(_) => continue,
+                Piece::Call { index, id, name } => {
+                    json!({"index": index, "id": id, "type": "function", "function": {"name": name, "arguments": ""}})
+                }
+                Piece::Arguments { index, text } => json!({"index": index, "function": {"arguments": text}}),
+            };
+            chunks.push(
+                json!({"index": index, "delta": {"tool_calls": [call]}, "logprobs": null, "finish_reason": null}),
+            );
+        }
         if let Some(finish) = delta.finish {
             chunks.push(json!({"index": index, "delta": {}, "logprobs": null, "finish_reason": finish}));
         }
         chunks
     }
+}
+
+fn call_value(call: &WholeCall) -> Value {
+    json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}})
 }

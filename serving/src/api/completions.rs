@@ -6,7 +6,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use cupola_runtime::generate::Request;
+use cupola_runtime::generate::{Constraint, Request};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -45,8 +45,9 @@ pub(crate) async fn completions(
     body: BodyResult,
 ) -> Result<Response, ApiError> {
     let (app, fields) = read_fields(&app, &headers, body)?;
-    let params = CompletionParams::take(fields, &app.model)?;
-    let requests = params.requests(&app)?;
+    let mut params = CompletionParams::take(fields, &app.model)?;
+    let constraint = params.shared.constraint(&app, &asker).await?;
+    let requests = params.requests(&app, constraint.as_ref())?;
     Ok(respond(&app, &asker, requests, &params.shared, params.format(&app.model)).await)
 }
 
@@ -129,7 +130,7 @@ impl CompletionParams {
         Ok(Self { shared, prompts, max_tokens, logprobs, echo })
     }
 
-    fn requests(&self, app: &App) -> Result<Vec<Request>, ApiError> {
+    fn requests(&self, app: &App, constraint: Option<&Constraint>) -> Result<Vec<Request>, ApiError> {
         let model = &app.model;
         let stop_ids = if self.shared.ignore_eos { Vec::new() } else { model.stop_ids.clone() };
         let most = match app.limits.output_tokens {
@@ -143,6 +144,7 @@ impl CompletionParams {
             for answer in 0..self.shared.num_answers {
                 requests.push(Request {
                     top_logprobs: self.logprobs.unwrap_or(0),
+                    constraint: constraint.cloned(),
                     score_prompt: self.echo && (self.logprobs.is_some() || max_new_tokens == 0),
                     ..Request::new(
                         ids.clone(),

@@ -38,6 +38,16 @@ impl Fields {
         }
     }
 
+    /// Whether a field is there, and not `null`.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(|value| !value.is_null())
+    }
+
+    /// A field as it was written; `null` where it is absent.
+    pub(crate) fn peek(&self, name: &str) -> Value {
+        self.0.get(name).cloned().unwrap_or_default()
+    }
+
     /// Takes a field that must be there.
     pub(crate) fn require<T: DeserializeOwned>(&mut self, name: &str) -> Result<T, ApiError> {
         self.take(name)?

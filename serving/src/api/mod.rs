@@ -7,9 +7,11 @@ mod fields;
 pub(crate) mod document;
 
 mod admission;
+mod form;
 mod messages;
 mod rate_headers;
 mod sampling;
+mod tools;
 
 mod logprobs;
 mod respond;
@@ -20,6 +22,7 @@ pub(crate) mod completions;
 pub(crate) mod embeddings;
 pub(crate) mod health;
 pub(crate) mod models;
+pub(crate) mod responses;
 
 pub(crate) use error::{ApiError, duration_text};
 pub(crate) use fields::Fields;

@@ -2,12 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
 
-use cupola_runtime::generate::Sampling;
+use cupola_runtime::generate::{Constraint, Sampling};
+use cupola_specs::artifact::ChatMessage;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::form::Form;
+use super::tools::ToolUse;
 use super::{ApiError, Fields};
+use crate::answer::Reading;
+use crate::app::App;
+use crate::keys::Asker;
 use crate::model_folder::ServedModel;
 
 /// Parameters that mean the same on both routes.
@@ -17,8 +24,10 @@ pub(crate) struct SharedParams {
     pub(crate) sampling: Sampling,
     /// Answers for each prompt.
     pub(crate) num_answers: usize,
-    /// Texts that end an answer.
-    pub(crate) stops: Vec<String>,
+    /// How answers' texts are read.
+    pub(crate) reading: Reading,
+    /// The form that answers must have.
+    pub(crate) form: Option<Form>,
     /// Whether stop tokens are passed over.
     pub(crate) ignore_eos: bool,
     /// Whether the answer comes as a stream.
@@ -67,14 +76,68 @@ impl SharedParams {
             seed: fields.take::<i64>("seed")?.map_or_else(random_u64, i64::cast_unsigned),
         };
         let stream = fields.take("stream")?.unwrap_or(false);
-        Ok(Self {
+        let shared = Self {
             sampling,
             num_answers: fields.number("n", 1..=MAX_ANSWERS)?.unwrap_or(1),
-            stops: stops(fields)?,
+            reading: Reading { stops: stops(fields)?, ..Reading::default() },
+            form: Form::take(fields)?,
             ignore_eos: fields.take("ignore_eos")?.unwrap_or(false),
             stream,
             usage: stream_usage(fields, stream)?,
-        })
+        };
+        if let Some(form) = &shared.form {
+            shared.check_ends(form.param)?;
+        }
+        Ok(shared)
+    }
+
+    /// Refuses what would end an answer that must have a form where it is not whole, or not end it where it is.
+    pub(crate) fn check_ends(&self, param: &str) -> Result<(), ApiError> {
+        if !self.reading.stops.is_empty() {
+            let message =
+                format!("'stop' would cut the answer that '{param}' asks for: leave one of them out");
+            return Err(ApiError::parameter("stop", message));
+        }
+        if self.ignore_eos {
+            let message = format!("'ignore_eos' can't go on behind the answer that '{param}' asks for");
+            return Err(ApiError::parameter("ignore_eos", message));
+        }
+        Ok(())
+    }
+
+    /// A chat's prompt by the model's template, and what its tools make of the form and the reading of answers.
+    pub(crate) fn prompt(
+        &mut self,
+        model: &ServedModel,
+        param: &str,
+        messages: &[ChatMessage],
+        tools: &mut ToolUse,
+    ) -> Result<Vec<u32>, ApiError> {
+        tools.check(model, messages)?;
+        self.reading.reader = tools.reader();
+        self.reading.shown = tools.shown_ids(model);
+        let asked = self.form.take();
+        self.form = tools.form(model, asked)?;
+        if let Some(form) = &self.form {
+            self.check_ends(form.param)?;
+        }
+        model
+            .tokenizer
+            .chat()
+            .encode_prompt(&model.tokenizer, messages, &tools.descriptions)
+            .map_err(|error| ApiError::parameter(param, error.to_string()))
+    }
+
+    /// The form as the engine takes it; compiled once.
+    pub(crate) async fn constraint(
+        &mut self,
+        app: &App,
+        asker: &Arc<Asker>,
+    ) -> Result<Option<Constraint>, ApiError> {
+        match self.form.take() {
+            Some(form) => form.constraint(app, asker).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// The sampling of one of a request's answers: each has its own stream.

@@ -67,6 +67,12 @@ async fn answers_and_requests_are_what_the_document_says() {
         ("/v1/completions", completion.clone()),
         ("/v1/completions", json!({"model": "tiny", "prompt": [1, 2, 3], "stop": ["a", "b"]})),
         ("/v1/completions", with(&completion, &stream)),
+        ("/v1/chat/completions", with(&chat("Hi"), &json!({"response_format": {"type": "json_object"}}))),
+        ("/v1/responses", json!({"model": "tiny", "input": "Hi", "max_output_tokens": 4})),
+        (
+            "/v1/responses",
+            json!({"model": "tiny", "input": [{"role": "user", "content": "Hi"}], "text": {"format": {"type": "text"}}}),
+        ),
         ("/v1/embeddings", json!({"model": "tiny", "input": ["a", "b"]})),
         (
             "/v1/embeddings",

@@ -42,8 +42,13 @@ impl Fixture {
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut ServeConfig)) -> Self {
+        Self::of_template(TEMPLATE, change)
+    }
+
+    /// A server whose chats have another template.
+    pub(crate) fn of_template(template: &str, change: impl FnOnce(&mut ServeConfig)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        write_model(folder.path(), 3);
+        write_model_of(folder.path(), 3, template);
         let mut config = ServeConfig::new(folder.path().to_path_buf());
         config.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         config.models[0].name = Some("tiny".into());
@@ -208,8 +213,12 @@ pub(crate) fn with(base: &Value, more: &Value) -> Value {
 
 /// A random network with its tokenizer and its seal.
 pub(crate) fn write_model(dir: &Path, seed: u64) {
+    write_model_of(dir, seed, TEMPLATE);
+}
+
+fn write_model_of(dir: &Path, seed: u64, template: &str) {
     std::fs::create_dir_all(dir).unwrap();
-    write_tokenizer(dir);
+    write_tokenizer(dir, template);
     let shape = ModelShape {
         num_hidden_layers: 2,
         hidden_size: 32,
@@ -227,7 +236,7 @@ pub(crate) fn write_model(dir: &Path, seed: u64) {
 }
 
 /// One token for each byte, and four special tokens.
-fn write_tokenizer(dir: &Path) {
+fn write_tokenizer(dir: &Path, template: &str) {
     let specials = ["<|bos|>", "<|im_start|>", "<|im_end|>", "<|pad|>"];
     let added: Vec<Value> = specials
         .iter()
@@ -252,7 +261,7 @@ fn write_tokenizer(dir: &Path) {
     });
     let config = json!({
         "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|bos|>", "eos_token": "<|im_end|>",
-        "pad_token": "<|pad|>", "chat_template": TEMPLATE,
+        "pad_token": "<|pad|>", "chat_template": template,
     });
     std::fs::write(dir.join("tokenizer.json"), tokenizer.to_string()).unwrap();
     std::fs::write(dir.join("tokenizer_config.json"), config.to_string()).unwrap();

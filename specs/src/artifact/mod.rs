@@ -15,7 +15,10 @@ pub use corpus::{
 };
 pub use law::{Forecast, Interval, LawFile, LawFit, Recommendation, SweepRun};
 pub use manifest::{BlobRecord, MANIFEST_FILE, Manifest};
-pub use model::{BadStep, ChatMessage, CurvePoint, DomainRecord, ForecastScore, PhaseRecord, TrainingRecord};
+pub use model::{
+    BadStep, ChatMessage, CurvePoint, DomainRecord, ForecastScore, FunctionCall, PhaseRecord, ToolCall,
+    TrainingRecord,
+};
 pub use preferences::{PreferencePair, PreferenceStatistics};
 pub use report::{EvalReport, EvalSample, ReportRow};
 pub use seal::{SEAL_FILE, Seal, SealedPrompt};

@@ -25,6 +25,8 @@ pub enum Grammar {
     Regex(String),
     /// Text of this grammar, in llguidance's dialect of Lark; `start` is its first rule.
     Lark(String),
+    /// Text of a grammar in that dialect whose rules may refer to JSON of schemas, each by the name of a rule.
+    LarkOfSchemas(String, Vec<(String, Value)>),
 }
 
 /// What a token of the vocabulary stands for.
@@ -72,9 +74,9 @@ impl GrammarCompiler {
             if id as usize >= tokenizer.vocab_size() {
                 return Word::Unused;
             }
-            let special = tokenizer.special_tokens().iter().find(|&&(_, special)| special == id);
+            let special = tokenizer.added_tokens().iter().find(|token| token.id == id && token.is_special);
             match special {
-                Some((spelling, _)) => Word::Special(spelling.clone()),
+                Some(token) => Word::Special(token.content.clone()),
                 None => Word::Text(tokenizer.decode_bytes(&[id])),
             }
         };
@@ -139,6 +141,15 @@ impl GrammarCompiler {
                 }
                 TopLevelGrammar::from_lark(text.clone())
             }
+            Grammar::LarkOfSchemas(text, schemas) => {
+                let mut text = text.clone();
+                for (name, schema) in schemas {
+                    let schema = checked_schema(schema)?;
+                    text = format!("{text}\n{name}: %json {schema}\n");
+                }
+                check_size(text.len())?;
+                TopLevelGrammar::from_lark(text)
+            }
         };
         let parser = self.factory.create_parser(top).map_err(refused)?;
         let mut mask = GrammarMask { matcher: Matcher::new(Ok(parser)), end_ids: Arc::clone(&self.end_ids) };
@@ -155,6 +166,11 @@ impl fmt::Debug for GrammarCompiler {
 }
 
 fn json_grammar(schema: &Value) -> Result<TopLevelGrammar, GenerateError> {
+    checked_schema(schema).map(TopLevelGrammar::from_json_schema)
+}
+
+/// The schema with what llguidance has to know beside it.
+fn checked_schema(schema: &Value) -> Result<Value, GenerateError> {
     let mut schema = match schema {
         Value::Object(_) => schema.clone(),
         Value::Bool(true) => json!({}),
@@ -183,7 +199,7 @@ fn json_grammar(schema: &Value) -> Result<TopLevelGrammar, GenerateError> {
         ..JsonCompileOptions::default()
     };
     options.apply_to(&mut schema);
-    Ok(TopLevelGrammar::from_json_schema(schema))
+    Ok(schema)
 }
 
 /// Whether `is_such` holds for a part of the schema; values that stand in it as they are have none.

@@ -66,6 +66,8 @@ pub(crate) enum FinishReason {
     Stop,
     /// It has as many tokens as it may.
     Length,
+    /// It calls tools.
+    ToolCalls,
 }
 
 /// One answer to a chat.
@@ -86,6 +88,46 @@ pub(crate) struct AnswerMessage {
     content: Option<String>,
     refusal: Option<String>,
     annotations: Vec<Value>,
+    /// What it asks tools to do.
+    tool_calls: Option<Vec<AnswerCall>>,
+}
+
+/// A call of a tool.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AnswerCall {
+    id: String,
+    r#type: String,
+    function: AnswerFunction,
+}
+
+/// A function with its arguments.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AnswerFunction {
+    name: String,
+    /// JSON, as the model wrote it.
+    arguments: String,
+}
+
+/// A call of a tool, or more of its arguments.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CallDelta {
+    /// Its place among the answer's calls.
+    index: u64,
+    /// With the first piece, as are the type and the name.
+    id: Option<String>,
+    r#type: Option<String>,
+    function: FunctionDelta,
+}
+
+/// A function's name, or more of its arguments.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FunctionDelta {
+    name: Option<String>,
+    arguments: String,
 }
 
 /// What is new of one answer.
@@ -104,6 +146,7 @@ pub(crate) struct ChatChunkChoice {
 pub(crate) struct ChatDelta {
     role: Option<String>,
     content: Option<String>,
+    tool_calls: Option<Vec<CallDelta>>,
 }
 
 /// Log-probabilities of an answer's tokens.

@@ -3,6 +3,7 @@
 
 mod answers;
 mod requests;
+mod responses;
 
 use serde_json::{Value, json};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -13,9 +14,10 @@ pub(super) use answers::{
     Readiness, Refused,
 };
 pub(super) use requests::{ChatRequest, CompletionRequest, EmbeddingRequest};
+pub(super) use responses::{ResponseAnswer, ResponseEvent, ResponsesRequest};
 
 use answers::HeadFields;
-use requests::{IgnoredFields, SharedFields};
+use requests::{FormFields, IgnoredFields, SamplingFields, SharedFields};
 
 /// What the document says of itself.
 #[derive(OpenApi)]
@@ -26,7 +28,7 @@ use requests::{IgnoredFields, SharedFields};
     ),
     security(("key" = [])),
     paths(super::models::get_model),
-    components(schemas(HeadFields, SharedFields, IgnoredFields)),
+    components(schemas(HeadFields, SamplingFields, SharedFields, FormFields, IgnoredFields)),
     modifiers(&Key)
 )]
 pub(crate) struct Document;
@@ -44,9 +46,11 @@ impl Modify for Key {
 }
 
 /// Parts, and the schemas that have their fields among their own. As `allOf` they could not close a schema against unknown fields.
-const PARTS: [(&str, &[&str]); 3] = [
+const PARTS: [(&str, &[&str]); 5] = [
     ("HeadFields", &["ChatCompletion", "ChatCompletionChunk", "Completion"]),
+    ("SamplingFields", &["ChatRequest", "CompletionRequest", "ResponsesRequest"]),
     ("SharedFields", &["ChatRequest", "CompletionRequest"]),
+    ("FormFields", &["ChatRequest", "CompletionRequest"]),
     ("IgnoredFields", &["ChatRequest", "CompletionRequest"]),
 ];
 

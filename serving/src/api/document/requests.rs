@@ -28,10 +28,15 @@ pub(crate) struct ChatRequest {
     /// How many alternatives are told with each; needs `logprobs`.
     #[schema(minimum = 0, maximum = 20)]
     top_logprobs: Option<u64>,
-    /// `{"type": "text"}` alone.
-    response_format: Option<TextFormat>,
     /// `text` alone.
     modalities: Option<Vec<Modality>>,
+    /// Functions that the model may call, where its chat template takes any.
+    #[schema(max_items = 128)]
+    tools: Option<Vec<Tool>>,
+    /// Whether it calls: as it likes (`auto`, the default beside `tools`), not at all, at least once, or this one.
+    tool_choice: Option<ToolChoice>,
+    /// Whether it may call more than once.
+    parallel_tool_calls: Option<bool>,
 }
 
 /// Prompts to be continued.
@@ -87,9 +92,9 @@ pub(crate) enum Pooling {
     Last,
 }
 
-/// What both may have; `whole` puts it into them.
+/// How tokens are chosen; `whole` puts it into requests.
 #[derive(Deserialize, ToSchema)]
-pub(crate) struct SharedFields {
+pub(crate) struct SamplingFields {
     /// Flattens (over 1) or sharpens the distribution; 0 takes the likeliest token.
     #[schema(minimum = 0, maximum = 2)]
     temperature: Option<f64>,
@@ -115,17 +120,31 @@ pub(crate) struct SharedFields {
     logit_bias: Option<BTreeMap<String, f64>>,
     /// The same request with the same seed has the same answer.
     seed: Option<i64>,
+    /// Whether tokens that end an answer are passed over.
+    ignore_eos: Option<bool>,
+    /// Whether the answer comes as server-sent events.
+    stream: Option<bool>,
+}
+
+/// What both older routes may have.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct SharedFields {
     /// Answers, each with a stream of random numbers of its own.
     #[schema(minimum = 1, maximum = 128)]
     n: Option<u64>,
     /// Up to 4 texts that end the answer.
     stop: Option<Stop>,
-    /// Whether tokens that end an answer are passed over.
-    ignore_eos: Option<bool>,
-    /// Whether the answer comes as server-sent events.
-    stream: Option<bool>,
     /// Needs `stream`.
     stream_options: Option<StreamOptions>,
+}
+
+/// The form of an answer.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct FormFields {
+    /// The form of the answer. One that ends with `stop` always has it; not with `stop` texts.
+    response_format: Option<ResponseFormat>,
+    /// A form that OpenAI's API has no name for: one of the fields.
+    structured_outputs: Option<StructuredOutputs>,
 }
 
 /// What carries no instruction for the model; it is taken and dropped.
@@ -140,13 +159,95 @@ pub(crate) struct IgnoredFields {
     prompt_cache_retention: Option<Value>,
 }
 
+/// A tool.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tool {
+    r#type: FunctionType,
+    function: FunctionTool,
+}
+
+/// The one type that there is.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum FunctionType {
+    Function,
+}
+
+/// A function.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FunctionTool {
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$")]
+    name: String,
+    description: Option<String>,
+    /// The JSON schema of its arguments; none where it is absent.
+    #[schema(value_type = Option<Object>)]
+    parameters: Option<Value>,
+    /// Changes nothing: arguments of calls that are asked for always validate.
+    strict: Option<bool>,
+}
+
+/// A word, or a function.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum ToolChoice {
+    Word(ToolWord),
+    Function(NamedTool),
+}
+
+/// Whether the model calls.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ToolWord {
+    None,
+    Auto,
+    Required,
+}
+
+/// A function by name.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct NamedTool {
+    r#type: FunctionType,
+    function: FunctionName,
+}
+
+/// A function's name.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct FunctionName {
+    name: String,
+}
+
+/// A call of an assistant's.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct MessageCall {
+    id: String,
+    r#type: FunctionType,
+    function: CalledFunction,
+}
+
+/// A function with its arguments.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CalledFunction {
+    name: String,
+    /// The text of a JSON object.
+    arguments: String,
+}
+
 /// One message.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct Message {
     /// Who says it.
     role: Role,
-    /// What.
-    content: Content,
+    /// What; an assistant that calls may say nothing.
+    content: Option<Content>,
+    /// An assistant's calls.
+    tool_calls: Option<Vec<MessageCall>>,
+    /// The call that a tool answers.
+    tool_call_id: Option<String>,
+    /// The tool's name.
+    name: Option<String>,
 }
 
 /// Who says something; `developer` is `system`.
@@ -157,6 +258,7 @@ pub(crate) enum Role {
     Developer,
     User,
     Assistant,
+    Tool,
 }
 
 /// A text, whole or in parts.
@@ -181,10 +283,47 @@ pub(crate) enum TextType {
     Text,
 }
 
-/// Plain text.
+/// The kind of a form.
 #[derive(Deserialize, ToSchema)]
-pub(crate) struct TextFormat {
-    r#type: TextType,
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum ResponseFormat {
+    /// Any text.
+    Text {},
+    /// Any JSON object.
+    JsonObject {},
+    /// JSON of a schema.
+    JsonSchema { json_schema: NamedSchema },
+}
+
+/// A JSON schema.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NamedSchema {
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$")]
+    name: String,
+    description: Option<String>,
+    /// Any JSON object where it is absent.
+    #[schema(value_type = Option<Object>)]
+    schema: Option<Value>,
+    /// Changes nothing: an answer always validates.
+    strict: Option<bool>,
+}
+
+/// A form of an answer, by one of these.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StructuredOutputs {
+    /// A JSON schema, or the text of one.
+    json: Option<Value>,
+    /// Any JSON object.
+    json_object: Option<bool>,
+    /// Text that matches it from end to end.
+    regex: Option<String>,
+    /// One of these texts.
+    #[schema(min_items = 1)]
+    choice: Option<Vec<String>>,
+    /// A grammar in llguidance's dialect of Lark.
+    grammar: Option<String>,
 }
 
 /// What the model makes.
