@@ -15,6 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::api::{ApiError, random_u64};
 use crate::app::App;
 use crate::keys::Asker;
+use crate::page;
 
 /// Routes that answer without a key: life signs for a supervisor.
 const OPEN_ROUTES: [&str; 2] = ["/health", "/ready"];
@@ -78,7 +79,7 @@ pub(crate) async fn check_key(State(app): State<App>, mut request: Request, next
     } else {
         let given = given_key(request.headers());
         let found = given.as_deref().and_then(|key| app.keys.find(key));
-        let Some(asker) = found else { return unauthorized(given.is_some(), path == "/") };
+        let Some(asker) = found else { return unauthorized(given.is_some(), page::is_document(path)) };
         asker
     };
     request.extensions_mut().insert(Arc::clone(&asker));
@@ -87,14 +88,14 @@ pub(crate) async fn check_key(State(app): State<App>, mut request: Request, next
     response
 }
 
-fn unauthorized(is_given: bool, is_page: bool) -> Response {
+fn unauthorized(is_given: bool, is_document: bool) -> Response {
     let message = if is_given {
         "Incorrect API key provided."
     } else {
         "You didn't provide an API key: send it as 'Authorization: Bearer KEY'."
     };
     let mut response = ApiError::unauthorized(message).into_response();
-    if is_page {
+    if is_document {
         // A browser asks its user for the key by itself, and sends it with the page's requests too.
         let challenge =
             HeaderValue::from_static("Basic realm=\"the API key as password\", charset=\"UTF-8\"");

@@ -44,7 +44,7 @@ pub fn router(app: App) -> Router {
         // A name may have slashes, which the document cannot say.
         .route("/v1/models/{*id}", get(models::get_model))
         .route("/openapi.json", get(|| async { Json(document) }))
-        .route("/", get(page::chat_page))
+        .merge(page::routes())
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {

@@ -1,0 +1,109 @@
+// How the pages look and whether everybody can use them: axe-core over every state of both, in light and dark, at both widths.
+
+import assert from "node:assert/strict";
+import { mkdir, readFile, stat } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+
+import { answerWith, say, withPage } from "./browser.mjs";
+
+const AXE = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const EXAMPLE = new URL("./example.json", import.meta.url);
+const example = JSON.parse(await readFile(EXAMPLE, "utf8"));
+const WIDTHS = [[1280, 800], [390, 844]];
+const VIEWS = ["light", "dark"].flatMap((colorScheme) => WIDTHS.map(([width, height]) => ({ colorScheme, viewport: { width, height } })));
+
+const importExample = async (page) => {
+  await page.setInputFiles("#import-file", EXAMPLE.pathname);
+  await page.waitForSelector(".turn.assistant");
+};
+const openDrawer = (name) => async (page) => { await page.click(`#open-${name}`); };
+
+/** The states that are looked at: path, name, and the way there. */
+const STATES = [
+  ["/", "empty", async () => {}],
+  ["/", "conversation", importExample],
+  ["/", "edit", async (page) => { await importExample(page); await page.locator("[data-tool=edit]").last().click(); }],
+  ["/", "versions", async (page) => { await importExample(page); await answerWith(page, ["Another *answer*."]); await page.locator("[data-tool=again]").last().click(); await page.locator(".versions").waitFor(); }],
+  ["/", "settings", openDrawer("settings")],
+  ["/", "conversations", async (page) => { await importExample(page); if (page.viewportSize().width < 861) await page.click("#open-chats"); }],
+  ["/", "error", async (page) => {
+    await page.route("**/v1/chat/completions", (route) => route.fulfill({ status: 429, headers: { "retry-after-ms": "42000" }, json: { error: { message: "Rate limit reached: the server's queue is full.", code: "queue_full" } } }));
+    await say(page, "Hello");
+    await page.locator("#problem .wait").waitFor();
+  }],
+  ["/", "model", async (page) => { if (page.viewportSize().width < 861) await page.click("#open-chats"); await page.click("#about"); }],
+  ["/compare", "compare, empty", async () => {}],
+  ["/compare", "compare, settings", async (page) => { for (const summary of await page.locator("summary").all()) await summary.click(); }],
+  ["/compare", "compare, chosen", async (page) => {
+    await answerWith(page, [example.messages[1].content]);
+    await page.fill("#prompt", example.messages[0].content);
+    await page.press("#prompt", "Enter");
+    await page.locator("#verdict").waitFor();
+    await page.click("[data-better='0']");
+  }],
+];
+
+export const looksChecks = {
+  "axe-core finds nothing serious in any state, and nothing is wider than the page": async (house) => {
+    let passes = 0;
+    const lesser = new Map();
+    for (const view of VIEWS) {
+      for (const [path, name, reach] of STATES) {
+        const where = `${name}, ${view.colorScheme}, ${view.viewport.width}`;
+        // The policy would keep axe's own script out.
+        await withPage(house, path, { ...view, bypassCSP: true, expectedErrors: ["429"] }, async (page) => {
+          await reach(page);
+          await page.evaluate(AXE);
+          const found = await page.evaluate(() => window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
+          passes += found.passes.length;
+          const told = found.violations.map((one) => `${one.impact} ${one.id}: ${one.nodes.map((node) => `${node.target} ${node.failureSummary}`).join("; ")}`);
+          assert.deepEqual(found.violations.filter((one) => ["serious", "critical"].includes(one.impact)).length, 0, `${where}\n${told.join("\n")}`);
+          found.violations.forEach((one) => lesser.set(one.id, (lesser.get(one.id) ?? 0) + 1));
+          const [wide, page_wide] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+          assert.ok(wide <= page_wide, `${where} is ${wide} wide`);
+        });
+      }
+    }
+    const rest = [...lesser].map(([id, count]) => `${id} ${count}`).join(", ") || "none";
+    return `${STATES.length} states × ${VIEWS.length} views, ${passes} rules passed; moderate and minor findings: ${rest}`;
+  },
+};
+
+/** Writes the pictures of the documentation: the conversation of example.json, and the same prompt to two models. */
+export async function takePictures(house, folder) {
+  await mkdir(folder, { recursive: true });
+  const written = [];
+  const shoot = async (page, name) => {
+    const path = join(folder, `${name}.png`);
+    await page.screenshot({ path });
+    const bytes = (await stat(path)).size;
+    assert.ok(bytes < 150_000, `${path} has ${bytes} bytes`);
+    written.push(`${path}, ${Math.round(bytes / 1000)} kB`);
+  };
+  for (const [width, height] of WIDTHS) {
+    for (const colorScheme of ["light", "dark"]) {
+      const view = { viewport: { width, height }, colorScheme };
+      const ending = `${width}-${colorScheme}`;
+      await withPage(house, "/", view, async (page) => {
+        await importExample(page);
+        await page.locator("#log").evaluate((log) => { log.scrollTop = 0; });
+        await shoot(page, `chat-${ending}`);
+      });
+      await withPage(house, "/compare", view, async (page) => {
+        await page.fill("#prompt", example.messages[0].content);
+        let answers = 0;
+        await page.route("**/v1/chat/completions", (route) => {
+          const content = example.messages[[1, 3][answers++ % 2]].content;
+          const chunk = { choices: [{ index: 0, delta: { content }, finish_reason: "stop" }], usage: { prompt_tokens: 40, completion_tokens: 96 } };
+          return route.fulfill({ contentType: "text/event-stream", body: `data: ${JSON.stringify(chunk)}\n\ndata: [DONE]\n\n` });
+        });
+        await page.press("#prompt", "Enter");
+        await page.locator("#verdict").waitFor();
+        await page.evaluate(() => document.querySelector("main").scrollTo(0, 0));
+        await shoot(page, `compare-${ending}`);
+      });
+    }
+  }
+  return written.join("\n");
+}

@@ -1,0 +1,42 @@
+// A server of the tiny model on a free port.
+
+import assert from "node:assert/strict";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+
+export function writeModel(python, folder) {
+  execFileSync(python, [fileURLToPath(new URL("../../python/tiny_model.py", import.meta.url)), folder], { stdio: ["ignore", "inherit", "inherit"] });
+  return folder;
+}
+
+export async function startServer(binary, model, home, options) {
+  const process = spawn(binary, ["--model", model, "--name", "tiny", "--listen", "127.0.0.1:0", "--threads", "1", ...options], { stdio: ["ignore", "pipe", "pipe"], cwd: home });
+  let log = "";
+  process.stderr.on("data", (data) => { log += data; });
+  const lines = createInterface(process.stdout);
+  const origin = await Promise.race([
+    once(lines, "line").then(([line]) => /http:\/\/[^\s]+/.exec(line)?.[0]),
+    once(process, "exit").then(() => { throw new Error(`the server did not start:\n${log}`); }),
+  ]);
+  assert.ok(origin, "the server says where it listens");
+  const stop = async () => {
+    if (process.exitCode !== null) return;
+    process.kill("SIGINT");
+    await once(process, "exit");
+  };
+  return { origin, stop, log: () => log };
+}
+
+/** What the server counts. */
+export async function metric({ origin }, name, key) {
+  const headers = key ? { Authorization: `Bearer ${key}` } : {};
+  const text = await (await fetch(`${origin}/metrics`, { headers })).text();
+  const line = text.split("\n").find((one) => one.startsWith(name));
+  assert.ok(line, `${name} is a metric`);
+  return Number(line.split(" ").at(-1));
+}
+
+/** The metric of answers that are being generated. */
+export const RUNNING = "cupola_answers_running";
