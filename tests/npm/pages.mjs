@@ -11,6 +11,7 @@ import { parseArgs } from "node:util";
 
 import { openBrowser } from "./pages/browser.mjs";
 import { chatChecks } from "./pages/chat.mjs";
+import { commonmarkChecks } from "./pages/commonmark.mjs";
 import { compareChecks } from "./pages/compare.mjs";
 import { errorChecks } from "./pages/errors.mjs";
 import { keyboardChecks } from "./pages/keyboard.mjs";
@@ -34,7 +35,7 @@ try {
     return server;
   };
   const house = { browser, start, home, server: await start("--context", "8192") };
-  const checks = { ...markdownChecks, ...chatChecks, ...keyboardChecks, ...compareChecks, ...errorChecks, ...looksChecks };
+  const checks = { ...commonmarkChecks, ...markdownChecks, ...chatChecks, ...keyboardChecks, ...compareChecks, ...errorChecks, ...looksChecks };
   for (const [name, check] of Object.entries(checks)) {
     if (values.only && !name.includes(values.only)) continue;
     const started = performance.now();

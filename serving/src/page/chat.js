@@ -270,7 +270,11 @@ document.addEventListener("click", (event) => {
   if (isNarrow.matches && !event.target.closest(".drawer, .top, dialog") && document.querySelector(".drawer.is-open")) closeDrawers();
 });
 picker.addEventListener("change", () => { localStorage.setItem("cupola.model", picker.value); showPicked(); });
-addEventListener("pagehide", () => { if (state.running) store(); });
+addEventListener("pagehide", () => {
+  if (!state.running) return;
+  store();
+  state.running.abort();
+});
 addEventListener("storage", (event) => { if (event.key === null || event.key.startsWith("cupola.chat.")) listChats(); });
 
 function showPicked() {

@@ -76,24 +76,39 @@ function readFence(lines, at) {
     next += 1;
   }
   const language = info.trim().split(/\s/)[0];
-  return [{ kind: "code", language, text: body.join("\n") }, Math.min(next + 1, lines.length)];
+  return [{ kind: "code", language, text: body.join("\n"), isOpen: next === lines.length }, Math.min(next + 1, lines.length)];
 }
 
 function readIndented(lines, at) {
   let next = at;
   while (next < lines.length && (isBlank(lines[next]) || indentOf(lines[next]) >= 4)) next += 1;
-  const body = lines.slice(at, next).map((line) => line.slice(4));
-  return [{ kind: "code", language: "", text: body.join("\n").trimEnd() }, next];
+  while (isBlank(lines[next - 1])) next -= 1;
+  return [{ kind: "code", language: "", text: lines.slice(at, next).map((line) => line.slice(4)).join("\n") }, next];
 }
+
+/** Whether a line without a mark goes on with the paragraph that a quote or an item ends in. */
+function continues(line, body, depth) {
+  if (isBlank(line) || isBlank(body.at(-1)) || interrupts(line) || ITEM.test(line)) return false;
+  return lastWithin(readBlocks(body, depth + 1))?.kind === "paragraph";
+}
+
+function lastWithin(blocks) {
+  let last = blocks.at(-1);
+  while (last?.kind === "quote" || last?.kind === "list") last = (last.blocks ?? last.items.at(-1)).at(-1);
+  return last;
+}
+
+/** Such a line is text, whatever it would be elsewhere: no block begins so far in, at any depth. */
+const lazyLine = (line) => " ".repeat(200) + line.trimStart();
 
 function readQuote(lines, at, depth) {
   const body = [];
-  let next = at;
+  let next = at, isLazy = false;
   for (; next < lines.length; next += 1) {
     const line = lines[next];
-    if (QUOTE.test(line)) body.push(line.replace(QUOTE, ""));
-    else if (isBlank(line) || isBlank(body[body.length - 1]) || interrupts(line)) break;
-    else body.push(line); // a paragraph goes on without its mark
+    if (QUOTE.test(line)) { body.push(line.replace(QUOTE, "")); isLazy = false; }
+    else if (isLazy ? isBlank(line) || interrupts(line) || ITEM.test(line) : !continues(line, body, depth)) break;
+    else { body.push(lazyLine(line)); isLazy = true; }
   }
   return [{ kind: "quote", blocks: readBlocks(body, depth + 1) }, next];
 }
@@ -110,21 +125,23 @@ function readList(lines, at, depth) {
     const gap = isBlank(rest) || indentOf(rest) > 4 ? 1 : indentOf(rest);
     const inside = item[0].length + gap;
     const body = [rest.slice(gap)];
-    next += 1;
-    for (; next < lines.length; next += 1) {
+    let isLazy = false;
+    for (next += 1; next < lines.length; next += 1) {
       const line = lines[next];
-      const isLazy = !isBlank(body[body.length - 1]) && !interrupts(line) && !ITEM.test(line);
-      if (isBlank(line)) body.push("");
-      else if (indentOf(line) >= inside) body.push(line.slice(inside));
-      else if (isLazy) body.push(line.trimStart());
+      if (isBlank(line) && body.length === 1 && isBlank(body[0])) break;
+      if (isBlank(line)) { body.push(""); isLazy = false; }
+      else if (indentOf(line) >= inside) { body.push(line.slice(inside)); isLazy = false; }
+      else if (isLazy ? !interrupts(line) && !ITEM.test(line) : continues(line, body, depth)) { body.push(lazyLine(line)); isLazy = true; }
       else break;
     }
     let blanks = 0;
-    while (body.length > 1 && isBlank(body[body.length - 1])) { body.pop(); blanks += 1; }
+    while (body.length > 1 && isBlank(body.at(-1))) { body.pop(); blanks += 1; }
+    while (next < lines.length && isBlank(lines[next])) { next += 1; blanks += 1; }
     const following = next < lines.length ? ITEM.exec(lines[next]) : null;
     const blocks = readBlocks(body, depth + 1);
     const goesOn = following !== null && isSameKind(following[2]);
-    list.isLoose ||= (blanks > 0 && goesOn) || blocks.some((block, place) => place > 0 && block.isAfterBlank);
+    const isApart = blanks > 0 && goesOn && !lastWithin(blocks)?.isOpen;
+    list.isLoose ||= isApart || blocks.some((block, place) => place > 0 && block.isAfterBlank);
     list.items.push(blocks);
     if (!goesOn) { next -= blanks; break; }
   }
@@ -141,16 +158,17 @@ function readTable(lines, at) {
 }
 
 function readParagraph(lines, at) {
+  const text = () => lines.slice(at, next).map((line) => line.trimStart()).join("\n").trimEnd();
   let next = at + 1;
   while (next < lines.length && !isBlank(lines[next])) {
     const underline = /^ {0,3}(=+|-+)[ \t]*$/.exec(lines[next]);
     if (underline) {
-      return [{ kind: "heading", level: underline[1][0] === "=" ? 1 : 2, text: lines.slice(at, next).join("\n").trim() }, next + 1];
+      return [{ kind: "heading", level: underline[1][0] === "=" ? 1 : 2, text: text() }, next + 1];
     }
     if (interrupts(lines[next]) || isTableAt(lines, next)) break;
     next += 1;
   }
-  return [{ kind: "paragraph", text: lines.slice(at, next).map((line) => line.trimStart()).join("\n").trimEnd() }, next];
+  return [{ kind: "paragraph", text: text() }, next];
 }
 
 function readBlock(lines, at, depth) {

@@ -165,7 +165,7 @@ export const chatChecks = {
     return `${first.text.length} bytes, the same after the round`;
   }),
 
-  "a script in a model's text, in a title or in a file is text": (house) => withPage(house, "/", {}, async (page) => {
+  "a script in a model's text, in a title or in a file is text": (house) => withPage(house, "/", { expectedErrors: ["This document requires 'Trusted"] }, async (page) => {
     const hostile = "<script>window.ran = 1</script><img src=x onerror=\"window.ran = 1\"> [click](javascript:window.ran=1) <svg onload=window.ran=1>\n\n```html\n<script>window.ran = 1</script>\n```\n\n| <img src=x onerror=window.ran=1> |\n|---|\n| <script>window.ran=1</script> |";
     await answerWith(page, hostile.match(/[^]{1,7}/g));
     await say(page, hostile);

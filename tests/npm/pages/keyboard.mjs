@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 
-import { ended, neverEnding, turnsOf, withPage } from "./browser.mjs";
+import { answerWith, ended, neverEnding, turnsOf, withPage } from "./browser.mjs";
 
 /** Presses Tab until the focus is back at the beginning; gives what had it, and holds each against being seen. */
 async function tabStops(page) {
@@ -107,6 +107,7 @@ export const keyboardChecks = {
   }),
 
   "compare by keys alone": (house) => withPage(house, "/compare", {}, async (page) => {
+    await answerWith(page, ["An ", "answer."]);
     await page.evaluate(() => document.querySelector("#prompt").focus());
     await page.keyboard.type("Name a colour.");
     await page.keyboard.press("Enter");
