@@ -11,7 +11,7 @@ function item(chat, isCurrent, actions) {
   const open = make("button", { type: "button", class: "open", title: chat.title, ...(isCurrent ? { "aria-current": "true" } : {}) }, chat.title);
   open.addEventListener("click", () => actions.open(chat));
   const element = make("li", isCurrent ? { class: "current" } : {}, open);
-  if (!isCurrent) return element;
+  if (!isCurrent || !chat.turns.length) return element;
   const tool = (label, act) => {
     const button = make("button", { type: "button", class: "plain" }, label);
     button.addEventListener("click", () => act(button));

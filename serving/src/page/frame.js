@@ -38,8 +38,10 @@ function factRows(value, name) {
 
 /** Shows everything that the server says of a model: what it was made from first of all. */
 export function showModel(model) {
-  const { id, object: _, created, owned_by: __, ...facts } = model;
-  const rows = [...factRows(facts, ""), ...(created ? [["made", new Date(created * 1000).toISOString().slice(0, 16).replace("T", " ")]] : [])];
+  const { id, object: _, owned_by: __, created, fingerprint, lineage, parameters, max_model_len, ...facts } = model;
+  const made = created ? `${new Date(created * 1000).toISOString().slice(0, 16).replace("T", " ")} UTC` : null;
+  const first = { fingerprint: fingerprint || "none: the folder has no manifest", lineage, made, parameters, "context, tokens": max_model_len };
+  const rows = factRows({ ...first, ...facts }, "");
   const list = make("dl", {}, ...rows.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
   const dialog = make("dialog", { "aria-labelledby": "about-title" }, make("h2", { id: "about-title" }, id), list,
     make("p", { class: "soft" }, "As ", make("a", { href: `/v1/models/${encodeURI(id)}` }, `/v1/models/${id}`), " says it. ",

@@ -95,9 +95,28 @@ mod tests {
 
     #[test]
     fn nothing_comes_from_elsewhere_and_no_text_becomes_markup() {
-        let outside =
-            ["src=\"http", "href=\"http", "src=\"//", "href=\"//", "url(", "@import", "fetch(\"http", "import(", "WebSocket", "EventSource"];
-        let markup = ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "DOMParser", "eval(", "new Function", "srcdoc"];
+        let outside = [
+            "src=\"http",
+            "href=\"http",
+            "src=\"//",
+            "href=\"//",
+            "url(",
+            "@import",
+            "fetch(\"http",
+            "import(",
+            "WebSocket",
+            "EventSource",
+        ];
+        let markup = [
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "DOMParser",
+            "eval(",
+            "new Function",
+            "srcdoc",
+        ];
         for (name, text) in all() {
             for word in outside.into_iter().chain(markup) {
                 assert!(!text.contains(word), "{name} has {word}");

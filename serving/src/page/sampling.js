@@ -31,7 +31,7 @@ export class SamplingPanel {
       this.fields.set(field, input);
       grid.append(labelled(label, input, hint));
     }
-    const reset = make("button", { type: "button", class: "quiet" }, "As the model has it");
+    const reset = make("button", { type: "button", class: "quiet" }, "Back to the model's own");
     reset.addEventListener("click", () => { this.write({}); changed(); });
     element.append(grid, labelled("Stop texts", this.stop, `up to ${MOST_STOPS}, one a line; \\n is a line break`), reset);
     this.stop.addEventListener("input", () => this.check());

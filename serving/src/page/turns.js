@@ -79,7 +79,8 @@ export class TurnView {
     field.value = this.turn.content;
     const cancel = make("button", { type: "button", class: "quiet" }, "Cancel");
     const form = make("form", { class: "edit" }, field, make("div", { class: "buttons" }, cancel, make("button", { type: "submit", class: "filled" }, "Send")));
-    const close = () => { form.remove(); this.text.hidden = false; this.tools.hidden = false; };
+    const foot = this.element.querySelector(".foot");
+    const close = () => { form.remove(); this.text.hidden = foot.hidden = false; };
     const send = () => {
       const content = field.value.trim();
       if (!content || !this.actions.isFree()) return;
@@ -87,7 +88,7 @@ export class TurnView {
       if (content === this.turn.content) this.actions.again(null, this.turn);
       else this.actions.edited(this.turn, content);
     };
-    this.text.hidden = this.tools.hidden = true;
+    this.text.hidden = foot.hidden = true;
     this.text.after(form);
     cancel.addEventListener("click", () => { close(); this.tools.querySelector("[data-tool=edit]").focus(); });
     form.addEventListener("submit", (event) => { event.preventDefault(); send(); });

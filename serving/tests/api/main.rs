@@ -11,4 +11,5 @@ mod errors;
 mod fixture;
 mod limits;
 mod load;
+mod pages;
 mod stopping;

@@ -9,7 +9,7 @@ import { readMarkdown } from "../../../serving/src/page/markdown.js";
 const TEXTS = 20_000;
 const PIECES = {
   blocks: ["a", "b c", "\n", "\n", "\n\n", "- ", "1. ", "2. ", "> ", "  ", "    ", "* ", "# ", "```", "```\n", "---", "===", "*x*", "   ", "+ ", "10) ", "~~~\n"],
-  "within a line": ["*", "*", "**", "_", "__", "***", "a", "b", " ", "a b", "`", "``", "\\", "é", ".", "(", ")", "[", "]", "[x](mailto:e)", "?", "“", "語"],
+  "within a line": ["*", "*", "**", "_", "__", "***", "a", "b", " ", "a b", "`", "``", "\\", "é", ".", ")", "[", "]", "[x](mailto:e)", "?", "“", "語"],
 };
 
 const escaped = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/"/g, "&quot;");
