@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 
 import { answerWith, ended, neverEnding, say, turnsOf, withPage } from "./browser.mjs";
-import { RUNNING, metric } from "./server.mjs";
+import { runningAnswers } from "./server.mjs";
 
 const settings = async (page, values) => {
   await page.click("#open-settings");
@@ -51,10 +51,10 @@ export const chatChecks = {
       await page.fill("#prompt", "Go on");
       await page.press("#prompt", "Enter");
       await page.waitForFunction(() => window.lengths.size > 5 && document.querySelector(".turn.assistant .text")?.textContent.length > 50);
-      assert.equal(await metric(house.server, RUNNING), 1);
+      assert.equal(await runningAnswers(house.server), 1);
       await stop();
       const stopped = performance.now();
-      while (await metric(house.server, RUNNING)) assert.ok(performance.now() - stopped < 1000, "the server goes on for over a second");
+      while (await runningAnswers(house.server)) assert.ok(performance.now() - stopped < 1000, "the server goes on for over a second");
       found.push(`drawn at ${await page.evaluate(() => window.lengths.size)} lengths, idle ${Math.round(performance.now() - stopped)} ms later`);
       await ended(page);
       const said = await measure(page);

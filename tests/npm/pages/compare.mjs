@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 
 import { answerWith, neverEnding, withPage } from "./browser.mjs";
-import { RUNNING, metric } from "./server.mjs";
+import { runningAnswers } from "./server.mjs";
 
 const set = async (page, side, values) => {
   await page.locator(`#sampling-${side}`).evaluate((panel) => { panel.closest("details").open = true; });
@@ -59,10 +59,10 @@ export const compareChecks = {
     await neverEnding(page);
     await ask(page, "Go on");
     await page.waitForFunction(() => ["left", "right"].every((name) => document.querySelector(`#${name} .text`).textContent.length > 50));
-    assert.equal(await metric(house.server, RUNNING), 2);
+    assert.equal(await runningAnswers(house.server), 2);
     await page.click("#stop");
     const stopped = performance.now();
-    while (await metric(house.server, RUNNING)) assert.ok(performance.now() - stopped < 1000, "the server goes on for over a second");
+    while (await runningAnswers(house.server)) assert.ok(performance.now() - stopped < 1000, "the server goes on for over a second");
     const millis = Math.round(performance.now() - stopped);
     await page.locator("#send").waitFor();
     assert.ok(await page.locator("#verdict").isHidden(), "halves are not compared");
@@ -93,6 +93,7 @@ export const compareChecks = {
     await page.reload();
     await page.locator("#model-b:not(:disabled)").waitFor();
     assert.equal(await page.inputValue("#model-b"), "gone", "the second of two models is the second side's");
+    await set(page, "a", { max_tokens: 9 });
     await ask(page, "Hello");
     await page.locator("#right .problem", { hasText: "does not exist here" }).waitFor();
     await page.locator("#send").waitFor();

@@ -33,6 +33,7 @@ function expectOrder(stops, names) {
 
 export const keyboardChecks = {
   "the chat by keys alone": (house) => withPage(house, "/", {}, async (page) => {
+    await answerWith(page, ["An ", "answer."]);
     await page.keyboard.type("one line");
     await page.keyboard.press("Shift+Enter");
     await page.keyboard.type("two");
@@ -42,6 +43,7 @@ export const keyboardChecks = {
     await page.locator(".turn.assistant").waitFor();
     await ended(page);
     assert.equal((await turnsOf(page))[0][1], "one line\ntwo");
+    await page.unroute("**/v1/chat/completions");
     await neverEnding(page);
     await page.keyboard.press("ArrowUp");
     assert.equal(await page.evaluate(() => document.activeElement.value), "one line\ntwo");

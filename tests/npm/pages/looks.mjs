@@ -4,17 +4,18 @@ import assert from "node:assert/strict";
 import { mkdir, readFile, stat } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 
 import { answerWith, say, withPage } from "./browser.mjs";
 
 const AXE = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const EXAMPLE = new URL("./example.json", import.meta.url);
+const EXAMPLE = fileURLToPath(new URL("./example.json", import.meta.url));
 const example = JSON.parse(await readFile(EXAMPLE, "utf8"));
 const WIDTHS = [[1280, 800], [390, 844]];
 const VIEWS = ["light", "dark"].flatMap((colorScheme) => WIDTHS.map(([width, height]) => ({ colorScheme, viewport: { width, height } })));
 
 const importExample = async (page) => {
-  await page.setInputFiles("#import-file", EXAMPLE.pathname);
+  await page.setInputFiles("#import-file", EXAMPLE);
   await page.waitForSelector(".turn.assistant");
 };
 const openDrawer = (name) => async (page) => { await page.click(`#open-${name}`); };
@@ -70,40 +71,50 @@ export const looksChecks = {
   },
 };
 
-/** Writes the pictures of the documentation: the conversation of example.json, and the same prompt to two models. */
+/** The views that the documentation shows. */
+const PICTURES = [
+  ["/", "chat-1280", { colorScheme: "light", viewport: { width: 1280, height: 800 } }],
+  ["/", "chat-390", { colorScheme: "dark", viewport: { width: 390, height: 844 } }],
+  ["/compare", "compare-1280", { colorScheme: "dark", viewport: { width: 1280, height: 800 } }],
+  ["/compare", "compare-390", { colorScheme: "light", viewport: { width: 390, height: 844 } }],
+];
+
+const OTHER_ANSWER = [
+  "Sort the words, then count the runs:", "```rust\nfn count(text: &str) -> Vec<(String, usize)> {\n    let mut words: Vec<_> = text.split(' ').collect();\n    words.sort();\n    // …\n}\n```",
+  "1. It takes `O(n log n)`.", "2. A line break stays in its word: `split_whitespace` would part them.",
+].join("\n\n");
+
+/** Writes the pictures of the documentation. The texts are those of example.json, the models' names too. */
 export async function takePictures(house, folder) {
   await mkdir(folder, { recursive: true });
   const written = [];
-  const shoot = async (page, name) => {
-    const path = join(folder, `${name}.png`);
-    await page.screenshot({ path });
-    const bytes = (await stat(path)).size;
-    assert.ok(bytes < 150_000, `${path} has ${bytes} bytes`);
-    written.push(`${path}, ${Math.round(bytes / 1000)} kB`);
-  };
-  for (const [width, height] of WIDTHS) {
-    for (const colorScheme of ["light", "dark"]) {
-      const view = { viewport: { width, height }, colorScheme };
-      const ending = `${width}-${colorScheme}`;
-      await withPage(house, "/", view, async (page) => {
-        await importExample(page);
-        await page.locator("#log").evaluate((log) => { log.scrollTop = 0; });
-        await shoot(page, `chat-${ending}`);
+  for (const [path, name, view] of PICTURES) {
+    await withPage(house, path, view, async (page) => {
+      await page.route("**/v1/models", async (route) => {
+        const list = await (await route.fetch()).json();
+        await route.fulfill({ json: { ...list, data: ["assistant", "aligned"].map((id) => ({ ...list.data[0], id })) } });
       });
-      await withPage(house, "/compare", view, async (page) => {
-        await page.fill("#prompt", example.messages[0].content);
-        let answers = 0;
-        await page.route("**/v1/chat/completions", (route) => {
-          const content = example.messages[[1, 3][answers++ % 2]].content;
-          const chunk = { choices: [{ index: 0, delta: { content }, finish_reason: "stop" }], usage: { prompt_tokens: 40, completion_tokens: 96 } };
-          return route.fulfill({ contentType: "text/event-stream", body: `data: ${JSON.stringify(chunk)}\n\ndata: [DONE]\n\n` });
-        });
-        await page.press("#prompt", "Enter");
-        await page.locator("#verdict").waitFor();
-        await page.evaluate(() => document.querySelector("main").scrollTo(0, 0));
-        await shoot(page, `compare-${ending}`);
-      });
-    }
+      await page.reload();
+      await page.locator("select:not(:disabled)").first().waitFor();
+      await (path === "/" ? importExample(page) : compareExample(page));
+      await page.evaluate(() => document.querySelector("main").scrollTo(0, 0));
+      const file = join(folder, `${name}.png`);
+      await page.screenshot({ path: file });
+      const bytes = (await stat(file)).size;
+      assert.ok(bytes < 150_000, `${file} has ${bytes} bytes`);
+      written.push(`${file}, ${Math.round(bytes / 1000)} kB`);
+    });
   }
   return written.join("\n");
+}
+
+async function compareExample(page) {
+  const answers = [example.messages[1].content, OTHER_ANSWER];
+  await page.route("**/v1/chat/completions", async (route) => {
+    const chunk = { choices: [{ index: 0, delta: { content: answers.shift() }, finish_reason: "stop" }], usage: { prompt_tokens: 41, completion_tokens: 118 - 23 * answers.length } };
+    await route.fulfill({ contentType: "text/event-stream", body: `data: ${JSON.stringify(chunk)}\n\ndata: [DONE]\n\n` });
+  });
+  await page.fill("#prompt", example.messages[0].content);
+  await page.press("#prompt", "Enter");
+  await page.locator("#verdict").waitFor();
 }

@@ -29,14 +29,10 @@ export async function startServer(binary, model, home, options) {
   return { origin, stop, log: () => log };
 }
 
-/** What the server counts. */
-export async function metric({ origin }, name, key) {
-  const headers = key ? { Authorization: `Bearer ${key}` } : {};
-  const text = await (await fetch(`${origin}/metrics`, { headers })).text();
-  const line = text.split("\n").find((one) => one.startsWith(name));
-  assert.ok(line, `${name} is a metric`);
+/** How many answers the server generates at this moment. */
+export async function runningAnswers({ origin }) {
+  const text = await (await fetch(`${origin}/metrics`)).text();
+  const line = text.split("\n").find((one) => /^(vllm:num_requests_running|cupola_answers_running)\{/.test(one));
+  assert.ok(line, "answers in slots are a metric");
   return Number(line.split(" ").at(-1));
 }
-
-/** The metric of answers that are being generated. */
-export const RUNNING = "cupola_answers_running";
