@@ -1,10 +1,11 @@
 // The chat page: one conversation on the page, the others in the list.
 
 import { showChats } from "./chat_list.js";
-import { addTurn, chatOfShared, dropTurn, newChat, removeChat, sharedText, showVersion, shownTurns, storeChat, storedChat, storedChats, versionsOf } from "./conversations.js";
+import { addTurn, chatOfEntry, chatOfShared, dropTurn, newChat, removeChat, sharedText, showVersion, shownTurns, storeChat, storedChat, storedChats, takeTurns, versionsOf } from "./conversations.js";
 import { announce, loadModels, modelFacts, showError, showModel } from "./frame.js";
 import { find, saveFile } from "./make.js";
 import { SamplingPanel, requestOf } from "./sampling.js";
+import { isLasting, kept, ofTab } from "./storage.js";
 import { measureOf, streamAnswer } from "./stream.js";
 import { TurnView, fit, isSendKey } from "./turns.js";
 
@@ -18,9 +19,9 @@ const actions = { isFree, edited, again, version };
 
 // --- the conversation on the page --------------------------------------------------------------------------------------------
 
-function store() {
+function store(chat = state.chat) {
   try {
-    if (state.chat.turns.length) storeChat(state.chat);
+    if (chat.turns.length) storeChat(chat);
   } catch {
     showError(find("problem"), { status: 200, message: "This browser has no room left for conversations: delete some. This one lasts until the page is closed.", waitMs: null });
   }
@@ -29,7 +30,7 @@ function store() {
 function openChat(chat) {
   state.running?.abort();
   state.chat = chat;
-  sessionStorage.setItem("cupola.open", chat.id);
+  ofTab.setItem("cupola.open", chat.id);
   sampling.write(chat.settings);
   find("problem").replaceChildren();
   showTurns();
@@ -111,7 +112,7 @@ async function answer() {
   if (isEmpty) dropTurn(chat, turn);
   if (state.running === abort) setRunning(null);
   if (state.chat === chat) finish(view, went, isEmpty);
-  else if (storedChat(chat.id)) storeChat(chat); // another one was opened meanwhile
+  else if (storedChat(chat.id)) store(chat); // another one was opened meanwhile
 }
 
 function finish(view, went, isEmpty) {
@@ -269,13 +270,20 @@ document.addEventListener("keydown", (event) => {
 document.addEventListener("click", (event) => {
   if (isNarrow.matches && !event.target.closest(".drawer, .top, dialog") && document.querySelector(".drawer.is-open")) closeDrawers();
 });
-picker.addEventListener("change", () => { localStorage.setItem("cupola.model", picker.value); showPicked(); });
+picker.addEventListener("change", () => { kept.setItem("cupola.model", picker.value); showPicked(); });
 addEventListener("pagehide", () => {
   if (!state.running) return;
   store();
   state.running.abort();
 });
-addEventListener("storage", (event) => { if (event.key === null || event.key.startsWith("cupola.chat.")) listChats(); });
+addEventListener("storage", (event) => {
+  const other = event.key === null ? null : chatOfEntry(event.key);
+  if (other?.id === state.chat.id && takeTurns(state.chat, other) && !state.running) {
+    state.chat.shown = other.shown;
+    showTurns();
+  }
+  listChats();
+});
 
 function showPicked() {
   const model = state.models.find((one) => one.id === picker.value);
@@ -286,13 +294,14 @@ function showPicked() {
 
 async function begin() {
   try {
-    state.models = await loadModels({ select: picker, wanted: localStorage.getItem("cupola.model") });
+    state.models = await loadModels({ select: picker, wanted: kept.getItem("cupola.model") });
     showPicked();
   } catch (error) {
     showError(find("problem"), error, begin);
   }
 }
 
-openChat(storedChat(sessionStorage.getItem("cupola.open")) ?? storedChats()[0] ?? newChat());
+openChat(storedChat(ofTab.getItem("cupola.open")) ?? storedChats()[0] ?? newChat());
 begin();
+if (!isLasting) find("model-facts").after("This browser keeps nothing: conversations last until the page is closed.");
 if (!isNarrow.matches) prompt.focus();

@@ -5,6 +5,7 @@ import { copyText, find, saveFile } from "./make.js";
 import { MarkdownView } from "./markdown.js";
 import { isPair, pairLines, storePreferences, storedPreferences, tallyText } from "./preferences.js";
 import { SamplingPanel, isSampling, requestOf } from "./sampling.js";
+import { kept, readKept } from "./storage.js";
 import { measureOf, measureText, streamAnswer } from "./stream.js";
 import { fit, isSendKey } from "./turns.js";
 
@@ -22,16 +23,12 @@ const state = { models: [], running: null, preference: null };
 
 function storedChoices() {
   const none = { models: [null, null], settings: [{}, {}] };
-  try {
-    const stored = JSON.parse(localStorage.getItem(CHOICES));
-    return stored.settings.every(isSampling) ? stored : none;
-  } catch {
-    return none;
-  }
+  const stored = readKept(CHOICES, none);
+  return stored.settings.every(isSampling) ? stored : none;
 }
 
 function storeChoices() {
-  localStorage.setItem(CHOICES, JSON.stringify({ models: setups.map(({ select }) => select.value), settings: setups.map(({ sampling }) => sampling.read()) }));
+  kept.setItem(CHOICES, JSON.stringify({ models: setups.map(({ select }) => select.value), settings: setups.map(({ sampling }) => sampling.read()) }));
 }
 
 // --- answers -----------------------------------------------------------------------------------------------------------------
@@ -133,10 +130,10 @@ function showVerdict() {
 }
 
 function choose(better) {
-  const kept = storedPreferences().filter((one) => one.at !== state.preference.at);
+  const others = storedPreferences().filter((one) => one.at !== state.preference.at);
   state.preference.better = better;
   try {
-    storePreferences([...kept, state.preference]);
+    storePreferences([...others, state.preference]);
   } catch {
     showError(find("problem"), { status: 200, message: "This browser has no room left: save the pairs and delete them. This choice is not kept.", waitMs: null });
   }
@@ -147,12 +144,12 @@ function choose(better) {
 }
 
 function showTally() {
-  const kept = storedPreferences();
-  const left = kept.filter((one) => !isPair(one)).length;
-  const notes = left ? ` (${left} of ${kept.length} can be no pair: equally good, the same, or under a system prompt)` : "";
-  find("tally").textContent = kept.length ? `${tallyText(kept)}${notes}` : "";
-  find("export").hidden = kept.length === left;
-  find("forget").hidden = kept.length === 0;
+  const all = storedPreferences();
+  const left = all.filter((one) => !isPair(one)).length;
+  const notes = left ? ` (${left} of ${all.length} can be no pair: equally good, the same, or under a system prompt)` : "";
+  find("tally").textContent = all.length ? `${tallyText(all)}${notes}` : "";
+  find("export").hidden = all.length === left;
+  find("forget").hidden = all.length === 0;
 }
 
 // --- wiring ------------------------------------------------------------------------------------------------------------------

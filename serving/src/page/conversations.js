@@ -2,6 +2,7 @@
 // it, and `shown` is the last turn of the branch that is on the page.
 
 import { isSampling } from "./sampling.js";
+import { kept, readKept } from "./storage.js";
 
 const PREFIX = "cupola.chat.";
 const FORMAT = "cupola-chat-1";
@@ -19,25 +20,26 @@ export function newChat(settings = {}) {
 /** All conversations, the newest first. */
 export function storedChats() {
   const chats = [];
-  for (let place = 0; place < localStorage.length; place += 1) {
-    const name = localStorage.key(place);
-    const chat = name.startsWith(PREFIX) ? storedChat(name.slice(PREFIX.length)) : null;
+  for (let place = 0; place < kept.length; place += 1) {
+    const name = kept.key(place);
+    const chat = chatOfEntry(name);
     if (chat) chats.push(chat);
   }
   return chats.sort((one, other) => other.updated - one.updated);
 }
 
-export function storedChat(id) {
-  try { return JSON.parse(localStorage.getItem(PREFIX + id)); } catch { return null; }
-}
+export const storedChat = (id) => readKept(PREFIX + id, null);
+
+/** The conversation that an entry of the storage is. */
+export const chatOfEntry = (name) => (name?.startsWith(PREFIX) ? storedChat(name.slice(PREFIX.length)) : null);
 
 /** Throws where the browser has no room left. */
 export function storeChat(chat) {
-  localStorage.setItem(PREFIX + chat.id, JSON.stringify(chat));
+  kept.setItem(PREFIX + chat.id, JSON.stringify(chat));
 }
 
 export function removeChat(id) {
-  localStorage.removeItem(PREFIX + id);
+  kept.removeItem(PREFIX + id);
 }
 
 // --- turns -------------------------------------------------------------------------------------------------------------------
@@ -86,6 +88,21 @@ const lastSeen = (turns) => turns.reduce((best, turn) => (!best || turn.seen >= 
 function remember(chat) {
   const now = Math.max(0, ...chat.turns.map((turn) => turn.seen ?? 0)) + 1;
   shownTurns(chat).forEach((turn) => { turn.seen = now; });
+}
+
+/** Takes over what another tab did in the same conversation, so that storing this one loses nothing; says whether there was anything. */
+export function takeTurns(chat, other) {
+  let isChanged = false;
+  for (const turn of other.turns) {
+    const own = turnOf(chat, turn.id);
+    if (own && own.content.length >= turn.content.length) continue;
+    if (own) Object.assign(own, turn); // an answer that grows there
+    else chat.turns.push(turn);
+    isChanged = true;
+  }
+  chat.title = other.title;
+  chat.updated = Math.max(chat.updated, other.updated);
+  return isChanged;
 }
 
 function titleOf(text) {

@@ -25,7 +25,7 @@ const DOCUMENTS: [(&str, &str); 2] =
     [("/", include_str!("chat.html")), ("/compare", include_str!("compare.html"))];
 
 /// What the documents load from `/page/NAME`: name, content type, text.
-const FILES: [(&str, &str, &str); 16] = [
+const FILES: [(&str, &str, &str); 17] = [
     ("page.css", CSS, include_str!("page.css")),
     ("chat.css", CSS, include_str!("chat.css")),
     ("compare.css", CSS, include_str!("compare.css")),
@@ -40,6 +40,7 @@ const FILES: [(&str, &str, &str); 16] = [
     ("markdown.js", JAVASCRIPT, include_str!("markdown.js")),
     ("preferences.js", JAVASCRIPT, include_str!("preferences.js")),
     ("sampling.js", JAVASCRIPT, include_str!("sampling.js")),
+    ("storage.js", JAVASCRIPT, include_str!("storage.js")),
     ("stream.js", JAVASCRIPT, include_str!("stream.js")),
     ("turns.js", JAVASCRIPT, include_str!("turns.js")),
 ];

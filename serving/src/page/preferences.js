@@ -1,14 +1,14 @@
 // Which of two answers was better, as this browser keeps it, and as lines of the pairs that `kind: rlhf` trains on.
 
+import { kept, readKept } from "./storage.js";
+
 const NAME = "cupola.preferences";
 
-export function storedPreferences() {
-  try { return JSON.parse(localStorage.getItem(NAME)) ?? []; } catch { return []; }
-}
+export const storedPreferences = () => readKept(NAME, []);
 
 /** Throws where the browser has no room left. */
 export function storePreferences(preferences) {
-  localStorage.setItem(NAME, JSON.stringify(preferences));
+  kept.setItem(NAME, JSON.stringify(preferences));
 }
 
 /** Whether a preference can be a pair: of two different answers one is better, and no system prompt, which a pair has no place for. */

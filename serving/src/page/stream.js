@@ -1,13 +1,11 @@
 // The server as the pages see it: its models, its errors, its streams of answers with their counts and times.
 
+import { ofTab } from "./storage.js";
+
 const KEY = "cupola.key";
 
 /** The key that was typed, kept for this tab alone. */
-export const key = {
-  get: () => { try { return sessionStorage.getItem(KEY) ?? ""; } catch { return key.typed; } },
-  set: (value) => { key.typed = value; try { sessionStorage.setItem(KEY, value); } catch { /* a browser without storage: for this page alone */ } },
-  typed: "",
-};
+export const key = { get: () => ofTab.getItem(KEY) ?? "", set: (value) => ofTab.setItem(KEY, value) };
 
 /** An answer that is no success, with what the server says of another try. */
 export class ServerError extends Error {

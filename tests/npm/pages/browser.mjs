@@ -21,9 +21,10 @@ export async function openBrowser() {
 
 /** Opens a page of a server, runs `work` with it, and holds it against what no page may do: an error, a refused load, another host. */
 export async function withPage({ browser, server }, path, options, work) {
-  const { expectedErrors = [], ...context } = options;
+  const { expectedErrors = [], script, ...context } = options;
   const tab = await browser.newContext({ viewport: { width: 1280, height: 800 }, acceptDownloads: true, ...context });
   tab.setDefaultTimeout(15_000);
+  if (script) await tab.addInitScript(script);
   const wrong = [];
   try {
     const page = await tab.newPage();

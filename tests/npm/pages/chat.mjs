@@ -143,6 +143,42 @@ export const chatChecks = {
     assert.deepEqual(await titles(), ["three", "two"]);
   }),
 
+  "two tabs in one conversation lose nothing of each other": (house) => withPage(house, "/", {}, async (page) => {
+    await settings(page, { max_tokens: 8 });
+    await say(page, "from the first tab");
+    const other = await page.context().newPage();
+    await other.goto(house.server.origin);
+    await other.locator("#model:not(:disabled)").waitFor();
+    await say(other, "from the second");
+    await page.waitForFunction(() => document.querySelectorAll(".turn").length === 4);
+    await say(page, "from the first again");
+    await other.waitForFunction(() => document.querySelectorAll(".turn").length === 6);
+    assert.deepEqual(await turnsOf(page), await turnsOf(other));
+    await page.reload();
+    await page.waitForSelector(".turn");
+    assert.deepEqual(await turnsOf(page), await turnsOf(other));
+  }),
+
+  "a browser that keeps nothing, or has no room, is told of": async (house) => {
+    const without = ["localStorage", "sessionStorage"].map((kind) => `Object.defineProperty(window, "${kind}", { get() { throw new DOMException("denied", "SecurityError"); } });`).join("\n");
+    for (const path of ["/", "/compare"]) {
+      await withPage(house, path, { script: without }, async (page) => {
+        if (path === "/") assert.match(await page.locator("#empty").textContent(), /keeps nothing/);
+        await answerWith(page, ["Still ", "there."]);
+        await say(page, "Hello");
+        await page.locator(".prose", { hasText: "Still there." }).first().waitFor();
+      });
+    }
+    const full = "Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); };";
+    await withPage(house, "/", {}, async (page) => {
+      await page.evaluate(full);
+      await answerWith(page, ["Still ", "there."]);
+      await say(page, "Hello");
+      assert.match(await page.locator("#problem").textContent(), /no room left/);
+      assert.deepEqual((await turnsOf(page)).at(-1), ["assistant", "Still there."]);
+    });
+  },
+
   "a shared file comes back as it went": (house) => withPage(house, "/", {}, async (page) => {
     await settings(page, { max_tokens: 30, seed: 4, temperature: 0.5, stop: "a\\\\b\nc" });
     await say(page, "Share \"this\" & <that>\nwith two lines");

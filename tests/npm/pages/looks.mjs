@@ -69,6 +69,22 @@ export const looksChecks = {
     const rest = [...lesser].map(([id, count]) => `${id} ${count}`).join(", ") || "none";
     return `${STATES.length} states × ${VIEWS.length} views, ${passes} rules passed; moderate and minor findings: ${rest}`;
   },
+
+  "at 320 pixels, which is 1280 at fourfold zoom, everything has room": async (house) => {
+    for (const [path, name, reach] of STATES) {
+      await withPage(house, path, { viewport: { width: 320, height: 568 }, expectedErrors: ["429"] }, async (page) => {
+        await reach(page);
+        const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+        assert.ok(wide <= 320, `${name} is ${wide} wide`);
+        const cut = await page.evaluate(() => [...document.querySelectorAll("button, a, input, select, textarea")].filter((element) => {
+          const box = element.getBoundingClientRect();
+          return element.checkVisibility() && !element.closest(".hidden, .skip, [inert]") && box.width > 1 && (box.left < -1 || box.right > 321);
+        }).map((element) => element.id || element.textContent));
+        assert.deepEqual(cut, [], name);
+      });
+    }
+    return `${STATES.length} states`;
+  },
 };
 
 /** The views that the documentation shows. */
