@@ -28,7 +28,7 @@ let failed = 0;
 try {
   const browser = await openBrowser();
   opened.push(() => browser.close());
-  const model = writeModel(python, join(home, "model"));
+  const model = writeModel(python, join(home, "tiny"));
   const start = async (...options) => {
     const server = await startServer(binary, model, home, options);
     opened.push(server.stop);

@@ -1,4 +1,4 @@
-// A server of the tiny model on a free port.
+// A server of the tiny model on a free port. A model is called as its folder is.
 
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
@@ -12,7 +12,7 @@ export function writeModel(python, folder) {
 }
 
 export async function startServer(binary, model, home, options) {
-  const process = spawn(binary, ["--model", model, "--name", "tiny", "--listen", "127.0.0.1:0", "--threads", "1", ...options], { stdio: ["ignore", "pipe", "pipe"], cwd: home });
+  const process = spawn(binary, ["--model", model, "--listen", "127.0.0.1:0", "--threads", "1", ...options], { stdio: ["ignore", "pipe", "pipe"], cwd: home });
   let log = "";
   process.stderr.on("data", (data) => { log += data; });
   const lines = createInterface(process.stdout);
