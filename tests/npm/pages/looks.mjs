@@ -34,6 +34,11 @@ const STATES = [
     await page.locator("#problem .wait").waitFor();
   }],
   ["/", "model", async (page) => { if (page.viewportSize().width < 861) await page.click("#open-chats"); await page.click("#about"); }],
+  ["/", "key", async (page) => {
+    await page.route("**/v1/models", (route) => route.fulfill({ status: 401, json: { error: { message: "Incorrect API key provided.", code: "invalid_api_key" } } }));
+    await page.reload();
+    await page.locator("#key-dialog").waitFor();
+  }],
   ["/compare", "compare, empty", async () => {}],
   ["/compare", "compare, settings", async (page) => { for (const summary of await page.locator("summary").all()) await summary.click(); }],
   ["/compare", "compare, chosen", async (page) => {
@@ -53,7 +58,7 @@ export const looksChecks = {
       for (const [path, name, reach] of STATES) {
         const where = `${name}, ${view.colorScheme}, ${view.viewport.width}`;
         // The policy would keep axe's own script out.
-        await withPage(house, path, { ...view, bypassCSP: true, expectedErrors: ["429"] }, async (page) => {
+        await withPage(house, path, { ...view, bypassCSP: true, expectedErrors: ["429", "401"] }, async (page) => {
           await reach(page);
           await page.evaluate(AXE);
           const found = await page.evaluate(() => window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
@@ -72,7 +77,7 @@ export const looksChecks = {
 
   "at 320 pixels, which is 1280 at fourfold zoom, everything has room": async (house) => {
     for (const [path, name, reach] of STATES) {
-      await withPage(house, path, { viewport: { width: 320, height: 568 }, expectedErrors: ["429"] }, async (page) => {
+      await withPage(house, path, { viewport: { width: 320, height: 568 }, expectedErrors: ["429", "401"] }, async (page) => {
         await reach(page);
         const wide = await page.evaluate(() => document.documentElement.scrollWidth);
         assert.ok(wide <= 320, `${name} is ${wide} wide`);
