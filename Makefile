@@ -10,7 +10,7 @@ MLFLOW := .venv-mlflow/.stamp
 CLIENTS := .venv-clients/.stamp
 NPM_TOOLS := tests/npm/node_modules/.stamp
 
-.PHONY: help quickstart build libtorch test lint bench parity handover gguf clients clean
+.PHONY: help quickstart build libtorch test lint bench parity handover gguf clients pages clean
 
 help: ## This list.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|'
@@ -79,6 +79,9 @@ gguf: build $(PYTHON_TOOLS) ## Reads the GGUF files that we write with llama.cpp
 
 clients: build $(CLIENTS) $(NPM_TOOLS) ## Runs published clients of OpenAI's API, unmodified, against a served model.
 	.venv-clients/bin/python tests/python/clients.py $(TARGET)/release/cupola-serve
+
+pages: build $(PYTHON_TOOLS) $(NPM_TOOLS) ## Drives the chat and the compare page in Chromium: what they do, by keys alone, and for everybody (axe-core).
+	node tests/npm/pages.mjs $(TARGET)/release/cupola-serve .venv/bin/python $(if $(PICTURES),--pictures $(PICTURES))
 
 clean: ## Removes the build, the fetched libtorch and the Python tools; never the state in .cupola.
 	cargo clean

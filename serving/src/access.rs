@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::api::{ApiError, random_u64};
 use crate::app::House;
 use crate::keys::Asker;
+use crate::page;
 use crate::request_line::RequestLine;
 
 /// Routes that answer without a key: life signs for a supervisor.
@@ -74,7 +75,7 @@ pub(crate) async fn check_key(State(house): State<House>, mut request: Request, 
     let asker = match found {
         Some(asker) => asker,
         None if keys.is_open() || OPEN_ROUTES.contains(&path) => keys.anyone(),
-        None => return unauthorized(given.is_some(), path == "/"),
+        None => return unauthorized(given.is_some(), page::is_document(path)),
     };
     request.extensions_mut().insert(Arc::clone(&asker));
     let mut response = next.run(request).await;
@@ -82,14 +83,14 @@ pub(crate) async fn check_key(State(house): State<House>, mut request: Request, 
     response
 }
 
-fn unauthorized(is_given: bool, is_page: bool) -> Response {
+fn unauthorized(is_given: bool, is_document: bool) -> Response {
     let message = if is_given {
         "Incorrect API key provided."
     } else {
         "You didn't provide an API key: send it as 'Authorization: Bearer KEY'."
     };
     let mut response = ApiError::unauthorized(message).into_response();
-    if is_page {
+    if is_document {
         // A browser asks its user for the key by itself, and sends it with the page's requests too.
         let challenge =
             HeaderValue::from_static("Basic realm=\"the API key as password\", charset=\"UTF-8\"");

@@ -50,7 +50,7 @@ pub fn router(house: House) -> Router {
                 Json(document::serving(document.clone(), &house.names()))
             }),
         )
-        .route("/", get(page::chat_page))
+        .merge(page::routes())
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {

@@ -1,259 +1,307 @@
-"use strict";
-// A chat page without a framework. Text reaches the page only as text nodes, so nothing that a model writes can become markup.
+// The chat page: one conversation on the page, the others in the list.
 
-const find = (id) => document.getElementById(id);
-const log = find("log"), prompt = find("prompt"), send = find("send"), stop = find("stop"), status = find("status");
-const state = { model: "", messages: load("messages", []), running: null };
+import { showChats } from "./chat_list.js";
+import { addTurn, chatOfEntry, chatOfShared, dropTurn, newChat, removeChat, sharedText, showVersion, shownTurns, storeChat, storedChat, storedChats, takeTurns, versionsOf } from "./conversations.js";
+import { announce, loadModels, modelFacts, showError, showModel } from "./frame.js";
+import { find, saveFile } from "./make.js";
+import { SamplingPanel, requestOf } from "./sampling.js";
+import { isLasting, kept, ofTab } from "./storage.js";
+import { measureOf, streamAnswer } from "./stream.js";
+import { TurnView, fit, isSendKey } from "./turns.js";
 
-function load(name, otherwise) {
-  try { return JSON.parse(sessionStorage.getItem("cupola." + name)) ?? otherwise; } catch { return otherwise; }
-}
-function save(name, value) {
-  try { sessionStorage.setItem("cupola." + name, JSON.stringify(value)); } catch { /* private mode: the chat lives in this page only */ }
-}
-function make(tag, className, text) {
-  const element = document.createElement(tag);
-  if (className) element.className = className;
-  if (text !== undefined) element.textContent = text;
-  return element;
-}
+const log = find("log"), prompt = find("prompt"), picker = find("model");
+/** How often an answer that grows is stored, so that a reload loses little of it. */
+const STORE_EVERY_MS = 1000;
 
-// --- text -------------------------------------------------------------------------------------------------------------------
+const state = { chat: null, models: [], running: null, views: [] };
+const sampling = new SamplingPanel(find("sampling"), "chat", settingsChanged);
+const actions = { isFree, edited, again, version };
 
-/** Cuts text into fenced code blocks and paragraphs; an open fence, as in a stream, is a block too. */
-function blocksOf(text) {
-  const blocks = [];
-  let lines = [], fence = null;
-  const flush = () => {
-    const body = lines.join("\n");
-    if (fence !== null) blocks.push({ code: body, language: fence });
-    else body.split(/\n{2,}/).filter((part) => part.trim()).forEach((part) => blocks.push({ text: part.replace(/^\n+|\n+$/g, "") }));
-    lines = [];
-  };
-  for (const line of text.split("\n")) {
-    const mark = /^\s*```\s*([\w+#.-]*)\s*$/.exec(line);
-    if (mark && (fence === null || !mark[1])) {
-      flush();
-      fence = fence === null ? mark[1] : null;
-    } else lines.push(line);
-  }
-  if (fence !== null || lines.length) flush();
-  return blocks;
-}
+// --- the conversation on the page --------------------------------------------------------------------------------------------
 
-function paragraph(text) {
-  const p = make("p");
-  text.split(/(`[^`\n]+`)/).forEach((part, index) => {
-    p.append(index % 2 ? make("code", "", part.slice(1, -1)) : document.createTextNode(part));
-  });
-  return p;
-}
-
-function codeBlock({ code, language }) {
-  const block = make("div", "block"), bar = make("div", "bar"), copy = make("button", "quiet", "Copy");
-  copy.type = "button";
-  copy.addEventListener("click", async () => {
-    try { await navigator.clipboard.writeText(code); copy.textContent = "Copied"; } catch { copy.textContent = "Not allowed"; }
-    setTimeout(() => { copy.textContent = "Copy"; }, 1500);
-  });
-  bar.append(make("span", "", language || "code"), copy);
-  const pre = make("pre");
-  pre.tabIndex = 0;
-  pre.append(make("code", "", code));
-  block.append(bar, pre);
-  return block;
-}
-
-function render(target, text) {
-  target.replaceChildren(...blocksOf(text).map((block) => ("code" in block ? codeBlock(block) : paragraph(block.text))));
-}
-
-function addTurn(role, text) {
-  find("empty").hidden = true;
-  const turn = make("article", "turn " + role);
-  const body = make("div", "text"), note = make("div", "note");
-  turn.append(make("h2", role === "user" ? "hidden" : "", { user: "You", assistant: state.model || "Model", error: "Error" }[role]), body, note);
-  render(body, text);
-  log.append(turn);
-  scrollDown(true);
-  return { turn, body, note };
-}
-
-/** Follows the stream, but not when the reader has scrolled up. */
-function scrollDown(always) {
-  if (always || log.scrollHeight - log.scrollTop - log.clientHeight < 90) log.scrollTop = log.scrollHeight;
-}
-
-// --- server -----------------------------------------------------------------------------------------------------------------
-
-function headers() {
-  const key = load("key", "");
-  return { "Content-Type": "application/json", ...(key ? { Authorization: "Bearer " + key } : {}) };
-}
-
-async function failure(response) {
-  let message = `The server answered ${response.status}.`;
-  try { message = (await response.json()).error.message; } catch { /* no error object */ }
-  const error = new Error(message);
-  error.status = response.status;
-  return error;
-}
-
-async function loadModel() {
-  const response = await fetch("v1/models", { headers: headers() });
-  if (response.status === 401) { find("key-dialog").showModal(); return; }
-  if (!response.ok) throw await failure(response);
-  const model = (await response.json()).data[0];
-  state.model = model.id;
-  find("model-name").textContent = model.id;
-  document.title = model.id + " · Cupola";
-  const millions = (model.parameters / 1e6).toFixed(1);
-  const lineage = find("lineage");
-  lineage.textContent = `lineage ${model.fingerprint ? model.fingerprint.slice(0, 12) : "unknown"} · ${millions} M parameters · context ${model.max_model_len}`;
-  lineage.title = model.fingerprint;
-  if (load("temperature", null) === null) setTemperature(model.sampling_defaults.temperature);
-}
-
-/** The data of server-sent events, as they come. */
-async function* events(response) {
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let buffer = "";
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    buffer += value;
-    let end;
-    while ((end = buffer.indexOf("\n\n")) >= 0) {
-      const event = buffer.slice(0, end);
-      buffer = buffer.slice(end + 2);
-      if (event.startsWith("data: ")) yield event.slice(6);
-    }
-  }
-}
-
-function requestBody() {
-  const system = find("system").value.trim(), limit = parseInt(find("max-tokens").value, 10);
-  return {
-    model: state.model,
-    messages: [...(system ? [{ role: "system", content: system }] : []), ...state.messages],
-    temperature: Number(find("temperature").value),
-    ...(limit > 0 ? { max_tokens: limit } : {}),
-    stream: true,
-    stream_options: { include_usage: true },
-  };
-}
-
-async function answer() {
-  const abort = new AbortController(), messages = state.messages;
-  const { turn, body, note } = addTurn("assistant", "");
-  turn.classList.add("live");
-  let text = "", finish = "", usage = null, first = 0, pending = 0, tokens = 0;
-  const paint = () => { pending = 0; render(body, text); scrollDown(false); };
-  setRunning(abort);
-  const started = performance.now();
+function store(chat = state.chat) {
   try {
-    const response = await fetch("v1/chat/completions", {
-      method: "POST", headers: headers(), body: JSON.stringify(requestBody()), signal: abort.signal,
-    });
-    if (!response.ok) throw await failure(response);
-    for await (const data of events(response)) {
-      if (data === "[DONE]") break;
-      const chunk = JSON.parse(data);
-      if (chunk.error) throw new Error(chunk.error.message);
-      usage = chunk.usage ?? usage;
-      const choice = chunk.choices[0];
-      if (!choice) continue;
-      finish = choice.finish_reason ?? finish;
-      if (choice.delta.content) {
-        first ||= performance.now();
-        tokens += 1;
-        text += choice.delta.content;
-        pending ||= requestAnimationFrame(paint);
-      }
-    }
-  } catch (error) {
-    if (error.name === "AbortError") finish = "stopped";
-    else { showError(error); finish = "failed"; }
+    if (chat.turns.length) storeChat(chat);
+  } catch {
+    showError(find("problem"), { status: 200, message: "This browser has no room left for conversations: delete some. This one lasts until the page is closed.", waitMs: null });
   }
-  cancelAnimationFrame(pending);
-  paint();
-  turn.classList.remove("live");
-  const count = usage?.completion_tokens ?? tokens, secs = (performance.now() - (first || started)) / 1000;
-  const speed = count > 1 && first ? `${((count - 1) / Math.max(secs, 0.001)).toFixed(0)} tokens/s` : "";
-  const ends = { length: "cut at the longest answer", stopped: "stopped", failed: "failed" };
-  note.textContent = [`${count} tokens`, speed, ends[finish]].filter(Boolean).join(" · ");
-  status.textContent = [speed, usage ? `${usage.total_tokens} tokens of context used` : ""].filter(Boolean).join(" · ");
-  if (text) messages.push({ role: "assistant", content: text });
-  if (messages === state.messages) save("messages", messages); // else a new chat began meanwhile
-  if (!text && (finish === "failed" || finish === "stopped")) turn.remove();
-  setRunning(null);
 }
 
-function showError(error) {
-  addTurn("error", error.status === 429 ? "The server is busy; try again in a moment." : error.message);
-  if (error.status === 401) find("key-dialog").showModal();
+function openChat(chat) {
+  state.running?.abort();
+  state.chat = chat;
+  ofTab.setItem("cupola.open", chat.id);
+  sampling.write(chat.settings);
+  find("problem").replaceChildren();
+  showTurns();
+  listChats();
 }
 
-// --- controls ---------------------------------------------------------------------------------------------------------------
+function showTurns() {
+  const turns = shownTurns(state.chat);
+  state.views = turns.map((turn) => new TurnView(turn, versionsOf(state.chat, turn), actions));
+  find("turns").replaceChildren(...state.views.map((view) => view.element));
+  find("empty").hidden = turns.length > 0;
+  find("title").textContent = state.chat.title;
+  document.title = `${state.chat.title} · Cupola`;
+  showUsage(turns.at(-1)?.measure);
+  log.scrollTop = log.scrollHeight;
+}
+
+function listChats() {
+  const stored = storedChats();
+  const chats = stored.some((chat) => chat.id === state.chat.id) ? stored : [state.chat, ...stored];
+  showChats(chats, state.chat.id, {
+    open: (chat) => { openChat(storedChat(chat.id) ?? chat); closeDrawers(); prompt.focus(); },
+    rename: (chat, title) => {
+      state.chat.title = title;
+      store();
+      listChats();
+      find("chat-list").querySelector("[aria-current]")?.focus();
+    },
+    share: (chat) => saveFile(`${fileName(chat.title)}.json`, "application/json", sharedText(state.chat)),
+    remove: (chat) => {
+      state.running?.abort();
+      removeChat(chat.id);
+      openChat(storedChats()[0] ?? newChat(sampling.read()));
+      announce("The conversation is deleted.");
+      find("new-chat").focus();
+    },
+  });
+}
+
+const fileName = (title) => title.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "").slice(0, 60) || "chat";
+
+function showUsage(measure) {
+  const model = state.models.find((one) => one.id === picker.value);
+  const used = (measure?.promptTokens ?? 0) + (measure?.tokens ?? 0);
+  find("usage").textContent = used && model ? `${used} of ${model.max_model_len} tokens of context` : "";
+}
+
+function settingsChanged() {
+  state.chat.settings = sampling.read();
+  store();
+}
+
+// --- answers -----------------------------------------------------------------------------------------------------------------
+
+/** Has the model answer what is shown, whose last turn is a user's. */
+async function answer() {
+  const chat = state.chat;
+  find("problem").replaceChildren();
+  const abort = new AbortController();
+  setRunning(abort);
+  const messages = shownTurns(chat).map(({ role, content }) => ({ role, content }));
+  const request = requestOf(picker.value, sampling.read(), messages);
+  const turn = addTurn(chat, chat.shown, { role: "assistant", content: "", model: picker.value, measure: null });
+  showTurns();
+  const view = state.views.at(-1);
+  view.setLive(true);
+  let frame = 0, storedAt = performance.now();
+  const paint = () => { frame = 0; keepInSight(() => { view.show(turn.content); view.showMeasure({ ...turn.measure, finish: null }); }); };
+  const went = await streamAnswer(request, abort.signal, (soFar) => {
+    turn.content = soFar.text;
+    turn.measure = { ...measureOf(soFar), finish: "stopped" }; // what a reload finds
+    frame ||= requestAnimationFrame(paint);
+    if (performance.now() - storedAt > STORE_EVERY_MS) { storedAt = performance.now(); if (state.chat === chat) store(); }
+  });
+  cancelAnimationFrame(frame);
+  turn.content = went.text;
+  turn.measure = measureOf(went);
+  const isEmpty = !went.text && ["stopped", "failed"].includes(went.finish);
+  if (isEmpty) dropTurn(chat, turn);
+  if (state.running === abort) setRunning(null);
+  if (state.chat === chat) finish(view, went, isEmpty);
+  else if (storedChat(chat.id)) store(chat); // another one was opened meanwhile
+}
+
+function finish(view, went, isEmpty) {
+  const { turn } = view;
+  store();
+  listChats();
+  keepInSight(() => {
+    if (isEmpty) { showTurns(); return; }
+    view.show(turn.content);
+    view.showMeasure(turn.measure);
+    view.showTools(versionsOf(state.chat, turn));
+    view.setLive(false);
+    showUsage(turn.measure);
+  });
+  if (!went.error) { announce(went.text ? `${turn.model}: ${view.text.textContent}` : "There is no answer."); return; }
+  showError(find("problem"), went.error, () => answerAgain(turn));
+  log.scrollTop = log.scrollHeight;
+  if (went.error.code === "model_not_found") begin();
+}
+
+/** Whether an answer can be asked for; a setting that the server would refuse is shown. */
+function isFree() {
+  const wrong = sampling.wrong();
+  if (state.running || picker.disabled) return false;
+  if (wrong) { openDrawer("settings"); wrong.reportValidity(); }
+  return !wrong;
+}
+
+/** After an error: the part that came stays as a version. */
+function answerAgain(turn) {
+  if (!isFree()) return;
+  if (state.chat.turns.includes(turn)) state.chat.shown = turn.parent;
+  answer();
+}
+
+/** Another answer in an assistant's place, or to a user's turn. */
+function again(turn, asked) {
+  if (!isFree()) return;
+  state.chat.shown = turn ? turn.parent : asked.id;
+  answer();
+}
+
+function edited(turn, content) {
+  addTurn(state.chat, turn.parent, { role: "user", content });
+  store();
+  answer();
+}
+
+function version(turn, by) {
+  if (state.running) return;
+  showVersion(state.chat, turn);
+  store();
+  showTurns();
+  const view = state.views.find((one) => one.turn === turn);
+  view.element.scrollIntoView({ block: "nearest" });
+  const steps = [...view.element.querySelectorAll(".step:not(:disabled)")];
+  (steps.find((step) => Number(step.dataset.tool) === by) ?? steps[0]).focus();
+}
+
+function send() {
+  const content = prompt.value.trim();
+  if (!content || !isFree()) return;
+  prompt.value = "";
+  fit(prompt);
+  addTurn(state.chat, state.chat.shown, { role: "user", content });
+  store();
+  listChats();
+  answer();
+}
 
 function setRunning(abort) {
   state.running = abort;
-  send.hidden = Boolean(abort);
-  stop.hidden = !abort;
-  log.setAttribute("aria-busy", String(Boolean(abort)));
-  if (!abort) prompt.focus({ preventScroll: true });
+  const hadFocus = [find("stop"), find("send")].includes(document.activeElement);
+  find("send").hidden = abort !== null;
+  find("stop").hidden = abort === null;
+  if (abort) announce("The model is answering.");
+  if (hadFocus) prompt.focus({ preventScroll: true });
 }
 
-function setTemperature(value) {
-  find("temperature").value = value;
-  find("temperature-value").textContent = Number(value).toFixed(1);
+/** Follows what grows, but not when the reader has scrolled up. */
+function keepInSight(change) {
+  const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
+  change();
+  if (isAtEnd) log.scrollTop = log.scrollHeight;
 }
 
-function grow() {
-  prompt.style.height = "auto";
-  prompt.style.height = prompt.scrollHeight + 2 + "px";
+// --- drawers -----------------------------------------------------------------------------------------------------------------
+
+const isNarrow = matchMedia("(max-width: 860px)");
+
+/** On a narrow page a drawer lies over the rest, which is out of reach then. */
+function openDrawer(name) {
+  closeDrawers();
+  find(name).hidden = false;
+  find(name).classList.add("is-open");
+  find(`open-${name}`).setAttribute("aria-expanded", "true");
+  if (isNarrow.matches) {
+    document.querySelectorAll(".column, .top, .drawer").forEach((part) => { part.inert = part !== find(name); });
+    find(name).querySelector("button, textarea").focus();
+  }
 }
 
-function setTheme(theme) {
-  document.documentElement.dataset.theme = theme;
-  save("theme", theme);
+function closeDrawers() {
+  const open = document.querySelector(".drawer.is-open");
+  document.querySelectorAll("[inert]").forEach((part) => { part.inert = false; });
+  if (!open) return;
+  const hadFocus = open.contains(document.activeElement);
+  open.classList.remove("is-open");
+  find("settings").hidden = true;
+  find(`open-${open.id}`).setAttribute("aria-expanded", "false");
+  if (hadFocus) find(`open-${open.id}`).focus();
 }
 
-find("composer").addEventListener("submit", (event) => {
-  event.preventDefault();
-  const text = prompt.value.trim();
-  if (!text || state.running || !state.model) return;
-  prompt.value = "";
-  grow();
-  state.messages.push({ role: "user", content: text });
-  save("messages", state.messages);
-  addTurn("user", text);
-  answer();
+// --- wiring ------------------------------------------------------------------------------------------------------------------
+
+find("composer").addEventListener("submit", (event) => { event.preventDefault(); send(); });
+find("stop").addEventListener("click", () => state.running?.abort());
+find("new-chat").addEventListener("click", () => { openChat(newChat(sampling.read())); closeDrawers(); prompt.focus(); });
+find("about").addEventListener("click", () => {
+  const model = state.models.find((one) => one.id === picker.value);
+  if (model) showModel(model);
 });
-prompt.addEventListener("input", grow);
+find("import").addEventListener("click", () => find("import-file").click());
+find("import-file").addEventListener("change", async (event) => {
+  const [file] = event.target.files;
+  event.target.value = "";
+  closeDrawers();
+  try {
+    openChat(chatOfShared(await file.text()));
+    store();
+    listChats();
+    announce("The conversation is opened.");
+  } catch (error) {
+    showError(find("problem"), { status: 200, message: error.message, waitMs: null });
+  }
+});
+for (const name of ["chats", "settings"]) {
+  find(`open-${name}`).addEventListener("click", () => (find(name).classList.contains("is-open") ? closeDrawers() : openDrawer(name)));
+}
+find("close-settings").addEventListener("click", closeDrawers);
+isNarrow.addEventListener("change", closeDrawers);
+prompt.addEventListener("input", () => fit(prompt));
 prompt.addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); find("composer").requestSubmit(); }
+  if (isSendKey(event)) { event.preventDefault(); send(); }
+  if (event.key === "ArrowUp" && prompt.value === "" && !state.running) {
+    const last = state.views.findLast((view) => view.turn.role === "user");
+    if (last) { event.preventDefault(); last.edit(); }
+  }
 });
-stop.addEventListener("click", () => state.running?.abort());
-document.addEventListener("keydown", (event) => { if (event.key === "Escape") state.running?.abort(); });
-find("new-chat").addEventListener("click", () => {
-  state.running?.abort();
-  state.messages = [];
-  save("messages", []);
-  log.querySelectorAll(".turn").forEach((turn) => turn.remove());
-  find("empty").hidden = false;
-  status.textContent = "";
-  prompt.focus();
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || document.querySelector("dialog[open]")) return;
+  if (state.running) state.running.abort();
+  else closeDrawers();
 });
-find("temperature").addEventListener("input", (event) => { setTemperature(event.target.value); save("temperature", event.target.value); });
-find("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
-find("key-form").addEventListener("submit", () => { save("key", find("key").value.trim()); begin(); });
+document.addEventListener("click", (event) => {
+  if (isNarrow.matches && !event.target.closest(".drawer, .top, dialog") && document.querySelector(".drawer.is-open")) closeDrawers();
+});
+picker.addEventListener("change", () => { kept.setItem("cupola.model", picker.value); showPicked(); });
+addEventListener("pagehide", () => {
+  if (!state.running) return;
+  store();
+  state.running.abort();
+});
+addEventListener("storage", (event) => {
+  const other = event.key === null ? null : chatOfEntry(event.key);
+  if (other?.id === state.chat.id && takeTurns(state.chat, other) && !state.running) {
+    state.chat.shown = other.shown;
+    showTurns();
+  }
+  listChats();
+});
 
-function begin() {
-  loadModel().catch((error) => { find("model-name").textContent = "Not reachable"; showError(error); });
+function showPicked() {
+  const model = state.models.find((one) => one.id === picker.value);
+  sampling.showDefaults(model);
+  find("model-facts").textContent = model ? modelFacts(model) : "";
+  showUsage(shownTurns(state.chat).at(-1)?.measure);
 }
 
-setTheme(load("theme", matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
-if (load("temperature", null) !== null) setTemperature(load("temperature", 1));
-state.messages.forEach(({ role, content }) => addTurn(role, content));
+async function begin() {
+  try {
+    state.models = await loadModels({ select: picker, wanted: kept.getItem("cupola.model") });
+    showPicked();
+  } catch (error) {
+    showError(find("problem"), error, begin);
+  }
+}
+
+openChat(storedChat(ofTab.getItem("cupola.open")) ?? storedChats()[0] ?? newChat());
 begin();
+if (!isLasting) find("model-facts").after("This browser keeps nothing: conversations last until the page is closed.");
+if (!isNarrow.matches) prompt.focus();

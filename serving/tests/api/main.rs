@@ -13,6 +13,7 @@ mod forms;
 mod key_file;
 mod limits;
 mod load;
+mod pages;
 mod responses;
 mod stopping;
 mod swap;
