@@ -1,0 +1,115 @@
+//! The program under load, and what it holds.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::client::exchange;
+use crate::fixture::{wire_get, write_model};
+
+/// A server in its own process; killed when dropped.
+pub(crate) struct Program {
+    process: Child,
+    pub(crate) address: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// What the server holds at a moment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Gauges {
+    pub(crate) resident_bytes: u64,
+    pub(crate) descriptors: u64,
+    pub(crate) connections: u64,
+    pub(crate) running: u64,
+    pub(crate) waiting: u64,
+    /// Thousandths of the cache's blocks that answers hold.
+    pub(crate) blocks_permille: u64,
+    pub(crate) tokens: u64,
+}
+
+impl Gauges {
+    /// What is not as it was.
+    pub(crate) fn differences(&self, start: &Self) -> Vec<String> {
+        let pairs = [
+            ("descriptors", self.descriptors, start.descriptors),
+            ("connections", self.connections, start.connections),
+            ("answers that run", self.running, 0),
+            ("answers in line", self.waiting, 0),
+            ("blocks held", self.blocks_permille, 0),
+        ];
+        let differ = pairs.into_iter().filter(|(_, now, before)| now > before);
+        differ.map(|(name, now, before)| format!("{name}: {now}, {before} at the start")).collect()
+    }
+}
+
+impl Program {
+    /// Serves a tiny model with room for two thirds of the clients.
+    pub(crate) async fn start(num_clients: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        write_model(folder.path(), 3);
+        let slots = 8.min(num_clients * 2 / 3).max(1);
+        let queue = (num_clients * 2 / 3).saturating_sub(slots);
+        let (slots, queue) = (slots.to_string(), queue.to_string());
+        let model = format!("tiny={}", folder.path().display());
+        let options = ["--model", &model, "--listen", "127.0.0.1:0", "--threads", "1", "--context", "256"];
+        let limits = ["--max-slots", &slots, "--max-queue", &queue, "--write-timeout-secs", "10"];
+        let mut process = Command::new(env!("CARGO_BIN_EXE_cupola-serve"))
+            .args(options)
+            .args(limits)
+            .args(["--max-connections-per-address", "1024"])
+            .env("RUST_LOG", "error")
+            .env_remove("CUPOLA_API_KEY")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address =
+            line.strip_prefix("listening on http://").unwrap().split(' ').next().unwrap().to_owned();
+        Self { process, address, _folder: folder }
+    }
+
+    /// What it holds now.
+    pub(crate) async fn gauges(&self) -> Gauges {
+        let page = exchange(&self.address, &wire_get("/metrics")).await.unwrap_or_default();
+        let page = String::from_utf8_lossy(&page).into_owned();
+        let number = |name: &str| -> f64 {
+            let line = page.lines().find(|line| line.starts_with(name));
+            line.and_then(|line| line.rsplit(' ').next())
+                .and_then(|word| word.parse().ok())
+                .unwrap_or(f64::MAX)
+        };
+        let process = format!("/proc/{}", self.process.id());
+        let status = std::fs::read_to_string(format!("{process}/status")).unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let kib: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
+        Gauges {
+            resident_bytes: kib << 10,
+            descriptors: std::fs::read_dir(format!("{process}/fd")).unwrap().count() as u64,
+            connections: number("cupola_connections_open") as u64,
+            running: number("vllm:num_requests_running") as u64,
+            waiting: number("vllm:num_requests_waiting") as u64,
+            blocks_permille: (1000.0 * number("vllm:kv_cache_usage_perc")) as u64,
+            tokens: number("vllm:generation_tokens_total") as u64,
+        }
+    }
+
+    /// Waits until all is as it was, at most so long, and gives how it is then.
+    pub(crate) async fn settle(&self, start: &Gauges, patience: Duration) -> Gauges {
+        let since = Instant::now();
+        loop {
+            let now = self.gauges().await;
+            if now.differences(start).is_empty() || since.elapsed() > patience {
+                return now;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
