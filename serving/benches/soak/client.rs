@@ -113,7 +113,8 @@ fn body(seed: u64, stream: bool) -> Value {
 
 /// A request of a client that behaves.
 pub(crate) async fn normal(address: &str, seed: u64) -> Outcome {
-    within(async { judge(exchange(address, &wire_post(PATH, &body(seed, seed % 2 == 0))).await) }).await
+    within(async { judge(exchange(address, &wire_post(PATH, &body(seed, seed.is_multiple_of(2)))).await) })
+        .await
 }
 
 async fn within(asked: impl Future<Output = Outcome>) -> Outcome {

@@ -6,8 +6,11 @@ use crate::fixture::{wire_get, wire_post, with};
 
 const CHAT: &str = "/v1/chat/completions";
 
-/// Their names, and what makes them.
-pub(crate) const ALL: [(&str, fn() -> Vec<u8>); 16] = [
+/// An attack's name, and what makes its request.
+type Attack = (&'static str, fn() -> Vec<u8>);
+
+/// All of them.
+pub(crate) const ALL: [Attack; 16] = [
     ("attack: invalid UTF-8", || {
         raw(b"{\"model\":\"tiny\",\"messages\":[{\"role\":\"user\",\"content\":\"\xff\xfe\"}]}", None)
     }),

@@ -43,7 +43,7 @@ fn main() -> ExitCode {
 }
 
 async fn soak(time: Duration, num_clients: u64) -> ExitCode {
-    let program = Arc::new(Program::start(num_clients).await);
+    let program = Arc::new(Program::start(num_clients));
     let first = client::normal(&program.address, 0).await;
     assert!(matches!(first, Outcome::Answered), "{first:?}");
     let start = program.gauges().await;
@@ -89,7 +89,7 @@ async fn soak(time: Duration, num_clients: u64) -> ExitCode {
 fn print_gauges(start: &Gauges, warm: &Gauges, end: &Gauges) {
     println!("\n{:<26} {:>12} {:>12} {:>12}", "of the server", "at the start", "under load", "at the end");
     let row = |name: &str, of: fn(&Gauges) -> u64| {
-        println!("{name:<26} {:>12} {:>12} {:>12}", of(start), of(warm), of(end))
+        println!("{name:<26} {:>12} {:>12} {:>12}", of(start), of(warm), of(end));
     };
     row("resident memory, MiB", |gauges| gauges.resident_bytes >> 20);
     row("descriptors", |gauges| gauges.descriptors);

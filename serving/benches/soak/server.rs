@@ -51,7 +51,7 @@ impl Gauges {
 
 impl Program {
     /// Serves a tiny model with room for two thirds of the clients.
-    pub(crate) async fn start(num_clients: u64) -> Self {
+    pub(crate) fn start(num_clients: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         write_model(folder.path(), 3);
         let slots = 8.min(num_clients * 2 / 3).max(1);
