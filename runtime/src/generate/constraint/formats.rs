@@ -56,9 +56,8 @@ fn add(fields: &mut Map<String, Value>, pattern: &str, most: Option<usize>) {
     if let Some(most) = most {
         part["maxLength"] = json!(most);
     }
-    match fields.entry("allOf").or_insert_with(|| json!([])) {
-        Value::Array(parts) => parts.push(part),
-        // No schema: whoever compiles it says so.
-        _ => {}
+    // What is no list is no schema: whoever compiles it says so.
+    if let Value::Array(parts) = fields.entry("allOf").or_insert_with(|| json!([])) {
+        parts.push(part);
     }
 }
