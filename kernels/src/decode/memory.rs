@@ -1,6 +1,6 @@
 //! Memory for weights, caches and rows: aligned to a cache line, in pages of 2 MiB where that pays, zero at first.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ops::{Deref, DerefMut};
 
 const LINE: usize = 64;
@@ -30,20 +30,24 @@ impl<T: Plain> Memory<T> {
     /// `len` zeros.
     pub(super) fn zeros(len: usize) -> Self {
         let bytes = (len * size_of::<T>()).max(LINE);
-        let align = if bytes >= HUGE_PAGE { HUGE_PAGE } else { LINE };
-        let Ok(layout) = Layout::from_size_align(bytes, align) else {
+        let is_large = bytes >= HUGE_PAGE / 2;
+        let unit = if is_large { HUGE_PAGE } else { LINE };
+        let Ok(layout) = Layout::from_size_align(bytes.next_multiple_of(unit), unit) else {
             panic!("{bytes} bytes are more than an address space holds");
         };
         // SAFETY: the layout is not empty.
-        let start = unsafe { alloc_zeroed(layout) };
+        let start = unsafe { alloc(layout) };
         if start.is_null() {
             handle_alloc_error(layout);
         }
         #[cfg(target_os = "linux")]
-        if bytes >= HUGE_PAGE {
+        if is_large {
+            // Before the first byte is written: pages that are there stay small.
             // SAFETY: advice about memory of our own; whether it is taken changes no content.
-            unsafe { libc::madvise(start.cast(), bytes, libc::MADV_HUGEPAGE) };
+            unsafe { libc::madvise(start.cast(), layout.size(), libc::MADV_HUGEPAGE) };
         }
+        // SAFETY: it was allocated with this size.
+        unsafe { start.write_bytes(0, layout.size()) };
         Self { start: start.cast(), len, layout }
     }
 

@@ -5,6 +5,8 @@
 //!
 //! Shapes: `M` rows, `K` inputs, `N` outputs.
 
+use std::ops::Range;
+
 use super::elementwise::Activation;
 use super::inputs::Inputs;
 use super::instructions::{Instructions, by_instructions};
@@ -46,6 +48,8 @@ pub(super) struct Panel {
     pub offsets: *const i32,
     /// Whether the panel was not read just before.
     pub is_fresh: bool,
+    /// Whether this thread reads on behind the panel.
+    pub is_followed: bool,
 }
 
 impl Panel {
@@ -72,17 +76,54 @@ impl Matrix {
         assert_eq!(out.len(), inputs.rows * width, "{} rows of {width}", inputs.rows);
         let block = (ROWS_BYTES / inputs.stride / BLOCK).max(1) * BLOCK;
         let (blocks, panels) = (inputs.rows.div_ceil(block), self.num_panels());
-        // Parts of a few panels: small enough to share out evenly, large enough to read on in memory.
-        let per_part = (panels / (pool.threads() * 12)).clamp(1, 16);
-        let per_block = panels.div_ceil(per_part);
+        let shares = Shares::new(panels, pool.threads());
+        let per_block = shares.count();
         let call = Call { matrix: self, inputs, sink, out: SharedMut(out.as_mut_ptr()), width };
         let instructions = pool.instructions();
         pool.run(blocks * per_block, &|part| {
-            let (rows, panel) = (part / per_block * block, part % per_block * per_part);
-            let rows = rows..inputs.rows.min(rows + block);
+            let first = part / per_block * block;
+            let rows = first..inputs.rows.min(first + block);
             // SAFETY: each part has its own rows and columns of `out`.
-            unsafe { call.part(instructions, rows, panel..panels.min(panel + per_part)) };
+            unsafe { call.part(instructions, rows, shares.range(part % per_block)) };
         });
+    }
+}
+
+/// Panels in parts: first a long one for each thread, which it reads on end, then short ones for whoever is done.
+#[derive(Debug, Clone, Copy)]
+struct Shares {
+    panels: usize,
+    threads: usize,
+    long: usize,
+    short: usize,
+}
+
+impl Shares {
+    fn new(panels: usize, threads: usize) -> Self {
+        let long = panels * 3 / 4 / threads;
+        let rest = panels - long * threads;
+        Self { panels, threads, long, short: rest.div_ceil(4 * threads).max(1) }
+    }
+
+    /// Parts that are left when the long ones are taken.
+    fn rest(&self) -> usize {
+        self.panels - self.long * self.threads
+    }
+
+    fn num_long(&self) -> usize {
+        if self.long > 0 { self.threads } else { 0 }
+    }
+
+    fn count(&self) -> usize {
+        self.num_long() + self.rest().div_ceil(self.short)
+    }
+
+    fn range(&self, part: usize) -> Range<usize> {
+        if part < self.num_long() {
+            return part * self.long..(part + 1) * self.long;
+        }
+        let start = self.long * self.threads + (part - self.num_long()) * self.short;
+        start..self.panels.min(start + self.short)
     }
 }
 
@@ -99,16 +140,11 @@ impl Call<'_> {
     ///
     /// # Safety
     /// Nobody else writes these rows and columns.
-    unsafe fn part(
-        &self,
-        instructions: Instructions,
-        rows: std::ops::Range<usize>,
-        panels: std::ops::Range<usize>,
-    ) {
+    unsafe fn part(&self, instructions: Instructions, rows: Range<usize>, panels: Range<usize>) {
         let (matrix, inputs) = (self.matrix, self.inputs);
         let mut sums = Sums([[0.0; COLUMNS]; BLOCK]);
         let mut tiles = Tiles::new(instructions, matrix.format);
-        for at in panels {
+        for at in panels.clone() {
             for first in rows.clone().step_by(BLOCK) {
                 let count = BLOCK.min(rows.end - first);
                 let offsets = match matrix.format {
@@ -123,6 +159,7 @@ impl Call<'_> {
                     steps: matrix.padded() / matrix.format.step(),
                     offsets,
                     is_fresh: first == rows.start,
+                    is_followed: at + 1 < panels.end,
                 };
                 // SAFETY: the panel is within the matrix and the rows, which have its format.
                 unsafe { tiles.sum(&panel, &mut sums) };
@@ -233,15 +270,34 @@ by_instructions! {
 struct Tiles {
     instructions: Instructions,
     format: WeightFormat,
-    configured: usize,
+    #[cfg(target_arch = "x86_64")]
+    few: usize,
+    #[cfg(target_arch = "x86_64")]
+    configured: tiles::Configured,
 }
 
-/// Up to so many rows int4 goes by registers on a machine with tiles: its weights are not unpacked into memory then.
-const FEW_ROWS: usize = 4;
+/// Up to so many rows go by registers on a machine with tiles: as long as they keep up with the memory, and longer in int4, whose weights have to
+/// be unpacked into memory for tiles.
+#[cfg(target_arch = "x86_64")]
+fn few_rows(format: WeightFormat) -> usize {
+    match format {
+        WeightFormat::Fp32 => 0,
+        WeightFormat::Bf16 => 2,
+        WeightFormat::Int8 => 4,
+        WeightFormat::Int4 => 8,
+    }
+}
 
 impl Tiles {
     fn new(instructions: Instructions, format: WeightFormat) -> Self {
-        Self { instructions, format, configured: 0 }
+        Self {
+            instructions,
+            format,
+            #[cfg(target_arch = "x86_64")]
+            few: few_rows(format),
+            #[cfg(target_arch = "x86_64")]
+            configured: tiles::Configured::default(),
+        }
     }
 
     /// The sums of a panel.
@@ -251,21 +307,21 @@ impl Tiles {
     #[cfg(target_arch = "x86_64")]
     unsafe fn sum(&mut self, panel: &Panel, sums: &mut Sums) {
         use WeightFormat::{Bf16, Fp32, Int4, Int8};
-        let by_tiles = self.instructions == Instructions::Amx
-            && (matches!(self.format, Bf16 | Int8) || (self.format == Int4 && panel.count > FEW_ROWS));
-        if by_tiles && self.configured != panel.count {
+        let by_tiles =
+            self.instructions == Instructions::Amx && self.format != Fp32 && panel.count > self.few;
+        if by_tiles {
             let step = if self.format == Int4 { 32 } else { 64 };
-            tiles::configure(panel.count.min(16), panel.count.saturating_sub(16), step);
-            self.configured = panel.count;
+            self.configured.set((panel.count.min(16), panel.count.saturating_sub(16)), step);
         }
         // SAFETY: the pool's instructions were detected on this machine; the tiles were configured just now.
         unsafe {
             match (self.format, self.instructions) {
-                (Bf16, Instructions::Amx) => tiles::bf16(panel, sums),
-                (Int8, Instructions::Amx) => tiles::int8(panel, sums),
+                (Bf16, Instructions::Amx) if by_tiles => tiles::bf16(panel, sums),
+                (Int8, Instructions::Amx) if by_tiles => tiles::int8(panel, sums),
                 (Int4, Instructions::Amx) if by_tiles => tiles::int4(panel, sums),
+                (Bf16, Instructions::Amx) => wide::bf16_as_tiles(panel, sums),
                 (Bf16, Instructions::Avx512) => wide::bf16(panel, sums),
-                (Int8, Instructions::Avx512) => wide::int8(panel, sums),
+                (Int8, Instructions::Avx512 | Instructions::Amx) => wide::int8(panel, sums),
                 (Int4, Instructions::Avx512 | Instructions::Amx) => wide::int4(panel, sums),
                 (Int8, Instructions::Avx2) => narrow::int8(panel, sums),
                 (Int4, Instructions::Avx2) => narrow::int4(panel, sums),
@@ -290,15 +346,6 @@ impl Tiles {
             WeightFormat::Bf16 => plain::bf16(self.instructions, panel, sums),
             WeightFormat::Int8 => plain::int8(panel, sums),
             WeightFormat::Int4 => plain::int4(panel, sums),
-        }
-    }
-}
-
-impl Drop for Tiles {
-    fn drop(&mut self) {
-        #[cfg(target_arch = "x86_64")]
-        if self.configured > 0 {
-            tiles::release();
         }
     }
 }

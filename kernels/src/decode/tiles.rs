@@ -21,8 +21,30 @@ const AHEAD: usize = 4096;
 #[repr(C, align(64))]
 struct Config([u8; 64]);
 
-/// Tiles for `first` rows and `second` more, over `step` bytes of inputs.
-pub(super) fn configure(first: usize, second: usize, step: usize) {
+/// What this thread's tiles are configured for; they are given back in the end.
+#[derive(Debug, Default)]
+pub(super) struct Configured(Option<((usize, usize), usize)>);
+
+impl Configured {
+    /// Tiles for `first` rows and `second` more, over `step` bytes of inputs.
+    pub(super) fn set(&mut self, (first, second): (usize, usize), step: usize) {
+        if self.0 != Some(((first, second), step)) {
+            configure(first, second, step);
+            self.0 = Some(((first, second), step));
+        }
+    }
+}
+
+impl Drop for Configured {
+    fn drop(&mut self) {
+        if self.0.is_some() {
+            // SAFETY: AMX was detected, since tiles were configured; no tile is used across calls.
+            unsafe { asm!("tilerelease", options(nostack, nomem)) };
+        }
+    }
+}
+
+fn configure(first: usize, second: usize, step: usize) {
     let mut config = Config([0; 64]);
     config.0[0] = 1;
     let rows = [first, first, second, second, first, second, step / 4, step / 4];
@@ -34,12 +56,6 @@ pub(super) fn configure(first: usize, second: usize, step: usize) {
     }
     // SAFETY: AMX was detected and the kernel lets this process use it; palette 1 has 8 tiles of up to 16 rows of 64 bytes.
     unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const config, options(nostack, readonly)) };
-}
-
-/// Gives the tiles back.
-pub(super) fn release() {
-    // SAFETY: AMX was detected; no tile is used across calls.
-    unsafe { asm!("tilerelease", options(nostack, nomem)) };
 }
 
 /// Fetches the two tiles that lie [`AHEAD`] of those at `b`.
