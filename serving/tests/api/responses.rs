@@ -127,6 +127,7 @@ async fn what_is_not_carried_out_is_named() {
     let fixture = Fixture::new();
     for (change, param) in [
         (json!({"store": true}), "store"),
+        (json!({"store": {}}), "store"),
         (json!({"previous_response_id": "resp_1"}), "previous_response_id"),
         (json!({"conversation": "c"}), "conversation"),
         (json!({"background": true}), "background"),

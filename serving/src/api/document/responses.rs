@@ -242,10 +242,12 @@ pub(crate) struct ResponseUsage {
     total_tokens: u64,
 }
 
-/// A typed event: `response.output_text.delta`, `response.completed`, ….
+/// A typed event.
 #[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct ResponseEvent {
-    r#type: String,
-    /// From 0 on.
-    sequence_number: u64,
+    /// `response.output_text.delta`, `response.completed`, ….
+    event: String,
+    /// JSON with that name as its `type`, a `sequence_number` from 0 on, and what the event tells.
+    data: String,
 }

@@ -31,10 +31,8 @@ use items::Items;
 
 /// Parameters of OpenAI's API that need something this server does not have.
 const UNSUPPORTED: &[(&str, &str)] = &[
-    ("store", "nothing is stored here: send the whole chat as 'input', and 'store' as false"),
     ("previous_response_id", "nothing is stored here: send the whole chat as 'input'"),
     ("conversation", "nothing is stored here: send the whole chat as 'input'"),
-    ("background", "an answer is made while its request waits"),
     ("include", "nothing else is told"),
     ("reasoning", "this model does not reason apart from its answer"),
     ("prompt", "no prompts are kept here"),
@@ -42,6 +40,11 @@ const UNSUPPORTED: &[(&str, &str)] = &[
     ("top_logprobs", "log-probabilities are told by /v1/chat/completions"),
     ("context_management", "nothing is cut from a chat"),
     ("moderation", "no moderation is offered"),
+];
+/// Switches that can only be off.
+const SWITCHES: &[(&str, &str)] = &[
+    ("store", "nothing is stored here: send the whole chat as 'input', and 'store' as false"),
+    ("background", "an answer is made while its request waits"),
 ];
 /// Parameters of the other routes that this one does not have.
 const ELSEWHERE: [&str; 5] = ["n", "stop", "response_format", "structured_outputs", "messages"];
@@ -113,6 +116,11 @@ impl ResponseParams {
         let messages = take_input(fields.require("input")?, instructions)?;
         let max_output_tokens = fields.number("max_output_tokens", 1..=usize::MAX)?;
         let _: Option<Map<String, Value>> = fields.take("metadata")?;
+        for (name, why) in SWITCHES {
+            if fields.take::<bool>(name)? == Some(true) {
+                return Err(ApiError::unsupported(name, why));
+            }
+        }
         let truncation: Option<String> = fields.take("truncation")?;
         if truncation.is_some_and(|truncation| truncation != "disabled") {
             return Err(ApiError::unsupported(
