@@ -87,7 +87,9 @@ by_instructions! {
                     }
                 } else {
                     let mut scores = scores_bf16(start.cast(), &query, padded);
-                    scores.iter_mut().for_each(|score| *score *= scale);
+                    for score in &mut scores {
+                        *score *= scale;
+                    }
                     let kept = running.soften::<false>(&mut scores, seen);
                     let values = start.cast::<u16>().add(area).cast::<u32>();
                     for from in (0..padded).step_by(STEP) {

@@ -63,7 +63,9 @@ pub(super) unsafe fn mix(queries: &Queries<'_>) {
                 continue;
             }
             let scores = &mut scores.0[at];
-            scores.iter_mut().for_each(|score| *score *= scale);
+            for score in &mut *scores {
+                *score *= scale;
+            }
             let kept = running[at].soften::<false>(scores, within(index, sees));
             for (share, score) in shares.0[at].iter_mut().zip(scores) {
                 *share = (score.to_bits() >> 16) as u16;
