@@ -318,9 +318,16 @@ mod tests {
     /// Two sequences in blocks that lie anyhow, grouped heads, a window or none, against sums in f64.
     #[test]
     fn attention_over_blocks_equals_plain_sums_and_every_set_has_the_same_bits() {
-        let (heads, kv_heads, layers) = (4, 2, 2);
+        let layers = 2;
         let tables: [&[u32]; 2] = [&[7, 0, 3], &[5, 2, 6]];
-        for (dim, window, is_wide) in [(8, 0, true), (64, 0, false), (96, 40, true), (64, 5, false)] {
+        // The last one has more heads to a key than a tile has rows.
+        for (dim, window, is_wide, heads, kv_heads) in [
+            (8, 0, true, 4, 2),
+            (64, 0, false, 4, 2),
+            (96, 40, true, 4, 2),
+            (64, 5, false, 4, 2),
+            (32, 33, false, 20, 1),
+        ] {
             let width = (heads + 2 * kv_heads) * dim;
             let length = 70;
             let places: Vec<Place> =
@@ -334,6 +341,14 @@ mod tests {
                 store.store(&mut pool, 1, &places, projected);
                 let mut out = vec![0.0; places.len() * heads * dim];
                 store.attend(&mut pool, (1, window), &places, projected, &mut out);
+                for row in [0, 31, 69, 100] {
+                    let (query, mixed) =
+                        (row * width..(row + 1) * width, row * heads * dim..(row + 1) * heads * dim);
+                    let mut alone = vec![0.0; heads * dim];
+                    let projected = Projected { rows: &rows[query], heads };
+                    store.attend(&mut pool, (1, window), &places[row..=row], projected, &mut alone);
+                    assert!(alone == out[mixed], "{}: row {row} alone", set.name());
+                }
                 found.push(out);
             }
             assert!(found.iter().all(|out| *out == found[0]));
@@ -347,7 +362,10 @@ mod tests {
             for (row, place) in places.iter().enumerate() {
                 let first = if window == 0 { 0 } else { (place.position + 1).saturating_sub(window) };
                 for head in 0..heads {
-                    let (key, value) = ((heads + head / 2) * dim, (heads + kv_heads + head / 2) * dim);
+                    let (key, value) = (
+                        (heads + head * kv_heads / heads) * dim,
+                        (heads + kv_heads + head * kv_heads / heads) * dim,
+                    );
                     let others: Vec<usize> =
                         (first..=place.position).map(|i| row - place.position + i).collect();
                     let score = |other: usize| -> f64 {
