@@ -110,8 +110,10 @@ fn every_set_has_the_bits_of_the_scalar_one_where_it_says_so() {
 #[test]
 fn a_rows_bits_depend_on_the_row_alone() {
     let (inputs, outputs) = (200, 90);
-    let (x, w) = (wave(83 * inputs, 6), wave(outputs * inputs, 7));
-    for format in WeightFormat::ALL {
+    let w = wave(outputs * inputs, 7);
+    // Small ones too: products and sums around the smallest normal number, which tiles take for 0 below it.
+    for (format, scale) in WeightFormat::ALL.into_iter().flat_map(|format| [(format, 1.0), (format, 3e-38)]) {
+        let x: Vec<f32> = wave(83 * inputs, 6).iter().map(|x| x * scale).collect();
         for set in sets() {
             let mut pool = Pool::with_instructions(2, set);
             let matrix = Matrix::pack(&mut pool, &w, None, inputs, (Order::Plain, format));

@@ -11,6 +11,8 @@
 //! Shapes: `M` rows, `H` query heads, `K` key-value heads, `D` head dim.
 
 mod mix;
+#[cfg(test)]
+mod tests;
 #[cfg(target_arch = "x86_64")]
 mod tiled;
 
@@ -308,64 +310,4 @@ pub fn widen(narrow: &[u16], out: &mut [f32]) {
 /// Numbers as bf16, to nearest.
 pub fn narrowed(wide: &[f32]) -> Vec<u16> {
     wide.iter().map(|x| to_bf16(*x)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::tests::{sets, wave};
-    use super::*;
-
-    /// Two sequences in blocks that lie anyhow, grouped heads, a window or none, against sums in f64.
-    #[test]
-    fn attention_over_blocks_equals_plain_sums_and_every_set_has_the_same_bits() {
-        let (heads, kv_heads, layers) = (4, 2, 2);
-        let tables: [&[u32]; 2] = [&[7, 0, 3], &[5, 2, 6]];
-        for (dim, window, is_wide) in [(8, 0, true), (64, 0, false), (96, 40, true), (64, 5, false)] {
-            let width = (heads + 2 * kv_heads) * dim;
-            let length = 70;
-            let places: Vec<Place> =
-                (0..2 * length).map(|i| Place { blocks: tables[i / length], position: i % length }).collect();
-            let rows = wave(places.len() * width, dim);
-            let projected = Projected { rows: &rows, heads };
-            let mut found: Vec<Vec<f32>> = Vec::new();
-            for set in sets() {
-                let mut pool = Pool::with_instructions(2, set);
-                let mut store = KvBlocks::new(KvSizes { layers, blocks: 8, heads: kv_heads, dim }, is_wide);
-                store.store(&mut pool, 1, &places, projected);
-                let mut out = vec![0.0; places.len() * heads * dim];
-                store.attend(&mut pool, (1, window), &places, projected, &mut out);
-                found.push(out);
-            }
-            assert!(found.iter().all(|out| *out == found[0]));
-            let cell = |row: usize, at: usize| -> f64 {
-                let x = rows[row * width + at];
-                f64::from(if is_wide { x } else { of_bf16(to_bf16(x)) })
-            };
-            // In bf16 each share is off by up to 2⁻⁹ of itself, and so is their total; no value is larger than 1.
-            let most = if is_wide { 2e-6 } else { 1.0 / 256.0 };
-            let mut worst = 0.0f64;
-            for (row, place) in places.iter().enumerate() {
-                let first = if window == 0 { 0 } else { (place.position + 1).saturating_sub(window) };
-                for head in 0..heads {
-                    let (key, value) = ((heads + head / 2) * dim, (heads + kv_heads + head / 2) * dim);
-                    let others: Vec<usize> =
-                        (first..=place.position).map(|i| row - place.position + i).collect();
-                    let score = |other: usize| -> f64 {
-                        let q = |d: usize| cell(row, head * dim + d);
-                        (0..dim).map(|d| q(d) * cell(other, key + d)).sum::<f64>() / (dim as f64).sqrt()
-                    };
-                    let shares: Vec<f64> = others.iter().map(|other| score(*other).exp()).collect();
-                    let total: f64 = shares.iter().sum();
-                    for d in 0..dim {
-                        let mixed: f64 =
-                            others.iter().zip(&shares).map(|(o, s)| s * cell(*o, value + d)).sum();
-                        let got = f64::from(found[0][(row * heads + head) * dim + d]);
-                        worst = worst.max((got - mixed / total).abs());
-                    }
-                }
-            }
-            println!("heads of {dim}, window {window}: at most {worst:.1e}");
-            assert!(worst < most, "heads of {dim}, window {window}: {worst:e}");
-        }
-    }
 }
