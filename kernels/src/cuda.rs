@@ -40,7 +40,7 @@ fn load(library: &Path) -> CudaLibrary {
 }
 
 /// The folder of the `libtorch_cpu.so` that this process has mapped.
-fn libtorch_folder() -> Option<std::path::PathBuf> {
+pub(crate) fn libtorch_folder() -> Option<std::path::PathBuf> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
     let line = maps.lines().find(|line| line.ends_with("/libtorch_cpu.so"))?;
     let path = Path::new(&line[line.find('/')?..]);

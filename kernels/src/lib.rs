@@ -2,7 +2,7 @@
 //!
 //! * [`tune_allocator`]: keeps the memory of activations in the process between training steps.
 //! * [`map_file`]: a file as memory, for token shards.
-//! * [`decode`]: products, attention and norms of the decoder on a CPU.
+//! * [`decode`]: products, attention and norms of the decoder on a CPU. [`cuda_decode`]: the same on a CUDA device.
 //! * [`load_cuda`]: loads libtorch's CUDA half where there is one, so that one binary serves CPU and GPU.
 //!
 //! What libtorch has and tch does not is reached through a C++ shim (`shim/`), which catches every exception; Rust owns the loop around it:
@@ -24,6 +24,7 @@ mod allocator;
 mod autocast;
 mod collective;
 mod cuda;
+pub mod cuda_decode;
 pub mod decode;
 mod determinism;
 mod device;

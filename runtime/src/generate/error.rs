@@ -69,9 +69,12 @@ pub enum GenerateError {
         /// Largest difference allowed.
         tolerance: f64,
     },
-    /// A network that the decoder of the CPU has no kernels for.
-    #[error("the CPU decoder cannot run this network: {0}")]
+    /// A network that there are no kernels for.
+    #[error("Cupola's kernels cannot run this network: {0}")]
     Unsupported(String),
+    /// The kernels of a device could not be made or run.
+    #[error(transparent)]
+    Kernel(#[from] cupola_kernels::KernelError),
     /// The tensor library refused.
     #[error("tensor library: {0}")]
     Tensor(#[from] tch::TchError),
@@ -117,6 +120,10 @@ impl StepError for GenerateError {
             Self::Unsupported(_) => ErrorFacts::user(
                 "unsupported_network",
                 "generate by the engine of the tensor library instead",
+            ),
+            Self::Kernel(_) => ErrorFacts::user(
+                "device_kernels",
+                "look at the device's driver (nvidia-smi), or run on the CPU",
             ),
             Self::Tensor(_) => ErrorFacts::bug("tensor", "see the worker's log"),
             Self::Model(error) => error.facts(),

@@ -13,8 +13,10 @@ mod error;
 mod request;
 
 mod cpu_decoder;
+mod cuda_decoder;
 mod decoder;
 mod torch_decoder;
+mod transformer_parts;
 
 mod constraint;
 mod sampling;
@@ -42,6 +44,7 @@ pub use batch::{generate_all, generate_each};
 pub use blocks::{BlockCounts, BlockPool, CacheSpace, ContentId};
 pub use constraint::{AllowedTokens, Constraint, Grammar, GrammarCompiler, TokenMask, Word};
 pub use cpu_decoder::{CpuDecoder, CpuDecoderConfig};
+pub use cuda_decoder::{CudaDecoder, CudaDecoderConfig};
 pub use cupola_kernels::decode::{BLOCK_TOKENS, WeightFormat};
 pub use decoder::{AdapterId, Chunk, Decoder, Positions, Rows, Wanted};
 pub use detokenize::{Detokenizer, Piece};

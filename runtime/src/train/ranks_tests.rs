@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -200,10 +200,18 @@ fn one(folder: &Path, case: Case, place: Place) -> Ended {
 /// Held by the one attempt that runs, so that no other one's sockets take the port that it found free.
 static PORTS: Mutex<()> = Mutex::new(());
 
+/// A port that nobody has, from below those that the system gives to connections: one of those might be another program's a moment later.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 12_000 + (std::process::id() % 150) as u16 * 100;
+    let mut ports = (0..100).map(|_| first + NEXT.fetch_add(1, Ordering::Relaxed) % 100);
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
+}
+
 /// An attempt by some ranks.
 fn attempt(folder: &Path, case: Case, count: usize) -> Vec<Ended> {
     let _alone = PORTS.lock().unwrap_or_else(PoisonError::into_inner);
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let place = |rank| Place {
         rank,
         world_size: count,
