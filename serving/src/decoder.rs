@@ -1,8 +1,8 @@
-//! What runs the network: on the CPU a transformer by our own kernels, anything else by the tensor library.
+//! What runs the network: a transformer by our own kernels, of the CPU or of a CUDA device; anything else by the tensor library.
 
 use cupola_runtime::generate::{
-    BLOCK_TOKENS, CpuDecoder, CpuDecoderConfig, Decoder, Engine, EngineConfig, TorchConfig, TorchDecoder,
-    WeightFormat,
+    BLOCK_TOKENS, CpuDecoder, CpuDecoderConfig, CudaDecoder, CudaDecoderConfig, Decoder, Engine,
+    EngineConfig, TorchConfig, TorchDecoder, WeightFormat,
 };
 use cupola_runtime::model::Network;
 use cupola_specs::contract::Quantization;
@@ -28,19 +28,19 @@ pub(crate) fn engine_of(
     (device, precision): (Device, Precision),
 ) -> Result<ServedEngine, ServeError> {
     let setting = |field, got: String, expected| ServeError::Setting { field, got, expected };
-    let by_kernels = device == Device::Cpu && network.shape().family == Family::Transformer;
-    if !by_kernels {
-        if config.quantization != Quantization::None {
-            let got = config.quantization.to_string();
-            return Err(setting("quantization", got, "none: only transformers on a CPU have it"));
-        }
+    let is_transformer = network.shape().family == Family::Transformer;
+    if config.quantization != Quantization::None && !(is_transformer && device == Device::Cpu) {
+        let got = config.quantization.to_string();
+        return Err(setting("quantization", got, "none: only transformers on a CPU have it"));
+    }
+    let limits =
+        EngineConfig { max_running: config.max_slots, step_tokens: config.max_slots + PROMPT_TOKENS };
+    if !is_transformer {
         if config.cache_tokens > 0 {
             let got = config.cache_tokens.to_string();
-            return Err(setting("cache-tokens", got, "0: only transformers on a CPU share a cache"));
+            return Err(setting("cache-tokens", got, "0: only transformers share a cache"));
         }
         let torch = TorchConfig::interactive(config.max_slots, context, precision);
-        let limits =
-            EngineConfig { max_running: config.max_slots, step_tokens: config.max_slots + PROMPT_TOKENS };
         let decoder: Box<dyn Decoder + Send> = Box::new(TorchDecoder::new(network, torch)?);
         return Ok(Engine::new(decoder, limits)?);
     }
@@ -52,6 +52,19 @@ pub(crate) fn engine_of(
     if num_blocks < per_context {
         let got = config.cache_tokens.to_string();
         return Err(setting("cache-tokens", got, "at least the context of one answer"));
+    }
+    if let Device::Cuda(index) = device {
+        let is_fp32 = precision == Precision::Fp32;
+        let cuda = CudaDecoderConfig { is_fp32, num_blocks, max_len: context };
+        let decoder = CudaDecoder::new(&network, cuda, index)?;
+        let cache_mib = decoder.cache_bytes() >> 20;
+        tracing::info!(
+            ?precision,
+            cache_mib,
+            "the network runs by Cupola's own kernels on CUDA device {index}"
+        );
+        let decoder: Box<dyn Decoder + Send> = Box::new(decoder);
+        return Ok(Engine::new(decoder, limits)?);
     }
     let format = match (config.quantization, precision) {
         (Quantization::Int8, _) => WeightFormat::Int8,
@@ -68,8 +81,6 @@ pub(crate) fn engine_of(
         threads,
         "the network runs by Cupola's own kernels"
     );
-    let limits =
-        EngineConfig { max_running: config.max_slots, step_tokens: config.max_slots + PROMPT_TOKENS };
     let decoder: Box<dyn Decoder + Send> = Box::new(decoder);
     Ok(Engine::new(decoder, limits)?)
 }
