@@ -9,6 +9,7 @@ use cupola_specs::contract::Quantization;
 use cupola_specs::job::{Family, Precision};
 use tch::Device;
 
+use crate::adapter::ReadAdapter;
 use crate::{ServeConfig, ServeError};
 
 /// An engine around whichever decoder fits.
@@ -17,7 +18,12 @@ pub(crate) type ServedEngine = Engine<Box<dyn Decoder + Send>>;
 /// Prompt tokens of a step, when people wait for the running answers' next tokens.
 const PROMPT_TOKENS: usize = 512;
 
-/// Makes the engine of a network for `context` tokens of prompt and answer.
+/// Whether the CPU's kernels run a network on a device: what adapters and quantisation need.
+pub(crate) fn runs_by_cpu_kernels(network: &Network, device: Device) -> bool {
+    device == Device::Cpu && network.shape().family == Family::Transformer
+}
+
+/// Makes the engine of a network for `context` tokens of prompt and answer, with its adapters.
 ///
 /// # Errors
 /// A quantisation where only the tensor library runs the network; a cache that does not hold one whole context.
@@ -26,10 +32,11 @@ pub(crate) fn engine_of(
     config: &ServeConfig,
     (context, threads): (usize, usize),
     (device, precision): (Device, Precision),
+    adapters: &[ReadAdapter],
 ) -> Result<ServedEngine, ServeError> {
     let setting = |field, got: String, expected| ServeError::Setting { field, got, expected };
     let is_transformer = network.shape().family == Family::Transformer;
-    if config.quantization != Quantization::None && !(is_transformer && device == Device::Cpu) {
+    if config.quantization != Quantization::None && !runs_by_cpu_kernels(&network, device) {
         let got = config.quantization.to_string();
         return Err(setting("quantization", got, "none: only transformers on a CPU have it"));
     }
@@ -72,13 +79,17 @@ pub(crate) fn engine_of(
         (Quantization::None, Precision::Bf16) => WeightFormat::Bf16,
         (Quantization::None, _) => WeightFormat::Fp32,
     };
-    let decoder =
+    let mut decoder =
         CpuDecoder::new(&network, CpuDecoderConfig { format, num_blocks, max_len: context, threads })?;
+    for adapter in adapters {
+        decoder.add_adapter(adapter.served.id, &adapter.adapted)?;
+    }
     tracing::info!(
         format = ?format,
         instructions = ?decoder.instructions(),
         cache_mib = decoder.cache_bytes() >> 20,
         threads,
+        adapters = adapters.len(),
         "the network runs by Cupola's own kernels"
     );
     let decoder: Box<dyn Decoder + Send> = Box::new(decoder);

@@ -27,6 +27,7 @@ mod app;
 mod tools;
 
 mod access;
+mod adapter;
 mod api;
 mod page;
 mod router;

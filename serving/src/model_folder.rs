@@ -206,7 +206,7 @@ fn stop_ids(tokenizer: &Tokenizer, eos: Option<&OneOrMany>) -> Vec<u32> {
 }
 
 /// Reads a JSON file; none where it is not there, an error where it does not parse.
-fn read_optional<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ServeError> {
+pub(crate) fn read_optional<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ServeError> {
     let failed = |message: String| ServeError::ModelFolder { path: path.to_path_buf(), message };
     match std::fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| failed(error.to_string())),

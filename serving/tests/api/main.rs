@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails panics")]
 
 mod access;
+mod adapters;
 mod answers;
 mod connections;
 mod document;
