@@ -14,7 +14,7 @@ use cupola_specs::artifact::{MANIFEST_FILE, Manifest};
 use cupola_specs::contract::AdapterSource;
 
 use crate::ServeError;
-use crate::model_folder::{ServedModel, read_optional};
+use crate::model_folder::{ServedModel, check_tokenizer, read_optional};
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
@@ -108,14 +108,8 @@ fn check_texts(folder: &Path, model: &ServedModel) -> Result<(), String> {
     if !template.is_empty() && template != of_model {
         return Err(format!("its chat template is not that of '{name}': it was trained on other texts"));
     }
-    let is_same = own.vocab_size() == model.tokenizer.vocab_size()
-        && own.added_tokens() == model.tokenizer.added_tokens()
-        && own.encode(PROBE) == model.tokenizer.encode(PROBE);
-    if is_same { Ok(()) } else { Err(format!("its tokenizer is not that of '{name}'")) }
+    check_tokenizer(&own, model)
 }
-
-/// A text whose tokens tell vocabularies apart.
-const PROBE: &str = "The quick brown fox, 1234567890 times: naïve façade, Straße, 東京, привет! def f(x):\n\treturn x**2  # ok";
 
 /// Refuses an adapter that was trained beside another model.
 fn check_base(artifact: &Path, model: &ServedModel) -> Result<(), String> {

@@ -56,6 +56,14 @@ pub enum ServeError {
         /// What is wrong.
         message: String,
     },
+    /// A draft model can't be used.
+    #[error("draft model {path}: {message}")]
+    Draft {
+        /// Its folder.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
     /// Two models would have one name.
     #[error("two models or adapters have the name '{name}'")]
     TwoModels {
@@ -103,6 +111,9 @@ impl ServeError {
         let hint = match self {
             Self::Seal { source, .. } => return source.facts().hint,
             Self::TwoModels { .. } => "give one of them a name: `--model NAME=DIR`",
+            Self::Draft { .. } => {
+                "give a smaller model of the same vocabulary, or `--speculate prompt-lookup`"
+            }
             Self::Adapter { .. } => {
                 "give a PEFT folder (or a tuning's artifact) beside the model that it was trained on: `--model BASE --adapter NAME=DIR`"
             }

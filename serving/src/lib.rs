@@ -34,6 +34,7 @@ mod router;
 
 mod connection;
 mod server;
+mod speculation;
 mod watch;
 
 pub use app::{App, House, Shared};

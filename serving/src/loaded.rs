@@ -11,10 +11,11 @@ use cupola_specs::contract::{AdapterSource, Quantization};
 use cupola_specs::job::Precision;
 
 use crate::adapter::{ReadAdapter, ServedAdapter};
-use crate::decoder::{ServedEngine, engine_of, runs_by_cpu_kernels};
+use crate::decoder::{ServedEngine, decoder_of, engine_of, runs_by_cpu_kernels};
 use crate::engine_thread::EngineHandle;
 use crate::metrics::{EngineMeter, Metrics, ModelMetrics};
 use crate::model_folder::ServedModel;
+use crate::speculation::drafter_of;
 use crate::{ModelSource, ServeConfig, ServeError};
 
 /// A model in memory with its engine. When it is gone, and the last answer with it, the engine's thread ends and gives the memory back.
@@ -53,7 +54,10 @@ impl Loader {
         let threads = num_threads(config.threads, model.total_params);
         tch::set_num_threads(threads as i32);
         let on = (self.device, precision);
-        let mut engine = engine_of(network, config, (model.context, threads), on, &adapters)?;
+        let vocab_size = network.vocab_size() as usize;
+        let decoder = decoder_of(network, config, (model.context, threads), on, &adapters)?;
+        let drafter = drafter_of(config, (&model, vocab_size), threads, on)?;
+        let mut engine = engine_of(decoder, config, drafter)?;
         model.format = format_of(config.quantization, precision);
         model.seal = check_seal(Some(&source.path), &model, None, &mut engine)?;
         for ReadAdapter { served, artifact, .. } in &mut adapters {

@@ -146,7 +146,7 @@ impl Additions {
         let instructions = pool.instructions();
         self.wide.resize(rows.len() * inputs, 0.0);
         pool.each_row(&mut self.wide, inputs, &|at, x| make(rows[at], x));
-        let most = (0..rows.len()).filter_map(|at| of(at)).map(LowRank::ranks).max().unwrap_or(0);
+        let most = (0..rows.len()).filter_map(of).map(LowRank::ranks).max().unwrap_or(0);
         let steps = most.div_ceil(RANKS);
         self.ranks.resize(rows.len() * steps * RANKS, 0.0);
         let wide = &self.wide;
@@ -223,71 +223,72 @@ mod tests {
         out
     }
 
+    const INPUTS: usize = 75;
+    const OUTPUTS: usize = 148;
+    const ROWS: usize = 9;
+
+    /// Rows without an adapter, of one beside two modules, and of one beside a part; checked against merged matrices and each alone.
+    fn checked(pool: &mut Pool, order: Order, sink: Sink) -> Vec<f32> {
+        let (weights, x) = (wave(OUTPUTS * INPUTS, 1.0), wave(ROWS * INPUTS, 2.0));
+        let module = |first: usize, rank: usize, n: usize, seed: f32| {
+            (first, wave(rank * INPUTS, seed), wave(n * rank, seed + 0.5))
+        };
+        let modules = [vec![module(0, 3, 74, 3.0), module(74, 17, 74, 4.0)], vec![module(70, 5, 31, 5.0)]];
+        let low_rank = modules.each_ref().map(|modules| {
+            let mut adapter = LowRank::default();
+            for (first, a, b) in modules {
+                adapter.push(*first, INPUTS, a, b);
+            }
+            adapter
+        });
+        let of_row = |row: usize| [None, Some(0), Some(1)][row % 3];
+        let adapters: Vec<_> = (0..ROWS).map(|row| of_row(row).map(|at: usize| &low_rank[at])).collect();
+        let row_of = |row: usize| &x[row * INPUTS..][..INPUTS];
+        let pack = |pool: &mut Pool, weights: &[f32]| {
+            Matrix::pack(pool, weights, None, INPUTS, (order, WeightFormat::Fp32))
+        };
+        let base = pack(pool, &weights);
+        let plain = product(&base, pool, &x, sink, None);
+        let whole = modules.each_ref().map(|modules| {
+            let matrix = pack(pool, &merged(&weights, INPUTS, modules));
+            product(&matrix, pool, &x, sink, None)
+        });
+        let mut added = Additions::default();
+        added.fill(pool, &adapters, OUTPUTS, &|row, out| out.copy_from_slice(row_of(row)));
+        let got = product(&base, pool, &x, sink, Some(&added));
+        let width = got.len() / ROWS;
+        for row in 0..ROWS {
+            let range = row * width..(row + 1) * width;
+            added.fill(pool, &adapters[row..=row], OUTPUTS, &|_, out| out.copy_from_slice(row_of(row)));
+            let alone = product(&base, pool, row_of(row), sink, Some(&added));
+            assert!(alone == got[range.clone()], "{sink:?}: row {row} alone");
+            let Some(at) = of_row(row) else {
+                assert!(got[range.clone()] == plain[range], "{sink:?}: row {row} has no adapter");
+                continue;
+            };
+            for (got, wanted) in got[range.clone()].iter().zip(&whole[at][range]) {
+                assert!((got - wanted).abs() < 2e-3, "{sink:?}: row {row}: {got} {wanted}");
+            }
+        }
+        got
+    }
+
     #[test]
     fn a_row_with_an_adapter_is_that_of_the_merged_matrix_and_the_others_keep_their_bits() {
-        let (inputs, outputs, rows) = (75, 148, 9);
-        let sinks = [
+        let cases = [
             (Order::Plain, Sink::Store),
             (Order::Plain, Sink::Add),
             (Order::Plain, Sink::Activate(Activation::GeluTanh)),
             (Order::Gated, Sink::Activate(Activation::SwiGlu)),
         ];
-        let weights = wave(outputs * inputs, 1.0);
-        let x = wave(rows * inputs, 2.0);
-        let module = |first: usize, rank: usize, n: usize, seed: f32| {
-            (first, wave(rank * inputs, seed), wave(n * rank, seed + 0.5))
-        };
-        let modules = [vec![module(0, 3, 74, 3.0), module(74, 17, 74, 4.0)], vec![module(70, 5, 31, 5.0)]];
-        let low_rank = modules.each_ref().map(|modules| {
-            let mut adapter = LowRank::default();
-            modules.iter().for_each(|(first, a, b)| adapter.push(*first, inputs, a, b));
-            adapter
-        });
-        let of_row = |row: usize| [None, Some(0), Some(1)][row % 3];
-        for set in Instructions::ALL.into_iter().filter(|set| set.is_available()) {
-            for (order, sink) in sinks {
-                let mut all = Vec::new();
+        for (order, sink) in cases {
+            let mut all = Vec::new();
+            for set in Instructions::ALL.into_iter().filter(|set| set.is_available()) {
                 for threads in [1, 3] {
-                    let mut pool = Pool::with_instructions(threads, set);
-                    let pack = |pool: &mut Pool, weights: &[f32]| {
-                        Matrix::pack(pool, weights, None, inputs, (order, WeightFormat::Fp32))
-                    };
-                    let base = pack(&mut pool, &weights);
-                    let plain = product(&base, &mut pool, &x, sink, None);
-                    let mut added = Additions::default();
-                    let adapters: Vec<_> = (0..rows).map(|row| of_row(row).map(|at| &low_rank[at])).collect();
-                    added.fill(&mut pool, &adapters, outputs, &|row, out| {
-                        out.copy_from_slice(&x[row * inputs..][..inputs]);
-                    });
-                    let got = product(&base, &mut pool, &x, sink, Some(&added));
-                    let width = got.len() / rows;
-                    let whole = modules.each_ref().map(|modules| {
-                        let matrix = pack(&mut pool, &merged(&weights, inputs, modules));
-                        product(&matrix, &mut pool, &x, sink, None)
-                    });
-                    for row in 0..rows {
-                        let range = row * width..(row + 1) * width;
-                        let Some(at) = of_row(row) else {
-                            assert!(got[range.clone()] == plain[range], "{sink:?}: row {row}");
-                            continue;
-                        };
-                        for (got, wanted) in got[range.clone()].iter().zip(&whole[at][range]) {
-                            assert!((got - wanted).abs() < 2e-3, "{sink:?}: row {row}: {got} {wanted}");
-                        }
-                    }
-                    // Alone a row has the bits that it has in company.
-                    for row in 0..rows {
-                        let own = &x[row * inputs..][..inputs];
-                        added.fill(&mut pool, &adapters[row..=row], outputs, &|_, out| {
-                            out.copy_from_slice(own);
-                        });
-                        let alone = product(&base, &mut pool, own, sink, Some(&added));
-                        assert!(alone == got[row * width..][..width], "{sink:?}: row {row} alone");
-                    }
-                    all.push(got);
+                    all.push(checked(&mut Pool::with_instructions(threads, set), order, sink));
                 }
-                assert!(all[0] == all[1], "{sink:?} by {}: threads", set.name());
             }
+            assert!(all.iter().all(|got| *got == all[0]), "{sink:?}: sets of instructions and threads");
         }
     }
 }

@@ -16,6 +16,7 @@ mod limits;
 mod load;
 mod pages;
 mod responses;
+mod speculation;
 mod stopping;
 mod swap;
 mod tools;

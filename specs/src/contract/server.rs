@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 
-use super::AdapterSource;
+use super::{AdapterSource, Speculation};
 use crate::job::Precision;
 
 /// How weights are kept in fewer bits than the number format's.
@@ -70,6 +70,10 @@ pub struct ServerOptions {
     /// @MODEL says beside which it stands
     #[arg(long = "adapter", value_name = "NAME=DIR[@MODEL]")]
     pub adapters: Vec<AdapterSource>,
+    /// Guesses what follows, so that one pass checks several tokens; answers stay the same. prompt-lookup[:N] guesses up to
+    /// N tokens (7) that followed the same ones before, draft=DIR[:N] up to N (4) by a smaller model of the same vocabulary
+    #[arg(long, value_name = "prompt-lookup[:N]|draft=DIR[:N]")]
+    pub speculate: Option<Speculation>,
     /// Key without limits, which clients send as a bearer token
     #[arg(long, env = "CUPOLA_API_KEY", hide_env_values = true, help_heading = "Keys")]
     pub api_key: Option<String>,
@@ -201,6 +205,7 @@ mod tests {
             ["--precision", "fp8"],
             ["--max-slot", "3"],
             ["--adapter", "law"],
+            ["--speculate", "n-gram"],
         ] {
             assert!(given(&words).is_err(), "{words:?}");
         }
