@@ -139,7 +139,7 @@ impl TextAnswer {
         let limit = app.limits.time;
         let end = End { limit, time: Box::pin(tokio::time::sleep(limit)), phases: app.phases.watch() };
         Self {
-            events: app.engine.submit(request),
+            events: app.submit(request),
             detokenizer: Detokenizer::new(&reading.stops),
             reader: reading.reader.clone(),
             shown: reading.shown.clone(),

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails panics")]
 
 mod access;
+mod adapters;
 mod answers;
 mod connections;
 mod document;
@@ -15,6 +16,7 @@ mod limits;
 mod load;
 mod pages;
 mod responses;
+mod speculation;
 mod stopping;
 mod swap;
 mod tools;
