@@ -2,17 +2,16 @@
 //!
 //! Shapes: `C` channels, `H` query heads, `K` key-value heads, `D` head dim, `I` feed-forward width, `V` vocab, `P` positions.
 
-use std::collections::HashMap;
-
 use cupola_kernels::decode::{
     Activation as KernelActivation, Instructions, MOST_DIM, Matrix, Order, Pool, WeightFormat, layer_norm,
     narrowed, rms_norm, widen,
 };
-use cupola_specs::job::{Activation, Family, ModelShape, ModelType};
-use tch::{Device, Kind, Tensor};
+use cupola_specs::job::{Activation, ModelShape};
+use tch::{Device, Tensor};
 
 use crate::generate::GenerateError;
-use crate::model::{Layout, Names, Network, NormKind, RopeTable};
+use crate::generate::transformer_parts::{LayerPart, LinearPart, NormPart, TransformerParts};
+use crate::model::Network;
 
 /// Everything that a pass reads.
 #[derive(Debug)]
@@ -115,59 +114,29 @@ impl Rope {
     }
 }
 
-/// Takes a network's weights by their names.
-struct Packer<'a> {
-    network: &'a Network,
-    at: HashMap<&'a str, usize>,
-    format: WeightFormat,
-    pool: &'a mut Pool,
-}
-
 impl Weights {
-    /// Packs the weights of a network.
+    /// Packs the weights of a network, one module after another.
     pub(super) fn pack(
         network: &Network,
         (format, max_len): (WeightFormat, usize),
         pool: &mut Pool,
     ) -> Result<Self, GenerateError> {
-        let shape = network.shape();
-        if shape.family != Family::Transformer {
-            return Err(GenerateError::Unsupported("it is no transformer".into()));
-        }
+        let (shape, parts) = (network.shape(), TransformerParts::new(network)?);
         if shape.head_dim as usize > MOST_DIM {
             return Err(GenerateError::Unsupported(format!("heads of {} dimensions", shape.head_dim)));
         }
-        let at = network.parameters().iter().enumerate().map(|(at, p)| (p.name.as_str(), at)).collect();
-        Packer { network, at, format, pool }.weights(shape, max_len)
-    }
-}
-
-impl Packer<'_> {
-    fn weights(mut self, shape: &ModelShape, max_len: usize) -> Result<Weights, GenerateError> {
-        let names = Names::of(shape.model_type);
-        let head = if shape.tie_word_embeddings { names.embedding } else { "lm_head.weight" };
-        let positions = match shape.model_type {
-            ModelType::Gpt2 => Some(self.table("transformer.wpe.weight")?),
-            _ => None,
-        };
-        let scalars = if shape.residual_scalars {
-            Some((self.numbers("model.resid_lambdas")?, self.numbers("model.x0_lambdas")?))
-        } else {
-            None
-        };
+        let positions = parts.positions()?.map(|tensor| table(&tensor, format)).transpose()?;
         let mut layers = Vec::new();
         for layer in 0..shape.num_hidden_layers {
-            let residual =
-                scalars.as_ref().map(|(stays, returns)| (stays[layer as usize], returns[layer as usize]));
-            layers.push(self.layer(shape, &names, layer, residual)?);
+            layers.push(Layer::pack(parts.layer(layer)?, shape, format, pool)?);
         }
-        Ok(Weights {
-            embedding: self.table(names.embedding)?,
+        Ok(Self {
+            embedding: table(&parts.embedding()?, format)?,
             positions,
             layers,
-            norm: self.norm(names.norm_kind, names.norm, shape)?,
-            head: self.matrix(&[(head.to_owned(), Layout::OutIn)], Order::Plain)?,
-            rope: rope(shape, max_len)?,
+            norm: norm(parts.norm()?)?,
+            head: matrix(&parts.head()?, (Order::Plain, format), pool)?,
+            rope: rope(&parts, shape, max_len)?,
             activation: match shape.activation {
                 Activation::Swiglu => KernelActivation::SwiGlu,
                 Activation::Relu2 => KernelActivation::Relu2,
@@ -175,110 +144,82 @@ impl Packer<'_> {
             },
         })
     }
+}
 
-    fn layer(
-        &mut self,
+impl Layer {
+    fn pack(
+        part: LayerPart,
         shape: &ModelShape,
-        names: &Names,
-        layer: u64,
-        residual: Option<(f32, f32)>,
-    ) -> Result<Layer, GenerateError> {
-        let module = |name: &str| format!("{}.{layer}.{name}", names.layers);
-        let weight = |name: &str| (format!("{}.weight", module(name)), names.layout);
-        let inputs: Vec<_> = names.inputs.iter().map(|name| weight(name)).collect();
-        let of_feed_forward = |name: &str| weight(&format!("mlp.{name}"));
-        let (up, order) = match shape.activation {
-            Activation::Swiglu => {
-                (vec![of_feed_forward("gate_proj"), of_feed_forward(names.up)], Order::Gated)
-            }
-            _ => (vec![of_feed_forward(names.up)], Order::Plain),
+        format: WeightFormat,
+        pool: &mut Pool,
+    ) -> Result<Self, GenerateError> {
+        let gated = if shape.activation == Activation::Swiglu { Order::Gated } else { Order::Plain };
+        let qk_norm = match part.qk_norm {
+            Some((of_queries, of_keys)) => Some((norm(of_queries)?, norm(of_keys)?)),
+            None => None,
         };
-        let of_heads = if names.norm_kind == NormKind::Plain { NormKind::Plain } else { NormKind::Rms };
-        let head_norm = |name: &str| self.norm(of_heads, &module(name), shape);
-        let qk_norm = if shape.qk_norm {
-            Some((head_norm("self_attn.q_norm")?, head_norm("self_attn.k_norm")?))
-        } else {
-            None
+        let values = match part.values {
+            Some(values) => Some(ValueEmbedding {
+                table: table(&values.table, format)?,
+                gate: numbers(&values.gates)?,
+                channels: values.gates.numel() / shape.num_key_value_heads as usize,
+            }),
+            None => None,
         };
-        let values = if shape.has_value_embedding(layer) {
-            let gate = self.numbers(&module("self_attn.ve_gate.weight"))?;
-            let channels = gate.len() / shape.num_key_value_heads as usize;
-            Some(ValueEmbedding {
-                table: self.table(&format!("model.value_embeds.{layer}.weight"))?,
-                gate,
-                channels,
-            })
-        } else {
-            None
-        };
-        Ok(Layer {
-            input_norm: self.norm(names.norm_kind, &module(names.input_norm), shape)?,
-            inputs: self.matrix(&inputs, Order::Plain)?,
+        Ok(Self {
+            input_norm: norm(part.input_norm)?,
+            inputs: matrix(&part.inputs, (Order::Plain, format), pool)?,
             qk_norm,
-            output: self.matrix(&[weight(names.output)], Order::Plain)?,
-            post_norm: self.norm(names.norm_kind, &module(names.post_norm), shape)?,
-            up: self.matrix(&up, order)?,
-            down: self.matrix(&[of_feed_forward(names.down)], Order::Plain)?,
-            window: shape.window_of(layer) as usize,
+            output: matrix(&part.output, (Order::Plain, format), pool)?,
+            post_norm: norm(part.post_norm)?,
+            up: matrix(&part.up, (gated, format), pool)?,
+            down: matrix(&part.down, (Order::Plain, format), pool)?,
+            window: part.window,
             values,
-            residual,
+            residual: part.residual,
         })
     }
+}
 
-    fn tensor(&self, name: &str) -> Result<Tensor, GenerateError> {
-        let at = self
-            .at
-            .get(name)
-            .ok_or_else(|| GenerateError::Unsupported(format!("it has no tensor {name}")))?;
-        Ok(self.network.merged(&self.network.parameters()[*at]).f_to_kind(Kind::Float)?)
-    }
+/// A tensor's numbers, row by row.
+fn numbers(tensor: &Tensor) -> Result<Vec<f32>, GenerateError> {
+    let flat = tensor.f_to_device(Device::Cpu)?.f_contiguous()?.f_view([-1])?;
+    Ok(Vec::<f32>::try_from(&flat)?)
+}
 
-    /// A tensor's numbers, all of them finite.
-    fn numbers(&self, name: &str) -> Result<Vec<f32>, GenerateError> {
-        finite(name, &self.tensor(name)?)
-    }
+fn table(tensor: &Tensor, format: WeightFormat) -> Result<Table, GenerateError> {
+    let (width, wide) = (tensor.size2()?.1 as usize, numbers(tensor)?);
+    Ok(match format {
+        WeightFormat::Fp32 => Table { wide, narrow: Vec::new(), width },
+        _ => Table { narrow: narrowed(&wide), wide: Vec::new(), width },
+    })
+}
 
-    fn table(&self, name: &str) -> Result<Table, GenerateError> {
-        let width = self.tensor(name)?.size2()?.1 as usize;
-        let wide = self.numbers(name)?;
-        Ok(match self.format {
-            WeightFormat::Fp32 => Table { wide, narrow: Vec::new(), width },
-            _ => Table { narrow: narrowed(&wide), wide: Vec::new(), width },
-        })
-    }
+fn norm(part: NormPart) -> Result<Norm, GenerateError> {
+    let vector = |tensor: Option<Tensor>| tensor.map(|tensor| numbers(&tensor)).transpose();
+    Ok(Norm { gain: vector(part.gain)?, bias: vector(part.bias)?, eps: part.eps })
+}
 
-    fn norm(&self, kind: NormKind, module: &str, shape: &ModelShape) -> Result<Norm, GenerateError> {
-        let vector = |is_there: bool, name: &str| {
-            if is_there { self.numbers(&format!("{module}.{name}")).map(Some) } else { Ok(None) }
-        };
-        Ok(Norm {
-            gain: vector(kind != NormKind::Plain, "weight")?,
-            bias: vector(kind == NormKind::Layer, "bias")?,
-            eps: shape.norm_eps as f32,
-        })
-    }
+fn matrix(
+    part: &LinearPart,
+    packing: (Order, WeightFormat),
+    pool: &mut Pool,
+) -> Result<Matrix, GenerateError> {
+    let (weight, inputs) = (numbers(&part.weight)?, part.weight.size2()?.1 as usize);
+    let bias = part.bias.as_ref().map(numbers).transpose()?;
+    Ok(Matrix::pack(pool, &weight, bias.as_deref(), inputs, packing))
+}
 
-    /// Packs several modules as one: their outputs one after the other.
-    fn matrix(&mut self, modules: &[(String, Layout)], order: Order) -> Result<Matrix, GenerateError> {
-        let (mut weights, mut bias, mut inputs, mut has_bias) = (Vec::new(), Vec::new(), 0, false);
-        for (name, layout) in modules {
-            let mut weight = self.tensor(name)?;
-            if *layout == Layout::InOut {
-                weight = weight.transpose(0, 1);
-            }
-            let (outputs, width) = weight.size2()?;
-            inputs = width as usize;
-            weights.extend(finite(name, &weight)?);
-            let of_bias = name.replace(".weight", ".bias");
-            if self.at.contains_key(of_bias.as_str()) {
-                has_bias = true;
-                bias.extend(self.numbers(&of_bias)?);
-            } else {
-                bias.resize(bias.len() + outputs as usize, 0.0);
-            }
+fn rope(
+    parts: &TransformerParts<'_>,
+    shape: &ModelShape,
+    max_len: usize,
+) -> Result<Option<Rope>, GenerateError> {
+    match parts.rope(max_len) {
+        Some((cos, sin)) => {
+            Ok(Some(Rope { cos: numbers(&cos)?, sin: numbers(&sin)?, half: shape.head_dim as usize / 2 }))
         }
-        let bias = has_bias.then_some(bias.as_slice());
-        Ok(Matrix::pack(self.pool, &weights, bias, inputs, (order, self.format)))
+        None => Ok(None),
     }
 }
 
@@ -290,14 +231,4 @@ pub(super) fn finite(name: &str, tensor: &Tensor) -> Result<Vec<f32>, GenerateEr
         return Err(GenerateError::Unsupported(format!("{name} holds a number that is not finite")));
     }
     Ok(numbers)
-}
-
-fn rope(shape: &ModelShape, max_len: usize) -> Result<Option<Rope>, GenerateError> {
-    if !shape.model_type.facts().has_rope {
-        return Ok(None);
-    }
-    let half = shape.head_dim as usize / 2;
-    let table = RopeTable::new(shape, max_len as i64, Device::Cpu);
-    let halves = |table: &Tensor| finite("the rotary table", &table.narrow(1, 0, half as i64));
-    Ok(Some(Rope { cos: halves(&table.cos)?, sin: halves(&table.sin)?, half }))
 }
