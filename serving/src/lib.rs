@@ -24,6 +24,7 @@ mod request_line;
 
 mod answer;
 mod app;
+mod moderation;
 mod tools;
 
 mod access;
@@ -36,7 +37,7 @@ mod server;
 mod watch;
 
 pub use app::{App, House, Shared};
-pub use config::{ConnectionLimits, Drain, ModelSource, RequestLimits, ServeConfig};
+pub use config::{ConnectionLimits, Drain, ModelSource, RequestLimits, ServeConfig, TlsFiles};
 pub use error::ServeError;
 pub use keys::new_key;
 pub use model_folder::{SamplingDefaults, ServedModel};

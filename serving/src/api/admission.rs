@@ -9,8 +9,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use cupola_runtime::generate::Request;
 use serde_json::{Value, json};
 
+use super::sampling::SharedParams;
 use super::{ApiError, Fields};
-use crate::answer::{Reading, TextAnswer};
+use crate::answer::TextAnswer;
 use crate::app::App;
 use crate::connection::TooSlow;
 use crate::engine_thread::Ticket;
@@ -129,13 +130,13 @@ pub(crate) fn admit_prompts(
 }
 
 /// Takes places in the line, charges the key and sends the requests to the engine; `answers_per_prompt` requests in a row share a
-/// prompt.
-pub(crate) fn admit(
+/// prompt. Those whose prompt is refused are answered with the refusal instead.
+pub(crate) async fn admit(
     app: &App,
     asker: &Arc<Asker>,
     requests: Vec<Request>,
     answers_per_prompt: usize,
-    reading: &Reading,
+    shared: &SharedParams,
 ) -> Result<Admitted, ApiError> {
     if requests.len() > app.engine.num_places() {
         return Err(ApiError::parameter(
@@ -149,6 +150,19 @@ pub(crate) fn admit(
     }
     let prompt_tokens = requests.iter().step_by(answers_per_prompt).map(|request| request.ids.len()).sum();
     let ticket = admit_prompts(app, asker, requests.len(), prompt_tokens)?;
-    let answers = requests.into_iter().map(|request| TextAnswer::start(app, asker, request, reading));
-    Ok(Admitted { answers: answers.collect(), prompt_tokens, ticket })
+    let mut answers = Vec::with_capacity(requests.len());
+    let mut refusal = None;
+    for (at, request) in requests.into_iter().enumerate() {
+        if let Some(rules) = app.moderation.as_ref().filter(|_| at % answers_per_prompt == 0) {
+            let texts = shared.prompt_texts.get(at / answers_per_prompt).map_or(&[][..], Vec::as_slice);
+            let limit = app.limits.time;
+            let is_refused = tokio::time::timeout(limit, rules.refuses(texts, &asker.name)).await;
+            refusal = is_refused.map_err(|_| ApiError::time_is_up(limit))??.then(|| rules.refusal());
+        }
+        answers.push(match refusal {
+            Some(refusal) => TextAnswer::refused(app, asker, request.ids.len(), refusal),
+            None => TextAnswer::start(app, asker, request, &shared.reading),
+        });
+    }
+    Ok(Admitted { answers, prompt_tokens, ticket })
 }

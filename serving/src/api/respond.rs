@@ -57,7 +57,7 @@ async fn answer<F: Format>(
     shared: &SharedParams,
     format: F,
 ) -> Result<Response, ApiError> {
-    let admitted = admit(app, asker, requests, shared.num_answers, &shared.reading)?;
+    let admitted = admit(app, asker, requests, shared.num_answers, shared).await?;
     if shared.stream {
         Ok(stream_answers(app, admitted, format, shared.usage))
     } else {

@@ -4,6 +4,7 @@
 
 mod access;
 mod answers;
+mod bodies;
 mod connections;
 mod document;
 mod embeddings;
@@ -13,8 +14,10 @@ mod forms;
 mod key_file;
 mod limits;
 mod load;
+mod moderation;
 mod pages;
 mod responses;
 mod stopping;
 mod swap;
+mod tls;
 mod tools;

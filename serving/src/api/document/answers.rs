@@ -68,6 +68,8 @@ pub(crate) enum FinishReason {
     Length,
     /// It calls tools.
     ToolCalls,
+    /// The prompt or what it says is refused by the server's rules; the refusal is its text, or the end of it.
+    ContentFilter,
 }
 
 /// One answer to a chat.
