@@ -194,6 +194,16 @@ impl TextAnswer {
         self.clock.generated_tokens
     }
 
+    /// Tokens of the prompt that were found in the cache, and tokens made so far.
+    pub(crate) fn took(&self) -> (u64, u64) {
+        (self.cached_tokens(), self.generated_tokens())
+    }
+
+    /// Tokens of the prompt that were found in the cache; none are before the first delta.
+    pub(crate) fn cached_tokens(&self) -> u64 {
+        self.clock.cached_tokens.min(self.clock.prompt_tokens)
+    }
+
     /// The next delta; none after the last one.
     pub(crate) async fn next(&mut self) -> Option<Result<Delta, ApiError>> {
         if self.is_finished {

@@ -28,24 +28,45 @@ pub(crate) struct Admitted {
     pub(crate) answers: Vec<TextAnswer>,
     /// Tokens of the prompts, each counted once.
     pub(crate) prompt_tokens: usize,
+    /// Answers in a row that share a prompt.
+    pub(crate) answers_per_prompt: usize,
     /// Freed when the answers are done or the client is gone.
     pub(crate) ticket: Ticket,
 }
 
-impl Admitted {
-    /// The usage object.
-    pub(crate) fn usage(&self, generated: u64) -> Value {
-        usage(self.prompt_tokens, generated)
-    }
+/// What answers took.
+#[derive(Debug, Clone)]
+pub(crate) struct Usage {
+    prompt_tokens: usize,
+    answers_per_prompt: usize,
+    /// By answer: tokens of its prompt that were found in the cache, new tokens.
+    answers: Vec<(u64, u64)>,
 }
 
-/// The usage object.
-pub(crate) fn usage(prompt_tokens: usize, generated: u64) -> Value {
-    json!({
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": generated,
-        "total_tokens": prompt_tokens as u64 + generated,
-    })
+impl Usage {
+    /// Before the first token of the answers.
+    pub(crate) fn of(admitted: &Admitted) -> Self {
+        let Admitted { prompt_tokens, answers_per_prompt, answers, .. } = admitted;
+        let (prompt_tokens, answers_per_prompt) = (*prompt_tokens, *answers_per_prompt);
+        Self { prompt_tokens, answers_per_prompt, answers: vec![(0, 0); answers.len()] }
+    }
+
+    /// What an answer took so far.
+    pub(crate) fn set(&mut self, index: usize, answer: (u64, u64)) {
+        self.answers[index] = answer;
+    }
+
+    /// The usage object. A prompt counts once, as its first answer found it.
+    pub(crate) fn value(&self) -> Value {
+        let cached: u64 = self.answers.iter().step_by(self.answers_per_prompt).map(|answer| answer.0).sum();
+        let generated: u64 = self.answers.iter().map(|answer| answer.1).sum();
+        json!({
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": generated,
+            "total_tokens": self.prompt_tokens as u64 + generated,
+            "prompt_tokens_details": {"cached_tokens": cached},
+        })
+    }
 }
 
 /// The fields of a request, and the server with the model that it names.
@@ -164,5 +185,5 @@ pub(crate) async fn admit(
             None => TextAnswer::start(app, asker, request, &shared.reading),
         });
     }
-    Ok(Admitted { answers, prompt_tokens, ticket })
+    Ok(Admitted { answers, prompt_tokens, answers_per_prompt, ticket })
 }

@@ -128,7 +128,7 @@ impl SharedParams {
         model
             .tokenizer
             .chat()
-            .encode_prompt(&model.tokenizer, messages, &tools.descriptions)
+            .encode_prompt(&model.tokenizer, messages, &tools.descriptions, Some(&jiff::Zoned::now()))
             .map_err(|error| ApiError::parameter(param, error.to_string()))
     }
 

@@ -72,7 +72,8 @@ async fn a_hundred_megabytes_sent_whole_get_their_answer_and_no_reset() {
     let url = format!("http://{}/v1/chat/completions", live.address);
     let client = reqwest::Client::new();
     let body = vec![b' '; LENGTH];
-    let send = client.post(url).bearer_auth("secret").header("content-type", "application/json").body(body).send();
+    let send =
+        client.post(url).bearer_auth("secret").header("content-type", "application/json").body(body).send();
     assert_eq!(send.await.unwrap().status(), 413);
 }
 

@@ -56,14 +56,20 @@ async fn answers_go_over_tls_and_a_changed_certificate_is_taken_up() {
     let first = write_pair(&files, 2100);
     let fixture = fixture_of(&files);
     let live = fixture.listen().await;
-    let reply = client(&first, &live).post(url(&live, "/v1/chat/completions")).json(&chat("Hello")).send().await.unwrap();
+    let reply = client(&first, &live)
+        .post(url(&live, "/v1/chat/completions"))
+        .json(&chat("Hello"))
+        .send()
+        .await
+        .unwrap();
     assert_eq!((reply.status().as_u16(), reply.version()), (200, reqwest::Version::HTTP_11));
     let direct = fixture.post("/v1/chat/completions", &chat("Hello")).await.json();
     let answer: Value = serde_json::from_str(&reply.text().await.unwrap()).unwrap();
     assert_eq!(answer["choices"], direct["choices"]);
     let mut stream = chat("Hello");
     stream["stream"] = true.into();
-    let reply = client(&first, &live).post(url(&live, "/v1/chat/completions")).json(&stream).send().await.unwrap();
+    let reply =
+        client(&first, &live).post(url(&live, "/v1/chat/completions")).json(&stream).send().await.unwrap();
     assert!(reply.text().await.unwrap().ends_with("data: [DONE]\n\n"));
 
     // A key that does not fit changes nothing, and is told.
@@ -144,7 +150,11 @@ async fn what_is_wrong_with_the_files_is_named() {
         (&b"no PEM"[..], &key[..], "cert.pem: no certificate in it"),
         (&key, &key, "cert.pem: no certificate in it"),
         (&certificate, b"", "key.pem: no private key in it"),
-        (&certificate, KeyPair::generate().unwrap().serialize_pem().as_bytes(), "key.pem: it is not the key of"),
+        (
+            &certificate,
+            KeyPair::generate().unwrap().serialize_pem().as_bytes(),
+            "key.pem: it is not the key of",
+        ),
     ] {
         std::fs::write(&files.certificate, cert).unwrap();
         std::fs::write(&files.key, key).unwrap();

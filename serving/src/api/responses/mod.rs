@@ -160,7 +160,7 @@ impl ResponseParams {
         let mut items = Items::default();
         items.push(&whole);
         items.close(whole.finish);
-        Json(head.end(&items, whole.finish, answer.generated_tokens())).into_response()
+        Json(head.end(&items, whole.finish, answer.took())).into_response()
     }
 }
 
@@ -231,7 +231,7 @@ impl Head {
     }
 
     /// The whole response.
-    fn end(&self, items: &Items, finish: Option<&str>, generated: u64) -> Value {
+    fn end(&self, items: &Items, finish: Option<&str>, (cached, generated): (u64, u64)) -> Value {
         let mut response = self.begin();
         let reason = match finish {
             Some("length") => Some("max_output_tokens"),
@@ -245,7 +245,7 @@ impl Head {
         response["output"] = items.values();
         response["usage"] = json!({
             "input_tokens": self.prompt_tokens,
-            "input_tokens_details": {"cached_tokens": 0},
+            "input_tokens_details": {"cached_tokens": cached},
             "output_tokens": generated,
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": self.prompt_tokens as u64 + generated,
@@ -283,7 +283,7 @@ fn events(answer: TextAnswer, head: Head, ticket: crate::engine_thread::Ticket) 
             return Some((events, Some((answer, head, items, ticket))));
         }
         events.extend(items.close(delta.finish));
-        let response = head.end(&items, delta.finish, answer.generated_tokens());
+        let response = head.end(&items, delta.finish, answer.took());
         let kind = format!("response.{}", response["status"].as_str().unwrap_or_default());
         events.push(json!({"type": kind, "response": response}));
         Some((events, None))
