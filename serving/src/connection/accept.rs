@@ -195,10 +195,14 @@ async fn refuse(socket: TcpStream, acceptor: Option<TlsAcceptor>, full: Full, _p
 }
 
 async fn tell<S: AsyncRead + AsyncWrite + Unpin>(mut socket: S, error: &ApiError) -> std::io::Result<()> {
+    // Clients take an answer that comes before they asked for none.
+    let mut unread = [0; 4096];
+    if socket.read(&mut unread).await? == 0 {
+        return Ok(());
+    }
     socket.write_all(&error.to_wire()).await?;
     socket.shutdown().await?;
     // Closing before the request is read would reset the connection, and the answer with it.
-    let mut unread = [0; 4096];
     while socket.read(&mut unread).await? > 0 {}
     Ok(())
 }
