@@ -159,7 +159,7 @@ impl TextAnswer {
         let is_json = reading.reader.is_some() || request.constraint.is_some();
         let gate = app.moderation.as_ref().and_then(|rules| Gate::new(rules, &asker.name, is_json));
         let clock = Clock::new(app, asker, request.ids.len());
-        let mut answer = Self::of(app, app.engine.submit(request), clock, reading);
+        let mut answer = Self::of(app, app.submit(request), clock, reading);
         answer.gate = gate;
         answer
     }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::extract::FromRef;
+use cupola_runtime::generate::Request;
 use serde_json::{Map, Value, json};
 
+use crate::adapter::ServedAdapter;
 use crate::api::{ApiError, random_u64};
 use crate::config::{ConnectionLimits, RequestLimits};
 use crate::connection::Certificates;
-use crate::engine_thread::EngineHandle;
+use crate::engine_thread::{Answer, EngineHandle};
 use crate::keys::Keys;
 use crate::loaded::{Loaded, Loader};
 use crate::metrics::{Metrics, ModelMetrics};
@@ -75,7 +77,7 @@ impl House {
 
     /// The model that is served first: of a request that names none, and of what is not about one.
     pub fn app(&self) -> App {
-        App::of(self, &self.roster.first())
+        App::of(self, &self.roster.first(), None)
     }
 
     /// Names and fingerprints of the models, in words.
@@ -87,14 +89,17 @@ impl House {
         self.roster.all().iter().map(|loaded| word(&loaded.model)).collect::<Vec<_>>().join(", ")
     }
 
-    /// The names of the models.
+    /// The names of the models and of their adapters.
     pub(crate) fn names(&self) -> Vec<String> {
-        self.roster.all().iter().map(|loaded| loaded.model.name.clone()).collect()
+        let all = self.roster.all();
+        let of_models = all.iter().map(|loaded| loaded.model.name.clone());
+        let of_adapters = all.iter().flat_map(|loaded| &loaded.adapters).map(|adapter| adapter.name.clone());
+        of_models.chain(of_adapters).collect()
     }
 
-    /// The model of a name.
+    /// The model of a name, or that of the adapter of this name, with it.
     pub(crate) fn find(&self, name: &str) -> Option<App> {
-        self.roster.find(name).map(|loaded| App::of(self, &loaded))
+        self.roster.find(name).map(|(loaded, adapter)| App::of(self, &loaded, adapter))
     }
 
     /// Goes on to a phase of stopping.
@@ -108,6 +113,7 @@ impl House {
 pub struct App {
     house: House,
     pub(crate) model: Arc<ServedModel>,
+    adapter: Option<Arc<ServedAdapter>>,
     pub(crate) engine: EngineHandle,
     pub(crate) meter: Arc<ModelMetrics>,
 }
@@ -127,10 +133,11 @@ impl FromRef<House> for App {
 }
 
 impl App {
-    fn of(house: &House, loaded: &Loaded) -> Self {
+    fn of(house: &House, loaded: &Loaded, adapter: Option<Arc<ServedAdapter>>) -> Self {
         Self {
             house: house.clone(),
             model: Arc::clone(&loaded.model),
+            adapter,
             engine: loaded.engine.clone(),
             meter: Arc::clone(&loaded.meter),
         }
@@ -144,6 +151,29 @@ impl App {
     /// The served model.
     pub fn model(&self) -> &ServedModel {
         &self.model
+    }
+
+    /// The name that was asked for: the model's, or its adapter's.
+    pub(crate) fn name(&self) -> &str {
+        self.adapter.as_ref().map_or(&self.model.name, |adapter| &adapter.name)
+    }
+
+    /// Which weights answer: the model's word for it, and the start of the adapter's hash.
+    fn system_fingerprint(&self) -> Option<String> {
+        let of_model = self.model.system_fingerprint();
+        match &self.adapter {
+            None => of_model,
+            Some(adapter) => {
+                let of_model = of_model.unwrap_or_else(|| "cupola".into());
+                Some(format!("{of_model}-{:.12}", adapter.hash))
+            }
+        }
+    }
+
+    /// Sends a request to the engine, with the adapter that was asked for.
+    pub(crate) fn submit(&self, request: Request) -> Answer {
+        let adapter = self.adapter.as_ref().map(|adapter| adapter.id);
+        self.engine.submit(Request { adapter, ..request })
     }
 
     /// When the line that is there now is worked off: each answer that ends makes room for one.
@@ -161,8 +191,8 @@ impl App {
         head.insert("id".into(), json!(format!("{id_prefix}-{:016x}{:016x}", random_u64(), random_u64())));
         head.insert("object".into(), json!(object));
         head.insert("created".into(), json!(created));
-        head.insert("model".into(), json!(self.model.name));
-        head.insert("system_fingerprint".into(), json!(self.model.system_fingerprint()));
+        head.insert("model".into(), json!(self.name()));
+        head.insert("system_fingerprint".into(), json!(self.system_fingerprint()));
         head
     }
 }

@@ -62,6 +62,8 @@ impl Args {
             precision: options.precision,
             quantization: options.quantization,
             cache_tokens: options.cache_tokens,
+            adapters: options.adapters,
+            speculation: options.speculate,
             api_key: options.api_key.filter(|key| !key.is_empty()),
             keys_file: options.keys,
             moderation_file: options.moderation,

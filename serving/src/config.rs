@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cupola_specs::contract::Quantization;
+use cupola_specs::contract::{AdapterSource, Quantization, Speculation};
 use cupola_specs::job::Precision;
 
 use crate::ServeError;
@@ -34,6 +34,10 @@ pub struct ServeConfig {
     pub quantization: Quantization,
     /// Tokens whose keys and values are kept, on a CPU; 0 takes a whole context for each answer that is generated at the same time.
     pub cache_tokens: usize,
+    /// Adapters beside the models, each under a name of its own.
+    pub adapters: Vec<AdapterSource>,
+    /// What guesses the tokens that follow, for each model.
+    pub speculation: Option<Speculation>,
     /// A key without limits, where there is one.
     pub api_key: Option<String>,
     /// A file of keys, each with a name and limits of its own. Clients must send a key where there is a file or `api_key`.
@@ -134,6 +138,8 @@ impl ServeConfig {
             precision: Precision::Auto,
             quantization: Quantization::None,
             cache_tokens: 0,
+            adapters: Vec::new(),
+            speculation: None,
             api_key: None,
             keys_file: None,
             moderation_file: None,

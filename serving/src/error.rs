@@ -46,8 +46,26 @@ pub enum ServeError {
         /// What differs.
         source: Box<SealError>,
     },
+    /// An adapter can't be served.
+    #[error("adapter '{name}' of {path}: {message}")]
+    Adapter {
+        /// Its name.
+        name: String,
+        /// Its folder.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A draft model can't be used.
+    #[error("draft model {path}: {message}")]
+    Draft {
+        /// Its folder.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
     /// Two models would have one name.
-    #[error("two models have the name '{name}'")]
+    #[error("two models or adapters have the name '{name}'")]
     TwoModels {
         /// The name.
         name: String,
@@ -109,6 +127,12 @@ impl ServeError {
         let hint = match self {
             Self::Seal { source, .. } => return source.facts().hint,
             Self::TwoModels { .. } => "give one of them a name: `--model NAME=DIR`",
+            Self::Draft { .. } => {
+                "give a smaller model of the same vocabulary, or `--speculate prompt-lookup`"
+            }
+            Self::Adapter { .. } => {
+                "give a PEFT folder (or a tuning's artifact) beside the model that it was trained on: `--model BASE --adapter NAME=DIR`"
+            }
             Self::ServedFile { .. } => "`cupola promote` makes it; `cupola doctor` writes it anew",
             Self::ModelFolder { .. } => {
                 "give a folder with config.json, model.safetensors and the tokenizer's files, such as a model of the store"

@@ -28,12 +28,14 @@ mod moderation;
 mod tools;
 
 mod access;
+mod adapter;
 mod api;
 mod page;
 mod router;
 
 mod connection;
 mod server;
+mod speculation;
 mod watch;
 
 pub use app::{App, House, Shared};

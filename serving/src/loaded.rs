@@ -4,21 +4,25 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use cupola_runtime::generate::WeightFormat;
+use cupola_runtime::generate::{AdapterId, WeightFormat};
+use cupola_runtime::model::Network;
 use cupola_runtime::seal::{self, SealError, SealReport, Tolerance};
-use cupola_specs::contract::Quantization;
+use cupola_specs::contract::{AdapterSource, Quantization};
 use cupola_specs::job::Precision;
 
-use crate::decoder::{ServedEngine, engine_of};
+use crate::adapter::{ReadAdapter, ServedAdapter};
+use crate::decoder::{ServedEngine, decoder_of, engine_of, runs_by_cpu_kernels};
 use crate::engine_thread::EngineHandle;
 use crate::metrics::{EngineMeter, Metrics, ModelMetrics};
 use crate::model_folder::ServedModel;
+use crate::speculation::drafter_of;
 use crate::{ModelSource, ServeConfig, ServeError};
 
 /// A model in memory with its engine. When it is gone, and the last answer with it, the engine's thread ends and gives the memory back.
 pub(crate) struct Loaded {
     pub(crate) source: ModelSource,
     pub(crate) model: Arc<ServedModel>,
+    pub(crate) adapters: Vec<Arc<ServedAdapter>>,
     pub(crate) engine: EngineHandle,
     pub(crate) meter: Arc<ModelMetrics>,
 }
@@ -46,44 +50,113 @@ impl Loader {
     pub(crate) fn load(&self, source: &ModelSource) -> Result<Loaded, ServeError> {
         let (config, precision) = (&self.config, self.precision);
         let (mut model, network) = ServedModel::load(source, config.context, (self.device, precision))?;
+        let mut adapters = self.adapters(&model, &network)?;
         let threads = num_threads(config.threads, model.total_params);
         tch::set_num_threads(threads as i32);
-        let mut engine = engine_of(network, config, (model.context, threads), (self.device, precision))?;
+        let on = (self.device, precision);
+        let vocab_size = network.vocab_size() as usize;
+        let decoder = decoder_of(network, config, (model.context, threads), on, &adapters)?;
+        let drafter = drafter_of(config, (&model, vocab_size), threads, on)?;
+        let mut engine = engine_of(decoder, config, drafter)?;
         model.format = format_of(config.quantization, precision);
-        model.seal = check_seal(&source.path, &model, &mut engine)?;
+        model.seal = check_seal(Some(&source.path), &model, None, &mut engine)?;
+        for ReadAdapter { served, artifact, .. } in &mut adapters {
+            served.seal = check_seal(artifact.as_deref(), &model, Some(served), &mut engine)?;
+        }
         let meter = self.metrics.of_model(&model.name);
         let engine_meter = EngineMeter::new(Arc::clone(&meter), self.metrics.engines(), engine.stats());
         let num_places = config.max_slots + config.max_queue;
         let engine = EngineHandle::start(engine, num_places, engine_meter)?;
-        Ok(Loaded { source: source.clone(), model: Arc::new(model), engine, meter })
+        let adapters = adapters.into_iter().map(|adapter| Arc::new(adapter.served)).collect();
+        Ok(Loaded { source: source.clone(), model: Arc::new(model), adapters, engine, meter })
+    }
+
+    /// Reads the adapters of a model.
+    fn adapters(&self, model: &ServedModel, network: &Network) -> Result<Vec<ReadAdapter>, ServeError> {
+        let name = &model.name;
+        if self.config.adapters.iter().any(|adapter| adapter.name == *name) {
+            return Err(ServeError::TwoModels { name: name.clone() });
+        }
+        let is_own = |adapter: &&AdapterSource| adapter.model.as_ref().is_none_or(|model| model == name);
+        let own: Vec<&AdapterSource> = self.config.adapters.iter().filter(is_own).collect();
+        if let Some(adapter) = own.first().filter(|_| !runs_by_cpu_kernels(network, self.device)) {
+            return Err(ServeError::Setting {
+                field: "adapter",
+                got: format!("{} of {name}", adapter.name),
+                expected: "none beside this model: only transformers on a CPU run with adapters",
+            });
+        }
+        own.into_iter()
+            .zip(0..)
+            .map(|(source, id)| ReadAdapter::read(source, AdapterId(id), model, network))
+            .collect()
+    }
+
+    /// Settles beside which of these models each adapter stands: where one is served, beside that, whatever takes its name over.
+    pub(crate) fn settle_adapters(&mut self, sources: &[ModelSource]) -> Result<(), ServeError> {
+        let adapters = &mut self.config.adapters;
+        for (at, adapter) in adapters.iter().enumerate() {
+            if adapters[..at].iter().any(|other| other.name == adapter.name) {
+                return Err(ServeError::TwoModels { name: adapter.name.clone() });
+            }
+        }
+        for adapter in adapters.iter_mut().filter(|adapter| adapter.model.is_none()) {
+            match sources {
+                [only] => adapter.model.clone_from(&only.name),
+                _ => {
+                    return Err(ServeError::Setting {
+                        field: "adapter",
+                        got: adapter.name.clone(),
+                        expected: "NAME=DIR@MODEL, since several models are served",
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses an adapter of a model that is not there.
+    pub(crate) fn check_adapters(&self, models: &[Arc<Loaded>]) -> Result<(), ServeError> {
+        let is_homeless = |adapter: &&AdapterSource| {
+            adapter.model.as_ref().is_some_and(|name| models.iter().all(|loaded| loaded.model.name != *name))
+        };
+        match self.config.adapters.iter().find(is_homeless) {
+            None => Ok(()),
+            Some(adapter) => Err(ServeError::Setting {
+                field: "adapter",
+                got: format!("{} of {}", adapter.name, adapter.model.as_deref().unwrap_or_default()),
+                expected: "the name of a model that is served, behind the @",
+            }),
+        }
     }
 }
 
-/// Checks the seal with the very engine that will serve; a model without one is served, and its operator told.
+/// Checks a folder's seal with the very engine that will serve, and the adapter that stands beside the model; what has none is served, and its
+/// operator told.
 fn check_seal(
-    path: &Path,
+    path: Option<&Path>,
     model: &ServedModel,
+    adapter: Option<&ServedAdapter>,
     engine: &mut ServedEngine,
 ) -> Result<Option<SealReport>, ServeError> {
-    let broken = |source: SealError| ServeError::Seal { path: path.to_path_buf(), source: Box::new(source) };
-    let Some(sealed) = seal::read(path).map_err(broken)? else {
+    let name = adapter.map_or(&model.name, |adapter| &adapter.name);
+    let broken = |source: SealError| ServeError::Seal {
+        path: path.unwrap_or(Path::new("")).to_path_buf(),
+        source: Box::new(source),
+    };
+    let sealed = path.map(seal::read).transpose().map_err(broken)?.flatten();
+    let Some(sealed) = sealed else {
         tracing::warn!(
-            model = model.name,
+            model = name,
             "no parity seal: served without a check against what it answered when it was made"
         );
         return Ok(None);
     };
     let tolerance = Tolerance::of(model.format);
-    let report = seal::check_engine(&sealed, &model.tokenizer, engine, tolerance).map_err(broken)?;
+    let on = (engine, adapter.map(|adapter| adapter.id));
+    let report = seal::check_engine(&sealed, &model.tokenizer, on, tolerance).map_err(broken)?;
     let SealReport { tokens, mean, largest } = report;
-    tracing::info!(
-        model = model.name,
-        format = tolerance.format,
-        tokens,
-        mean,
-        largest,
-        "the parity seal holds"
-    );
+    tracing::info!(model = name, format = tolerance.format, tokens, mean, largest, "the parity seal holds");
     Ok(Some(report))
 }
 

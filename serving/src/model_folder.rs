@@ -193,6 +193,18 @@ fn context(asked: usize, limit: usize) -> Result<usize, ServeError> {
     }
 }
 
+/// Refuses a tokenizer whose tokens are not the model's.
+pub(crate) fn check_tokenizer(tokenizer: &Tokenizer, model: &ServedModel) -> Result<(), String> {
+    let of_model = &model.tokenizer;
+    let is_same = tokenizer.vocab_size() == of_model.vocab_size()
+        && tokenizer.added_tokens() == of_model.added_tokens()
+        && tokenizer.encode(PROBE) == of_model.encode(PROBE);
+    if is_same { Ok(()) } else { Err(format!("its tokenizer is not that of '{}'", model.name)) }
+}
+
+/// A text whose tokens tell vocabularies apart.
+const PROBE: &str = "The quick brown fox, 1234567890 times: naïve façade, Straße, 東京, привет! def f(x):\n\treturn x**2  # ok";
+
 fn stop_ids(tokenizer: &Tokenizer, eos: Option<&OneOrMany>) -> Vec<u32> {
     let mut ids = tokenizer.chat().stop_ids();
     match eos {
@@ -206,7 +218,7 @@ fn stop_ids(tokenizer: &Tokenizer, eos: Option<&OneOrMany>) -> Vec<u32> {
 }
 
 /// Reads a JSON file; none where it is not there, an error where it does not parse.
-fn read_optional<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ServeError> {
+pub(crate) fn read_optional<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ServeError> {
     let failed = |message: String| ServeError::ModelFolder { path: path.to_path_buf(), message };
     match std::fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| failed(error.to_string())),

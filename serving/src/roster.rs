@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use crate::adapter::ServedAdapter;
 use crate::loaded::{Loaded, Loader};
 use crate::served_file::read_served;
 use crate::{ModelSource, ServeConfig, ServeError};
@@ -30,11 +31,12 @@ struct Change {
 
 impl Roster {
     /// Loads the models of the command line, or of the file that is followed.
-    pub(crate) fn load(loader: Loader, config: &ServeConfig) -> Result<Self, ServeError> {
+    pub(crate) fn load(mut loader: Loader, config: &ServeConfig) -> Result<Self, ServeError> {
         let sources = match &config.follow {
             Some(file) => read_served(file)?,
             None => config.models.clone(),
         };
+        loader.settle_adapters(&sources)?;
         let mut models: Vec<Arc<Loaded>> = Vec::new();
         for source in &sources {
             let loaded = loader.load(source)?;
@@ -43,6 +45,7 @@ impl Roster {
             }
             models.push(Arc::new(loaded));
         }
+        loader.check_adapters(&models)?;
         Ok(Self {
             now: RwLock::new(models.into()),
             loader,
@@ -63,9 +66,16 @@ impl Roster {
         Arc::clone(&self.all()[0])
     }
 
-    /// The one of a name.
-    pub(crate) fn find(&self, name: &str) -> Option<Arc<Loaded>> {
-        self.all().iter().find(|loaded| loaded.model.name == name).map(Arc::clone)
+    /// The one of a name, or the one beside which the adapter of that name stands.
+    pub(crate) fn find(&self, name: &str) -> Option<(Arc<Loaded>, Option<Arc<ServedAdapter>>)> {
+        let all = self.all();
+        if let Some(loaded) = all.iter().find(|loaded| loaded.model.name == name) {
+            return Some((Arc::clone(loaded), None));
+        }
+        all.iter().find_map(|loaded| {
+            let adapter = loaded.adapters.iter().find(|adapter| adapter.name == name)?;
+            Some((Arc::clone(loaded), Some(Arc::clone(adapter))))
+        })
     }
 
     /// The file that is followed.

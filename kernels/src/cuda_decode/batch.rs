@@ -124,7 +124,9 @@ impl Batch {
         for stretch in stretches {
             let table = tables.len();
             self.add_table(stretch, &mut tables);
-            let is_split = stretch.tokens.len() == 1 && num_splits < limits.splits;
+            // One part alone is not worth a kernel that merges it.
+            let is_long = fixed.map_or(stretch.parts(), |(_, parts)| parts) > 1;
+            let is_split = is_long && stretch.tokens.len() == 1 && num_splits < limits.splits;
             let first = tokens.len();
             for (position, token) in (stretch.start..).zip(stretch.tokens) {
                 assert!((*token as usize) < limits.vocab, "token {token}");
@@ -137,16 +139,18 @@ impl Batch {
             if is_split {
                 num_splits += 1;
                 tiles.extend((0..stretch.parts()).flat_map(|part| [first as i32, 1, part as i32, 0]));
-                if let Some((_, parts)) = fixed {
-                    assert!(stretch.parts() <= parts, "{} parts of {parts}", stretch.parts());
-                    tiles.resize(first * 4 * parts + 4 * parts, 0);
-                }
             } else {
-                assert!(fixed.is_none(), "a pass of fixed shape has one token a stretch");
                 for at in (0..stretch.tokens.len()).step_by(limits.tile_queries()) {
                     let count = limits.tile_queries().min(stretch.tokens.len() - at);
                     tiles.extend([(first + at) as i32, count as i32, -1, 0]);
                 }
+            }
+            if let Some((_, parts)) = fixed {
+                assert!(
+                    stretch.tokens.len() == 1 && stretch.parts() <= parts,
+                    "a pass of fixed shape: {stretch:?}"
+                );
+                tiles.resize(4 * parts * (first + 1), 0);
             }
         }
         let mut chosen: Vec<i32> = chosen.iter().map(|row| *row as i32).collect();
@@ -161,7 +165,7 @@ impl Batch {
             rows: tokens.len(),
             tiles: tiles.len() / 4,
             chosen: chosen.len(),
-            is_split: fixed.is_some() || num_splits > 0,
+            is_split: num_splits > 0,
         };
         self.numbers.clear();
         for part in [&rows, &tiles, &tokens, &chosen, &tables] {

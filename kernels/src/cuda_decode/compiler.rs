@@ -68,6 +68,7 @@ struct Interface {
 
 impl Interface {
     fn open(path: &Path) -> Result<Self, String> {
+        hold_builtins(path);
         // SAFETY: NVRTC's initialisers touch nothing of this process, and the symbols have the signatures of its header. It stays open.
         unsafe {
             let library = Library::new(path).map_err(|error| error.to_string())?;
@@ -87,6 +88,20 @@ impl Interface {
             };
             std::mem::forget(library);
             Ok(interface)
+        }
+    }
+}
+
+/// NVRTC looks for its other half by name alone: where that lies beside it, it is opened first.
+fn hold_builtins(path: &Path) {
+    let Some(entries) = path.parent().and_then(|folder| folder.read_dir().ok()) else { return };
+    let is_builtins = |entry: &std::fs::DirEntry| {
+        entry.file_name().to_str().is_some_and(|name| name.starts_with("libnvrtc-builtins.so"))
+    };
+    for entry in entries.flatten().filter(is_builtins) {
+        // SAFETY: its initialisers touch nothing of this process. It stays open; where it cannot be opened NVRTC says what it lacks.
+        if let Ok(library) = unsafe { Library::new(entry.path()) } {
+            std::mem::forget(library);
         }
     }
 }

@@ -48,7 +48,7 @@ pub fn compile_emulated(folder: &Path, shape: KernelShape) -> Result<std::path::
     std::fs::write(&source, kernel_source()).map_err(failed)?;
     std::fs::write(&header, include_str!("../../cuda/emulated.h")).map_err(failed)?;
     let output = std::process::Command::new(std::env::var_os("CXX").unwrap_or_else(|| "c++".into()))
-        .args(["-std=c++17", "-O2", "-fPIC", "-shared", "-ffp-contract=off", "-w"])
+        .args(["-std=c++17", "-O2", "-fPIC", "-shared", "-ffp-contract=off", "-w", "-U_FORTIFY_SOURCE"])
         .args(shape.definitions())
         .arg("-include")
         .args([&header, &source])

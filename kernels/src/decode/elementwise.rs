@@ -173,6 +173,30 @@ by_instructions! {
     }
 }
 
+by_instructions! {
+    fn product(instructions, x: &[f32], y: &[f32], out: &mut f32) {
+        let mut lanes = [0.0; LANES];
+        let (left, right) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
+        let rest = left.remainder().iter().zip(right.remainder());
+        for (x, y) in left.zip(right) {
+            for lane in 0..LANES {
+                lanes[lane] = x[lane].mul_add(y[lane], lanes[lane]);
+            }
+        }
+        for (lane, (x, y)) in rest.enumerate() {
+            lanes[lane] = x.mul_add(*y, lanes[lane]);
+        }
+        *out = sum_of(&lanes);
+    }
+}
+
+/// The product of two rows of one length.
+pub(super) fn dot(instructions: Instructions, x: &[f32], y: &[f32]) -> f32 {
+    let mut sum = 0.0;
+    product(instructions, x, y, &mut sum);
+    sum
+}
+
 /// RMS norm of a row `x [C]`, with a gain or without, into `out [C]`.
 pub fn rms_norm(instructions: Instructions, x: &[f32], gain: Option<&[f32]>, eps: f32, out: &mut [f32]) {
     rms(instructions, x, gain, eps, out);

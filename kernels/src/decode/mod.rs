@@ -18,6 +18,7 @@ mod pool;
 
 mod elementwise;
 mod inputs;
+mod low_rank;
 mod matrix;
 
 #[cfg(target_arch = "x86_64")]
@@ -38,6 +39,7 @@ pub use attention::{BLOCK_TOKENS, KvBlocks, KvSizes, MOST_DIM, Place, Projected,
 pub use elementwise::{Activation, gate, layer_norm, rms_norm, rotate, softcap};
 pub use inputs::Inputs;
 pub use instructions::Instructions;
+pub use low_rank::{Additions, LowRank};
 pub use matrix::{Matrix, Order, WeightFormat};
 pub use pool::Pool;
 pub use product::Sink;

@@ -10,6 +10,7 @@ use std::ops::Range;
 use super::elementwise::Activation;
 use super::inputs::Inputs;
 use super::instructions::{Instructions, by_instructions};
+use super::low_rank::Additions;
 use super::matrix::{COLUMNS, HALF, Matrix, Order, WeightFormat};
 use super::plain;
 use super::pool::{Pool, SharedMut};
@@ -69,6 +70,20 @@ impl Matrix {
     /// # Panics
     /// Rows of another format or width; an `out` of another size.
     pub fn multiply(&self, pool: &mut Pool, inputs: &Inputs, sink: Sink, out: &mut [f32]) {
+        self.multiply_with(pool, inputs, (sink, None), out);
+    }
+
+    /// [`Matrix::multiply`], where adapters add to the products of some rows before the sink takes them; the bits of other rows stay.
+    ///
+    /// # Panics
+    /// As [`Matrix::multiply`].
+    pub fn multiply_with(
+        &self,
+        pool: &mut Pool,
+        inputs: &Inputs,
+        (sink, added): (Sink, Option<&Additions>),
+        out: &mut [f32],
+    ) {
         assert!(inputs.format == self.format && inputs.width == self.inputs, "rows of another kind");
         let is_gated = matches!(sink, Sink::Activate(Activation::SwiGlu));
         assert_eq!(is_gated, self.order == Order::Gated, "gates without what they gate, or the reverse");
@@ -78,7 +93,7 @@ impl Matrix {
         let (blocks, panels) = (inputs.rows.div_ceil(block), self.num_panels());
         let shares = Shares::new(panels, pool.threads());
         let per_block = shares.count();
-        let call = Call { matrix: self, inputs, sink, out: SharedMut(out.as_mut_ptr()), width };
+        let call = Call { matrix: self, inputs, sink, added, out: SharedMut(out.as_mut_ptr()), width };
         let instructions = pool.instructions();
         pool.run(blocks * per_block, &|part| {
             let first = part / per_block * block;
@@ -131,6 +146,7 @@ struct Call<'a> {
     matrix: &'a Matrix,
     inputs: &'a Inputs,
     sink: Sink,
+    added: Option<&'a Additions>,
     out: SharedMut<f32>,
     width: usize,
 }
@@ -184,6 +200,14 @@ impl Call<'_> {
             } else {
                 &[]
             },
+            added: self.added.map(|added| Added {
+                rows: added,
+                first,
+                halves: [
+                    panel * step,
+                    if is_gated { self.width + panel * step } else { panel * step + HALF },
+                ],
+            }),
             out: self.out.get().wrapping_add(first * self.width + panel * step),
             stride: self.width,
             columns: step.min(self.width - panel * step),
@@ -198,9 +222,33 @@ struct Finish<'a> {
     scales: &'a [f32],
     bias: &'a [f32],
     rows: &'a [f32],
+    added: Option<Added<'a>>,
     out: *mut f32,
     stride: usize,
     columns: usize,
+}
+
+/// What is added to a panel's sums.
+struct Added<'a> {
+    rows: &'a Additions,
+    /// The first row of the sums.
+    first: usize,
+    /// The first output of each half of the panel.
+    halves: [usize; 2],
+}
+
+impl Added<'_> {
+    /// Adds to the sums of a row.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "it takes the caller's instructions only where it is inlined")]
+    fn to(&self, row: usize, values: &mut [f32; COLUMNS]) {
+        let Some(added) = self.rows.of(self.first + row) else { return };
+        for (half, values) in self.halves.iter().zip(values.chunks_exact_mut(HALF)) {
+            for (value, added) in values.iter_mut().zip(&added[*half..][..HALF]) {
+                *value += added;
+            }
+        }
+    }
 }
 
 by_instructions! {
@@ -227,6 +275,9 @@ by_instructions! {
             }
             for lane in 0..COLUMNS {
                 values[lane] += bias[lane];
+            }
+            if let Some(added) = &facts.added {
+                added.to(row, &mut values);
             }
             match facts.sink {
                 Sink::Store | Sink::Add => {}

@@ -122,6 +122,11 @@ impl<D: Decoder> Engine<D> {
         &self.decoder
     }
 
+    /// The decoder alone: requests that have not ended are gone.
+    pub fn into_decoder(self) -> D {
+        self.decoder
+    }
+
     /// Tokens that a request may have, prompt and answer together.
     pub fn context(&self) -> usize {
         self.decoder.max_len().min(self.decoder.num_blocks() * self.decoder.block_tokens())

@@ -22,6 +22,7 @@ mod constraint;
 mod sampling;
 
 mod blocks;
+mod pacing;
 mod scheduler;
 mod speculation;
 
@@ -50,6 +51,7 @@ pub use decoder::{AdapterId, Chunk, Decoder, Positions, Rows, Wanted};
 pub use detokenize::{Detokenizer, Piece};
 pub use engine::{Engine, EngineConfig};
 pub use error::GenerateError;
+pub use pacing::Paced;
 pub use request::{Completion, EngineStats, FinishReason, Output, Pooling, Request, RequestId, ScoredToken};
 pub use sampling::{Sampler, Sampling};
 pub use scheduler::{Arrival, PlannedPart, Prompts, ScheduleCounts, Scheduler, StepLimits, StepPlan};

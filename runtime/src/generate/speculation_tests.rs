@@ -65,6 +65,9 @@ fn guesses_right_and_wrong_leave_every_answer_as_it_is() {
     let mut calls = Vec::new();
     for rightness in 0..=4 {
         for num_blocks in [64, 16] {
+            let oracle = Oracle { rightness, asked: 0 };
+            let mut engine = paged(num_blocks, Some(Box::new(Paced::new(oracle))));
+            assert_eq!(generate_all(&mut engine, requests()).unwrap(), plain, "{rightness} of 4, paced");
             let oracle = Box::new(Oracle { rightness, asked: 0 });
             let mut engine = paged(num_blocks, Some(oracle));
             assert_eq!(generate_all(&mut engine, requests()).unwrap(), plain, "{rightness} of 4 are right");
@@ -151,6 +154,35 @@ fn a_real_networks_guesses_are_checked_to_the_bit() {
             if index == 1 {
                 assert!(stats.accepted_tokens * 10 > stats.drafted_tokens * 9, "{stats:?}");
             }
+        }
+    }
+}
+
+#[test]
+fn the_cpu_decoders_answers_are_the_same_to_the_bit_with_any_guesses() {
+    let network = network_of(Family::Transformer);
+    let _no_grad = tch::no_grad_guard();
+    let limits = EngineConfig { max_running: 4, step_tokens: 24 };
+    let mut requests: Vec<Request> =
+        (0..6).map(|row| request(2 + row * 4, u64::from(row), 20 + row as usize)).collect();
+    for request in requests.iter_mut().step_by(2) {
+        request.sampling.temperature = 0.0;
+    }
+    for format in WeightFormat::ALL {
+        let config = CpuDecoderConfig { format, num_blocks: 8, max_len: 64, threads: 2 };
+        let decoder = || CpuDecoder::new(&network, config).unwrap();
+        let plain = generate_all(&mut Engine::new(decoder(), limits).unwrap(), requests.clone()).unwrap();
+        let lookup = PromptLookup { longest_match: 3, shortest_match: 1, draft_tokens: 7 };
+        let draft = DraftModel::new(decoder(), 5, 90).unwrap();
+        let drafters: [Box<dyn Drafter>; 3] =
+            [Box::new(lookup), Box::new(Paced::new(lookup)), Box::new(Paced::new(draft))];
+        for (index, drafter) in drafters.into_iter().enumerate() {
+            let mut engine = Engine::new(decoder(), limits).unwrap().with_drafter(drafter).unwrap();
+            assert_eq!(generate_all(&mut engine, requests.clone()).unwrap(), plain, "{format:?} by {index}");
+            let stats = engine.stats();
+            println!("{format:?} drafter {index}: {} of {}", stats.accepted_tokens, stats.drafted_tokens);
+            assert!(stats.drafted_tokens > 0, "{stats:?}");
+            assert!(index < 2 || stats.accepted_tokens == stats.drafted_tokens, "its own guesses: {stats:?}");
         }
     }
 }

@@ -126,6 +126,17 @@ impl Adapters {
 }
 
 impl Network {
+    /// The adapter of a weight, as matrices in fp32: A `[R, I]`, and B `[O, R]`, scaled.
+    pub(crate) fn low_rank(&self, weight: &str) -> Option<(Tensor, Tensor)> {
+        let adapter = self.adapters.as_ref()?.by_weight.get(weight)?;
+        Some((adapter.a.detach(), adapter.b.detach() * adapter.scale))
+    }
+
+    /// Elements of all adapters.
+    pub fn adapter_params(&self) -> u64 {
+        self.adapters.as_ref().map_or(0, Adapters::num_params)
+    }
+
     /// Freezes every weight and puts adapters beside the targets: from now on only these train ([`Network::trainable`]).
     ///
     /// # Errors

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use cupola_specs::job::{AdapterParams, LoraConfig, LoraTarget};
+use cupola_specs::job::{AdapterParams, LoraConfig, LoraTarget, ModelShape};
 use serde_json::{Value, json};
 use tch::Tensor;
 
@@ -47,6 +47,17 @@ impl Network {
 }
 
 impl Network {
+    /// The adapters of a folder, its own or those below it ([`ADAPTER_FOLDER`]), for networks of these sizes: beside no weights, so that they take
+    /// the adapters' memory alone. It can't be run.
+    ///
+    /// # Errors
+    /// As [`Network::adapt_from`].
+    pub fn adapters_of(folder: &Path, shape: &ModelShape, vocab_size: i64) -> Result<Self, ModelError> {
+        let mut outline = Self::outline(shape, vocab_size)?;
+        outline.adapt_from(folder, &AdapterParams::default())?;
+        Ok(outline)
+    }
+
     /// Freezes every weight and puts the adapters of a folder beside them, its own or that below it ([`ADAPTER_FOLDER`]): training goes on from
     /// there.
     ///

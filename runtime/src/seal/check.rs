@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::SealError;
 use super::make::{text_ids, training_log_probs};
-use crate::generate::{Decoder, Engine, GenerateError, Request, Sampling, WeightFormat};
+use crate::generate::{AdapterId, Decoder, Engine, GenerateError, Request, Sampling, WeightFormat};
 use crate::model::Network;
 use crate::tokenizer::Tokenizer;
 
@@ -44,17 +44,17 @@ pub struct SealReport {
     pub largest: f64,
 }
 
-/// Checks an idle engine, with the kernels that will serve.
+/// Checks an idle engine, with the kernels that will serve, and with an adapter where one is named.
 pub fn check_engine<D: Decoder>(
     seal: &Seal,
     tokenizer: &Tokenizer,
-    engine: &mut Engine<D>,
+    (engine, adapter): (&mut Engine<D>, Option<AdapterId>),
     tolerance: Tolerance,
 ) -> Result<SealReport, SealError> {
     let longest = engine.context();
     check(seal, tokenizer, tolerance, &mut |ids| {
         let ids = &ids[..ids.len().min(longest)];
-        Ok(engine_log_probs(engine, ids)?)
+        Ok(engine_log_probs(engine, adapter, ids)?)
     })
 }
 
@@ -139,12 +139,17 @@ fn ids_of(number: usize, prompt: &SealedPrompt, tokenizer: &Tokenizer) -> Result
 }
 
 /// Log-probabilities of a prompt's ids from the second on, as the engine scores prompts.
-fn engine_log_probs<D: Decoder>(engine: &mut Engine<D>, ids: &[u32]) -> Result<Vec<f32>, GenerateError> {
+fn engine_log_probs<D: Decoder>(
+    engine: &mut Engine<D>,
+    adapter: Option<AdapterId>,
+    ids: &[u32],
+) -> Result<Vec<f32>, GenerateError> {
     if ids.len() < 2 {
         return Ok(Vec::new());
     }
     let request = Request {
         score_prompt: true,
+        adapter,
         cache_scope: "seal".into(),
         ..Request::new(ids.to_vec(), Sampling::greedy(), 0, Vec::new())
     };

@@ -51,7 +51,7 @@ fn by_kernels(network: &Network, format: WeightFormat) -> Engine<CpuDecoder> {
 fn checked(network: &Network, sealed: &Network, format: WeightFormat) -> Result<SealReport, SealError> {
     let tokenizer = tokenizer();
     let seal = seal_of(sealed, &tokenizer).unwrap();
-    check_engine(&seal, &tokenizer, &mut by_kernels(network, format), Tolerance::of(format))
+    check_engine(&seal, &tokenizer, (&mut by_kernels(network, format), None), Tolerance::of(format))
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn the_tensor_librarys_engine_keeps_the_seal() {
         let torch = TorchConfig::batch(2, 128, Precision::Fp32);
         let mut engine = Engine::on_torch(&network, torch).unwrap();
         let tolerance = Tolerance::of(WeightFormat::Fp32);
-        let report = check_engine(&seal, &tokenizer, &mut engine, tolerance).unwrap();
+        let report = check_engine(&seal, &tokenizer, (&mut engine, None), tolerance).unwrap();
         assert!(report.tokens > 200 && report.largest < 1e-3, "{report:?}");
     }
 }

@@ -132,7 +132,7 @@ impl EmbeddingParams {
         Ok(Json(json!({
             "object": "list",
             "data": data,
-            "model": app.model.name,
+            "model": app.name(),
             "usage": {"prompt_tokens": num_tokens, "total_tokens": num_tokens},
         })))
     }
@@ -156,7 +156,7 @@ async fn embedding(app: &App, asker: &Asker, ids: Vec<u32>, pooling: Pooling) ->
         cache_scope: asker.name.as_str().into(),
         ..Request::new(ids, Sampling::greedy(), 0, Vec::new())
     };
-    let mut events = app.engine.submit(request);
+    let mut events = app.submit(request);
     while let Some(event) = events.recv().await {
         match event {
             Event::Output(output) => {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::ApiError;
 use super::document::{ErrorAnswer, Model, ModelList};
+use crate::adapter::ServedAdapter;
 use crate::app::House;
 use crate::model_folder::ServedModel;
 
@@ -22,7 +23,11 @@ use crate::model_folder::ServedModel;
     )
 )]
 pub(crate) async fn list_models(State(house): State<House>) -> Json<Value> {
-    let models: Vec<Value> = house.roster.all().iter().map(|loaded| model_object(&loaded.model)).collect();
+    let mut models = Vec::new();
+    for loaded in house.roster.all().iter() {
+        models.push(model_object(&loaded.model, None));
+        models.extend(loaded.adapters.iter().map(|adapter| model_object(&loaded.model, Some(adapter))));
+    }
     Json(json!({"object": "list", "data": models}))
 }
 
@@ -45,25 +50,30 @@ pub(crate) async fn get_model(
 ) -> Result<Json<Value>, ApiError> {
     let Path(id) = id.map_err(|_| ApiError::invalid("the model's name in the path is not UTF-8"))?;
     match house.roster.find(&id) {
-        Some(loaded) => Ok(Json(model_object(&loaded.model))),
+        Some((loaded, adapter)) => Ok(Json(model_object(&loaded.model, adapter.as_deref()))),
         None => Err(ApiError::model_not_found(&id, &house.names())),
     }
 }
 
-fn model_object(model: &ServedModel) -> Value {
-    let parity = model.seal.map(|report| {
+/// A model, or an adapter beside it.
+fn model_object(model: &ServedModel, adapter: Option<&ServedAdapter>) -> Value {
+    let parity = adapter.map_or(model.seal, |adapter| adapter.seal).map(|report| {
         json!({"tokens": report.tokens, "mean_difference": report.mean, "largest_difference": report.largest})
     });
-    let inputs: serde_json::Map<String, Value> =
-        model.lineage.iter().map(|(role, fingerprint)| (role.clone(), json!(fingerprint))).collect();
+    let of_model = model.lineage.iter().map(|(role, fingerprint)| (role.clone(), json!(fingerprint)));
+    let inputs: serde_json::Map<String, Value> = match adapter {
+        None => of_model.collect(),
+        Some(_) => [("model".to_owned(), json!(model.fingerprint))].into_iter().collect(),
+    };
     json!({
-        "id": model.name,
+        "id": adapter.map_or(&model.name, |adapter| &adapter.name),
         "object": "model",
         "created": model.created_secs,
         "owned_by": "cupola",
+        "parent": adapter.map(|_| &model.name),
         "max_model_len": model.context,
-        "parameters": model.total_params,
-        "fingerprint": model.fingerprint,
+        "parameters": model.total_params + adapter.map_or(0, |adapter| adapter.num_params),
+        "fingerprint": adapter.map_or(&model.fingerprint, |adapter| &adapter.hash),
         "lineage": inputs,
         "tokenizer_hash": model.tokenizer_hash,
         "chat_template_hash": model.template_hash,

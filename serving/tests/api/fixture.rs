@@ -7,11 +7,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
-use cupola_runtime::model::{Network, SaveFacts};
+use cupola_runtime::model::{Network, SaveFacts, depth_shape};
 use cupola_runtime::seal;
 use cupola_runtime::tokenizer::Tokenizer;
 use cupola_serving::{House, ServeConfig, Server, Stop, router};
-use cupola_specs::job::{ModelShape, ModelType};
+use cupola_specs::job::{Family, ModelShape, ModelType};
 use futures::StreamExt;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -233,6 +233,15 @@ fn write_model_of(dir: &Path, seed: u64, template: &str) {
     let network = Network::init(&shape, 260, seed, tch::Device::Cpu).unwrap();
     network.save(dir, &SaveFacts { bos_token_id: 0, stop_token_ids: vec![2, 0], pad_token_id: 3 }).unwrap();
     seal::write(dir, &network, &Tokenizer::load(dir).unwrap()).unwrap();
+}
+
+/// The same around an LSTM, without a seal.
+pub(crate) fn write_lstm(dir: &Path) {
+    std::fs::create_dir_all(dir).unwrap();
+    write_tokenizer(dir, TEMPLATE);
+    let shape = depth_shape(Family::Lstm, 1, 256);
+    let network = Network::init(&shape, 260, 1, tch::Device::Cpu).unwrap();
+    network.save(dir, &SaveFacts { bos_token_id: 0, stop_token_ids: vec![2, 0], pad_token_id: 3 }).unwrap();
 }
 
 /// One token for each byte, and four special tokens.

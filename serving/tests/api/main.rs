@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails panics")]
 
 mod access;
+mod adapters;
 mod answers;
 mod bodies;
 mod connections;
@@ -17,6 +18,7 @@ mod load;
 mod moderation;
 mod pages;
 mod responses;
+mod speculation;
 mod stopping;
 mod swap;
 mod tls;

@@ -19,6 +19,7 @@ mod event;
 mod job_file;
 mod rates;
 mod server;
+mod server_values;
 mod telemetry;
 mod trial;
 
@@ -27,5 +28,6 @@ pub use event::{CheckpointRecord, ErrorClass, Event, EventBody, Failure, StateSh
 pub use job_file::{InputArtifact, JobFile, ShimResult, SourceFile, Started};
 pub use rates::{AttentionRate, MachineRates, RateAt, RatesKey, RecurrentRate};
 pub use server::{GivenServerOptions, Quantization, ServerOptions};
+pub use server_values::{AdapterSource, Speculation};
 pub use telemetry::{MlflowTarget, TelemetryTargets, WandbTarget};
 pub use trial::{Trial, TrialLoss, TrialSecs};

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 
+use super::{AdapterSource, Speculation};
 use crate::job::Precision;
 
 /// How weights are kept in fewer bits than the number format's.
@@ -65,6 +66,14 @@ pub struct ServerOptions {
     /// Tokens whose keys and values are kept on a CPU, shared prefixes once; 0 takes a whole context for each slot
     #[arg(long, default_value_t = 0)]
     pub cache_tokens: usize,
+    /// Adapter in PEFT's format that answers to a name of its own; several times for several adapters. With several models
+    /// @MODEL says beside which it stands
+    #[arg(long = "adapter", value_name = "NAME=DIR[@MODEL]")]
+    pub adapters: Vec<AdapterSource>,
+    /// Guesses what follows, so that one pass checks several tokens; answers stay the same. prompt-lookup[:N] guesses up to
+    /// N tokens (7) that followed the same ones before, draft=DIR[:N] up to N (4) by a smaller model of the same vocabulary
+    #[arg(long, value_name = "prompt-lookup[:N]|draft=DIR[:N]")]
+    pub speculate: Option<Speculation>,
     /// Key without limits, which clients send as a bearer token
     #[arg(long, env = "CUPOLA_API_KEY", hide_env_values = true, help_heading = "Keys")]
     pub api_key: Option<String>,
@@ -199,9 +208,14 @@ mod tests {
 
     #[test]
     fn a_wrong_option_is_refused_before_the_server_starts() {
-        for words in
-            [["--max-slots", "many"], ["--quantization", "int3"], ["--precision", "fp8"], ["--max-slot", "3"]]
-        {
+        for words in [
+            ["--max-slots", "many"],
+            ["--quantization", "int3"],
+            ["--precision", "fp8"],
+            ["--max-slot", "3"],
+            ["--adapter", "law"],
+            ["--speculate", "n-gram"],
+        ] {
             assert!(given(&words).is_err(), "{words:?}");
         }
     }

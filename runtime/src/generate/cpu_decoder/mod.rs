@@ -1,7 +1,7 @@
 //! The decoder of a CPU: a transformer by the kernels of `kernels/src/decode/`, without the tensor library.
 //!
 //! A pass holds the residual stream, norms, rotations and sums in fp32; products read their rows in the format of the weights. Keys and values
-//! are bf16, in fp32 networks fp32. The buffers of a pass grow to the largest one that was seen, and stay.
+//! are bf16, in fp32 networks fp32. What an adapter adds to a product is fp32 throughout, added before anything else becomes of the product. The buffers of a pass grow to the largest one that was seen, and stay.
 //!
 //! Papers: Vaswani et al. 2017 (arXiv:1706.03762); Kwon et al. 2023 (arXiv:2309.06180, keys and values in blocks).
 //!
@@ -10,6 +10,9 @@
 //!
 //! Shapes: `M` rows (tokens of all chunks), `C` channels, `H` query heads, `K` key-value heads, `D` head dim, `I` feed-forward width, `V` vocab.
 
+#[cfg(test)]
+mod adapter_tests;
+mod adapters;
 mod pass;
 #[cfg(test)]
 mod tests;
@@ -18,9 +21,10 @@ mod weights;
 use cupola_kernels::decode::{BLOCK_TOKENS, Instructions, KvBlocks, KvSizes, Pool, WeightFormat};
 use cupola_specs::job::ModelShape;
 
+use self::adapters::Adapters;
 use self::pass::Scratch;
 use self::weights::Weights;
-use super::{Chunk, Decoder, GenerateError, Positions, Rows};
+use super::{AdapterId, Chunk, Decoder, GenerateError, Positions, Rows};
 use crate::model::Network;
 
 /// Sizes and number format of a decoder.
@@ -43,6 +47,7 @@ pub struct CpuDecoder {
     vocab_size: usize,
     config: CpuDecoderConfig,
     weights: Weights,
+    adapters: Adapters,
     cache: KvBlocks,
     pool: Pool,
     scratch: Scratch,
@@ -85,7 +90,16 @@ impl CpuDecoder {
         let cache = KvBlocks::new(sizes, config.format == WeightFormat::Fp32);
         let scratch = Scratch::new(&shape, config.format);
         let vocab_size = network.vocab_size() as usize;
-        Ok(Self { shape, vocab_size, config, weights, cache, pool, scratch })
+        let adapters = Adapters::default();
+        Ok(Self { shape, vocab_size, config, weights, adapters, cache, pool, scratch })
+    }
+
+    /// Takes the adapters of `adapted`, a network of this one's shape: chunks that name `id` run with them. Other chunks keep their bits.
+    ///
+    /// # Errors
+    /// A network of another shape, or without adapters; a number that is not finite; an id that is taken.
+    pub fn add_adapter(&mut self, id: AdapterId, adapted: &Network) -> Result<(), GenerateError> {
+        self.adapters.push(id, &self.shape, adapted)
     }
 
     /// The instructions that it runs by.
@@ -124,8 +138,13 @@ impl Decoder for CpuDecoder {
         Positions::Apart
     }
 
+    fn has_adapter(&self, adapter: AdapterId) -> bool {
+        self.adapters.place(adapter).is_some()
+    }
+
     fn forward(&mut self, chunks: &[Chunk<'_>], rows: &mut Rows) -> Result<(), GenerateError> {
-        if let Some(adapter) = chunks.iter().find_map(|chunk| chunk.adapter) {
+        let mut named = chunks.iter().filter_map(|chunk| chunk.adapter);
+        if let Some(adapter) = named.find(|adapter| !self.has_adapter(*adapter)) {
             return Err(GenerateError::UnknownAdapter(adapter));
         }
         self.pass(chunks, rows);

@@ -3,11 +3,13 @@
 //! Behind the last layer's keys and values only those rows go on that somebody wants to know.
 
 use cupola_kernels::decode::{
-    Inputs, Instructions, Place, Pool, Projected, Sink, WeightFormat, gate, rotate, softcap,
+    Additions, Inputs, Instructions, LowRank, Matrix, Place, Pool, Projected, Sink, WeightFormat, gate,
+    rotate, softcap,
 };
 use cupola_specs::job::{ModelShape, ModelType};
 
 use super::CpuDecoder;
+use super::adapters::{Adapters, LayerAdapter};
 use super::weights::{Layer, Weights};
 use crate::generate::{Chunk, Rows, Wanted};
 
@@ -27,6 +29,8 @@ pub(super) struct Scratch {
     of_channels: Inputs,
     of_heads: Inputs,
     of_inner: Inputs,
+    /// What adapters add to a product.
+    added: Additions,
 }
 
 impl Scratch {
@@ -41,15 +45,17 @@ impl Scratch {
             of_channels: inputs(shape.hidden_size),
             of_heads: inputs(shape.num_attention_heads * shape.head_dim),
             of_inner: inputs(shape.intermediate_size),
+            added: Additions::default(),
         }
     }
 }
 
-/// A row: its token, its place, and whether its hidden state or its logits are asked for.
+/// A row: its token, its place, its adapter's place, and whether its hidden state or its logits are asked for.
 #[derive(Debug, Clone, Copy)]
 struct Row<'a> {
     token: usize,
     place: Place<'a>,
+    adapter: Option<usize>,
     asks: Asks,
 }
 
@@ -60,12 +66,14 @@ enum Asks {
     Logits,
 }
 
-fn rows_of<'a>(chunks: &[Chunk<'a>]) -> Vec<Row<'a>> {
+fn rows_of<'a>(chunks: &[Chunk<'a>], adapters: &Adapters) -> Vec<Row<'a>> {
     let of_chunk = |chunk: &Chunk<'a>| {
         let chunk = *chunk;
+        let adapter = chunk.adapter.and_then(|adapter| adapters.place(adapter));
         chunk.tokens.iter().enumerate().map(move |(at, token)| Row {
             token: *token as usize,
             place: Place { blocks: chunk.blocks, position: chunk.start + at },
+            adapter,
             asks: match chunk.wanted {
                 Wanted::Hidden => Asks::Hidden,
                 Wanted::All => Asks::Logits,
@@ -80,14 +88,14 @@ fn rows_of<'a>(chunks: &[Chunk<'a>]) -> Vec<Row<'a>> {
 impl CpuDecoder {
     /// Runs the chunks.
     pub(super) fn pass(&mut self, chunks: &[Chunk<'_>], out: &mut Rows) {
-        let mut rows = rows_of(chunks);
+        let mut rows = rows_of(chunks, &self.adapters);
         let mut places: Vec<Place> = rows.iter().map(|row| row.place).collect();
         let width = self.shape.hidden_size as usize;
         self.embed(&rows);
         let last = self.weights.layers.len() - 1;
         for layer in 0..=last {
             self.project(layer, &rows);
-            let Self { cache, pool, scratch, weights, shape, .. } = self;
+            let Self { cache, pool, scratch, weights, adapters, shape, .. } = self;
             let heads = shape.num_attention_heads as usize;
             let projected = Projected { rows: &scratch.projected, heads };
             cache.store(pool, layer, &places, projected);
@@ -102,7 +110,8 @@ impl CpuDecoder {
             scratch.mixed.resize(rows.len() * heads * shape.head_dim as usize, 0.0);
             let window = weights.layers[layer].window;
             cache.attend(pool, (layer, window), &places, projected, &mut scratch.mixed);
-            finish(&weights.layers[layer], weights, pool, scratch);
+            let beside = Beside { adapters, layer, rows: &rows };
+            finish(&weights.layers[layer], weights, &beside, (pool, scratch));
         }
         self.answer(&rows, out);
     }
@@ -133,7 +142,7 @@ impl CpuDecoder {
 
     /// Queries, keys and values of a layer, normed and rotated.
     fn project(&mut self, at: usize, rows: &[Row<'_>]) {
-        let Self { weights, pool, scratch, shape, .. } = self;
+        let Self { weights, adapters, pool, scratch, shape, .. } = self;
         let (layer, instructions) = (&weights.layers[at], pool.instructions());
         let (width, dim) = (shape.hidden_size as usize, shape.head_dim as usize);
         if let Some((stays, returns)) = layer.residual {
@@ -142,13 +151,17 @@ impl CpuDecoder {
             }
         }
         let stream = &scratch.stream;
-        scratch.of_channels.fill(pool, rows.len(), &|row, out| {
+        let make = |row: usize, out: &mut [f32]| {
             layer.input_norm.apply(instructions, &stream[row * width..][..width], out);
-        });
+        };
+        scratch.of_channels.fill(pool, rows.len(), &make);
+        let beside = Beside { adapters, layer: at, rows };
+        beside.fill(&mut scratch.added, pool, (&layer.inputs, |adapter| &adapter.inputs), &make);
         let heads = (shape.num_attention_heads as usize, shape.num_key_value_heads as usize);
         let all = (heads.0 + 2 * heads.1) * dim;
         scratch.projected.resize(rows.len() * all, 0.0);
-        layer.inputs.multiply(pool, &scratch.of_channels, Sink::Store, &mut scratch.projected);
+        let sink = (Sink::Store, Some(&scratch.added));
+        layer.inputs.multiply_with(pool, &scratch.of_channels, sink, &mut scratch.projected);
         let turn = Turn { weights, layer, shape, instructions, stream: &scratch.stream };
         pool.each_row(&mut scratch.projected, all, &|row, parts| turn.row(&rows[row], row, parts));
     }
@@ -206,23 +219,53 @@ fn keep_asked(rows: &mut Vec<Row<'_>>, scratch: &mut Scratch, width: usize) {
     scratch.projected.truncate(kept * of_projected);
 }
 
+/// The adapters of a pass's rows beside a layer.
+struct Beside<'a> {
+    adapters: &'a Adapters,
+    layer: usize,
+    rows: &'a [Row<'a>],
+}
+
+impl Beside<'_> {
+    /// Computes what they add to a matrix' products of the rows that `make` writes.
+    fn fill(
+        &self,
+        added: &mut Additions,
+        pool: &mut Pool,
+        (matrix, of): (&Matrix, fn(&LayerAdapter) -> &LowRank),
+        make: &(dyn Fn(usize, &mut [f32]) + Sync),
+    ) {
+        if self.rows.iter().all(|row| row.adapter.is_none()) {
+            added.clear();
+            return;
+        }
+        let of_row = |row: &Row<'_>| Some(of(self.adapters.layer(row.adapter?, self.layer)));
+        let adapters: Vec<Option<&LowRank>> = self.rows.iter().map(of_row).collect();
+        added.fill(pool, &adapters, matrix.outputs(), make);
+    }
+}
+
 /// What attention and the feed-forward network add to the stream.
-fn finish(layer: &Layer, weights: &Weights, pool: &mut Pool, scratch: &mut Scratch) {
+fn finish(layer: &Layer, weights: &Weights, beside: &Beside<'_>, (pool, scratch): (&mut Pool, &mut Scratch)) {
     let instructions = pool.instructions();
     let (heads, width, inner) = (layer.output.inputs(), layer.output.outputs(), layer.down.inputs());
     let rows = scratch.stream.len() / width;
-    let mixed = &scratch.mixed;
-    scratch.of_heads.fill(pool, rows, &|row, out| out.copy_from_slice(&mixed[row * heads..][..heads]));
-    layer.output.multiply(pool, &scratch.of_heads, Sink::Add, &mut scratch.stream);
-    let stream = &scratch.stream;
-    scratch.of_channels.fill(pool, rows, &|row, out| {
+    let Scratch { stream, mixed, inner: behind, of_channels, of_heads, of_inner, added, .. } = scratch;
+    let make = |row: usize, out: &mut [f32]| out.copy_from_slice(&mixed[row * heads..][..heads]);
+    of_heads.fill(pool, rows, &make);
+    beside.fill(added, pool, (&layer.output, |adapter| &adapter.output), &make);
+    layer.output.multiply_with(pool, of_heads, (Sink::Add, Some(added)), stream);
+    let make = |row: usize, out: &mut [f32]| {
         layer.post_norm.apply(instructions, &stream[row * width..][..width], out);
-    });
-    scratch.inner.resize(rows * inner, 0.0);
-    layer.up.multiply(pool, &scratch.of_channels, Sink::Activate(weights.activation), &mut scratch.inner);
-    let behind = &scratch.inner;
-    scratch.of_inner.fill(pool, rows, &|row, out| out.copy_from_slice(&behind[row * inner..][..inner]));
-    layer.down.multiply(pool, &scratch.of_inner, Sink::Add, &mut scratch.stream);
+    };
+    of_channels.fill(pool, rows, &make);
+    beside.fill(added, pool, (&layer.up, |adapter| &adapter.up), &make);
+    behind.resize(rows * inner, 0.0);
+    layer.up.multiply_with(pool, of_channels, (Sink::Activate(weights.activation), Some(added)), behind);
+    let make = |row: usize, out: &mut [f32]| out.copy_from_slice(&behind[row * inner..][..inner]);
+    of_inner.fill(pool, rows, &make);
+    beside.fill(added, pool, (&layer.down, |adapter| &adapter.down), &make);
+    layer.down.multiply_with(pool, of_inner, (Sink::Add, Some(added)), stream);
 }
 
 /// What is done to a row's queries, keys and values before they are used.

@@ -8,24 +8,29 @@ use super::{CpuDecoder, CpuDecoderConfig};
 use crate::generate::{AdapterId, Chunk, Decoder, GenerateError, Rows, Wanted};
 use crate::model::{CASES, Network, RowLayout, fixture};
 
-fn load(name: &str) -> Network {
+pub(super) fn load(name: &str) -> Network {
     Network::load(&fixture(name), tch::Device::Cpu).unwrap()
 }
 
-fn decoder(network: &Network, format: WeightFormat, threads: usize, set: Instructions) -> CpuDecoder {
+pub(super) fn decoder(
+    network: &Network,
+    format: WeightFormat,
+    threads: usize,
+    set: Instructions,
+) -> CpuDecoder {
     let max_len = network.shape().max_position_embeddings as usize;
     let config = CpuDecoderConfig { format, num_blocks: 64, max_len, threads };
     CpuDecoder::with_instructions(network, config, set).unwrap()
 }
 
 /// Tokens of a sequence: as many as the network has positions, 70 at most.
-fn tokens(network: &Network, seed: u32) -> Vec<u32> {
+pub(super) fn tokens(network: &Network, seed: u32) -> Vec<u32> {
     let length = (network.shape().max_position_embeddings as u32).min(70);
     (0..length).map(|i| (i * 37 + i * i * 11 + seed * 101) % network.vocab_size() as u32).collect()
 }
 
 /// What the network gives for a sequence: hidden states and logits.
-fn reference(network: &Network, ids: &[u32], precision: Precision) -> [Vec<f32>; 2] {
+pub(super) fn reference(network: &Network, ids: &[u32], precision: Precision) -> [Vec<f32>; 2] {
     let ids: Vec<i64> = ids.iter().map(|id| i64::from(*id)).collect();
     let hidden = network.hidden(&Tensor::from_slice(&ids).view([1, -1]), &RowLayout::Causal, precision);
     let logits = network.logits(&hidden);
@@ -58,14 +63,14 @@ fn logits(decoder: &mut CpuDecoder, ids: &[u32], cut: usize, others: usize, bloc
 }
 
 /// The distance of two lists by their norm.
-fn distance(got: &[f32], wanted: &[f32]) -> f64 {
+pub(super) fn distance(got: &[f32], wanted: &[f32]) -> f64 {
     assert_eq!(got.len(), wanted.len());
     let square = |x: f32| f64::from(x) * f64::from(x);
     let far: f64 = got.iter().zip(wanted).map(|(a, b)| square(a - b)).sum();
     (far / wanted.iter().map(|x| square(*x)).sum::<f64>()).sqrt()
 }
 
-fn sets() -> impl Iterator<Item = Instructions> {
+pub(super) fn sets() -> impl Iterator<Item = Instructions> {
     Instructions::ALL.into_iter().filter(|set| {
         if !set.is_available() {
             println!("{}: skipped, this machine lacks it", set.name());

@@ -282,7 +282,8 @@ impl Packer<'_> {
     }
 }
 
-fn finite(name: &str, tensor: &Tensor) -> Result<Vec<f32>, GenerateError> {
+/// A tensor's numbers, all of them finite.
+pub(super) fn finite(name: &str, tensor: &Tensor) -> Result<Vec<f32>, GenerateError> {
     let flat = tensor.f_to_device(Device::Cpu)?.f_contiguous()?.f_view([-1])?;
     let numbers = Vec::<f32>::try_from(&flat)?;
     if numbers.iter().any(|x| !x.is_finite()) {

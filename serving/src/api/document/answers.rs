@@ -261,12 +261,15 @@ pub(crate) struct Model {
     /// Seconds since the Unix epoch; 0 where nobody knows.
     created: i64,
     owned_by: String,
+    /// The name of the model that an adapter stands beside; null for a model.
+    #[schema(required)]
+    parent: Option<String>,
     /// Tokens of prompt and answer together.
     max_model_len: u64,
     parameters: u64,
-    /// Of the artifact; empty where the folder has no manifest.
+    /// Of the artifact; empty where the folder has no manifest. Of an adapter the blake3 of its config and weights.
     fingerprint: String,
-    /// Fingerprints of what it was made from, by role.
+    /// Fingerprints of what it was made from, by role; of an adapter that of its model.
     lineage: BTreeMap<String, String>,
     /// blake3 of `tokenizer.json`; null for a GGUF file.
     #[schema(required)]

@@ -208,7 +208,7 @@ impl Head {
             "instructions": given("instructions", Value::Null),
             "max_output_tokens": given("max_output_tokens", Value::Null),
             "metadata": given("metadata", json!({})),
-            "model": app.model.name,
+            "model": app.name(),
             "output": [],
             "parallel_tool_calls": given("parallel_tool_calls", json!(true)),
             "previous_response_id": null,
