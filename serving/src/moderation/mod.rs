@@ -98,8 +98,15 @@ impl Moderation {
         metrics: &Arc<Metrics>,
     ) -> Result<Self, ServeError> {
         let Rules { refusal, window, lexicons: [prompt, answer], classifiers } = Rules::read(path)?;
-        let own =
-            ServeConfig { context: 0, cache_tokens: 0, quantization: Quantization::None, ..config.clone() };
+        // Adapters and guesses are the served models'.
+        let own = ServeConfig {
+            context: 0,
+            cache_tokens: 0,
+            quantization: Quantization::None,
+            adapters: Vec::new(),
+            speculation: None,
+            ..config.clone()
+        };
         let loader = Loader::new(&own, Arc::clone(metrics));
         let mut loaded = Vec::new();
         for (at, rules) in classifiers.into_iter().enumerate() {
