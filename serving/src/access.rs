@@ -8,6 +8,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http_body::Body as _;
 
 use crate::api::{ApiError, random_u64};
 use crate::app::House;
@@ -80,6 +81,17 @@ pub(crate) async fn check_key(State(house): State<House>, mut request: Request, 
     request.extensions_mut().insert(Arc::clone(&asker));
     let mut response = next.run(request).await;
     response.extensions_mut().insert(asker);
+    response
+}
+
+/// Refuses a body whose length is said to be over the limit before any of it is read.
+pub(crate) async fn check_length(State(house): State<House>, request: Request, next: Next) -> Response {
+    let limit = house.limits.body_bytes;
+    if request.body().size_hint().lower() <= limit as u64 {
+        return next.run(request).await;
+    }
+    let mut response = ApiError::body_too_large(limit).into_response();
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cupola_runtime::generate::{Detokenizer, FinishReason, Output, Request, ScoredToken};
+use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
 use crate::api::ApiError;
@@ -13,6 +14,7 @@ use crate::engine_thread::{Answer, Event};
 use crate::keys::Asker;
 use crate::metrics::{AnswerFacts, Finish, ModelMetrics};
 use crate::model_folder::ServedModel;
+use crate::moderation::{Gate, More, Passed};
 use crate::phase::{Phase, PhaseWatch};
 use crate::request_line::{self, RequestLine};
 use crate::tools::{CallReader, Piece};
@@ -30,7 +32,7 @@ pub(crate) struct Delta {
     pub(crate) prompt: Vec<ScoredToken>,
     /// The token that ended the answer, which is no part of its text.
     pub(crate) stop_token: Option<ScoredToken>,
-    /// `stop`, `length` or `tool_calls`, with the last delta.
+    /// `stop`, `length`, `tool_calls` or `content_filter`, with the last delta.
     pub(crate) finish: Option<&'static str>,
 }
 
@@ -38,13 +40,27 @@ pub(crate) struct Delta {
 pub(crate) struct TextAnswer {
     events: Answer,
     detokenizer: Detokenizer,
+    gate: Option<Gate>,
     reader: Option<CallReader>,
     /// Special tokens that the reader sees.
     shown: Vec<u32>,
     model: Arc<ServedModel>,
     clock: Clock,
     end: End,
+    /// What is said in place of an answer.
+    refusal: Option<String>,
     is_finished: bool,
+}
+
+/// A token as text, on its way to the client.
+#[derive(Debug, Default)]
+struct Taken {
+    text: String,
+    tokens: Vec<ScoredToken>,
+    prompt: Vec<ScoredToken>,
+    stop_token: Option<ScoredToken>,
+    /// Why the answer ends here.
+    end: Option<&'static str>,
 }
 
 /// How an answer's text is read.
@@ -107,6 +123,21 @@ impl Drop for Clock {
 }
 
 impl Clock {
+    fn new(app: &App, asker: &Arc<Asker>, prompt_tokens: usize) -> Self {
+        Self {
+            meter: Arc::clone(&app.meter),
+            asker: Arc::clone(asker),
+            line: request_line::current(),
+            prompt_tokens: prompt_tokens as u64,
+            cached_tokens: 0,
+            generated_tokens: 0,
+            submitted: Instant::now(),
+            first_token: None,
+            last_token: Duration::ZERO,
+            finish: Finish::Abort,
+        }
+    }
+
     /// A token came.
     fn tick(&mut self) {
         let now = self.submitted.elapsed();
@@ -124,35 +155,53 @@ impl TextAnswer {
     pub(crate) fn start(app: &App, asker: &Arc<Asker>, mut request: Request, reading: &Reading) -> Self {
         // What one key has asked must not show in another's times.
         request.cache_scope = asker.name.as_str().into();
-        let clock = Clock {
-            meter: Arc::clone(&app.meter),
-            asker: Arc::clone(asker),
-            line: request_line::current(),
-            prompt_tokens: request.ids.len() as u64,
-            cached_tokens: 0,
-            generated_tokens: 0,
-            submitted: Instant::now(),
-            first_token: None,
-            last_token: Duration::ZERO,
-            finish: Finish::Abort,
-        };
+        // Where calls or a form are asked for, the answer may be JSON.
+        let is_json = reading.reader.is_some() || request.constraint.is_some();
+        let gate = app.moderation.as_ref().and_then(|rules| Gate::new(rules, &asker.name, is_json));
+        let clock = Clock::new(app, asker, request.ids.len());
+        let mut answer = Self::of(app, app.submit(request), clock, reading);
+        answer.gate = gate;
+        answer
+    }
+
+    fn of(app: &App, events: Answer, clock: Clock, reading: &Reading) -> Self {
         let limit = app.limits.time;
-        let end = End { limit, time: Box::pin(tokio::time::sleep(limit)), phases: app.phases.watch() };
         Self {
-            events: app.submit(request),
+            events,
             detokenizer: Detokenizer::new(&reading.stops),
+            gate: None,
             reader: reading.reader.clone(),
             shown: reading.shown.clone(),
             model: Arc::clone(&app.model),
             clock,
-            end,
+            end: End { limit, time: Box::pin(tokio::time::sleep(limit)), phases: app.phases.watch() },
+            refusal: None,
             is_finished: false,
         }
+    }
+
+    /// An answer that is refused before it is made: what is said instead.
+    pub(crate) fn refused(app: &App, asker: &Arc<Asker>, prompt_tokens: usize, refusal: &str) -> Self {
+        let (_, events) = mpsc::unbounded_channel();
+        let clock = Clock::new(app, asker, prompt_tokens);
+        let mut answer = Self::of(app, events, clock, &Reading::default());
+        answer.refusal = Some(refusal.to_owned());
+        answer
     }
 
     /// Tokens made so far, a stop token included.
     pub(crate) fn generated_tokens(&self) -> u64 {
         self.clock.generated_tokens
+    }
+
+    /// Tokens of the prompt that were found in the cache, and tokens made so far.
+    pub(crate) fn took(&self) -> (u64, u64) {
+        (self.cached_tokens(), self.generated_tokens())
+    }
+
+    /// Tokens of the prompt that were found in the cache; none are before the first delta.
+    pub(crate) fn cached_tokens(&self) -> u64 {
+        self.clock.cached_tokens.min(self.clock.prompt_tokens)
     }
 
     /// The next delta; none after the last one.
@@ -161,13 +210,21 @@ impl TextAnswer {
             return None;
         }
         // The end comes first: a client that reads slowly must not outlast it on what lies ready.
+        if let Some(text) = self.refusal.take() {
+            self.is_finished = true;
+            self.clock.finish = Finish::ContentFilter;
+            return Some(Ok(Delta { text, finish: Some("content_filter"), ..Delta::default() }));
+        }
         let event = tokio::select! {
             biased;
             error = self.end.reach() => Err(error),
             event = self.events.recv() => Ok(event),
         };
         let result = match event {
-            Ok(Some(Event::Output(output))) => Ok(self.take(output)),
+            Ok(Some(Event::Output(output))) => {
+                let taken = self.take(output);
+                self.settle(taken).await
+            }
             Ok(Some(Event::Failed(failure))) if failure.is_user_error => {
                 Err(ApiError::invalid(failure.message))
             }
@@ -176,7 +233,11 @@ impl TextAnswer {
             Err(end) => Err(end),
         };
         if let Ok(Delta { finish: Some(finish), .. }) = &result {
-            self.clock.finish = if *finish == "length" { Finish::Length } else { Finish::Stop };
+            self.clock.finish = match *finish {
+                "length" => Finish::Length,
+                "content_filter" => Finish::ContentFilter,
+                _ => Finish::Stop,
+            };
         }
         if result.as_ref().map_or(true, |delta| delta.finish.is_some()) {
             self.is_finished = true;
@@ -200,15 +261,16 @@ impl TextAnswer {
         Ok(whole)
     }
 
-    fn take(&mut self, output: Output) -> Delta {
-        let mut delta = Delta { prompt: output.prompt, ..Delta::default() };
+    /// A token as text.
+    fn take(&mut self, output: Output) -> Taken {
+        let mut taken = Taken { prompt: output.prompt, ..Taken::default() };
         self.clock.cached_tokens += output.cached as u64;
         if output.token.is_some() {
             self.clock.tick();
         }
         let is_stop_token = output.finished == Some(FinishReason::Stop);
         if is_stop_token {
-            delta.stop_token = output.token;
+            taken.stop_token = output.token;
         } else if let Some(token) = output.token {
             let is_shown = self.shown.contains(&token.token);
             let bytes = if is_shown {
@@ -217,25 +279,50 @@ impl TextAnswer {
                 self.model.text_bytes(token.token)
             };
             let piece = self.detokenizer.push(&bytes);
-            delta.tokens.push(token);
-            self.read(&mut delta, &piece.text);
+            taken.tokens.push(token);
+            taken.text = piece.text;
             if piece.stopped {
-                self.end(&mut delta, "stop");
-                return delta;
-            }
-            if self.reader.as_ref().is_some_and(CallReader::is_done) {
-                self.end(&mut delta, "stop");
-                return delta;
+                taken.end = Some("stop");
+                return taken;
             }
         }
         if let Some(reason) = output.finished {
             let last = self.detokenizer.finish();
-            self.read(&mut delta, &last.text);
-            let is_stop = is_stop_token || last.stopped;
-            let finish = if is_stop || reason == FinishReason::Stop { "stop" } else { "length" };
+            taken.text.push_str(&last.text);
+            let is_stop = is_stop_token || last.stopped || reason == FinishReason::Stop;
+            taken.end = Some(if is_stop { "stop" } else { "length" });
+        }
+        taken
+    }
+
+    /// What may go out of it: past the gate, where there is one, and told from calls.
+    async fn settle(&mut self, taken: Taken) -> Result<Delta, ApiError> {
+        let Taken { text, tokens, prompt, stop_token, end } = taken;
+        let mut delta = Delta { prompt, stop_token, ..Delta::default() };
+        let passed = match &mut self.gate {
+            None => Passed { text, tokens, refusal: None },
+            Some(gate) => {
+                let is_settled = self.detokenizer.is_settled();
+                let more = More { text: &text, tokens, is_settled, is_last: end.is_some() };
+                tokio::select! {
+                    biased;
+                    error = self.end.reach() => return Err(error),
+                    passed = gate.pass(more) => passed?,
+                }
+            }
+        };
+        delta.tokens = passed.tokens;
+        self.read(&mut delta, &passed.text);
+        if let Some(refusal) = passed.refusal {
+            // What the reader holds is the start of a call that does not come.
+            delta.text.push_str(&refusal);
+            delta.finish = Some("content_filter");
+        } else if self.reader.as_ref().is_some_and(CallReader::is_done) {
+            self.end(&mut delta, "stop");
+        } else if let Some(finish) = end {
             self.end(&mut delta, finish);
         }
-        delta
+        Ok(delta)
     }
 
     /// Adds text, told from calls.

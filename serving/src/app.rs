@@ -11,11 +11,13 @@ use serde_json::{Map, Value, json};
 use crate::adapter::ServedAdapter;
 use crate::api::{ApiError, random_u64};
 use crate::config::{ConnectionLimits, RequestLimits};
+use crate::connection::Certificates;
 use crate::engine_thread::{Answer, EngineHandle};
 use crate::keys::Keys;
 use crate::loaded::{Loaded, Loader};
 use crate::metrics::{Metrics, ModelMetrics};
 use crate::model_folder::ServedModel;
+use crate::moderation::Moderation;
 use crate::phase::{Phase, Phases};
 use crate::roster::Roster;
 use crate::{ServeConfig, ServeError};
@@ -29,6 +31,8 @@ pub struct Shared {
     pub(crate) roster: Roster,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) keys: Keys,
+    pub(crate) moderation: Option<Arc<Moderation>>,
+    pub(crate) certificates: Option<Arc<Certificates>>,
     pub(crate) cors_origins: Vec<String>,
     pub(crate) limits: RequestLimits,
     pub(crate) connections: ConnectionLimits,
@@ -50,12 +54,18 @@ impl House {
     pub fn load(config: &ServeConfig) -> Result<Self, ServeError> {
         config.check()?;
         let keys = Keys::load(config.keys_file.as_deref(), config.api_key.as_deref())?;
+        let certificates = config.tls.as_ref().map(Certificates::load).transpose()?.map(Arc::new);
         let metrics = Arc::new(Metrics::default());
+        // Before the models, whose needs decide on the tensor library's threads.
+        let rules = config.moderation_file.as_deref().map(|file| Moderation::load(file, config, &metrics));
+        let moderation = rules.transpose()?.map(Arc::new);
         let roster = Roster::load(Loader::new(config, Arc::clone(&metrics)), config)?;
         Ok(Self(Arc::new(Shared {
             roster,
             metrics,
             keys,
+            moderation,
+            certificates,
             cors_origins: config.cors_origins.clone(),
             limits: config.limits.clone(),
             connections: config.connections.clone(),

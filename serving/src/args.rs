@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use cupola_serving::{ConnectionLimits, Drain, ModelSource, RequestLimits, ServeConfig};
+use cupola_serving::{ConnectionLimits, Drain, ModelSource, RequestLimits, ServeConfig, TlsFiles};
 use cupola_specs::contract::ServerOptions;
 
 /// Serves a model folder over an OpenAI-compatible API, with a chat page at /.
@@ -66,7 +66,12 @@ impl Args {
             speculation: options.speculate,
             api_key: options.api_key.filter(|key| !key.is_empty()),
             keys_file: options.keys,
+            moderation_file: options.moderation,
             cors_origins: options.cors_origins,
+            tls: options
+                .tls_cert
+                .zip(options.tls_key)
+                .map(|(certificate, key)| TlsFiles { certificate, key }),
             limits: RequestLimits {
                 body_bytes: options.max_body_bytes,
                 prompt_tokens: options.max_prompt_tokens,

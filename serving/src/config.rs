@@ -42,8 +42,12 @@ pub struct ServeConfig {
     pub api_key: Option<String>,
     /// A file of keys, each with a name and limits of its own. Clients must send a key where there is a file or `api_key`.
     pub keys_file: Option<PathBuf>,
+    /// A file of what must not be asked and not be said.
+    pub moderation_file: Option<PathBuf>,
     /// Web origins that may call the API from a browser, besides the server's own page.
     pub cors_origins: Vec<String>,
+    /// The certificate, where the server speaks TLS.
+    pub tls: Option<TlsFiles>,
     /// What one request may ask for.
     pub limits: RequestLimits,
     /// What clients may do with connections.
@@ -67,6 +71,15 @@ impl From<PathBuf> for ModelSource {
     fn from(path: PathBuf) -> Self {
         Self { name: None, path, fingerprint: None }
     }
+}
+
+/// Files of TLS, both PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The chain, the server's own certificate first.
+    pub certificate: PathBuf,
+    /// That certificate's key.
+    pub key: PathBuf,
 }
 
 /// What one request may ask for.
@@ -129,7 +142,9 @@ impl ServeConfig {
             speculation: None,
             api_key: None,
             keys_file: None,
+            moderation_file: None,
             cors_origins: Vec::new(),
+            tls: None,
             limits: RequestLimits {
                 body_bytes: 4 << 20,
                 prompt_tokens: 0,

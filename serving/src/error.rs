@@ -86,6 +86,22 @@ pub enum ServeError {
         /// What is wrong.
         message: String,
     },
+    /// The file of moderation can't be used.
+    #[error("moderation file {path}: {message}")]
+    Moderation {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// The certificate or its key can't be used.
+    #[error("TLS: {path}: {message}")]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
     /// The address could not be listened on.
     #[error("listening on {address}: {source}")]
     Listen {
@@ -127,6 +143,12 @@ impl ServeError {
             Self::Engine(_) => "a smaller --max-slots or --context takes less memory",
             Self::Keys { .. } => {
                 "each entry has a name and the SHA-256 of its key; `cupola-serve --new-key NAME --keys FILE` makes one"
+            }
+            Self::Moderation { .. } => {
+                "SERVING.md shows a whole file under \"Moderation\"; correct the place that is named"
+            }
+            Self::Tls { .. } => {
+                "--tls-cert takes the chain as PEM, the server's own certificate first, and --tls-key that certificate's key"
             }
             Self::Thread(_) | Self::Loading(_) => "",
         };

@@ -24,6 +24,7 @@ mod request_line;
 
 mod answer;
 mod app;
+mod moderation;
 mod tools;
 
 mod access;
@@ -38,7 +39,7 @@ mod speculation;
 mod watch;
 
 pub use app::{App, House, Shared};
-pub use config::{ConnectionLimits, Drain, ModelSource, RequestLimits, ServeConfig};
+pub use config::{ConnectionLimits, Drain, ModelSource, RequestLimits, ServeConfig, TlsFiles};
 pub use error::ServeError;
 pub use keys::new_key;
 pub use model_folder::{SamplingDefaults, ServedModel};

@@ -49,7 +49,12 @@ fn run(args: Args) -> anyhow::Result<()> {
         forward(SignalKind::interrupt(), Stop::AtOnce, wish)?;
         let server = Server::start(config).await?;
         forward(SignalKind::hangup(), (), server.reload())?;
-        println!("listening on http://{} serving {}", server.address(), server.house().models());
+        println!(
+            "listening on {}://{} serving {}",
+            server.scheme(),
+            server.address(),
+            server.house().models()
+        );
         server.run(stops).await;
         Ok(())
     })

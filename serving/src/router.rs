@@ -13,7 +13,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::access::{REQUEST_ID, check_host, check_key, observe};
+use crate::access::{REQUEST_ID, check_host, check_key, check_length, observe};
 use crate::api::{ApiError, chat, completions, document, embeddings, health, models, responses};
 use crate::app::House;
 use crate::connection::pace_body;
@@ -57,14 +57,17 @@ pub fn router(house: House) -> Router {
             ApiError::internal("the server failed on this request").into_response()
         }))
         .layer(DefaultBodyLimit::max(house.limits.body_bytes))
-        .layer(from_fn_with_state(house.clone(), pace_body))
+        .layer(from_fn_with_state(house.clone(), check_length))
         .layer(from_fn_with_state(house.clone(), check_key))
         .layer(from_fn_with_state(house.clone(), check_host));
     let router = match cors(&house.cors_origins) {
         Some(cors) => router.layer(cors),
         None => router,
     };
-    router.layer(from_fn_with_state(house.clone(), observe)).with_state(house)
+    router
+        .layer(from_fn_with_state(house.clone(), pace_body))
+        .layer(from_fn_with_state(house.clone(), observe))
+        .with_state(house)
 }
 
 /// What pages may read beside the body: the rest of an answer's headers is the server's own business.

@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
-use crate::connection::Door;
+use crate::connection::{Certificates, Door};
 use crate::watch::follow;
 use crate::{Drain, House, Phase, ServeConfig, ServeError, router};
 
@@ -28,6 +29,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub struct Server {
     house: House,
     listener: TcpListener,
+    acceptor: Option<TlsAcceptor>,
     address: SocketAddr,
     drain: Drain,
     reload: mpsc::Sender<()>,
@@ -46,6 +48,7 @@ impl Server {
 
     /// Listens for a model that is loaded.
     pub async fn listen(house: House, config: &ServeConfig) -> Result<Self, ServeError> {
+        let acceptor = house.certificates.as_ref().map(Certificates::acceptor).transpose()?;
         let listen_error = |source| ServeError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
@@ -53,12 +56,17 @@ impl Server {
             tracing::warn!(%address, "listening beyond this machine without an API key");
         }
         let (reload, reloads) = mpsc::channel(1);
-        Ok(Self { house, listener, address, drain: config.drain.clone(), reload, reloads })
+        Ok(Self { house, listener, acceptor, address, drain: config.drain.clone(), reload, reloads })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// `https` where it has a certificate, else `http`.
+    pub fn scheme(&self) -> &'static str {
+        if self.house.certificates.is_some() { "https" } else { "http" }
     }
 
     /// Each word sent has the server read its files again: the keys, and which models are served.
@@ -73,9 +81,9 @@ impl Server {
 
     /// Serves until a stop comes and all answers have ended. Where the stops' sender is dropped it serves for ever.
     pub async fn run(self, mut stops: mpsc::Receiver<Stop>) {
-        let Self { house, listener, drain, reloads, .. } = self;
+        let Self { house, listener, acceptor, drain, reloads, .. } = self;
         let watch = AbortOnDrop(tokio::spawn(follow(house.clone(), reloads)));
-        let door = Door::new(house.clone(), router(house.clone()));
+        let door = Door::new(house.clone(), router(house.clone()), acceptor);
         tokio::select! {
             () = door.open(&listener) => {}
             () = give_notice(&house, drain.notice, &mut stops) => {}

@@ -1,4 +1,4 @@
-//! What a running server takes up: another `served.json`, another keys file, and SIGHUP, at which both are read whether they changed or not.
+//! What a running server takes up: another `served.json`, another keys file, another certificate, and SIGHUP, at which all are read whether they changed or not.
 //!
 //! Files are looked at once a second: that finds a file that was renamed into place, on any file system, and costs two calls.
 
@@ -23,7 +23,11 @@ fn stamp(path: &Path) -> Stamp {
 
 /// Follows the files for as long as the server runs. `reload` gives a word for each SIGHUP.
 pub(crate) async fn follow(house: House, mut reload: mpsc::Receiver<()>) {
-    let look = |house: &House| (house.roster.follows().map(|path| stamp(path)), house.keys.file().map(stamp));
+    let look = |house: &House| {
+        let files = house.certificates.as_ref().map(|certificates| certificates.files());
+        let of_certificate = files.map(|files| (stamp(&files.certificate), stamp(&files.key)));
+        (house.roster.follows().map(|path| stamp(path)), house.keys.file().map(stamp), of_certificate)
+    };
     let mut seen = look(&house);
     let mut ticks = tokio::time::interval(PERIOD);
     let mut is_open = true;
@@ -38,6 +42,9 @@ pub(crate) async fn follow(house: House, mut reload: mpsc::Receiver<()>) {
         let now = look(&house);
         if is_asked || now.1 != seen.1 {
             house.reload_keys();
+        }
+        if is_asked || now.2 != seen.2 {
+            house.reload_certificate();
         }
         if is_asked || now.0 != seen.0 {
             let house = house.clone();
@@ -60,5 +67,16 @@ impl House {
             Err(error) => tracing::error!(%error, "the keys stay as they were"),
         }
         self.metrics.key_reloads().count(result.is_ok());
+    }
+
+    /// Reads the certificate again; a broken one, or one whose key is another's, changes nothing.
+    fn reload_certificate(&self) {
+        let Some(certificates) = &self.certificates else { return };
+        let result = certificates.reload();
+        match &result {
+            Ok(()) => tracing::info!("the certificate was read again"),
+            Err(error) => tracing::error!(%error, "the certificate stays as it was"),
+        }
+        self.metrics.certificate_reloads().count(result.is_ok());
     }
 }

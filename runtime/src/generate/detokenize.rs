@@ -38,6 +38,11 @@ impl Detokenizer {
         self.release()
     }
 
+    /// Whether all that came is told: no character and no stop string is open.
+    pub fn is_settled(&self) -> bool {
+        self.bytes.is_empty() && self.held.is_empty()
+    }
+
     /// Ends the text: an unfinished character becomes U+FFFD, and held text is no stop string after all.
     pub fn finish(&mut self) -> Piece {
         if self.stopped {

@@ -69,7 +69,7 @@ pub fn encode_prompts(
     let mut encoded = Vec::with_capacity(prompts.len());
     let mut too_long = 0;
     for (index, prompt) in prompts.iter().enumerate() {
-        let ids = tokenizer.chat().encode_prompt(tokenizer, &[message("user", &prompt.text)], &[])?;
+        let ids = tokenizer.chat().encode_prompt(tokenizer, &[message("user", &prompt.text)], &[], None)?;
         if ids.len() + max_new_tokens > context {
             too_long += 1;
         } else {

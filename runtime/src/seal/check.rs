@@ -125,7 +125,7 @@ fn ids_of(number: usize, prompt: &SealedPrompt, tokenizer: &Tokenizer) -> Result
             let (expected, got) = (rest(&prompt.text), rest(&text));
             return Err(SealError::Template { prompt: number, expected, got });
         }
-        tokenizer.chat().encode_prompt(tokenizer, &prompt.messages, &[])?
+        tokenizer.chat().encode_prompt(tokenizer, &prompt.messages, &[], None)?
     };
     let differs = (0..ids.len().max(prompt.ids.len())).find(|&at| ids.get(at) != prompt.ids.get(at));
     match differs {

@@ -38,7 +38,7 @@ pub fn seal_of(network: &Network, tokenizer: &Tokenizer) -> Result<Seal, SealErr
     };
     let messages: Vec<ChatMessage> = CHAT.into_iter().map(message).collect();
     if let Ok(text) = tokenizer.chat().render(&messages, &[], true) {
-        let ids = tokenizer.chat().encode_prompt(tokenizer, &messages, &[])?;
+        let ids = tokenizer.chat().encode_prompt(tokenizer, &messages, &[], None)?;
         prompts.push((messages, text, ids));
     }
     let longest = (network.shape().max_position_embeddings as usize).min(SCORED_IDS);

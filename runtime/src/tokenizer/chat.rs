@@ -4,16 +4,20 @@
 //! stretches of the first come from the template and which from a message. In the template's stretches special tokens are
 //! tokens; a message's text is always plain. A template that rewrites texts, so that the two disagree, is refused.
 //!
+//! `strftime_now`, which transformers gives to templates, is there only where a clock is given: when a model is asked. Training, seals and rollouts have
+//! none, so that they are the same every day: a template that asks whether it is there takes its own fixed date, any other is refused.
+//!
 //! Where an assistant's turn begins, the ids are cut: what stands before it in training is exactly what
 //! [`ChatTemplate::encode_prompt`] gives when the model is asked.
 
 use cupola_specs::artifact::ChatMessage;
 use cupola_specs::job::TrainOn;
+use jiff::Zoned;
 use minijinja::{Environment, context};
 use serde_json::{Map, Value};
 
 use super::file::Roles;
-use super::jinja::environment;
+use super::jinja::{environment, strftime};
 use super::{Tokenizer, TokenizerError};
 
 /// The template's name in the environment.
@@ -71,7 +75,7 @@ impl ChatTemplate {
         add_generation_prompt: bool,
     ) -> Result<String, TokenizerError> {
         let values = messages.iter().map(value_of).collect::<Result<Vec<_>, _>>()?;
-        self.render_values(&values, tools, add_generation_prompt)
+        self.render_values(&values, tools, add_generation_prompt, None)
     }
 
     fn render_values(
@@ -79,6 +83,7 @@ impl ChatTemplate {
         messages: &[Value],
         tools: &[Value],
         add_generation_prompt: bool,
+        now: Option<&Zoned>,
     ) -> Result<String, TokenizerError> {
         if self.source.is_empty() {
             let message = "this tokenizer has none, so it can't encode chats".to_owned();
@@ -95,7 +100,14 @@ impl ChatTemplate {
             eos_token => self.roles.eos,
             pad_token => self.roles.pad,
         };
-        template.render(values).map_err(|error| broken(&error))
+        let values = match now {
+            Some(now) => context! { strftime_now => strftime(now), ..values },
+            None => values,
+        };
+        template.render(values).map_err(|error| {
+            let asks = now.is_none() && error.to_string().contains("strftime_now");
+            if asks { TokenizerError::Clock } else { broken(&error) }
+        })
     }
 
     /// Encodes a whole chat. The template's special tokens are tokens, the messages' texts never are. With
@@ -112,7 +124,7 @@ impl ChatTemplate {
             TrainOn::LastAssistant => Some(index) == last,
             TrainOn::All => false,
         };
-        let stretches = self.stretches(tokenizer, messages, &[], false)?;
+        let stretches = self.stretches(tokenizer, messages, (&[], false), None)?;
         let mut chat = encode(tokenizer, messages, stretches, &trains);
         if train_on == TrainOn::All {
             chat.trained.fill(true);
@@ -120,21 +132,23 @@ impl ChatTemplate {
         Ok(chat)
     }
 
-    /// Encodes a chat up to where the assistant answers. What clients wrote is plain text wherever the template puts it.
+    /// Encodes a chat up to where the assistant answers. What clients wrote is plain text wherever the template puts it. Without `now` the template has
+    /// no clock.
     pub fn encode_prompt(
         &self,
         tokenizer: &Tokenizer,
         messages: &[ChatMessage],
         tools: &[Value],
+        now: Option<&Zoned>,
     ) -> Result<Vec<u32>, TokenizerError> {
-        let stretches = match self.stretches(tokenizer, messages, tools, true) {
+        let stretches = match self.stretches(tokenizer, messages, (tools, true), now) {
             Ok(stretches) => stretches,
             // A template that rewrites texts can't be trained with, but asked.
             Err(TokenizerError::Rewrites) => {
                 let guarded = |message| value_of(message).and_then(|value| guard(tokenizer, &value));
                 let messages = messages.iter().map(guarded).collect::<Result<Vec<_>, _>>()?;
                 let tools = tools.iter().map(|tool| guard(tokenizer, tool)).collect::<Result<Vec<_>, _>>()?;
-                vec![Stretch::Template(self.render_values(&messages, &tools, true)?)]
+                vec![Stretch::Template(self.render_values(&messages, &tools, true, now)?)]
             }
             Err(error) => return Err(error),
         };
@@ -151,8 +165,8 @@ impl ChatTemplate {
         &self,
         tokenizer: &Tokenizer,
         messages: &[ChatMessage],
-        tools: &[Value],
-        add_generation_prompt: bool,
+        (tools, add_generation_prompt): (&[Value], bool),
+        now: Option<&Zoned>,
     ) -> Result<Vec<Stretch>, TokenizerError> {
         let tools = tools.iter().map(|tool| guard(tokenizer, tool)).collect::<Result<Vec<_>, _>>()?;
         let mut values = Vec::with_capacity(messages.len());
@@ -162,14 +176,14 @@ impl ChatTemplate {
             value["content"] = Value::from(message.content.as_str());
             values.push(value);
         }
-        let rendered = self.render_values(&values, &tools, add_generation_prompt)?;
+        let rendered = self.render_values(&values, &tools, add_generation_prompt, now)?;
         for (index, (value, message)) in values.iter_mut().zip(messages).enumerate() {
             // Templates ask whether there is a text beside calls.
             if !message.content.is_empty() || message.tool_calls.is_empty() {
                 value["content"] = Value::from(format!("{OPEN}{index}{CLOSE}"));
             }
         }
-        let skeleton = self.render_values(&values, &tools, add_generation_prompt)?;
+        let skeleton = self.render_values(&values, &tools, add_generation_prompt, now)?;
         let mut stretches = Vec::new();
         let mut rest = rendered.as_str();
         for part in skeleton.split_inclusive([OPEN, CLOSE]) {
@@ -350,7 +364,7 @@ mod tests {
         let tokenizer = tokenizer(CHATML);
         let encoded = tokenizer.chat().encode_chat(&tokenizer, &chat(), TrainOn::LastAssistant).unwrap();
         assert_eq!(encoded.ids.iter().filter(|id| **id == 2).count(), 3);
-        let prompt = tokenizer.chat().encode_prompt(&tokenizer, &chat()[..1], &[]).unwrap();
+        let prompt = tokenizer.chat().encode_prompt(&tokenizer, &chat()[..1], &[], None).unwrap();
         assert_eq!(encoded.ids[..prompt.len()], prompt);
         assert!(encoded.trained[prompt.len()]);
     }
@@ -360,10 +374,36 @@ mod tests {
         let shouting = tokenizer("{% for m in messages %}{{ m.content.upper() }}{% endfor %}");
         let error = shouting.chat().encode_chat(&shouting, &chat(), TrainOn::All).unwrap_err();
         assert!(matches!(error, TokenizerError::Rewrites), "{error}");
-        let prompt = shouting.chat().encode_prompt(&shouting, &chat(), &[]).unwrap();
+        let prompt = shouting.chat().encode_prompt(&shouting, &chat(), &[], None).unwrap();
         assert_eq!(shouting.decode(&prompt), "HI <|IM_END|>\nHI YOUX");
         let refusing = tokenizer("{{ raise_exception('no user') }}");
         let error = refusing.chat().render(&chat(), &[], false).unwrap_err().to_string();
         assert!(error.contains("no user"), "{error}");
+    }
+    #[test]
+    fn todays_date_is_there_for_whoever_asks_a_model_and_not_in_training() {
+        let now: Zoned = "2026-03-05T14:07:09+01:00[Europe/Paris]".parse().unwrap();
+        // Llama 3.2's way to ask, and one that does not ask.
+        let careful = tokenizer(
+            "{% if strftime_now is defined %}{% set day = strftime_now('%d %b %Y') %}{% else %}{% set day = '26 Jul 2024' %}{% endif %}{{ day }}: {{ messages[0].content }}",
+        );
+        let prompt = |tokenizer: &Tokenizer, now: Option<&Zoned>| {
+            let ids = tokenizer.chat().encode_prompt(tokenizer, &chat()[..1], &[], now);
+            ids.map(|ids| tokenizer.decode(&ids))
+        };
+        assert_eq!(prompt(&careful, Some(&now)).unwrap(), "05 Mar 2026: hi <|im_end|>");
+        assert_eq!(prompt(&careful, None).unwrap(), "26 Jul 2024: hi <|im_end|>");
+        let trained = careful.chat().encode_chat(&careful, &chat()[..1], TrainOn::All).unwrap();
+        assert_eq!(careful.decode(&trained.ids), "26 Jul 2024: hi <|im_end|>");
+        let careless = tokenizer("{{ strftime_now('%Y-%m-%d %H:%M:%S %A %j %%') }}{{ messages[0].content }}");
+        assert_eq!(
+            prompt(&careless, Some(&now)).unwrap(),
+            "2026-03-05 14:07:09 Thursday 064 %hi <|im_end|>",
+            "as Python's datetime writes it"
+        );
+        let error = careless.chat().encode_chat(&careless, &chat()[..1], TrainOn::All).unwrap_err();
+        assert!(matches!(error, TokenizerError::Clock), "{error}");
+        let wrong = tokenizer("{{ strftime_now('%Ez') }}");
+        assert!(prompt(&wrong, Some(&now)).unwrap_err().to_string().contains("%Ez"));
     }
 }

@@ -324,7 +324,7 @@ mod tests {
         };
         for chat in &chats {
             let template = ChatTemplate::new(templates[chat.template].clone(), &roles, Vec::new()).unwrap();
-            let plain = template.encode_prompt(&tokenizer, &chat.messages, &chat.tools).unwrap();
+            let plain = template.encode_prompt(&tokenizer, &chat.messages, &chat.tools, None).unwrap();
             let text = template.render(&chat.messages, &chat.tools, true).unwrap();
             assert_eq!(tokenizer.decode(&plain), text);
             let (mut messages, mut tools) = (chat.messages.clone(), chat.tools.clone());
@@ -337,7 +337,7 @@ mod tests {
             for tool in &mut tools {
                 tool["function"]["description"] = hostile.into();
             }
-            let ids = template.encode_prompt(&tokenizer, &messages, &tools).unwrap();
+            let ids = template.encode_prompt(&tokenizer, &messages, &tools, None).unwrap();
             assert_eq!(tokenizer.decode(&ids), template.render(&messages, &tools, true).unwrap());
             assert_eq!(count(&ids), count(&plain), "{}", tokenizer.decode(&ids));
         }

@@ -67,6 +67,11 @@ pub enum TokenizerError {
         "chat template: it rewrites the messages' texts, so the answer's tokens can't be told from its own"
     )]
     Rewrites,
+    /// The chat template asks for today's date where nothing may depend on it.
+    #[error(
+        "chat template: it asks for today's date (`strftime_now`), so that it would be another one each day"
+    )]
+    Clock,
     /// A document has an id that the vocabulary does not have.
     #[error("{file}: token id {id}, and the vocabulary has {vocab_size} tokens")]
     IdOutOfRange {
@@ -116,6 +121,10 @@ impl StepError for TokenizerError {
                 "use gpt2, gpt4 or o200k, or a regex in Rust's or Oniguruma's syntax",
             ),
             Self::Template { .. } | Self::Rewrites => ErrorFacts::user("chat_template", ""),
+            Self::Clock => ErrorFacts::user(
+                "chat_template",
+                "write a fixed date into the template, or ask `strftime_now is defined` and give one where it is not",
+            ),
             Self::IdOutOfRange { .. } => ErrorFacts::bug("token_id", ""),
             Self::TextLost { .. } => ErrorFacts::bug("text_lost", ""),
             Self::EmptyCorpus => ErrorFacts::user("empty_corpus", ""),

@@ -1,5 +1,6 @@
 //! The Jinja environment of chat templates: what transformers gives them, in Python's words.
 
+use jiff::Zoned;
 use minijinja::value::{Kwargs, Value as JinjaValue};
 use minijinja::{Environment, Error, ErrorKind};
 use serde::Serialize;
@@ -17,6 +18,16 @@ pub(super) fn environment() -> Environment<'static> {
     });
     environment.add_filter("tojson", to_json);
     environment
+}
+
+/// `strftime_now(format)` of transformers, by this clock.
+pub(super) fn strftime(now: &Zoned) -> JinjaValue {
+    let now = now.clone();
+    JinjaValue::from_function(move |format: &str| {
+        jiff::fmt::strtime::format(format, &now).map_err(|error| {
+            Error::new(ErrorKind::InvalidOperation, format!("strftime_now({format:?}): {error}"))
+        })
+    })
 }
 
 /// `json.dumps(value, ensure_ascii=False, indent=…, sort_keys=…)`.

@@ -9,8 +9,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use cupola_runtime::generate::Request;
 use serde_json::{Value, json};
 
+use super::sampling::SharedParams;
 use super::{ApiError, Fields};
-use crate::answer::{Reading, TextAnswer};
+use crate::answer::TextAnswer;
 use crate::app::App;
 use crate::connection::TooSlow;
 use crate::engine_thread::Ticket;
@@ -27,24 +28,45 @@ pub(crate) struct Admitted {
     pub(crate) answers: Vec<TextAnswer>,
     /// Tokens of the prompts, each counted once.
     pub(crate) prompt_tokens: usize,
+    /// Answers in a row that share a prompt.
+    pub(crate) answers_per_prompt: usize,
     /// Freed when the answers are done or the client is gone.
     pub(crate) ticket: Ticket,
 }
 
-impl Admitted {
-    /// The usage object.
-    pub(crate) fn usage(&self, generated: u64) -> Value {
-        usage(self.prompt_tokens, generated)
-    }
+/// What answers took.
+#[derive(Debug, Clone)]
+pub(crate) struct Usage {
+    prompt_tokens: usize,
+    answers_per_prompt: usize,
+    /// By answer: tokens of its prompt that were found in the cache, new tokens.
+    answers: Vec<(u64, u64)>,
 }
 
-/// The usage object.
-pub(crate) fn usage(prompt_tokens: usize, generated: u64) -> Value {
-    json!({
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": generated,
-        "total_tokens": prompt_tokens as u64 + generated,
-    })
+impl Usage {
+    /// Before the first token of the answers.
+    pub(crate) fn of(admitted: &Admitted) -> Self {
+        let Admitted { prompt_tokens, answers_per_prompt, answers, .. } = admitted;
+        let (prompt_tokens, answers_per_prompt) = (*prompt_tokens, *answers_per_prompt);
+        Self { prompt_tokens, answers_per_prompt, answers: vec![(0, 0); answers.len()] }
+    }
+
+    /// What an answer took so far.
+    pub(crate) fn set(&mut self, index: usize, answer: (u64, u64)) {
+        self.answers[index] = answer;
+    }
+
+    /// The usage object. A prompt counts once, as its first answer found it.
+    pub(crate) fn value(&self) -> Value {
+        let cached: u64 = self.answers.iter().step_by(self.answers_per_prompt).map(|answer| answer.0).sum();
+        let generated: u64 = self.answers.iter().map(|answer| answer.1).sum();
+        json!({
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": generated,
+            "total_tokens": self.prompt_tokens as u64 + generated,
+            "prompt_tokens_details": {"cached_tokens": cached},
+        })
+    }
 }
 
 /// The fields of a request, and the server with the model that it names.
@@ -129,13 +151,13 @@ pub(crate) fn admit_prompts(
 }
 
 /// Takes places in the line, charges the key and sends the requests to the engine; `answers_per_prompt` requests in a row share a
-/// prompt.
-pub(crate) fn admit(
+/// prompt. Those whose prompt is refused are answered with the refusal instead.
+pub(crate) async fn admit(
     app: &App,
     asker: &Arc<Asker>,
     requests: Vec<Request>,
     answers_per_prompt: usize,
-    reading: &Reading,
+    shared: &SharedParams,
 ) -> Result<Admitted, ApiError> {
     if requests.len() > app.engine.num_places() {
         return Err(ApiError::parameter(
@@ -149,6 +171,19 @@ pub(crate) fn admit(
     }
     let prompt_tokens = requests.iter().step_by(answers_per_prompt).map(|request| request.ids.len()).sum();
     let ticket = admit_prompts(app, asker, requests.len(), prompt_tokens)?;
-    let answers = requests.into_iter().map(|request| TextAnswer::start(app, asker, request, reading));
-    Ok(Admitted { answers: answers.collect(), prompt_tokens, ticket })
+    let mut answers = Vec::with_capacity(requests.len());
+    let mut refusal = None;
+    for (at, request) in requests.into_iter().enumerate() {
+        if let Some(rules) = app.moderation.as_ref().filter(|_| at % answers_per_prompt == 0) {
+            let texts = shared.prompt_texts.get(at / answers_per_prompt).map_or(&[][..], Vec::as_slice);
+            let limit = app.limits.time;
+            let is_refused = tokio::time::timeout(limit, rules.refuses(texts, &asker.name)).await;
+            refusal = is_refused.map_err(|_| ApiError::time_is_up(limit))??.then(|| rules.refusal());
+        }
+        answers.push(match refusal {
+            Some(refusal) => TextAnswer::refused(app, asker, request.ids.len(), refusal),
+            None => TextAnswer::start(app, asker, request, &shared.reading),
+        });
+    }
+    Ok(Admitted { answers, prompt_tokens, answers_per_prompt, ticket })
 }

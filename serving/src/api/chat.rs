@@ -32,7 +32,7 @@ const UNSUPPORTED: &[(&str, &str)] = &[
     ("reasoning_effort", "this model does not reason apart from its answer"),
     ("verbosity", "this model has no such dial"),
     ("web_search_options", "this server makes no outbound request"),
-    ("moderation", "no moderation is offered"),
+    ("moderation", "what is moderated is this server's own setting"),
 ];
 
 /// Parameters without an instruction for the model; OpenAI's API ignores or stores them.

@@ -116,7 +116,8 @@ impl CompletionParams {
                 format!("a prompt of token ids needs ids from 0 to {}", vocab_size - 1),
             ));
         }
-        let shared = SharedParams::take(&mut fields, model)?;
+        let mut shared = SharedParams::take(&mut fields, model)?;
+        shared.prompt_texts = prompts.iter().map(|ids| vec![model.text(ids)]).collect();
         let echo = fields.take("echo")?.unwrap_or(false);
         let max_tokens = fields.number("max_tokens", usize::from(!echo)..=usize::MAX)?;
         let logprobs = fields.number("logprobs", 0..=20)?;

@@ -8,7 +8,7 @@ use cupola_runtime::generate::Request;
 use serde_json::Value;
 
 use super::ApiError;
-use super::admission::{Admitted, admit};
+use super::admission::{Admitted, Usage, admit};
 use super::rate_headers::write_rate_headers;
 use super::sampling::SharedParams;
 use super::sse::stream_answers;
@@ -57,7 +57,7 @@ async fn answer<F: Format>(
     shared: &SharedParams,
     format: F,
 ) -> Result<Response, ApiError> {
-    let admitted = admit(app, asker, requests, shared.num_answers, &shared.reading)?;
+    let admitted = admit(app, asker, requests, shared.num_answers, shared).await?;
     if shared.stream {
         Ok(stream_answers(app, admitted, format, shared.usage))
     } else {
@@ -67,14 +67,14 @@ async fn answer<F: Format>(
 
 async fn whole<F: Format>(app: &App, mut admitted: Admitted, mut format: F) -> Result<Response, ApiError> {
     let mut choices = Vec::new();
-    let mut generated = 0;
+    let mut usage = Usage::of(&admitted);
     for (index, answer) in admitted.answers.iter_mut().enumerate() {
         let delta = answer.collect().await?;
-        generated += answer.generated_tokens();
+        usage.set(index, answer.took());
         choices.push(format.choice(&app.model, index, &delta));
     }
     let mut head = app.answer_head(F::ID_PREFIX, F::OBJECT);
     head.insert("choices".into(), Value::Array(choices));
-    head.insert("usage".into(), admitted.usage(generated));
+    head.insert("usage".into(), usage.value());
     Ok(Json(Value::Object(head)).into_response())
 }

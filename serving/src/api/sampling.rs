@@ -24,6 +24,8 @@ pub(crate) struct SharedParams {
     pub(crate) sampling: Sampling,
     /// Answers for each prompt.
     pub(crate) num_answers: usize,
+    /// The texts of each prompt, as they were written.
+    pub(crate) prompt_texts: Vec<Vec<String>>,
     /// How answers' texts are read.
     pub(crate) reading: Reading,
     /// The form that answers must have.
@@ -79,6 +81,7 @@ impl SharedParams {
         let shared = Self {
             sampling,
             num_answers: fields.number("n", 1..=MAX_ANSWERS)?.unwrap_or(1),
+            prompt_texts: Vec::new(),
             reading: Reading { stops: stops(fields)?, ..Reading::default() },
             form: Form::take(fields)?,
             ignore_eos: fields.take("ignore_eos")?.unwrap_or(false),
@@ -114,6 +117,7 @@ impl SharedParams {
         tools: &mut ToolUse,
     ) -> Result<Vec<u32>, ApiError> {
         tools.check(model, messages)?;
+        self.prompt_texts = vec![texts_of(messages, &tools.descriptions)];
         self.reading.reader = tools.reader();
         self.reading.shown = tools.shown_ids(model);
         let asked = self.form.take();
@@ -124,7 +128,7 @@ impl SharedParams {
         model
             .tokenizer
             .chat()
-            .encode_prompt(&model.tokenizer, messages, &tools.descriptions)
+            .encode_prompt(&model.tokenizer, messages, &tools.descriptions, Some(&jiff::Zoned::now()))
             .map_err(|error| ApiError::parameter(param, error.to_string()))
     }
 
@@ -143,6 +147,39 @@ impl SharedParams {
     /// The sampling of one of a request's answers: each has its own stream.
     pub(crate) fn sampling_of(&self, answer: usize) -> Sampling {
         Sampling { seed: self.sampling.seed.wrapping_add(answer as u64), ..self.sampling.clone() }
+    }
+}
+
+/// All texts of a chat: what its messages say, what they call with, and what is said of tools.
+fn texts_of(messages: &[ChatMessage], tools: &[Value]) -> Vec<String> {
+    let mut texts = Vec::new();
+    for message in messages {
+        texts.push(message.content.clone());
+        for call in &message.tool_calls {
+            texts.push(call.function.name.clone());
+            gather_fields(&call.function.arguments, &mut texts);
+        }
+    }
+    for tool in tools {
+        gather_texts(tool, &mut texts);
+    }
+    texts.retain(|text| !text.is_empty());
+    texts
+}
+
+fn gather_texts(value: &Value, texts: &mut Vec<String>) {
+    match value {
+        Value::String(text) => texts.push(text.clone()),
+        Value::Array(values) => values.iter().for_each(|value| gather_texts(value, texts)),
+        Value::Object(fields) => gather_fields(fields, texts),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn gather_fields(fields: &Map<String, Value>, texts: &mut Vec<String>) {
+    for (name, value) in fields {
+        texts.push(name.clone());
+        gather_texts(value, texts);
     }
 }
 

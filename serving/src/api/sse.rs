@@ -8,7 +8,7 @@ use futures::stream::{self, Stream, StreamExt};
 use serde_json::{Map, Value, json};
 
 use super::ApiError;
-use super::admission::{Admitted, usage};
+use super::admission::{Admitted, Usage};
 use super::respond::Format;
 use super::sampling::StreamUsage;
 use crate::answer::{Delta, TextAnswer};
@@ -21,14 +21,14 @@ pub(crate) fn stream_answers<F: Format>(
     format: F,
     wish: StreamUsage,
 ) -> Response {
-    let Admitted { answers, prompt_tokens, ticket } = admitted;
+    let usage = Usage::of(&admitted);
+    let Admitted { answers, ticket, .. } = admitted;
     let writer = Writer {
         head: app.answer_head(F::ID_PREFIX, F::CHUNK_OBJECT),
         app: app.clone(),
         format,
         wish,
-        prompt_tokens,
-        generated: vec![0; answers.len()],
+        usage,
         _ticket: ticket,
     };
     let opening: Vec<Event> = (0..answers.len())
@@ -52,18 +52,18 @@ pub(crate) fn stream_answers<F: Format>(
     Sse::new(events).keep_alive(KeepAlive::default()).into_response()
 }
 
-/// A delta of one answer, and how many tokens the answer has by then.
+/// A delta of one answer, and what the answer took by then.
 struct Update {
     index: usize,
     delta: Result<Delta, ApiError>,
-    generated: u64,
+    took: (u64, u64),
 }
 
 fn updates(index: usize, answer: TextAnswer) -> impl Stream<Item = Update> + Send {
     stream::unfold(answer, move |mut answer| async move {
         let delta = answer.next().await?;
-        let generated = answer.generated_tokens();
-        Some((Update { index, delta, generated }, answer))
+        let took = answer.took();
+        Some((Update { index, delta, took }, answer))
     })
 }
 
@@ -72,15 +72,14 @@ struct Writer<F> {
     app: App,
     format: F,
     wish: StreamUsage,
-    prompt_tokens: usize,
-    generated: Vec<u64>,
+    usage: Usage,
     _ticket: crate::engine_thread::Ticket,
 }
 
 impl<F: Format> Writer<F> {
     fn events(&mut self, update: Update) -> Result<Vec<Event>, ApiError> {
         let delta = update.delta?;
-        self.generated[update.index] = update.generated;
+        self.usage.set(update.index, update.took);
         let chunks = self.format.chunks(&self.app.model, update.index, &delta);
         Ok(chunks.iter().map(|choice| self.chunk(choice)).collect())
     }
@@ -94,15 +93,10 @@ impl<F: Format> Writer<F> {
                 chunk.insert("usage".into(), Value::Null);
             }
             StreamUsage::Each => {
-                chunk.insert("usage".into(), self.usage());
+                chunk.insert("usage".into(), self.usage.value());
             }
         }
         data(&Value::Object(chunk))
-    }
-
-    /// The usage so far.
-    fn usage(&self) -> Value {
-        usage(self.prompt_tokens, self.generated.iter().sum())
     }
 
     fn closing(&self) -> Vec<Event> {
@@ -110,7 +104,7 @@ impl<F: Format> Writer<F> {
         if self.wish != StreamUsage::Never {
             let mut chunk = self.head.clone();
             chunk.insert("choices".into(), json!([]));
-            chunk.insert("usage".into(), self.usage());
+            chunk.insert("usage".into(), self.usage.value());
             events.push(data(&Value::Object(chunk)));
         }
         events.push(Event::default().data("[DONE]"));

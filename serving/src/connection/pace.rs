@@ -9,9 +9,10 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use super::linger::Unread;
 use crate::app::House;
 
 /// The body came too slowly.
@@ -37,11 +38,14 @@ impl TooSlow {
 pub(crate) async fn pace_body(State(house): State<House>, request: Request, next: Next) -> Response {
     let limits = &house.connections;
     let (grace, rate) = (limits.body_grace, limits.min_body_bytes_per_sec);
-    next.run(request.map(|body| Body::new(PacedBody::new(body, grace, rate)))).await
+    let unread = request.extensions().get::<Unread>().cloned().unwrap_or_default();
+    next.run(request.map(|body| Body::new(PacedBody::new(body, unread, grace, rate)))).await
 }
 
 struct PacedBody {
     inner: Body,
+    unread: Unread,
+    has_ended: bool,
     started: Instant,
     grace: Duration,
     rate: usize,
@@ -50,10 +54,10 @@ struct PacedBody {
 }
 
 impl PacedBody {
-    fn new(inner: Body, grace: Duration, rate: usize) -> Self {
+    fn new(inner: Body, unread: Unread, grace: Duration, rate: usize) -> Self {
         let started = Instant::now();
         let due = Box::pin(tokio::time::sleep_until(started + grace));
-        Self { inner, started, grace, rate, received_bytes: 0, due }
+        Self { inner, unread, has_ended: false, started, grace, rate, received_bytes: 0, due }
     }
 
     /// When more must be there.
@@ -72,6 +76,7 @@ impl http_body::Body for PacedBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) {
+            self.has_ended |= frame.is_none();
             if let Some(Ok(frame)) = &frame {
                 self.received_bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
             }
@@ -97,6 +102,12 @@ impl http_body::Body for PacedBody {
     }
 }
 
+impl Drop for PacedBody {
+    fn drop(&mut self) {
+        self.unread.set(!self.has_ended && !self.inner.is_end_stream());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use futures::StreamExt;
@@ -109,7 +120,8 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(100)).await;
             Ok::<_, std::io::Error>(vec![b' '; bytes])
         });
-        let paced = PacedBody::new(Body::from_stream(parts), Duration::from_millis(200), rate);
+        let paced =
+            PacedBody::new(Body::from_stream(parts), Unread::default(), Duration::from_millis(200), rate);
         axum::body::to_bytes(Body::new(paced), usize::MAX).await.map(|bytes| bytes.len())
     }
 

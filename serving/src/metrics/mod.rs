@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::moderation::{Action, Scope};
+
 pub(crate) use model::{AnswerFacts, EngineMeter, Finish, ModelMetrics};
 
 /// Everything that `/metrics` shows.
@@ -22,6 +24,8 @@ pub(crate) struct Metrics {
     engines: Arc<AtomicUsize>,
     swaps: Changes,
     key_reloads: Changes,
+    certificate_reloads: Changes,
+    moderation: Mutex<BTreeMap<(String, &'static str, &'static str), u64>>,
 }
 
 /// Changes of a running server that were carried out, and those that were refused.
@@ -69,6 +73,17 @@ impl Metrics {
     /// Times that the keys file was read again.
     pub(crate) fn key_reloads(&self) -> &Changes {
         &self.key_reloads
+    }
+
+    /// Times that the certificate was read again.
+    pub(crate) fn certificate_reloads(&self) -> &Changes {
+        &self.certificate_reloads
+    }
+
+    /// Counts what moderation found.
+    pub(crate) fn count_moderation(&self, category: &str, scope: Scope, action: Action) {
+        let mut findings = self.moderation.lock().unwrap_or_else(PoisonError::into_inner);
+        *findings.entry((category.to_owned(), scope.word(), action.word())).or_insert(0) += 1;
     }
 
     /// Counts a connection that was taken.

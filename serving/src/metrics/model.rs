@@ -16,12 +16,14 @@ pub(crate) enum Finish {
     Stop,
     /// Its limit.
     Length,
+    /// Its prompt or its text was refused.
+    ContentFilter,
     /// The client went, time was up, or it failed.
     Abort,
 }
 
 /// The words of [`Finish`], in its order.
-pub(super) const FINISHES: [&str; 3] = ["stop", "length", "abort"];
+pub(super) const FINISHES: [&str; 4] = ["stop", "length", "content_filter", "abort"];
 
 impl Finish {
     /// The words of a set of them, a bit for each in their order.

@@ -138,11 +138,26 @@ impl Metrics {
                 "Times that the keys file was read again, or could not be.",
                 &self.key_reloads,
             ),
+            (
+                "cupola_certificate_reloads_total",
+                "Times that the certificate was read again, or could not be.",
+                &self.certificate_reloads,
+            ),
         ] {
             page.header(name, "counter", help);
             for (result, count) in changes.totals() {
                 page.line(format_args!("{name}{{result=\"{result}\"}} {count}"));
             }
+        }
+        let name = "cupola_moderation_total";
+        page.header(name, "counter", "Findings of moderation.");
+        for ((category, scope, action), count) in
+            &*self.moderation.lock().unwrap_or_else(PoisonError::into_inner)
+        {
+            let category = escape(category);
+            page.line(format_args!(
+                "{name}{{category=\"{category}\",scope=\"{scope}\",action=\"{action}\"}} {count}"
+            ));
         }
         let name = "cupola_requests_total";
         page.header(name, "counter", "HTTP requests by route and status.");

@@ -192,3 +192,30 @@ async fn the_other_routes_answer() {
     assert!(page.text.starts_with("<!doctype html>"));
     assert!(page.headers["content-security-policy"].to_str().unwrap().contains("connect-src 'self'"));
 }
+
+#[tokio::test]
+async fn what_of_a_prompt_was_in_the_cache_is_told_on_every_route() {
+    let fixture = Fixture::new();
+    let long = "A prompt that is longer than the thirty-two tokens of a block.";
+    let chat = chat(long);
+    let first = fixture.post("/v1/chat/completions", &chat).await.json();
+    assert_eq!(first["usage"]["prompt_tokens_details"], json!({"cached_tokens": 0}));
+    let again = fixture.post("/v1/chat/completions", &chat).await.json();
+    let cached = again["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap();
+    assert!(cached >= 32 && cached.is_multiple_of(32), "{again}");
+    assert_eq!(again["choices"], first["choices"]);
+    let wish = json!({"stream": true, "stream_options": {"include_usage": true}, "n": 2});
+    let chunks = fixture.post("/v1/chat/completions", &with(&chat, &wish)).await.chunks();
+    assert_eq!(
+        chunks.last().unwrap()["usage"]["prompt_tokens_details"]["cached_tokens"],
+        cached,
+        "a prompt counts once"
+    );
+    let response = json!({"model": "tiny", "input": long, "max_output_tokens": 4});
+    let answer = fixture.post("/v1/responses", &response).await.json();
+    assert_eq!(answer["usage"]["input_tokens_details"]["cached_tokens"], cached);
+    let completion = json!({"model": "tiny", "prompt": long, "max_tokens": 2});
+    fixture.post("/v1/completions", &completion).await;
+    let answer = fixture.post("/v1/completions", &completion).await.json();
+    assert!(answer["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap() >= 32, "{answer}");
+}

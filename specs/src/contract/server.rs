@@ -81,9 +81,18 @@ pub struct ServerOptions {
     /// tokens_per_day?}
     #[arg(long, value_name = "FILE", help_heading = "Keys")]
     pub keys: Option<PathBuf>,
+    /// Block lists and classifiers of prompts and answers: a YAML file, which SERVING.md explains
+    #[arg(long, value_name = "FILE", help_heading = "Moderation")]
+    pub moderation: Option<PathBuf>,
     /// Web origin that may call the API from a browser; may be given several times
     #[arg(long = "cors-origin", value_name = "ORIGIN")]
     pub cors_origins: Vec<String>,
+    /// Certificate chain, PEM, the server's own first: the server speaks HTTPS. Read again when it changes and at SIGHUP
+    #[arg(long, value_name = "FILE", requires = "tls_key", help_heading = "Connections")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "Connections")]
+    pub tls_key: Option<PathBuf>,
     /// Longest request body, bytes
     #[arg(long, default_value_t = 4 << 20, help_heading = "Limits of a request")]
     pub max_body_bytes: usize,

@@ -56,6 +56,15 @@ pub(crate) struct Usage {
     /// The tokens that ended answers included.
     completion_tokens: u64,
     total_tokens: u64,
+    prompt_tokens_details: PromptTokensDetails,
+}
+
+/// What prompts were made of.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PromptTokensDetails {
+    /// Found in the cache of prompts.
+    cached_tokens: u64,
 }
 
 /// Why an answer ended.
@@ -68,6 +77,8 @@ pub(crate) enum FinishReason {
     Length,
     /// It calls tools.
     ToolCalls,
+    /// The prompt or what it says is refused by the server's rules; the refusal is its text, or the end of it.
+    ContentFilter,
 }
 
 /// One answer to a chat.

@@ -200,7 +200,7 @@ pub(crate) struct ResponseAnswer {
     output: Vec<OutputItem>,
     /// With its last event; before, `null`.
     usage: Option<ResponseUsage>,
-    /// `max_output_tokens`, where the answer was cut.
+    /// `reason`: `max_output_tokens` where the answer was cut, `content_filter` where it was refused.
     incomplete_details: Option<BTreeMap<String, String>>,
     error: Option<BTreeMap<String, String>>,
     instructions: Option<String>,

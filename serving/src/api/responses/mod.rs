@@ -39,7 +39,7 @@ const UNSUPPORTED: &[(&str, &str)] = &[
     ("max_tool_calls", "only the client carries calls out"),
     ("top_logprobs", "log-probabilities are told by /v1/chat/completions"),
     ("context_management", "nothing is cut from a chat"),
-    ("moderation", "no moderation is offered"),
+    ("moderation", "what is moderated is this server's own setting"),
 ];
 /// Switches that can only be off.
 const SWITCHES: &[(&str, &str)] = &[
@@ -73,7 +73,7 @@ pub(crate) async fn responses(
     let mut params = ResponseParams::take(fields, &app.model)?;
     let constraint = params.shared.constraint(&app, &asker).await?;
     let request = params.request(&app, constraint)?;
-    let mut response = match admit(&app, &asker, vec![request], 1, &params.shared.reading) {
+    let mut response = match admit(&app, &asker, vec![request], 1, &params.shared).await {
         Ok(admitted) => params.answer(&app, admitted).await,
         Err(error) => error.into_response(),
     };
@@ -160,7 +160,7 @@ impl ResponseParams {
         let mut items = Items::default();
         items.push(&whole);
         items.close(whole.finish);
-        Json(head.end(&items, whole.finish, answer.generated_tokens())).into_response()
+        Json(head.end(&items, whole.finish, answer.took())).into_response()
     }
 }
 
@@ -231,17 +231,21 @@ impl Head {
     }
 
     /// The whole response.
-    fn end(&self, items: &Items, finish: Option<&str>, generated: u64) -> Value {
+    fn end(&self, items: &Items, finish: Option<&str>, (cached, generated): (u64, u64)) -> Value {
         let mut response = self.begin();
-        let is_cut = finish == Some("length");
-        response["status"] = json!(if is_cut { "incomplete" } else { "completed" });
-        if is_cut {
-            response["incomplete_details"] = json!({"reason": "max_output_tokens"});
+        let reason = match finish {
+            Some("length") => Some("max_output_tokens"),
+            Some("content_filter") => Some("content_filter"),
+            _ => None,
+        };
+        response["status"] = json!(if reason.is_some() { "incomplete" } else { "completed" });
+        if let Some(reason) = reason {
+            response["incomplete_details"] = json!({"reason": reason});
         }
         response["output"] = items.values();
         response["usage"] = json!({
             "input_tokens": self.prompt_tokens,
-            "input_tokens_details": {"cached_tokens": 0},
+            "input_tokens_details": {"cached_tokens": cached},
             "output_tokens": generated,
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": self.prompt_tokens as u64 + generated,
@@ -279,7 +283,7 @@ fn events(answer: TextAnswer, head: Head, ticket: crate::engine_thread::Ticket) 
             return Some((events, Some((answer, head, items, ticket))));
         }
         events.extend(items.close(delta.finish));
-        let response = head.end(&items, delta.finish, answer.generated_tokens());
+        let response = head.end(&items, delta.finish, answer.took());
         let kind = format!("response.{}", response["status"].as_str().unwrap_or_default());
         events.push(json!({"type": kind, "response": response}));
         Some((events, None))

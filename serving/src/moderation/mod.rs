@@ -1,0 +1,190 @@
+//! What must not be asked and what must not be said: block lists and classifiers, before an answer is made and while it is. A prompt that is refused
+//! makes no tokens; of an answer nothing is sent that might yet have to be refused. What is refused, and of which category, is counted and logged;
+//! the text never is.
+
+mod classifier;
+mod escapes;
+mod file;
+mod fold;
+mod gate;
+mod phrases;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use cupola_specs::contract::Quantization;
+
+use self::classifier::Classifier;
+use self::file::Rules;
+use self::phrases::{Hit, Lexicon, Scanner};
+use crate::api::ApiError;
+use crate::loaded::Loader;
+use crate::metrics::Metrics;
+use crate::{ModelSource, ServeConfig, ServeError};
+
+pub(crate) use self::gate::{Gate, More, Passed};
+
+/// What happens to a text that has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Action {
+    /// The answer is, or goes on as, the refusal.
+    Refuse,
+    /// It is counted and logged.
+    Log,
+}
+
+/// Whose text it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// The client's.
+    Prompt,
+    /// The model's.
+    Answer,
+}
+
+impl Action {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Log => "log",
+        }
+    }
+}
+
+impl Scope {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Prompt => "prompt",
+            Self::Answer => "answer",
+        }
+    }
+}
+
+/// What a finding means.
+#[derive(Debug)]
+struct Rule {
+    category: String,
+    action: Action,
+}
+
+impl Rule {
+    fn refuses(&self) -> bool {
+        self.action == Action::Refuse
+    }
+}
+
+/// The rules of a server.
+pub(crate) struct Moderation {
+    refusal: String,
+    /// Characters that classifiers judge at a time; as many before them are judged again with them.
+    window: usize,
+    prompt: Arc<Lexicon>,
+    answer: Arc<Lexicon>,
+    classifiers: Vec<Classifier>,
+    metrics: Arc<Metrics>,
+}
+
+impl Moderation {
+    /// Reads a file of rules, and loads the models that it names.
+    ///
+    /// # Errors
+    /// What is wrong with the file, with its place in it; a model that can't be loaded, or does not know a label.
+    pub(crate) fn load(
+        path: &Path,
+        config: &ServeConfig,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, ServeError> {
+        let Rules { refusal, window, lexicons: [prompt, answer], classifiers } = Rules::read(path)?;
+        // Adapters and guesses are the served models'.
+        let own = ServeConfig {
+            context: 0,
+            cache_tokens: 0,
+            quantization: Quantization::None,
+            adapters: Vec::new(),
+            speculation: None,
+            ..config.clone()
+        };
+        let loader = Loader::new(&own, Arc::clone(metrics));
+        let mut loaded = Vec::new();
+        for (at, rules) in classifiers.into_iter().enumerate() {
+            // Its name in the metrics.
+            let name = Some(format!("moderation/{}", rules.rule.category));
+            let model = loader.load(&ModelSource { name, path: rules.model.clone(), fingerprint: None })?;
+            let classifier = Classifier::new(model, rules).map_err(|message| ServeError::Moderation {
+                path: path.to_path_buf(),
+                message: format!("classifiers[{at}]: {message}"),
+            })?;
+            loaded.push(classifier);
+        }
+        let (prompt, answer) = (Arc::new(prompt), Arc::new(answer));
+        Ok(Self { refusal, window, prompt, answer, classifiers: loaded, metrics: Arc::clone(metrics) })
+    }
+
+    /// What is said instead.
+    pub(crate) fn refusal(&self) -> &str {
+        &self.refusal
+    }
+
+    /// Whether a prompt, which is these texts, is refused. All of them are looked through: each finding is counted.
+    ///
+    /// # Errors
+    /// A classifier that failed: nothing passes unjudged.
+    pub(crate) async fn refuses(&self, texts: &[String], cache_scope: &str) -> Result<bool, ApiError> {
+        let mut is_refused = false;
+        for text in texts {
+            let mut hits = Vec::new();
+            if !self.prompt.is_empty() {
+                let mut scanner = Scanner::new(&self.prompt, false);
+                for (at, character) in text.char_indices() {
+                    scanner.push(character, at, &mut hits);
+                }
+                scanner.finish(&mut hits);
+            }
+            for Hit { rule, .. } in hits {
+                is_refused |= self.find(&rule, Scope::Prompt);
+            }
+            for window in windows(text, self.window) {
+                is_refused |= self.judge(window, Scope::Prompt, cache_scope).await?;
+            }
+        }
+        Ok(is_refused)
+    }
+
+    /// Counts and logs a finding, and says whether it is refused.
+    fn find(&self, rule: &Rule, scope: Scope) -> bool {
+        self.metrics.count_moderation(&rule.category, scope, rule.action);
+        tracing::info!(
+            category = rule.category,
+            scope = scope.word(),
+            action = rule.action.word(),
+            "moderation"
+        );
+        rule.refuses()
+    }
+
+    /// The classifiers that judge texts of a scope.
+    fn judges(&self, scope: Scope) -> impl Iterator<Item = &Classifier> {
+        self.classifiers.iter().filter(move |classifier| classifier.judges(scope))
+    }
+
+    /// Has the classifiers judge a text; whether one of them has it refused.
+    async fn judge(&self, text: &str, scope: Scope, cache_scope: &str) -> Result<bool, ApiError> {
+        let scores = self.judges(scope).map(|classifier| classifier.is_over(text, cache_scope));
+        let scores = futures::future::try_join_all(scores).await?;
+        let mut is_refused = false;
+        for (classifier, is_over) in self.judges(scope).zip(scores) {
+            is_refused |= is_over && self.find(&classifier.rule, scope);
+        }
+        Ok(is_refused)
+    }
+}
+
+/// A text in windows of so many characters, each with as many before it.
+fn windows(text: &str, length: usize) -> Vec<&str> {
+    let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).step_by(length).collect();
+    let end = |window: usize| starts.get(window + 1).copied().unwrap_or(text.len());
+    (0..starts.len()).map(|window| &text[starts[window.saturating_sub(1)]..end(window)]).collect()
+}
