@@ -123,7 +123,9 @@ fn main() {
         }
         let [plain, rest @ ..] = best;
         print!("{name:8} {plain:>8.0}");
-        rest.iter().for_each(|rate| print!(" {rate:>9.0}"));
+        for rate in rest {
+            print!(" {rate:>9.0}");
+        }
         println!();
     }
 }
