@@ -291,7 +291,7 @@ impl Driver {
     }
 
     /// Memory of the host that copies go to and from without a detour.
-    pub(super) fn pinned(&self, bytes: usize) -> Result<*mut u8, String> {
+    pub(super) fn pinned(&self, bytes: usize) -> Result<*mut u64, String> {
         let mut memory = null_mut();
         // SAFETY: the driver writes the address.
         let status = unsafe { (self.interface.host_alloc)(&raw mut memory, bytes.max(1)) };
@@ -299,7 +299,7 @@ impl Driver {
         Ok(memory.cast())
     }
 
-    pub(super) fn drop_pinned(&self, memory: *mut u8) {
+    pub(super) fn drop_pinned(&self, memory: *mut u64) {
         // SAFETY: the memory is of `pinned`.
         unsafe { (self.interface.host_free)(memory.cast()) };
     }

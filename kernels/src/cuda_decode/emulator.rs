@@ -27,7 +27,7 @@ impl Emulator {
     }
 
     /// Runs a kernel to its end.
-    pub(super) fn launch(&self, function: Handle, (grid, threads): ([u32; 3], u32), arguments: &[u8]) {
+    pub(super) fn launch(function: Handle, (grid, threads): ([u32; 3], u32), arguments: &[u8]) {
         // SAFETY: every address comes from `function`, whose symbols have this signature; the arguments are the kernel's, as the caller
         // knows, and the library is open.
         unsafe {

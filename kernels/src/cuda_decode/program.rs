@@ -95,7 +95,7 @@ pub struct Program {
     functions: Vec<(Kernel, Handle)>,
     shape: KernelShape,
     device: Device,
-    staging: Option<(*mut u8, usize)>,
+    staging: Option<(*mut u64, usize)>,
 }
 
 // SAFETY: as Driver and Emulator; the staging memory is this value's alone.
@@ -214,12 +214,12 @@ impl Program {
             .ok_or_else(|| failed(format!("{} was not compiled for {:?}", kernel.name(), self.shape)))?;
         match &self.backend {
             Backend::OnDevice { driver, .. } => driver.launch(function, geometry, bytes).map_err(failed),
-            Backend::Emulated { emulator, recording } => {
+            Backend::Emulated { recording, .. } => {
                 match &mut *recording.borrow_mut() {
                     Some(launches) => {
                         launches.push(Launch { function, geometry, arguments: bytes.to_vec() });
                     }
-                    None => emulator.launch(function, geometry, bytes),
+                    None => Emulator::launch(function, geometry, bytes),
                 }
                 Ok(())
             }
@@ -258,9 +258,9 @@ impl Program {
             (Backend::OnDevice { driver, .. }, GraphKind::OnDevice(graph)) => {
                 driver.launch_graph(*graph).map_err(failed)
             }
-            (Backend::Emulated { emulator, .. }, GraphKind::Emulated(launches)) => {
+            (Backend::Emulated { .. }, GraphKind::Emulated(launches)) => {
                 for launch in launches {
-                    emulator.launch(launch.function, launch.geometry, &launch.arguments);
+                    Emulator::launch(launch.function, launch.geometry, &launch.arguments);
                 }
                 Ok(())
             }
@@ -276,7 +276,7 @@ impl Program {
     }
 
     /// Memory of the host for copies.
-    fn staging(&mut self, bytes: usize) -> Result<*mut u8, KernelError> {
+    fn staging(&mut self, bytes: usize) -> Result<*mut u64, KernelError> {
         if let Some((memory, size)) = self.staging
             && size >= bytes
         {
@@ -287,7 +287,7 @@ impl Program {
         let memory = match &self.backend {
             Backend::OnDevice { driver, .. } => driver.pinned(bytes).map_err(failed)?,
             Backend::Emulated { .. } => {
-                Box::leak(vec![0_u64; bytes.div_ceil(8)].into_boxed_slice()).as_mut_ptr().cast()
+                Box::leak(vec![0_u64; bytes.div_ceil(8)].into_boxed_slice()).as_mut_ptr()
             }
         };
         self.staging = Some((memory, bytes));
@@ -300,7 +300,7 @@ impl Program {
                 Backend::OnDevice { driver, .. } => driver.drop_pinned(memory),
                 // SAFETY: the memory was leaked with this very length in `staging`.
                 Backend::Emulated { .. } => drop(unsafe {
-                    Box::from_raw(std::ptr::slice_from_raw_parts_mut(memory.cast::<u64>(), bytes.div_ceil(8)))
+                    Box::from_raw(std::ptr::slice_from_raw_parts_mut(memory, bytes.div_ceil(8)))
                 }),
             }
         }
@@ -316,10 +316,11 @@ impl Program {
         let staging = self.staging(bytes)?;
         // SAFETY: both hold as many bytes; nobody else has the staging memory, and the caller waits before the next copy.
         unsafe {
+            let staging = staging.cast::<u8>();
             std::ptr::copy_nonoverlapping(numbers.as_ptr().cast::<u8>(), staging, bytes);
             match &self.backend {
                 Backend::OnDevice { driver, .. } => {
-                    driver.copy_in(address, staging, bytes).map_err(failed)?
+                    driver.copy_in(address, staging, bytes).map_err(failed)?;
                 }
                 Backend::Emulated { .. } => std::ptr::copy_nonoverlapping(staging, address as *mut u8, bytes),
             }
@@ -342,10 +343,10 @@ impl Program {
         unsafe {
             match &self.backend {
                 Backend::OnDevice { driver, .. } => {
-                    driver.copy_out(staging, address, bytes).map_err(failed)?
+                    driver.copy_out(staging.cast(), address, bytes).map_err(failed)?;
                 }
                 Backend::Emulated { .. } => {
-                    std::ptr::copy_nonoverlapping(address as *const u8, staging, bytes)
+                    std::ptr::copy_nonoverlapping(address as *const u8, staging.cast(), bytes);
                 }
             }
             self.synchronize()?;

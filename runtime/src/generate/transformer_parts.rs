@@ -121,23 +121,24 @@ impl<'a> TransformerParts<'a> {
         }
         let of_heads = if names.norm_kind == NormKind::Plain { NormKind::Plain } else { NormKind::Rms };
         let head_norm = |name: &str| self.norm_of(of_heads, &module(name));
-        let qk_norm = match shape.qk_norm {
-            true => Some((head_norm("self_attn.q_norm")?, head_norm("self_attn.k_norm")?)),
-            false => None,
+        let qk_norm = if shape.qk_norm {
+            Some((head_norm("self_attn.q_norm")?, head_norm("self_attn.k_norm")?))
+        } else {
+            None
         };
-        let values = match shape.has_value_embedding(layer) {
-            true => Some(ValuePart {
-                table: self.tensor(&format!("model.value_embeds.{layer}.weight"))?,
-                gates: self.tensor(&module("self_attn.ve_gate.weight"))?,
-            }),
-            false => None,
+        let values = if shape.has_value_embedding(layer) {
+            let table = self.tensor(&format!("model.value_embeds.{layer}.weight"))?;
+            Some(ValuePart { table, gates: self.tensor(&module("self_attn.ve_gate.weight"))? })
+        } else {
+            None
         };
         let scalar = |name: &str| -> Result<f32, GenerateError> {
             Ok(self.tensor(name)?.double_value(&[layer as i64]) as f32)
         };
-        let residual = match shape.residual_scalars {
-            true => Some((scalar("model.resid_lambdas")?, scalar("model.x0_lambdas")?)),
-            false => None,
+        let residual = if shape.residual_scalars {
+            Some((scalar("model.resid_lambdas")?, scalar("model.x0_lambdas")?))
+        } else {
+            None
         };
         Ok(LayerPart {
             input_norm: self.norm_of(names.norm_kind, &module(names.input_norm))?,
@@ -167,9 +168,8 @@ impl<'a> TransformerParts<'a> {
     }
 
     fn norm_of(&self, kind: NormKind, module: &str) -> Result<NormPart, GenerateError> {
-        let vector = |is_there: bool, name: &str| match is_there {
-            true => self.tensor(&format!("{module}.{name}")).map(Some),
-            false => Ok(None),
+        let vector = |is_there: bool, name: &str| {
+            if is_there { self.tensor(&format!("{module}.{name}")).map(Some) } else { Ok(None) }
         };
         Ok(NormPart {
             gain: vector(kind != NormKind::Plain, "weight")?,
@@ -187,9 +187,10 @@ impl<'a> TransformerParts<'a> {
             let of_bias = name.replace(".weight", ".bias");
             let is_there = self.at.contains_key(of_bias.as_str());
             has_bias |= is_there;
-            biases.push(match is_there {
-                true => self.tensor(&of_bias)?,
-                false => Tensor::zeros([weight.size()[0]], (Kind::Float, weight.device())),
+            biases.push(if is_there {
+                self.tensor(&of_bias)?
+            } else {
+                Tensor::zeros([weight.size()[0]], (Kind::Float, weight.device()))
             });
             weights.push(weight);
         }

@@ -12,9 +12,9 @@ mod pass;
 mod tests;
 mod weights;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
-use cupola_kernels::cuda_decode::{BLOCK_TOKENS, Batch, Graph, KernelShape, Limits, Program};
+use cupola_kernels::cuda_decode::{BLOCK_TOKENS, Batch, Graph, KernelShape, Limits, Packed, Program};
 use cupola_specs::job::ModelShape;
 use tch::Tensor;
 
@@ -53,7 +53,7 @@ pub struct CudaDecoder {
     batch: Batch,
     scratch: Scratch,
     /// Passes of as many rows and as many parts.
-    graphs: HashMap<(usize, usize), Graph>,
+    graphs: BTreeMap<(usize, usize), Graph>,
     /// Inputs of the products with channels, heads and the inner width, padded.
     padded: [usize; 3],
     program: Program,
@@ -97,7 +97,7 @@ impl CudaDecoder {
             group: shape.num_attention_heads as usize / kv_heads,
         };
         let padded = match weights.layers.first() {
-            Some(layer) => [&layer.inputs, &layer.output, &layer.down].map(|matrix| matrix.padded_inputs()),
+            Some(layer) => [&layer.inputs, &layer.output, &layer.down].map(Packed::padded_inputs),
             None => return Err(GenerateError::Unsupported("it has no layer".into())),
         };
         let numbers = config.num_blocks * kv_heads * program.shape().padded_dim() * BLOCK_TOKENS;
@@ -111,7 +111,7 @@ impl CudaDecoder {
         if let tch::Device::Cuda(index) = program.device() {
             tch::Cuda::synchronize(index as i64);
         }
-        let graphs = HashMap::new();
+        let graphs = BTreeMap::new();
         Ok(Self { shape, vocab_size: vocab, config, weights, cache, batch, scratch, graphs, padded, program })
     }
 
@@ -158,7 +158,7 @@ impl Decoder for CudaDecoder {
 impl Drop for CudaDecoder {
     fn drop(&mut self) {
         if self.program.make_current().is_ok() && self.program.synchronize().is_ok() {
-            for (_, graph) in self.graphs.drain() {
+            for graph in std::mem::take(&mut self.graphs).into_values() {
                 self.program.forget(graph);
             }
         }
