@@ -59,7 +59,7 @@ impl House {
         // Before the models, whose needs decide on the tensor library's threads.
         let rules = config.moderation_file.as_deref().map(|file| Moderation::load(file, config, &metrics));
         let moderation = rules.transpose()?.map(Arc::new);
-        let roster = Roster::load(Loader::new(config, Arc::clone(&metrics)), config)?;
+        let roster = Roster::load(Loader::new(config, Arc::clone(&metrics))?, config)?;
         Ok(Self(Arc::new(Shared {
             roster,
             metrics,

@@ -59,6 +59,7 @@ impl Args {
             max_queue: options.max_queue,
             threads: options.threads,
             context: options.context,
+            device: options.device,
             precision: options.precision,
             quantization: options.quantization,
             cache_tokens: options.cache_tokens,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cupola_specs::contract::{AdapterSource, Quantization, Speculation};
-use cupola_specs::job::Precision;
+use cupola_specs::job::{Device, Precision};
 
 use crate::ServeError;
 
@@ -28,6 +28,8 @@ pub struct ServeConfig {
     pub threads: usize,
     /// Tokens of prompt and answer together; 0 takes the model's own limit.
     pub context: usize,
+    /// Where networks run.
+    pub device: Device,
     /// Number format.
     pub precision: Precision,
     /// Weights in fewer bits.
@@ -135,6 +137,7 @@ impl ServeConfig {
             max_queue: 64,
             threads: 0,
             context: 0,
+            device: Device::Auto,
             precision: Precision::Auto,
             quantization: Quantization::None,
             cache_tokens: 0,

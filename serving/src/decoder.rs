@@ -53,7 +53,7 @@ pub(crate) fn decoder_of(
     let is_transformer = network.shape().family == Family::Transformer;
     if config.quantization != Quantization::None && !runs_by_cpu_kernels(&network, device) {
         let got = config.quantization.to_string();
-        return Err(setting("quantization", got, "none: only transformers on a CPU have it"));
+        return Err(setting("quantization", got, "none: only transformers on a CPU have it (--device cpu)"));
     }
     if !is_transformer {
         if config.cache_tokens > 0 {

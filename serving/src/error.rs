@@ -10,6 +10,9 @@ use cupola_runtime::seal::SealError;
 /// Errors of loading a model and of listening.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
+    /// A CUDA device is asked for.
+    #[error("--device cuda: {0}")]
+    NoCuda(String),
     /// The folder is not a model.
     #[error("{path} is not a model folder: {message}")]
     ModelFolder {
@@ -139,6 +142,7 @@ impl ServeError {
             }
             Self::Vocabulary { .. } => "copy the tokenizer that the model was trained with into its folder",
             Self::Listen { .. } => "is another server running there? choose another --listen address",
+            Self::NoCuda(_) => "`--device cpu` runs on the CPU",
             Self::Setting { .. } => "correct the option",
             Self::Engine(_) => "a smaller --max-slots or --context takes less memory",
             Self::Keys { .. } => {

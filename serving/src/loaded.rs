@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cupola_runtime::generate::{AdapterId, WeightFormat};
+use cupola_runtime::generate::{NoCudaDevice, first_cuda_device};
 use cupola_runtime::model::Network;
 use cupola_runtime::seal::{self, SealError, SealReport, Tolerance};
 use cupola_specs::contract::{AdapterSource, Quantization};
-use cupola_specs::job::Precision;
+use cupola_specs::job::{Device, Precision};
 
 use crate::adapter::{ReadAdapter, ServedAdapter};
 use crate::decoder::{ServedEngine, decoder_of, engine_of, runs_by_cpu_kernels};
@@ -36,9 +37,11 @@ pub(crate) struct Loader {
 }
 
 impl Loader {
-    pub(crate) fn new(config: &ServeConfig, metrics: Arc<Metrics>) -> Self {
-        let device = tch::Device::cuda_if_available();
-        Self { config: config.clone(), metrics, device, precision: resolve(config.precision, device) }
+    /// # Errors
+    /// A CUDA device is asked for and there is none.
+    pub(crate) fn new(config: &ServeConfig, metrics: Arc<Metrics>) -> Result<Self, ServeError> {
+        let device = find_device(config.device)?;
+        Ok(Self { config: config.clone(), metrics, device, precision: resolve(config.precision, device) })
     }
 
     /// What is counted.
@@ -182,11 +185,47 @@ fn num_threads(asked: usize, total_params: u64) -> usize {
     }
 }
 
+/// Where networks run.
+fn find_device(asked: Device) -> Result<tch::Device, ServeError> {
+    if asked == Device::Cpu {
+        return Ok(tch::Device::Cpu);
+    }
+    let missing = match first_cuda_device() {
+        Ok(device) => return Ok(device),
+        Err(missing) => missing,
+    };
+    if asked == Device::Cuda {
+        return Err(ServeError::NoCuda(missing.to_string()));
+    }
+    if let NoCudaDevice::Broken(_) = missing {
+        tracing::warn!("{missing}; networks run on the CPU");
+    }
+    Ok(tch::Device::Cpu)
+}
+
 /// `auto`: bf16 on a GPU, fp32 on the CPU, where a chat's few rows gain nothing from bf16.
 fn resolve(precision: Precision, device: tch::Device) -> Precision {
     match precision {
         Precision::Auto if device.is_cuda() => Precision::Bf16,
         Precision::Auto => Precision::Fp32,
         given => given,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cuda_device_that_is_not_there_is_an_error_that_says_why() {
+        assert_eq!(find_device(Device::Cpu).unwrap(), tch::Device::Cpu);
+        if first_cuda_device().is_ok() {
+            println!("skipped: there is a CUDA device");
+            return;
+        }
+        let error = find_device(Device::Cuda).unwrap_err();
+        assert!(error.to_string().starts_with("--device cuda: "), "{error}");
+        assert_eq!(error.hint(), "`--device cpu` runs on the CPU");
+        assert_eq!(find_device(Device::Auto).unwrap(), tch::Device::Cpu);
     }
 }

@@ -15,6 +15,7 @@ mod request;
 mod cpu_decoder;
 mod cuda_decoder;
 mod decoder;
+mod device;
 mod torch_decoder;
 mod transformer_parts;
 
@@ -49,6 +50,7 @@ pub use cuda_decoder::{CudaDecoder, CudaDecoderConfig};
 pub use cupola_kernels::decode::{BLOCK_TOKENS, WeightFormat};
 pub use decoder::{AdapterId, Chunk, Decoder, Positions, Rows, Wanted};
 pub use detokenize::{Detokenizer, Piece};
+pub use device::{NoCudaDevice, first_cuda_device};
 pub use engine::{Engine, EngineConfig};
 pub use error::GenerateError;
 pub use pacing::Paced;

@@ -107,7 +107,7 @@ impl Moderation {
             speculation: None,
             ..config.clone()
         };
-        let loader = Loader::new(&own, Arc::clone(metrics));
+        let loader = Loader::new(&own, Arc::clone(metrics))?;
         let mut loaded = Vec::new();
         for (at, rules) in classifiers.into_iter().enumerate() {
             // Its name in the metrics.

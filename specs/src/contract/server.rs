@@ -8,7 +8,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 
 use super::{AdapterSource, Speculation};
-use crate::job::Precision;
+use crate::job::{Device, Precision};
 
 /// How weights are kept in fewer bits than the number format's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -57,13 +57,16 @@ pub struct ServerOptions {
     /// Tokens of prompt and answer together; 0 takes the model's limit
     #[arg(long, default_value_t = 0)]
     pub context: usize,
+    /// Where networks run: auto (a CUDA device where there is one, else the CPU), cpu or cuda
+    #[arg(long, default_value = "auto", value_parser = parse_device)]
+    pub device: Device,
     /// Number format: auto, fp32 or bf16
     #[arg(long, default_value = "auto", value_parser = parse_precision)]
     pub precision: Precision,
     /// Weights in fewer bits, for a transformer on a CPU: none, int8 or int4
     #[arg(long, value_enum, default_value_t = Quantization::None)]
     pub quantization: Quantization,
-    /// Tokens whose keys and values are kept on a CPU, shared prefixes once; 0 takes a whole context for each slot
+    /// Tokens of a transformer whose keys and values are kept, shared prefixes once; 0 takes a whole context for each slot
     #[arg(long, default_value_t = 0)]
     pub cache_tokens: usize,
     /// Adapter in PEFT's format that answers to a name of its own; several times for several adapters. With several models
@@ -129,6 +132,15 @@ pub struct ServerOptions {
     /// Seconds that running answers may go on after that; then they end with an error
     #[arg(long, default_value_t = 30, help_heading = "Stopping")]
     pub drain_secs: u64,
+}
+
+fn parse_device(text: &str) -> Result<Device, String> {
+    match text {
+        "auto" => Ok(Device::Auto),
+        "cpu" => Ok(Device::Cpu),
+        "cuda" => Ok(Device::Cuda),
+        other => Err(format!("'{other}' is not auto, cpu or cuda")),
+    }
 }
 
 fn parse_precision(text: &str) -> Result<Precision, String> {
@@ -212,6 +224,7 @@ mod tests {
             ["--max-slots", "many"],
             ["--quantization", "int3"],
             ["--precision", "fp8"],
+            ["--device", "gpu"],
             ["--max-slot", "3"],
             ["--adapter", "law"],
             ["--speculate", "n-gram"],

@@ -1,5 +1,5 @@
-//! The decoder's kernels, run thread by thread on the processor, against the network's own forward pass, for every class of the parity fixtures;
-//! the same on a CUDA device where there is one.
+//! The decoder's kernels against the network's own forward pass, for every class of the parity fixtures: on a CUDA device where there is one, else thread
+//! by thread on the processor.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -9,7 +9,7 @@ use cupola_specs::job::{LayerType, ModelShape, ModelType, Precision};
 use tch::{Kind, Tensor};
 
 use super::{CudaDecoder, CudaDecoderConfig, kernel_shape};
-use crate::generate::{AdapterId, Chunk, Decoder, GenerateError, Rows, Wanted, stirred};
+use crate::generate::{AdapterId, Chunk, Decoder, GenerateError, Rows, Wanted, first_cuda_device, stirred};
 use crate::model::{CASES, Network, RowLayout, fixture};
 
 /// Compiles the kernels of a shape for the processor, once for all tests.
@@ -34,17 +34,16 @@ fn load(name: &str) -> Network {
     Network::load(&fixture(name), tch::Device::Cpu).unwrap()
 }
 
-/// Decoders of a network: an emulated one, and one on a device where there is one.
-fn decoders(network: &Network, is_fp32: bool) -> Vec<(&'static str, CudaDecoder)> {
+/// A decoder of a network: on a device where there is one, else an emulated one.
+fn decoder(network: &Network, is_fp32: bool) -> (&'static str, CudaDecoder) {
     let max_len = network.shape().max_position_embeddings as usize;
     let config = CudaDecoderConfig { is_fp32, num_blocks: 64, max_len };
+    if first_cuda_device().is_ok() {
+        return ("on the device", CudaDecoder::new(network, config, 0).unwrap());
+    }
     let shape = kernel_shape(network, config);
     let emulated = Program::emulated(&library(shape), shape).unwrap();
-    let mut all = vec![("emulated", CudaDecoder::by_program(network, config, emulated).unwrap())];
-    if tch::Cuda::is_available() {
-        all.push(("on the device", CudaDecoder::new(network, config, 0).unwrap()));
-    }
-    all
+    ("emulated", CudaDecoder::by_program(network, config, emulated).unwrap())
 }
 
 /// Tokens of a sequence: as many as the network has positions, `most` at most.
@@ -101,18 +100,17 @@ fn logits_and_hidden_states_equal_the_networks_in_every_class() {
         let [_, cast] = reference(&network, &ids, Precision::Bf16);
         let autocast = distance(&cast, &exact);
         for (is_fp32, most) in [(true, 1e-5), (false, 1.2 * autocast)] {
-            for (place, mut decoder) in decoders(&network, is_fp32) {
-                let far = distance(&logits(&mut decoder, &ids, 40, 0, &[4, 1, 9]), &exact);
-                println!("{name} {place}, fp32 {is_fp32}: logits {far:.1e}; autocast's {autocast:.1e}");
-                assert!(far < most, "{name} {place}, fp32 {is_fp32}: {far:e}");
-                if is_fp32 {
-                    let mut rows = Rows::default();
-                    let whole = chunk(&ids, 0, &[4, 1, 9], Wanted::Hidden);
-                    decoder.forward(&[whole], &mut rows).unwrap();
-                    assert!(rows.logits.is_empty());
-                    let far = distance(&rows.hidden, &hidden);
-                    assert!(far < 1e-5, "{name} {place}: hidden states {far:e}");
-                }
+            let (place, mut decoder) = decoder(&network, is_fp32);
+            let far = distance(&logits(&mut decoder, &ids, 40, 0, &[4, 1, 9]), &exact);
+            println!("{name} {place}, fp32 {is_fp32}: logits {far:.1e}; autocast's {autocast:.1e}");
+            assert!(far < most, "{name} {place}, fp32 {is_fp32}: {far:e}");
+            if is_fp32 {
+                let mut rows = Rows::default();
+                let whole = chunk(&ids, 0, &[4, 1, 9], Wanted::Hidden);
+                decoder.forward(&[whole], &mut rows).unwrap();
+                assert!(rows.logits.is_empty());
+                let far = distance(&rows.hidden, &hidden);
+                assert!(far < 1e-5, "{name} {place}: hidden states {far:e}");
             }
         }
     }
@@ -126,13 +124,12 @@ fn any_cut_any_company_and_any_blocks_give_the_same_bits() {
         let network = load(name);
         let ids = tokens(&network, 2, 40);
         for is_fp32 in [false, true] {
-            for (place, mut decoder) in decoders(&network, is_fp32) {
-                let whole = logits(&mut decoder, &ids, ids.len(), 0, &[0, 1, 2]);
-                // One token at a time is the recorded pass; nine others are more rows than eight; 25 are more than 64 with their tokens.
-                for (cut, others, blocks) in [(1, 0, [5, 3, 8]), (7, 3, [2, 1, 0]), (33, 12, [9, 4, 6])] {
-                    let cut_up = logits(&mut decoder, &ids, cut, others, &blocks);
-                    assert!(cut_up == whole, "{name} {place}, fp32 {is_fp32}: chunks of {cut}");
-                }
+            let (place, mut decoder) = decoder(&network, is_fp32);
+            let whole = logits(&mut decoder, &ids, ids.len(), 0, &[0, 1, 2]);
+            // One token at a time is the recorded pass; nine others are more rows than eight; 25 are more than 64 with their tokens.
+            for (cut, others, blocks) in [(1, 0, [5, 3, 8]), (7, 3, [2, 1, 0]), (33, 12, [9, 4, 6])] {
+                let cut_up = logits(&mut decoder, &ids, cut, others, &blocks);
+                assert!(cut_up == whole, "{name} {place}, fp32 {is_fp32}: chunks of {cut}");
             }
         }
     }
@@ -171,28 +168,27 @@ fn a_long_sequence_in_parts_has_the_bits_of_one_pass() {
         let autocast = distance(&cast, &exact);
         let [blocks, others]: [Vec<u32>; 2] = [(0..10).collect(), (10..20).collect()];
         for (is_fp32, most) in [(true, 1e-5), (false, 1.2 * autocast)] {
-            for (place, mut decoder) in decoders(&network, is_fp32) {
-                let all = logits(&mut decoder, &ids, ids.len(), 0, &blocks);
-                let far = distance(&all, &exact);
-                println!("{place}, fp32 {is_fp32}: logits {far:.1e}; autocast's {autocast:.1e}");
-                assert!(far < most, "{place}, fp32 {is_fp32}: {far:e}");
-                let (vocab, mut rows, start) = (decoder.vocab_size(), Rows::default(), ids.len() - 3);
-                let beside = [30, 31, 32, 33, 34];
-                let prompts = [
-                    chunk(&ids[..start], 0, &others, Wanted::Nothing),
-                    chunk(&ids[..130], 0, &beside, Wanted::Nothing),
+            let (place, mut decoder) = decoder(&network, is_fp32);
+            let all = logits(&mut decoder, &ids, ids.len(), 0, &blocks);
+            let far = distance(&all, &exact);
+            println!("{place}, fp32 {is_fp32}: logits {far:.1e}; autocast's {autocast:.1e}");
+            assert!(far < most, "{place}, fp32 {is_fp32}: {far:e}");
+            let (vocab, mut rows, start) = (decoder.vocab_size(), Rows::default(), ids.len() - 3);
+            let beside = [30, 31, 32, 33, 34];
+            let prompts = [
+                chunk(&ids[..start], 0, &others, Wanted::Nothing),
+                chunk(&ids[..130], 0, &beside, Wanted::Nothing),
+            ];
+            decoder.forward(&prompts, &mut rows).unwrap();
+            for step in 0..3 {
+                let (at, other) = (start + step, 130 + step);
+                let chunks = [
+                    chunk(&ids[other..=other], other, &beside, Wanted::Last),
+                    chunk(&ids[at..=at], at, &others, Wanted::Last),
                 ];
-                decoder.forward(&prompts, &mut rows).unwrap();
-                for step in 0..3 {
-                    let (at, other) = (start + step, 130 + step);
-                    let chunks = [
-                        chunk(&ids[other..=other], other, &beside, Wanted::Last),
-                        chunk(&ids[at..=at], at, &others, Wanted::Last),
-                    ];
-                    decoder.forward(&chunks, &mut rows).unwrap();
-                    let wanted = [&all[other * vocab..][..vocab], &all[at * vocab..][..vocab]].concat();
-                    assert!(rows.logits == wanted, "{place}, fp32 {is_fp32}: step {step}");
-                }
+                decoder.forward(&chunks, &mut rows).unwrap();
+                let wanted = [&all[other * vocab..][..vocab], &all[at * vocab..][..vocab]].concat();
+                assert!(rows.logits == wanted, "{place}, fp32 {is_fp32}: step {step}");
             }
         }
     }
@@ -204,18 +200,17 @@ fn only_what_is_wanted_is_given_and_it_is_the_same() {
     let _no_grad = tch::no_grad_guard();
     let network = load("qwen3");
     let ids = tokens(&network, 3, 20);
-    for (_, mut decoder) in decoders(&network, false) {
-        let all = logits(&mut decoder, &ids, ids.len(), 0, &[0, 1, 2]);
-        let (vocab, blocks) = (decoder.vocab_size(), [3, 4, 5]);
-        let mut rows = Rows::default();
-        decoder.forward(&[chunk(&ids[..9], 0, &blocks, Wanted::Nothing)], &mut rows).unwrap();
-        assert!(rows.logits.is_empty() && rows.hidden.is_empty());
-        let mixed = [chunk(&ids[9..], 9, &blocks, Wanted::Last), chunk(&ids[..5], 0, &[7], Wanted::Hidden)];
-        decoder.forward(&mixed, &mut rows).unwrap();
-        assert_eq!(rows.logits, all[all.len() - vocab..]);
-        assert_eq!(rows.hidden.len(), 5 * decoder.hidden_size());
-        let adapted = Chunk { adapter: Some(AdapterId(1)), ..chunk(&ids[..1], 0, &blocks, Wanted::Last) };
-        let error = decoder.forward(&[adapted], &mut rows).unwrap_err();
-        assert!(matches!(error, GenerateError::UnknownAdapter(AdapterId(1))), "{error}");
-    }
+    let (_, mut decoder) = decoder(&network, false);
+    let all = logits(&mut decoder, &ids, ids.len(), 0, &[0, 1, 2]);
+    let (vocab, blocks) = (decoder.vocab_size(), [3, 4, 5]);
+    let mut rows = Rows::default();
+    decoder.forward(&[chunk(&ids[..9], 0, &blocks, Wanted::Nothing)], &mut rows).unwrap();
+    assert!(rows.logits.is_empty() && rows.hidden.is_empty());
+    let mixed = [chunk(&ids[9..], 9, &blocks, Wanted::Last), chunk(&ids[..5], 0, &[7], Wanted::Hidden)];
+    decoder.forward(&mixed, &mut rows).unwrap();
+    assert_eq!(rows.logits, all[all.len() - vocab..]);
+    assert_eq!(rows.hidden.len(), 5 * decoder.hidden_size());
+    let adapted = Chunk { adapter: Some(AdapterId(1)), ..chunk(&ids[..1], 0, &blocks, Wanted::Last) };
+    let error = decoder.forward(&[adapted], &mut rows).unwrap_err();
+    assert!(matches!(error, GenerateError::UnknownAdapter(AdapterId(1))), "{error}");
 }
