@@ -83,7 +83,7 @@ class Server:
     """`cupola-serve` for one folder, until the block ends."""
 
     def __init__(self, program: str, folder: Path, options: list[str]):
-        command = [program, "--model", f"m={folder}", "--listen", "127.0.0.1:0", "--threads", "1", "--max-slots", str(STREAMS), *options]
+        command = [program, "--model", f"m={folder}", "--listen", "127.0.0.1:0", "--device", "cpu", "--threads", "1", "--max-slots", str(STREAMS), *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
     def __enter__(self):

@@ -63,8 +63,8 @@ class Server:
     """`cupola-serve` for the folder, until the block ends."""
 
     def __init__(self, program: str, folder: Path, precision: str):
-        command = [program, "--model", f"m={folder}", "--listen", "127.0.0.1:0", "--max-slots", "64", "--precision", precision]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        command = [program, "--model", f"m={folder}", "--listen", "127.0.0.1:0", "--max-slots", "64", "--device", "cuda", "--precision", precision]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
     def __enter__(self):
         line = self.process.stdout.readline()

@@ -63,7 +63,9 @@ impl Peer {
     pub(crate) async fn cupola(checkpoint: &Checkpoint, format: Format) -> Self {
         let model = format!("peer={}", checkpoint.network().display());
         let mut command = Command::new(env!("CARGO_BIN_EXE_cupola-serve"));
-        command.args(["--model", &model, "--threads", THREADS, "--max-slots", "8"]).args(format.options);
+        command
+            .args(["--model", &model, "--device", "cpu", "--threads", THREADS, "--max-slots", "8"])
+            .args(format.options);
         command.env("RUST_LOG", "error").env_remove("CUPOLA_API_KEY");
         Self::http(command, "--listen", |port| format!("127.0.0.1:{port}")).await
     }
