@@ -18,6 +18,7 @@ mod pool;
 
 mod elementwise;
 mod inputs;
+mod logits;
 mod low_rank;
 mod matrix;
 
@@ -39,6 +40,7 @@ pub use attention::{BLOCK_TOKENS, KvBlocks, KvSizes, MOST_DIM, Place, Projected,
 pub use elementwise::{Activation, gate, layer_norm, rms_norm, rotate, softcap};
 pub use inputs::Inputs;
 pub use instructions::Instructions;
+pub use logits::{logit_peak, sum_of_weights, weight_of};
 pub use low_rank::{Additions, LowRank};
 pub use matrix::{Matrix, Order, WeightFormat};
 pub use pool::Pool;

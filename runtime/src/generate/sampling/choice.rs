@@ -1,57 +1,10 @@
-//! Sums over a vocabulary's logits and choices among them, in passes that the compiler vectorises, without a sort of the whole vocabulary.
-//!
-//! Every sum has one fixed order and the exponential is made of plain operations, so that a choice has the same bits on every machine.
+//! Choices among a vocabulary's logits, without a sort of the whole vocabulary. Sums have one fixed order, so that a choice has the same bits on every
+//! machine.
+
+pub(super) use cupola_kernels::decode::logit_peak as peak;
+use cupola_kernels::decode::{sum_of_weights, weight_of as exp};
 
 use crate::generate::ScoredToken;
-
-/// Sums that run side by side.
-const LANES: usize = 16;
-
-/// The exponential of a number that is at most 0, within two units of the last place; 0 below −87. The series is Cephes' (Moshier 1992).
-fn exp(x: f32) -> f32 {
-    /// Adding it rounds to a whole number, which then stands in the lowest bits.
-    const ROUND: f32 = 12_582_912.0;
-    const LN_2_HIGH: f32 = 0.693_359_4;
-    const LN_2_LOW: f32 = -2.121_944_4e-4;
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
-    let whole = shifted - ROUND;
-    let rest = x - whole * LN_2_HIGH - whole * LN_2_LOW;
-    let mut series = 1.987_569_1e-4;
-    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 0.166_666_65, 0.5] {
-        series = series * rest + coefficient;
-    }
-    let value = series * rest * rest + rest + 1.0;
-    let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
-    if x < -87.0 { 0.0 } else { value * power }
-}
-
-/// The largest logit; none where one is NaN or infinitely likely, or all are impossible.
-pub(super) fn peak(logits: &[f32]) -> Option<f32> {
-    let mut most = [f32::NEG_INFINITY; LANES];
-    let mut is_bad = [0u32; LANES];
-    let (chunks, rest) = logits.as_chunks::<LANES>();
-    for part in chunks.iter().map(<[f32; LANES]>::as_slice).chain([rest]) {
-        for ((most, is_bad), &logit) in most.iter_mut().zip(&mut is_bad).zip(part) {
-            // Neither a NaN nor infinity is at most the largest number.
-            *is_bad |= u32::from(logit <= f32::MAX) ^ 1;
-            *most = if logit > *most { logit } else { *most };
-        }
-    }
-    let peak = most.into_iter().fold(f32::NEG_INFINITY, f32::max);
-    (peak.is_finite() && is_bad == [0; LANES]).then_some(peak)
-}
-
-/// The sum of all weights at a temperature, the likeliest token's being 1.
-fn sum_of_weights(logits: &[f32], peak: f32, scale: f32) -> f64 {
-    let mut sums = [0.0f64; LANES];
-    let (chunks, rest) = logits.as_chunks::<LANES>();
-    for part in chunks.iter().map(<[f32; LANES]>::as_slice).chain([rest]) {
-        for (sum, &logit) in sums.iter_mut().zip(part) {
-            *sum += f64::from(exp((logit - peak) * scale));
-        }
-    }
-    sums.iter().sum()
-}
 
 /// The largest logit and the log of the sum of exponentials; none where [`peak`] gives none.
 pub(in crate::generate) fn log_sum_exp(logits: &[f32]) -> Option<(f32, f64)> {
@@ -192,18 +145,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    #[test]
-    fn the_exponential_is_within_two_units_of_the_last_place() {
-        let mut worst = 0.0f64;
-        for step in 0..2_000_000 {
-            let x = -87.0 * step as f32 / 2_000_000.0;
-            let expected = f64::from(x).exp();
-            worst = worst.max((f64::from(exp(x)) - expected).abs() / expected);
-        }
-        assert!(worst < 2.0 * f64::from(f32::EPSILON), "{worst:e}");
-        assert_eq!((exp(0.0), exp(-88.0), exp(f32::NEG_INFINITY)), (1.0, 0.0, 0.0));
-    }
 
     #[test]
     fn sums_and_peaks_see_every_lane() {
