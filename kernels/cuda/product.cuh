@@ -20,10 +20,6 @@ struct ProductArguments {
   int out_stride;
   int sink;  // one of those below
   float softcap;
-  const float *stream;  // [M, width] or null: x is this stream's RMS norm, which every block makes for itself
-  const float *gain;    // [width] or null
-  int width;
-  float eps;
 };
 
 #define STORE 0
@@ -95,45 +91,8 @@ DEVICE uint4 zeros() {
   return none;
 }
 
-#define NORMED_WIDTH 2048
-#define NORMED_STRIDE (NORMED_WIDTH + 8)
-
-// RMS norms of up to 8 rows of the stream into shared memory, to the bits of norm_rows: its threads' sums are a lane's eight.
-DEVICE void norm_here(const ProductArguments &a, Element *normed) {
-  int warp = threadIdx.x / 32, lane = threadIdx.x % 32, padded = a.chunks * 32;
-  if (a.rows == 1) {
-    float squares = 0;
-    for (int c = threadIdx.x; c < a.width; c += 256) squares = __fmaf_rn(a.stream[c], a.stream[c], squares);
-    float scale = 1.0f / sqrtf(block_sum(squares) / a.width + a.eps);
-    for (int c = threadIdx.x; c < padded; c += 256) {
-      float x = c < a.width ? __fmul_rn(a.stream[c], scale) : 0.0f;
-      if (a.gain && c < a.width) x = __fmul_rn(x, a.gain[c]);
-      store_element(normed + c, x);
-    }
-  } else if (warp < a.rows) {
-    const float *stream = a.stream + (u64)warp * a.width;
-    float sums[8] = {};
-    for (int c = lane; c < a.width; c += 256)
-#pragma unroll
-      for (int i = 0; i < 8; i++) {
-        float x = c + 32 * i < a.width ? stream[c + 32 * i] : 0.0f;
-        sums[i] = __fmaf_rn(x, x, sums[i]);
-      }
-    float sum = warp_sum(sums[0]);
-#pragma unroll
-    for (int i = 1; i < 8; i++) sum = __fadd_rn(sum, warp_sum(sums[i]));
-    float scale = 1.0f / sqrtf(sum / a.width + a.eps);
-    for (int c = lane; c < padded; c += 32) {
-      float x = c < a.width ? __fmul_rn(stream[c], scale) : 0.0f;
-      if (a.gain && c < a.width) x = __fmul_rn(x, a.gain[c]);
-      store_element(normed + warp * NORMED_STRIDE + c, x);
-    }
-  }
-  block_barrier();
-}
-
 // Up to 8·T rows: a warp for each slice of a tile.
-template <int T, int DEPTH, bool IS_NORMED>
+template <int T, int DEPTH>
 DEVICE void few(const ProductArguments &a) {
   SHARED float sums[SLICES][T][4][32];
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, tile = blockIdx.x;
@@ -148,15 +107,9 @@ DEVICE void few(const ProductArguments &a) {
   }
   let_next_begin();
   wait_for_inputs();
-  const Element *x[T], *rows = a.x;
-  int stride = a.stride;
-  if (IS_NORMED) {
-    SHARED uint4 normed[8 * NORMED_STRIDE / 8];
-    norm_here(a, (Element *)normed);
-    rows = (const Element *)normed, stride = NORMED_STRIDE;
-  }
+  const Element *x[T];
 #pragma unroll
-  for (int j = 0; j < T; j++) x[j] = rows + (u64)min(j * 8 + g, a.rows - 1) * stride + 8 * t;
+  for (int j = 0; j < T; j++) x[j] = a.x + (u64)min(j * 8 + g, a.rows - 1) * a.stride + 8 * t;
   float acc[T][4] = {};
   for (int c = begin; c < end; c += DEPTH) {
 #pragma unroll
@@ -191,11 +144,10 @@ DEVICE void few(const ProductArguments &a) {
   }
 }
 
-KERNEL(product_normed_8, 256, ProductArguments) { few<1, 4, true>(a); }
-KERNEL(product_8, 256, ProductArguments) { few<1, 4, false>(a); }
-KERNEL(product_16, 256, ProductArguments) { few<2, 4, false>(a); }
-KERNEL(product_32, 256, ProductArguments) { few<4, 4, false>(a); }
-KERNEL(product_64, 256, ProductArguments) { few<8, 2, false>(a); }
+KERNEL(product_8, 256, ProductArguments) { few<1, 4>(a); }
+KERNEL(product_16, 256, ProductArguments) { few<2, 4>(a); }
+KERNEL(product_32, 256, ProductArguments) { few<4, 4>(a); }
+KERNEL(product_64, 256, ProductArguments) { few<8, 2>(a); }
 
 // Many rows: each of the 4 warps has 2 tiles and 32 rows, and goes through the slices one after another.
 KERNEL(product_many, 128, ProductArguments) {

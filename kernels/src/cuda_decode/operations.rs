@@ -10,8 +10,6 @@ use crate::decode::Activation;
 
 /// Rows that the kernels of few rows take.
 const FEW_ROWS: usize = 64;
-/// Rows, and inputs of each, whose norm a product makes by itself.
-const NORMED: (usize, usize) = (8, 2048);
 
 /// The beginning of a pass: a row of the embedding for each token.
 #[derive(Debug)]
@@ -236,10 +234,6 @@ struct ProductArguments {
     sink: i32,
     softcap: f32,
     padding: i32,
-    stream: u64,
-    gain: u64,
-    width: i32,
-    eps: f32,
 }
 
 impl Program {
@@ -403,38 +397,11 @@ impl Program {
         Ok(())
     }
 
-    /// Enqueues a [`Product`] of what a norm of all rows gives, which nobody else reads: few rows are normed by the product itself.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub fn multiply_normed(
-        &self,
-        batch: &Batch,
-        norm: &NormRows<'_>,
-        of: &Product<'_>,
-    ) -> Result<(), KernelError> {
-        let is_few = batch.layout().rows <= NORMED.0 && of.weights.padded_inputs() <= NORMED.1;
-        if is_few && !self.shape().is_fp32 && norm.first.is_none() && norm.bias.is_none() {
-            return self.enqueue_product(batch, of, Some(norm));
-        }
-        self.norm(batch, norm)?;
-        self.multiply(batch, of)
-    }
-
     /// Enqueues [`Product`].
     ///
     /// # Errors
     /// The driver's.
     pub fn multiply(&self, batch: &Batch, of: &Product<'_>) -> Result<(), KernelError> {
-        self.enqueue_product(batch, of, None)
-    }
-
-    fn enqueue_product(
-        &self,
-        batch: &Batch,
-        of: &Product<'_>,
-        norm: Option<&NormRows<'_>>,
-    ) -> Result<(), KernelError> {
         let layout = batch.layout();
         let rows = if of.of_chosen { layout.chosen } else { layout.rows };
         let (weights, (out, out_stride)) = (of.weights, of.out);
@@ -462,16 +429,10 @@ impl Program {
             sink,
             softcap,
             padding: 0,
-            stream: self.of_float(norm.map(|norm| norm.stream), norm.map_or(0, |norm| rows * norm.width)),
-            gain: self.of_float(norm.and_then(|norm| norm.gain), norm.map_or(0, |norm| norm.width)),
-            width: norm.map_or(0, |norm| norm.width as i32),
-            eps: norm.map_or(0.0, |norm| norm.eps),
         };
         let (tiles, few) = (tiles as u32, [tiles as u32, 1, 1]);
         let (kernel, geometry) = if self.shape().is_fp32 {
             (Kernel::Product, ([tiles, rows.div_ceil(8) as u32, 1], 256))
-        } else if norm.is_some() {
-            (Kernel::ProductNormed8, (few, 256))
         } else {
             match rows {
                 0..=8 => (Kernel::Product8, (few, 256)),

@@ -20,8 +20,6 @@ pub(super) enum Kernel {
     Product,
     /// Of bf16 weights and up to 8 rows, and so on.
     Product8,
-    /// The same behind an RMS norm of its rows.
-    ProductNormed8,
     Product16,
     Product32,
     Product64,
@@ -33,12 +31,11 @@ pub(super) enum Kernel {
 impl Kernel {
     const OF_FP32: [Self; 5] =
         [Self::EmbedRows, Self::NormRows, Self::TurnHeads, Self::Product, Self::Attend];
-    const OF_BF16: [Self; 11] = [
+    const OF_BF16: [Self; 10] = [
         Self::EmbedRows,
         Self::NormRows,
         Self::TurnHeads,
         Self::Product8,
-        Self::ProductNormed8,
         Self::Product16,
         Self::Product32,
         Self::Product64,
@@ -54,7 +51,6 @@ impl Kernel {
             Self::TurnHeads => "turn_heads",
             Self::Product => "product",
             Self::Product8 => "product_8",
-            Self::ProductNormed8 => "product_normed_8",
             Self::Product16 => "product_16",
             Self::Product32 => "product_32",
             Self::Product64 => "product_64",

@@ -254,7 +254,7 @@ impl CudaDecoder {
         let all = (heads.queries + 2 * heads.keys) * heads.dim;
         let first = layer.residual.zip(scratch.first.as_ref());
         let first = first.map(|((stays, returns), first)| (first, stays, returns));
-        let norm = NormRows { first, ..self.norm(&layer.input_norm) };
+        program.norm(batch, &NormRows { first, ..self.norm(&layer.input_norm) })?;
         let normed = (&scratch.normed, padded[0]);
         let inputs = Product {
             x: normed,
@@ -263,12 +263,7 @@ impl CudaDecoder {
             sink: Sink::Store(0.0),
             of_chosen: false,
         };
-        if layer.values.is_none() {
-            program.multiply_normed(batch, &norm, &inputs)?;
-        } else {
-            program.norm(batch, &norm)?;
-            program.multiply(batch, &inputs)?;
-        }
+        program.multiply(batch, &inputs)?;
         let values = layer.values.as_ref().map(|(table, gates)| ValueEmbedding {
             table,
             gates,
@@ -307,6 +302,7 @@ impl CudaDecoder {
     /// The feed-forward network of a layer, added to the stream.
     fn feed_forward(&self, layer: &Layer) -> Result<(), KernelError> {
         let Self { program, batch, weights, scratch, shape, padded, .. } = self;
+        program.norm(batch, &self.norm(&layer.post_norm))?;
         let inner = (&scratch.inner, padded[2]);
         let up = Product {
             x: (&scratch.normed, padded[0]),
@@ -315,7 +311,7 @@ impl CudaDecoder {
             sink: Sink::Activate(weights.activation),
             of_chosen: false,
         };
-        program.multiply_normed(batch, &self.norm(&layer.post_norm), &up)?;
+        program.multiply(batch, &up)?;
         let out = (&scratch.stream, shape.hidden_size as usize);
         program.multiply(
             batch,
