@@ -15,6 +15,7 @@ use crate::app::House;
 use crate::keys::Asker;
 use crate::page;
 use crate::request_line::RequestLine;
+use crate::request_trace::RequestTrace;
 
 /// Routes that answer without a key: life signs for a supervisor.
 const OPEN_ROUTES: [&str; 2] = ["/health", "/ready"];
@@ -28,7 +29,8 @@ pub(crate) async fn observe(State(house): State<House>, request: Request, next: 
     let request_id = given_id(request.headers())
         .unwrap_or_else(|| format!("req_{:016x}{:016x}", random_u64(), random_u64()));
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
-    let line = RequestLine::new(request_id.clone(), request.method().to_string(), route.clone());
+    let trace = RequestTrace::of(&house, &route, request.headers());
+    let line = RequestLine::new(request_id.clone(), request.method().to_string(), route.clone(), trace);
     let mut response = line.within(next.run(request)).await;
     let status = response.status().as_u16();
     house.metrics.count_request(&route, status);

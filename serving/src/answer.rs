@@ -112,7 +112,8 @@ impl Drop for Clock {
     fn drop(&mut self) {
         self.asker.quota.charge(self.generated_tokens, Instant::now());
         if let Some(line) = &self.line {
-            line.add_answer((self.cached_tokens, self.generated_tokens), self.first_token, self.finish);
+            let tokens = (self.cached_tokens, self.generated_tokens);
+            line.add_answer(tokens, (self.submitted, self.first_token), self.finish);
         }
         self.meter.count_answer(&AnswerFacts {
             prompt_tokens: self.prompt_tokens,
@@ -240,6 +241,9 @@ impl TextAnswer {
                 "content_filter" => Finish::ContentFilter,
                 _ => Finish::Stop,
             };
+        }
+        if let (Err(error), Some(line)) = (&result, &self.clock.line) {
+            line.set_error(error.code());
         }
         if result.as_ref().map_or(true, |delta| delta.finish.is_some()) {
             self.is_finished = true;

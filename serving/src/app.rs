@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::extract::FromRef;
+use cupola_otlp::{Spans, Traces, below};
 use cupola_runtime::generate::Request;
 use serde_json::{Map, Value, json};
 
@@ -33,6 +34,8 @@ pub struct Shared {
     pub(crate) keys: Keys,
     pub(crate) moderation: Option<Arc<Moderation>>,
     pub(crate) certificates: Option<Arc<Certificates>>,
+    /// What sends spans, where a collector is named.
+    pub(crate) spans: Option<Arc<Spans>>,
     pub(crate) cors_origins: Vec<String>,
     pub(crate) limits: RequestLimits,
     pub(crate) connections: ConnectionLimits,
@@ -55,6 +58,7 @@ impl House {
         config.check()?;
         let keys = Keys::load(config.keys_file.as_deref(), config.api_key.as_deref())?;
         let certificates = config.tls.as_ref().map(Certificates::load).transpose()?.map(Arc::new);
+        let spans = config.collector.as_deref().map(spans_to).transpose()?.map(Arc::new);
         let metrics = Arc::new(Metrics::default());
         // Before the models, whose needs decide on the tensor library's threads.
         let rules = config.moderation_file.as_deref().map(|file| Moderation::load(file, config, &metrics));
@@ -66,6 +70,7 @@ impl House {
             keys,
             moderation,
             certificates,
+            spans,
             cors_origins: config.cors_origins.clone(),
             limits: config.limits.clone(),
             connections: config.connections.clone(),
@@ -106,6 +111,13 @@ impl House {
     pub fn enter(&self, phase: Phase) {
         self.phases.enter(phase);
     }
+}
+
+/// What sends spans to a collector's address.
+fn spans_to(collector: &str) -> Result<Spans, ServeError> {
+    let named = std::env::var("OTEL_SERVICE_NAME").is_ok_and(|name| !name.is_empty());
+    let service = (!named).then_some("cupola-serve");
+    Ok(Spans::to(&Traces { endpoint: below(collector), service })?)
 }
 
 /// One model as a request sees it: the same to the request's end, whatever takes its name over meanwhile. Cheap to clone.
@@ -159,7 +171,7 @@ impl App {
     }
 
     /// Which weights answer: the model's word for it, and the start of the adapter's hash.
-    fn system_fingerprint(&self) -> Option<String> {
+    pub(crate) fn system_fingerprint(&self) -> Option<String> {
         let of_model = self.model.system_fingerprint();
         match &self.adapter {
             None => of_model,

@@ -73,6 +73,7 @@ impl Args {
                 .tls_cert
                 .zip(options.tls_key)
                 .map(|(certificate, key)| TlsFiles { certificate, key }),
+            collector: options.otlp_endpoint,
             limits: RequestLimits {
                 body_bytes: options.max_body_bytes,
                 prompt_tokens: options.max_prompt_tokens,

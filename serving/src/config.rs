@@ -50,6 +50,8 @@ pub struct ServeConfig {
     pub cors_origins: Vec<String>,
     /// The certificate, where the server speaks TLS.
     pub tls: Option<TlsFiles>,
+    /// The address of the collector that spans go to, where there is one.
+    pub collector: Option<String>,
     /// What one request may ask for.
     pub limits: RequestLimits,
     /// What clients may do with connections.
@@ -148,6 +150,7 @@ impl ServeConfig {
             moderation_file: None,
             cors_origins: Vec::new(),
             tls: None,
+            collector: None,
             limits: RequestLimits {
                 body_bytes: 4 << 20,
                 prompt_tokens: 0,

@@ -105,6 +105,9 @@ pub enum ServeError {
         /// What is wrong.
         message: String,
     },
+    /// The collector of spans can't be used.
+    #[error("--otlp-endpoint: {0}")]
+    Collector(#[from] cupola_otlp::EndpointError),
     /// The address could not be listened on.
     #[error("listening on {address}: {source}")]
     Listen {
@@ -153,6 +156,9 @@ impl ServeError {
             }
             Self::Tls { .. } => {
                 "--tls-cert takes the chain as PEM, the server's own certificate first, and --tls-key that certificate's key"
+            }
+            Self::Collector(_) => {
+                "OTLP goes over HTTP, uncompressed: `--otlp-endpoint http://127.0.0.1:4318`"
             }
             Self::Thread(_) | Self::Loading(_) => "",
         };

@@ -21,6 +21,7 @@ mod served_file;
 
 mod keys;
 mod request_line;
+mod request_trace;
 
 mod answer;
 mod app;

@@ -11,7 +11,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::connection::{Certificates, Door};
 use crate::watch::follow;
-use crate::{Drain, House, Phase, ServeConfig, ServeError, router};
+use crate::{Drain, House, Phase, ServeConfig, ServeError, request_trace, router};
 
 /// A wish that the server stops. A second one, whichever it is, ends what still runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,8 +79,18 @@ impl Server {
         &self.house
     }
 
-    /// Serves until a stop comes and all answers have ended. Where the stops' sender is dropped it serves for ever.
-    pub async fn run(self, mut stops: mpsc::Receiver<Stop>) {
+    /// Serves until a stop comes, all answers have ended and their spans are sent or given up. Where the stops' sender is dropped it serves for ever.
+    pub async fn run(self, stops: mpsc::Receiver<Stop>) {
+        let spans = self.house.spans.clone();
+        self.serve(stops).await;
+        if let Some(spans) = spans {
+            let closed = tokio::task::spawn_blocking(move || request_trace::close(&spans)).await;
+            closed.unwrap_or_else(|error| tracing::error!(%error, "closing the spans' queue"));
+        }
+    }
+
+    /// Serves until a stop comes and all answers have ended.
+    async fn serve(self, mut stops: mpsc::Receiver<Stop>) {
         let Self { house, listener, acceptor, drain, reloads, .. } = self;
         let watch = AbortOnDrop(tokio::spawn(follow(house.clone(), reloads)));
         let door = Door::new(house.clone(), router(house.clone()), acceptor);

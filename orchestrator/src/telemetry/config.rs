@@ -1,5 +1,6 @@
 //! What the environment says of telemetry, as a pure function of it.
 
+use cupola_otlp::{Traces, below};
 use tracing_subscriber::EnvFilter;
 
 use super::TelemetryError;
@@ -20,15 +21,6 @@ pub(super) enum Format {
     Text,
     /// An object a line.
     Json,
-}
-
-/// Where spans go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Traces {
-    /// The whole URL.
-    pub(super) endpoint: String,
-    /// The service's name, where the environment gives none.
-    pub(super) service: Option<&'static str>,
 }
 
 /// What the environment says.
@@ -82,8 +74,8 @@ fn traces(variable: &dyn Fn(&str) -> Option<String>, problems: &mut Vec<String>)
         return None;
     }
     let whole = variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
-    let below = || variable("OTEL_EXPORTER_OTLP_ENDPOINT");
-    let endpoint = whole.or_else(|| Some(format!("{}/v1/traces", below()?.trim_end_matches('/'))))?;
+    let address = || variable("OTEL_EXPORTER_OTLP_ENDPOINT");
+    let endpoint = whole.or_else(|| Some(below(&address()?)))?;
     let protocol = variable("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL");
     if let Some(other) = protocol.or_else(|| variable("OTEL_EXPORTER_OTLP_PROTOCOL"))
         && other != "http/protobuf"

@@ -1,5 +1,7 @@
 //! What is wrong with the variables that telemetry is set up by.
 
+use cupola_otlp::EndpointError;
+
 /// What is wrong with the variables that telemetry is set up by.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
@@ -16,7 +18,7 @@ pub enum TelemetryError {
     Format(String),
     /// The collector's address is none.
     #[error("OTEL_EXPORTER_OTLP_ENDPOINT: {0}")]
-    Endpoint(String),
+    Endpoint(#[from] EndpointError),
 }
 
 impl TelemetryError {

@@ -22,7 +22,7 @@ mod otlp;
 
 use std::time::Duration;
 
-use opentelemetry_sdk::trace::SdkTracerProvider;
+use cupola_otlp::Spans;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -39,16 +39,17 @@ pub const FLUSH: Duration = Duration::from_secs(2);
 /// Telemetry while a command runs; what it still holds goes out when it goes.
 #[derive(Debug)]
 pub struct Telemetry {
-    provider: Option<SdkTracerProvider>,
+    spans: Option<Spans>,
 }
 
 /// Sets telemetry up for this process, as its environment says.
 pub fn init(kind: Kind) -> Result<Telemetry, TelemetryError> {
     let mut config = Config::of(kind, &|name| std::env::var(name).ok().filter(|value| !value.is_empty()))?;
     // What is wrong with a collector is said, and ends nothing.
-    let exported = match config.traces.as_ref().map(otlp::provider).transpose() {
+    let exported = match config.traces.as_ref().map(Spans::to).transpose() {
         Ok(exported) => exported,
         Err(error) => {
+            let error = TelemetryError::Endpoint(error);
             config.problems.push(format!("no spans are sent: {error} ({})", error.hint()));
             None
         }
@@ -59,15 +60,17 @@ pub fn init(kind: Kind) -> Result<Telemetry, TelemetryError> {
     for problem in &config.problems {
         tracing::warn!("{problem}");
     }
-    Ok(Telemetry { provider: exported })
+    Ok(Telemetry { spans: exported })
 }
 
 impl Drop for Telemetry {
     fn drop(&mut self) {
-        if let Some(provider) = &self.provider
-            && provider.shutdown_with_timeout(FLUSH).is_err()
-        {
-            tracing::warn!("the collector did not take the last spans within {} s", FLUSH.as_secs());
+        let lost = self.spans.as_ref().map_or(0, |spans| spans.close(FLUSH));
+        if lost > 0 {
+            tracing::warn!(
+                "the collector did not take {lost} spans; the last ones had {} s",
+                FLUSH.as_secs()
+            );
         }
     }
 }

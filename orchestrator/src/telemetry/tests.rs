@@ -1,14 +1,14 @@
-use std::collections::HashMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use axum::body::Bytes;
 use axum::http::HeaderMap;
 use axum::routing::post;
+use cupola_otlp::{Spans, Traces};
 use cupola_specs::contract::{ErrorClass, Failure};
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::config::{Format, Traces};
+use super::config::Format;
 use super::*;
 use crate::state::{AttemptOutcome, Fact, Record, RunState, StepMove};
 
@@ -156,19 +156,17 @@ async fn a_collector_gets_the_spans_of_a_run_and_the_callers_trace() {
     let (endpoint, got) = collector().await;
     let trace = "0af7651916cd43dd8448eb211c80319c";
     let sent = tokio::task::spawn_blocking(move || {
-        let provider = otlp::provider(&Traces { endpoint, service: Some("cupola") }).unwrap();
-        let subscriber = tracing_subscriber::registry().with(otlp::layer(&provider));
+        let spans = Spans::to(&Traces { endpoint, service: Some("cupola") }).unwrap();
+        let subscriber = tracing_subscriber::registry().with(otlp::layer(&spans));
         let header = tracing::subscriber::with_default(subscriber, || {
             let command = tracing::info_span!("command");
-            let carrier =
-                HashMap::from([("traceparent".to_owned(), format!("00-{trace}-b7ad6b7169203331-01"))]);
-            otlp::join(&command, &carrier);
+            otlp::join(&command, &format!("00-{trace}-b7ad6b7169203331-01"), "");
             let header = traceparent(&command).unwrap();
             command.in_scope(|| tell(facts()));
             assert_eq!(command.in_scope(trace_id).as_deref(), Some(trace));
             header
         });
-        drop(Telemetry { provider: Some(provider) });
+        drop(Telemetry { spans: Some(spans) });
         header
     });
     let header = sent.await.unwrap();
@@ -190,12 +188,12 @@ fn an_unreachable_collector_costs_at_most_the_flush() {
     // Bound and never served: connections are taken by the kernel, and nobody answers.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}/v1/traces", listener.local_addr().unwrap());
-    let provider = otlp::provider(&Traces { endpoint, service: None }).unwrap();
-    let subscriber = tracing_subscriber::registry().with(otlp::layer(&provider));
+    let spans = Spans::to(&Traces { endpoint, service: None }).unwrap();
+    let subscriber = tracing_subscriber::registry().with(otlp::layer(&spans));
     let since = std::time::Instant::now();
     tracing::subscriber::with_default(subscriber, || tell(facts()));
     assert!(since.elapsed() < Duration::from_millis(500), "telling took {:?}", since.elapsed());
-    drop(Telemetry { provider: Some(provider) });
+    drop(Telemetry { spans: Some(spans) });
     assert!(since.elapsed() < FLUSH + Duration::from_secs(1), "it took {:?}", since.elapsed());
 }
 

@@ -77,7 +77,11 @@ pub(crate) fn read_fields(
 ) -> Result<(App, Fields), ApiError> {
     let mut fields = Fields::parse(&read_body(app, headers, body)?)?;
     let model: String = fields.require("model")?;
-    Ok((app.find(&model)?, fields))
+    let app = app.find(&model)?;
+    if let Some(line) = request_line::current() {
+        line.set_model(&app);
+    }
+    Ok((app, fields))
 }
 
 /// The request's body, where it is JSON and not too long.

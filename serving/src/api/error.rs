@@ -38,6 +38,11 @@ const LONGEST_WAIT: Duration = Duration::from_mins(1);
 const STOPPING_WAIT: Duration = Duration::from_secs(5);
 
 impl ApiError {
+    /// Its word for programs.
+    pub(crate) fn code(&self) -> &'static str {
+        self.code.unwrap_or(self.kind)
+    }
+
     fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
         Self { status, kind, message: message.into(), param: None, code: None, retry: Retry::Unsaid }
     }

@@ -16,6 +16,9 @@ use file::{Digest, KeyEntry};
 pub use file::new_key;
 pub(crate) use quota::{Exceeded, Quota, Standing};
 
+/// The name of whoever has no key.
+pub(crate) const NAMELESS: &str = "-";
+
 /// Who asks.
 #[derive(Debug)]
 pub(crate) struct Asker {
@@ -95,7 +98,7 @@ impl KeyRing {
         if let Some(key) = api_key {
             keys.push((file::digest(key), Arc::new(Asker::without_limits("api-key"))));
         }
-        let anyone = Arc::new(Asker::without_limits("-"));
+        let anyone = Arc::new(Asker::without_limits(NAMELESS));
         Ok(Self { keys, anyone, is_open: file.is_none() && api_key.is_none() })
     }
 

@@ -27,10 +27,9 @@ pub(super) const FINISHES: [&str; 4] = ["stop", "length", "content_filter", "abo
 
 impl Finish {
     /// The words of a set of them, a bit for each in their order.
-    pub(crate) fn words(set: u16) -> String {
+    pub(crate) fn words(set: u16) -> Vec<&'static str> {
         let is_in = |at: &usize| set & (1 << at) != 0;
-        let words: Vec<&str> = (0..FINISHES.len()).filter(is_in).map(|at| FINISHES[at]).collect();
-        words.join(",")
+        (0..FINISHES.len()).filter(is_in).map(|at| FINISHES[at]).collect()
     }
 }
 

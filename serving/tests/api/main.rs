@@ -23,3 +23,4 @@ mod stopping;
 mod swap;
 mod tls;
 mod tools;
+mod traces;

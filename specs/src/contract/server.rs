@@ -96,6 +96,10 @@ pub struct ServerOptions {
     /// Its private key, PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "Connections")]
     pub tls_key: Option<PathBuf>,
+    /// Address of an OpenTelemetry collector that gets a span for each request that generates, over OTLP/HTTP; without it
+    /// the server makes no outbound request, ever. OTEL_EXPORTER_OTLP_HEADERS has its key
+    #[arg(long, value_name = "URL", value_parser = parse_collector, help_heading = "Traces")]
+    pub otlp_endpoint: Option<String>,
     /// Longest request body, bytes
     #[arg(long, default_value_t = 4 << 20, help_heading = "Limits of a request")]
     pub max_body_bytes: usize,
@@ -150,6 +154,20 @@ fn parse_precision(text: &str) -> Result<Precision, String> {
         "bf16" => Ok(Precision::Bf16),
         other => Err(format!("'{other}' is not auto, fp32 or bf16")),
     }
+}
+
+/// A collector's address: it stands in logs, so that nothing secret may be in it.
+fn parse_collector(text: &str) -> Result<String, String> {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")).unwrap_or("");
+    let is_plain = rest.bytes().all(|byte| byte.is_ascii_graphic() && !b"@?#".contains(&byte));
+    if rest.is_empty() || rest.starts_with(['/', ':']) || !is_plain {
+        let form = "http:// or https://, a host, and perhaps a port and a path";
+        return Err(format!("expected {form}, without a user or a query, as in http://127.0.0.1:4318"));
+    }
+    if text.trim_end_matches('/').ends_with("/v1/traces") {
+        return Err("give the collector's address alone: /v1/traces is added to it".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// The options of [`ServerOptions`] that a command line has, checked, as words for the server's own command line. What came from a variable of the
@@ -216,6 +234,12 @@ mod tests {
         );
         let again: Vec<&str> = handed.iter().map(|word| word.to_str().unwrap()).collect();
         assert_eq!(given(&again).unwrap(), handed, "the server reads it as it was meant");
+        for address in ["http://127.0.0.1:4318", "https://collector.example/otlp/", "http://[::1]:4318"] {
+            assert_eq!(
+                given(&["--otlp-endpoint", address]).unwrap(),
+                [format!("--otlp-endpoint={address}").as_str()]
+            );
+        }
     }
 
     #[test]
@@ -228,6 +252,12 @@ mod tests {
             ["--max-slot", "3"],
             ["--adapter", "law"],
             ["--speculate", "n-gram"],
+            ["--otlp-endpoint", "127.0.0.1:4318"],
+            ["--otlp-endpoint", "http://"],
+            ["--otlp-endpoint", "http://:4318"],
+            ["--otlp-endpoint", "http://me:secret@collector:4318"],
+            ["--otlp-endpoint", "http://collector:4318?key=secret"],
+            ["--otlp-endpoint", "http://collector:4318/v1/traces"],
         ] {
             assert!(given(&words).is_err(), "{words:?}");
         }
