@@ -1,15 +1,17 @@
 //! What makes spans and sends them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{BatchSpanProcessor, SdkTracer, SdkTracerProvider};
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 
-use crate::exporter::{Counted, Counts, Outspoken};
+use crate::exporter::{Counts, SpanCounts, queue};
+
+/// Spans that wait at most, where `OTEL_BSP_MAX_QUEUE_SIZE` says nothing else: OpenTelemetry's number.
+const ROOM: usize = 2048;
 
 /// Where spans go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,20 +48,15 @@ impl Spans {
             .build()
             .map_err(|error| EndpointError(error.to_string()))?;
         let counts = Arc::new(Counts::default());
-        let exporter = Outspoken {
-            exporter,
-            endpoint: traces.endpoint.clone(),
-            has_said: AtomicBool::new(false),
-            counts: Arc::clone(&counts),
-        };
-        let queue = BatchSpanProcessor::builder(exporter).build();
+        let room = std::env::var("OTEL_BSP_MAX_QUEUE_SIZE").ok().and_then(|room| room.parse().ok());
+        let queue = queue(exporter, &traces.endpoint, room.unwrap_or(ROOM), &counts);
         let resource = Resource::builder();
         let resource = match traces.service {
             Some(service) => resource.with_service_name(service),
             None => resource,
         };
         let provider = SdkTracerProvider::builder()
-            .with_span_processor(Counted { queue, counts: Arc::clone(&counts) })
+            .with_span_processor(queue)
             .with_resource(resource.build())
             .build();
         Ok(Self { provider, counts })
@@ -70,11 +67,16 @@ impl Spans {
         self.provider.tracer("cupola")
     }
 
+    /// What became of the spans so far.
+    pub fn counts(&self) -> SpanCounts {
+        self.counts.now()
+    }
+
     /// Sends what is still there, within a time, and says how many of all spans the collector did not get. Blocks; spans that end later are lost.
     pub fn close(&self, limit: Duration) -> u64 {
         // What it has to say is in the counts.
         let _ = self.provider.shutdown_with_timeout(limit);
-        let ended = self.counts.ended.load(Ordering::Relaxed);
-        ended.saturating_sub(self.counts.taken.load(Ordering::Relaxed))
+        let SpanCounts { waiting, failed, dropped, .. } = self.counts();
+        waiting + failed + dropped
     }
 }
