@@ -16,7 +16,7 @@ use crate::metrics::{AnswerFacts, Finish, ModelMetrics};
 use crate::model_folder::ServedModel;
 use crate::moderation::{Gate, More, Passed};
 use crate::phase::{Phase, PhaseWatch};
-use crate::request_line::{self, RequestLine};
+use crate::request_line::{self, AnswerTimes, RequestLine};
 use crate::tools::{CallReader, Piece};
 
 /// What became sure with one token.
@@ -102,7 +102,12 @@ struct Clock {
     prompt_tokens: u64,
     cached_tokens: u64,
     generated_tokens: u64,
+    /// Whether the answer has its prompt from another one of the request, which has counted what it found.
+    shares_prompt: bool,
     submitted: Instant,
+    /// Whether the engine was asked.
+    is_asked: bool,
+    begun: Option<Duration>,
     first_token: Option<Duration>,
     last_token: Duration,
     finish: Finish,
@@ -112,8 +117,10 @@ impl Drop for Clock {
     fn drop(&mut self) {
         self.asker.quota.charge(self.generated_tokens, Instant::now());
         if let Some(line) = &self.line {
-            let tokens = (self.cached_tokens, self.generated_tokens);
-            line.add_answer(tokens, (self.submitted, self.first_token), self.finish);
+            let Self { submitted, begun, first_token, .. } = *self;
+            let cached_tokens = if self.shares_prompt { 0 } else { self.cached_tokens };
+            let times = self.is_asked.then_some(AnswerTimes { submitted, begun, first_token });
+            line.add_answer((cached_tokens, self.generated_tokens), times, self.finish);
         }
         self.meter.count_answer(&AnswerFacts {
             prompt_tokens: self.prompt_tokens,
@@ -134,11 +141,19 @@ impl Clock {
             prompt_tokens: prompt_tokens as u64,
             cached_tokens: 0,
             generated_tokens: 0,
+            shares_prompt: false,
             submitted: Instant::now(),
+            is_asked: true,
+            begun: None,
             first_token: None,
             last_token: Duration::ZERO,
             finish: Finish::Abort,
         }
+    }
+
+    /// The engine began with the prompt.
+    fn begin(&mut self, at: Instant) {
+        self.begun.get_or_insert(at.saturating_duration_since(self.submitted));
     }
 
     /// A token came.
@@ -186,10 +201,16 @@ impl TextAnswer {
     /// An answer that is refused before it is made: what is said instead.
     pub(crate) fn refused(app: &App, asker: &Arc<Asker>, prompt_tokens: usize, refusal: &str) -> Self {
         let (_, events) = mpsc::unbounded_channel();
-        let clock = Clock::new(app, asker, prompt_tokens);
+        let mut clock = Clock::new(app, asker, prompt_tokens);
+        clock.is_asked = false;
         let mut answer = Self::of(app, events, clock, &Reading::default());
         answer.refusal = Some(refusal.to_owned());
         answer
+    }
+
+    /// Its prompt is that of another answer of the request, which counts what was found of it.
+    pub(crate) fn set_shares_prompt(&mut self) {
+        self.clock.shares_prompt = true;
     }
 
     /// Tokens made so far, a stop token included.
@@ -212,28 +233,17 @@ impl TextAnswer {
         if self.is_finished {
             return None;
         }
-        // The end comes first: a client that reads slowly must not outlast it on what lies ready.
         if let Some(text) = self.refusal.take() {
             self.is_finished = true;
             self.clock.finish = Finish::ContentFilter;
             return Some(Ok(Delta { text, finish: Some("content_filter"), ..Delta::default() }));
         }
-        let event = tokio::select! {
-            biased;
-            error = self.end.reach() => Err(error),
-            event = self.events.recv() => Ok(event),
-        };
-        let result = match event {
-            Ok(Some(Event::Output(output))) => {
+        let result = match self.hear().await {
+            Ok(output) => {
                 let taken = self.take(output);
                 self.settle(taken).await
             }
-            Ok(Some(Event::Failed(failure))) if failure.is_user_error => {
-                Err(ApiError::invalid(failure.message))
-            }
-            Ok(Some(Event::Failed(failure))) => Err(ApiError::internal(failure.message)),
-            Ok(None) => Err(ApiError::internal("the engine stopped before the answer was complete")),
-            Err(end) => Err(end),
+            Err(error) => Err(error),
         };
         if let Ok(Delta { finish: Some(finish), .. }) = &result {
             self.clock.finish = match *finish {
@@ -250,6 +260,30 @@ impl TextAnswer {
             self.events.close();
         }
         Some(result)
+    }
+
+    /// The engine's next output.
+    async fn hear(&mut self) -> Result<Output, ApiError> {
+        loop {
+            // The end comes first: a client that reads slowly must not outlast it on what lies ready.
+            let event = tokio::select! {
+                biased;
+                error = self.end.reach() => return Err(error),
+                event = self.events.recv() => event,
+            };
+            return match event {
+                Some(Event::Begun(at)) => {
+                    self.clock.begin(at);
+                    continue;
+                }
+                Some(Event::Output(output)) => Ok(output),
+                Some(Event::Failed(failure)) if failure.is_user_error => {
+                    Err(ApiError::invalid(failure.message))
+                }
+                Some(Event::Failed(failure)) => Err(ApiError::internal(failure.message)),
+                None => Err(ApiError::internal("the engine stopped before the answer was complete")),
+            };
+        }
     }
 
     /// The whole answer at once.

@@ -3,7 +3,7 @@
 //! The thread owns the engine and ends when the last [`EngineHandle`] is gone. An answer's channel is its lease: when the client is
 //! gone the receiver is dropped, and the thread cancels the request before its next step. A [`Ticket`] bounds how many answers wait.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -19,6 +19,8 @@ use crate::metrics::EngineMeter;
 /// What the engine says about one request.
 #[derive(Debug)]
 pub(crate) enum Event {
+    /// Its turn came, then: the step that began there was the first to run a part of its prompt.
+    Begun(Instant),
     /// The next token, or the end.
     Output(Output),
     /// The request failed; nothing follows.
@@ -97,7 +99,8 @@ impl EngineHandle {
         std::thread::Builder::new()
             .name("engine".into())
             .spawn(move || {
-                EngineLoop { engine, inbox, replies: BTreeMap::new(), pulse: thread_pulse, meter }.run();
+                let (replies, line) = (BTreeMap::new(), VecDeque::new());
+                EngineLoop { engine, inbox, replies, line, pulse: thread_pulse, meter }.run();
             })
             .map_err(crate::ServeError::Thread)?;
         Ok(Self { submissions, places: Arc::new(Semaphore::new(num_places)), num_places, pulse })
@@ -140,6 +143,8 @@ struct EngineLoop {
     engine: ServedEngine,
     inbox: mpsc::UnboundedReceiver<Submission>,
     replies: BTreeMap<RequestId, mpsc::UnboundedSender<Event>>,
+    /// Requests whose turn has not come.
+    line: VecDeque<RequestId>,
     pulse: Arc<Pulse>,
     meter: EngineMeter,
 }
@@ -165,7 +170,10 @@ impl EngineLoop {
                 self.accept(submission);
             }
             self.cancel_abandoned();
-            match self.engine.step() {
+            let since = Instant::now();
+            let stepped = self.engine.step();
+            self.tell_begun(since);
+            match stepped {
                 Ok(outputs) => {
                     // Before anybody hears of it: who looks at the numbers after an answer sees it in them.
                     self.measure();
@@ -197,6 +205,7 @@ impl EngineLoop {
         match self.engine.submit(submission.request) {
             Ok(id) => {
                 self.replies.insert(id, submission.reply);
+                self.line.push_back(id);
             }
             Err(error) => {
                 // The client may be gone already.
@@ -212,6 +221,15 @@ impl EngineLoop {
             self.replies.remove(&id);
             self.engine.cancel(id);
             self.meter.model().count_cancelled();
+        }
+    }
+
+    /// Tells those who were in line until the step that began at `since`.
+    fn tell_begun(&mut self, since: Instant) {
+        while let Some(id) = self.line.pop_front_if(|id| !self.engine.is_waiting(*id)) {
+            if let Some(reply) = self.replies.get(&id) {
+                let _ = reply.send(Event::Begun(since));
+            }
         }
     }
 

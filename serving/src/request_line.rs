@@ -35,6 +35,8 @@ pub(crate) struct RequestLine {
     error: OnceLock<&'static str>,
     /// When the first answer was sent to the engine, since `started`; the largest number where none was.
     submitted_micros: AtomicU64,
+    /// When the engine began with the first prompt; the largest number where it did with none.
+    begun_micros: AtomicU64,
     /// When the first token of all answers came; the largest number where none did.
     first_token_micros: AtomicU64,
     /// When the last answer ended.
@@ -44,6 +46,17 @@ pub(crate) struct RequestLine {
     answer_tokens: AtomicU64,
     /// A bit for each [`Finish`].
     finishes: AtomicU16,
+}
+
+/// When what came of an answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AnswerTimes {
+    /// When it was sent to the engine.
+    pub(crate) submitted: Instant,
+    /// Since then, when its turn came.
+    pub(crate) begun: Option<Duration>,
+    /// Since then, when its first token came.
+    pub(crate) first_token: Option<Duration>,
 }
 
 /// The line of the request that this task works on; none outside one.
@@ -70,6 +83,7 @@ impl RequestLine {
             model: OnceLock::new(),
             error: OnceLock::new(),
             submitted_micros: AtomicU64::new(u64::MAX),
+            begun_micros: AtomicU64::new(u64::MAX),
             first_token_micros: AtomicU64::new(u64::MAX),
             answered_micros: AtomicU64::new(0),
             prompt_tokens: AtomicU64::new(0),
@@ -113,19 +127,25 @@ impl RequestLine {
         self.prompt_tokens.fetch_add(tokens as u64, Ordering::Relaxed);
     }
 
-    /// An answer is over.
+    /// An answer is over. It has times where the engine was asked for it.
     pub(crate) fn add_answer(
         &self,
         (cached, tokens): (u64, u64),
-        (submitted, first_token): (Instant, Option<Duration>),
+        times: Option<AnswerTimes>,
         finish: Finish,
     ) {
         self.cached_tokens.fetch_add(cached, Ordering::Relaxed);
         self.answer_tokens.fetch_add(tokens, Ordering::Relaxed);
-        let submitted = submitted.saturating_duration_since(self.started);
-        self.submitted_micros.fetch_min(submitted.as_micros() as u64, Ordering::Relaxed);
-        if let Some(first) = first_token {
-            self.first_token_micros.fetch_min((submitted + first).as_micros() as u64, Ordering::Relaxed);
+        if let Some(AnswerTimes { submitted, begun, first_token }) = times {
+            let submitted = submitted.saturating_duration_since(self.started);
+            for (first, after) in [
+                (&self.submitted_micros, Some(Duration::ZERO)),
+                (&self.begun_micros, begun),
+                (&self.first_token_micros, first_token),
+            ] {
+                let micros = after.map_or(u64::MAX, |after| (submitted + after).as_micros() as u64);
+                first.fetch_min(micros, Ordering::Relaxed);
+            }
         }
         self.answered_micros.fetch_max(self.started.elapsed().as_micros() as u64, Ordering::Relaxed);
         self.finishes.fetch_or(1 << finish as u16, Ordering::Relaxed);
@@ -152,6 +172,7 @@ impl RequestLine {
             finishes: Finish::words(self.finishes.load(Ordering::Relaxed)),
             error: self.error.get().copied(),
             submitted: time(&self.submitted_micros),
+            begun: time(&self.begun_micros),
             first_token: time(&self.first_token_micros),
             answered: Duration::from_micros(number(&self.answered_micros)),
             whole: self.started.elapsed(),

@@ -45,6 +45,8 @@ pub(crate) struct RequestFacts<'a> {
     pub(crate) error: Option<&'static str>,
     /// When the first answer was sent to the engine.
     pub(crate) submitted: Option<Duration>,
+    /// When the engine began with the first prompt.
+    pub(crate) begun: Option<Duration>,
     /// When the first token of all answers came.
     pub(crate) first_token: Option<Duration>,
     /// When the last answer ended.
@@ -142,17 +144,24 @@ impl RequestTrace {
         attributes
     }
 
-    /// What the time went into: the prompt, waiting included, up to the first token of all answers; then the tokens that follow.
+    /// What the time went into: the line, up to when the engine begins with the first answer; the prompt, up to the first token of all answers; the
+    /// tokens that follow.
     fn end_parts(&self, request: &Context, facts: &RequestFacts) {
         let Some(submitted) = facts.submitted else { return };
-        let part = |name: &'static str, from: Duration, to: Duration| {
-            let builder = SpanBuilder::from_name(name).with_start_time(self.started + from);
+        let part = |name: &'static str, from: Duration, to: Duration, tokens: &[(&'static str, u64)]| {
+            let tokens = tokens.iter().map(|(name, tokens)| KeyValue::new(*name, *tokens as i64));
+            let builder =
+                SpanBuilder::from_name(name).with_start_time(self.started + from).with_attributes(tokens);
             let mut span = self.spans.tracer().build_with_context(builder, request);
             span.end_with_timestamp(self.started + to.max(from));
         };
-        part("prompt", submitted, facts.first_token.unwrap_or(facts.answered));
+        part("queue", submitted, facts.begun.unwrap_or(facts.answered), &[]);
+        let Some(begun) = facts.begun else { return };
+        let of_prompt =
+            [("cupola.prompt_tokens", facts.prompt_tokens), ("cupola.cached_tokens", facts.cached_tokens)];
+        part("prefill", begun, facts.first_token.unwrap_or(facts.answered), &of_prompt);
         if let Some(first) = facts.first_token {
-            part("decoding", first, facts.answered);
+            part("decode", first, facts.answered, &[("cupola.answer_tokens", facts.answer_tokens)]);
         }
     }
 }

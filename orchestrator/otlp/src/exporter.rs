@@ -118,7 +118,10 @@ impl<E: SpanExporter> SpanExporter for Outspoken<E> {
             }
             Err(error) => {
                 if !self.has_said.swap(true, Ordering::SeqCst) {
-                    tracing::warn!("spans can't be sent to {}: {error}; nothing waits for them", self.endpoint);
+                    tracing::warn!(
+                        "spans can't be sent to {}: {error}; nothing waits for them",
+                        self.endpoint
+                    );
                 }
                 &self.counts.failed
             }

@@ -55,10 +55,8 @@ impl Spans {
             Some(service) => resource.with_service_name(service),
             None => resource,
         };
-        let provider = SdkTracerProvider::builder()
-            .with_span_processor(queue)
-            .with_resource(resource.build())
-            .build();
+        let provider =
+            SdkTracerProvider::builder().with_span_processor(queue).with_resource(resource.build()).build();
         Ok(Self { provider, counts })
     }
 

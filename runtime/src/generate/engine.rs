@@ -169,6 +169,11 @@ impl<D: Decoder> Engine<D> {
         self.scheduler.num_waiting()
     }
 
+    /// Whether a request is in line. Requests leave it for the first time in the order of their submission.
+    pub fn is_waiting(&self, id: RequestId) -> bool {
+        self.scheduler.is_waiting(id)
+    }
+
     /// Requests that run.
     pub fn num_running(&self) -> usize {
         self.scheduler.num_running()

@@ -261,6 +261,11 @@ impl Scheduler {
         self.waiting.len()
     }
 
+    /// Whether a request is in line.
+    pub fn is_waiting(&self, id: RequestId) -> bool {
+        self.sequences.contains_key(&id) && !self.running.contains(&id)
+    }
+
     /// Requests that run.
     pub fn num_running(&self) -> usize {
         self.running.len()

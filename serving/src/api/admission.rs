@@ -185,10 +185,14 @@ pub(crate) async fn admit(
             let is_refused = tokio::time::timeout(limit, rules.refuses(texts, &asker.name)).await;
             refusal = is_refused.map_err(|_| ApiError::time_is_up(limit))??.then(|| rules.refusal());
         }
-        answers.push(match refusal {
+        let mut answer = match refusal {
             Some(refusal) => TextAnswer::refused(app, asker, request.ids.len(), refusal),
             None => TextAnswer::start(app, asker, request, &shared.reading),
-        });
+        };
+        if at % answers_per_prompt > 0 {
+            answer.set_shares_prompt();
+        }
+        answers.push(answer);
     }
     Ok(Admitted { answers, prompt_tokens, answers_per_prompt, ticket })
 }

@@ -159,6 +159,7 @@ async fn embedding(app: &App, asker: &Asker, ids: Vec<u32>, pooling: Pooling) ->
     let mut events = app.submit(request);
     while let Some(event) = events.recv().await {
         match event {
+            Event::Begun(_) => {}
             Event::Output(output) => {
                 if let Some(vector) = output.embedding {
                     return Ok(vector);

@@ -74,6 +74,6 @@ pub(crate) async fn ready(
     )
 )]
 pub(crate) async fn metrics(State(house): State<House>) -> Response {
-    let page = house.metrics.render();
+    let page = house.metrics.render(house.spans.as_ref().map(|spans| spans.counts()));
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response()
 }

@@ -4,6 +4,8 @@ use std::fmt::{Arguments, Write as _};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 
+use cupola_otlp::SpanCounts;
+
 use super::Metrics;
 use super::histogram::Histogram;
 use super::model::{FINISHES, ModelMetrics};
@@ -78,8 +80,8 @@ const TIMES: [Times; 3] = [
 ];
 
 impl Metrics {
-    /// The whole page.
-    pub(crate) fn render(&self) -> String {
+    /// The whole page; with spans where they are sent.
+    pub(crate) fn render(&self, spans: Option<SpanCounts>) -> String {
         let mut page = Page::default();
         let models: Vec<(String, Arc<ModelMetrics>)> = {
             let models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
@@ -108,6 +110,9 @@ impl Metrics {
             }
         }
         self.render_server(&mut page);
+        if let Some(spans) = spans {
+            render_spans(&mut page, spans);
+        }
         page.0
     }
 
@@ -168,6 +173,21 @@ impl Metrics {
     }
 }
 
+fn render_spans(page: &mut Page, spans: SpanCounts) {
+    let name = "cupola_spans_waiting";
+    page.header(name, "gauge", "Spans in the queue or on their way to the collector.");
+    page.line(format_args!("{name} {}", spans.waiting));
+    let name = "cupola_spans_total";
+    page.header(
+        name,
+        "counter",
+        "Spans that the collector took, that it did not, and that the queue had no room for.",
+    );
+    for (result, count) in [("sent", spans.sent), ("failed", spans.failed), ("dropped", spans.dropped)] {
+        page.line(format_args!("{name}{{result=\"{result}\"}} {count}"));
+    }
+}
+
 fn escape(label: &str) -> String {
     label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
@@ -193,7 +213,7 @@ mod tests {
                 finish: Finish::Length,
             });
         }
-        let page = metrics.render();
+        let page = metrics.render(None);
         let model = "model_name=\"a \\\"name\\\"\"";
         for line in [
             "cupola_requests_total{route=\"/v1/models\",status=\"200\"} 4".to_owned(),

@@ -91,6 +91,7 @@ impl Classifier {
         let mut events = self.engine.submit(request);
         while let Some(event) = events.recv().await {
             match event {
+                Event::Begun(_) => {}
                 Event::Output(output) => {
                     if let Some(token) = &output.token {
                         return self.share_of(token).ok_or_else(unjudged);

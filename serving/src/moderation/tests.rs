@@ -99,7 +99,7 @@ fn what_is_only_logged_never_waits_and_is_counted() {
     let parts = ["a pi", "pe b", "omb", "."];
     assert_eq!(pass(&rules, &parts, false), (parts.map(str::to_owned).to_vec(), None));
     let line = "cupola_moderation_total{category=\"test\",scope=\"answer\",action=\"log\"} 1";
-    assert!(rules.metrics.render().lines().any(|seen| seen == line));
+    assert!(rules.metrics.render(None).lines().any(|seen| seen == line));
 }
 
 #[test]
