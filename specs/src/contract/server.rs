@@ -160,7 +160,13 @@ fn parse_precision(text: &str) -> Result<Precision, String> {
 fn parse_collector(text: &str) -> Result<String, String> {
     let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")).unwrap_or("");
     let is_plain = rest.bytes().all(|byte| byte.is_ascii_graphic() && !b"@?#".contains(&byte));
-    if rest.is_empty() || rest.starts_with(['/', ':']) || !is_plain {
+    let authority = rest.split('/').next().unwrap_or_default();
+    // The colons of an IPv6 address stand in brackets.
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse::<u16>().is_ok()),
+        _ => (authority, true),
+    };
+    if host.is_empty() || !port || !is_plain {
         let form = "http:// or https://, a host, and perhaps a port and a path";
         return Err(format!("expected {form}, without a user or a query, as in http://127.0.0.1:4318"));
     }
@@ -234,7 +240,13 @@ mod tests {
         );
         let again: Vec<&str> = handed.iter().map(|word| word.to_str().unwrap()).collect();
         assert_eq!(given(&again).unwrap(), handed, "the server reads it as it was meant");
-        for address in ["http://127.0.0.1:4318", "https://collector.example/otlp/", "http://[::1]:4318"] {
+        for address in [
+            "http://127.0.0.1:4318",
+            "https://collector.example/otlp/",
+            "http://[::1]:4318",
+            "http://[::1]",
+            "http://a/b:c",
+        ] {
             assert_eq!(
                 given(&["--otlp-endpoint", address]).unwrap(),
                 [format!("--otlp-endpoint={address}").as_str()]
@@ -255,6 +267,9 @@ mod tests {
             ["--otlp-endpoint", "127.0.0.1:4318"],
             ["--otlp-endpoint", "http://"],
             ["--otlp-endpoint", "http://:4318"],
+            ["--otlp-endpoint", "http:///v1"],
+            ["--otlp-endpoint", "http://collector:99999"],
+            ["--otlp-endpoint", "http://collector:/otlp"],
             ["--otlp-endpoint", "http://me:secret@collector:4318"],
             ["--otlp-endpoint", "http://collector:4318?key=secret"],
             ["--otlp-endpoint", "http://collector:4318/v1/traces"],

@@ -1,27 +1,20 @@
 //! Spans of requests, as a collector gets them.
 
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+mod collector;
+mod program;
+
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::http::{HeaderMap, Request, header};
-use axum::routing::post;
+use axum::http::{HeaderValue, Request, header};
 use cupola_serving::Stop;
 use futures::StreamExt;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use prost::Message;
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
-use crate::fixture::{CONTEXT, Fixture, chat, read_to_end, with};
+use self::collector::{Collector, attributes};
+use crate::fixture::{Fixture, chat, with};
 use crate::load::long_stream;
 
 const CHAT: &str = "/v1/chat/completions";
@@ -29,74 +22,6 @@ const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
 /// `StatusCode::Error` of the protocol.
 const ERROR: i32 = 2;
-
-/// A collector on loopback, and all it was sent.
-struct Collector {
-    address: String,
-    got: Arc<Mutex<Vec<(HeaderMap, Bytes)>>>,
-}
-
-impl Collector {
-    async fn start() -> Self {
-        let got = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&got);
-        let take =
-            move |headers: HeaderMap, body: Bytes| async move { kept.lock().unwrap().push((headers, body)) };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let router = Router::new().route("/v1/traces", post(take));
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { address, got }
-    }
-
-    fn messages(&self) -> Vec<ExportTraceServiceRequest> {
-        let got = self.got.lock().unwrap();
-        got.iter().map(|(_, body)| ExportTraceServiceRequest::decode(body.clone()).unwrap()).collect()
-    }
-
-    fn spans(&self) -> Vec<Span> {
-        let resources = self.messages().into_iter().flat_map(|message| message.resource_spans);
-        resources.flat_map(|resource| resource.scope_spans).flat_map(|scope| scope.spans).collect()
-    }
-
-    /// The span of a request, by its id.
-    fn of_request(&self, id: &str) -> Span {
-        let is_it = |span: &Span| attributes(span).get("cupola.request_id") == Some(&json!(id));
-        self.spans().into_iter().find(is_it).unwrap_or_else(|| panic!("no span of {id}"))
-    }
-
-    /// The parts of a span, by their names.
-    fn parts(&self, parent: &Span) -> BTreeMap<String, Span> {
-        let parts = self.spans().into_iter().filter(|span| span.parent_span_id == parent.span_id);
-        parts.map(|span| (span.name.clone(), span)).collect()
-    }
-
-    fn holds(&self, text: &str) -> bool {
-        let found = |body: &Bytes| body.windows(text.len()).any(|window| window == text.as_bytes());
-        self.got.lock().unwrap().iter().any(|(_, body)| found(body))
-    }
-}
-
-fn attributes(span: &Span) -> BTreeMap<String, Value> {
-    let value = |any: &Any| match any {
-        Any::StringValue(text) => json!(text),
-        Any::IntValue(number) => json!(number),
-        Any::BoolValue(flag) => json!(flag),
-        Any::ArrayValue(array) => array
-            .values
-            .iter()
-            .map(|value| match &value.value {
-                Some(Any::StringValue(text)) => json!(text),
-                other => panic!("{other:?}"),
-            })
-            .collect(),
-        other => panic!("{other:?}"),
-    };
-    let attributes = span.attributes.iter();
-    attributes
-        .map(|pair| (pair.key.clone(), value(pair.value.as_ref().unwrap().value.as_ref().unwrap())))
-        .collect()
-}
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -166,26 +91,35 @@ async fn a_request_is_a_span_of_its_caller_with_its_numbers_and_parts_and_no_tex
     }
     assert_eq!(json!(attributes(&span)), expected);
     let parts = collector.parts(&span);
-    assert_eq!(parts.keys().collect::<Vec<_>>(), ["decoding", "prompt"]);
-    let (prompt, decoding) = (&parts["prompt"], &parts["decoding"]);
+    assert_eq!(parts.keys().collect::<Vec<_>>(), ["decode", "prefill", "queue"]);
+    let [queue, prefill, decode] = ["queue", "prefill", "decode"].map(|name| &parts[name]);
+    let ends = |span: &Span| [span.start_time_unix_nano, span.end_time_unix_nano];
     let times = [
-        span.start_time_unix_nano,
-        prompt.start_time_unix_nano,
-        prompt.end_time_unix_nano,
-        decoding.start_time_unix_nano,
-        decoding.end_time_unix_nano,
-        span.end_time_unix_nano,
+        [span.start_time_unix_nano; 2],
+        ends(queue),
+        ends(prefill),
+        ends(decode),
+        [span.end_time_unix_nano; 2],
     ];
-    assert!(times.is_sorted() && times[1] < times[2] && times[3] < times[4], "{times:?}");
-    assert_eq!(times[2], times[3], "the first token ends the one and begins the other");
-    assert_eq!(hex(&decoding.trace_id), TRACE);
+    assert!(times.as_flattened().is_sorted(), "{times:?}");
+    assert!(times[2][0] < times[2][1] && times[3][0] < times[3][1], "{times:?}");
+    assert_eq!(
+        (times[1][1], times[2][1]),
+        (times[2][0], times[3][0]),
+        "each begins where the one before it ends"
+    );
+    assert_eq!(json!(attributes(queue)), json!({}));
+    let of_prompt = json!({"cupola.prompt_tokens": usage["prompt_tokens"], "cupola.cached_tokens": 0});
+    assert_eq!(json!(attributes(prefill)), of_prompt);
+    assert_eq!(json!(attributes(decode)), json!({"cupola.answer_tokens": usage["completion_tokens"]}));
+    assert_eq!(hex(&decode.trace_id), TRACE);
 
     let refused = collector.of_request("without-a-key");
     let of_refused = attributes(&refused);
     assert_eq!(of_refused["http.response.status_code"], 401);
     assert!(!is_error(&refused) && !of_refused.contains_key("enduser.id"), "{of_refused:?}");
     assert!(hex(&refused.trace_id) != TRACE && refused.parent_span_id.is_empty());
-    assert_eq!(collector.spans().len(), 4, "of generating routes alone");
+    assert_eq!(collector.spans().len(), 5, "of generating routes alone");
     for text in ["My secret plan", "sesame-key", answer.as_str()] {
         assert!(!collector.holds(text), "{text:?} is in what the collector got");
     }
@@ -235,6 +169,113 @@ async fn each_generating_route_has_its_operation_and_a_caller_that_does_not_samp
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_that_can_not_be_read_is_none_and_fails_nothing() {
+    let collector = Collector::start().await;
+    let fixture = Fixture::with(|config| config.collector = Some(collector.address.clone()));
+    let body = chat("Hi");
+    let good = format!("00-{TRACE}-{PARENT}-01");
+    let named = |text: &str| HeaderValue::from_str(text).unwrap();
+    let callers = [
+        ("empty", vec![named("")]),
+        ("a-word", vec![named("my-trace")]),
+        ("upper-case", vec![named(&good.to_uppercase())]),
+        ("too-short", vec![named(&good[..good.len() - 1])]),
+        ("too-long", vec![named(&format!("{good}-00"))]),
+        ("no-trace", vec![named(&format!("00-{}-{PARENT}-01", "0".repeat(32)))]),
+        ("no-parent", vec![named(&format!("00-{TRACE}-{}-01", "0".repeat(16)))]),
+        ("no-version", vec![named(&format!("ff{}", &good[2..]))]),
+        ("no-text", vec![HeaderValue::from_bytes(b"00-\xff\xfe").unwrap()]),
+        ("twice", vec![named(&good), named(&good)]),
+        ("without", vec![]),
+    ];
+    for (id, parents) in &callers {
+        let mut request = request(CHAT, id, &body).header("tracestate", "a=1");
+        for parent in parents {
+            request = request.header("traceparent", parent);
+        }
+        assert_eq!(fixture.send(request.body(body.to_string().into()).unwrap()).await.status, 200, "{id}");
+    }
+    stop(&fixture).await;
+    let mut traces = std::collections::BTreeSet::new();
+    for (id, _) in &callers {
+        let span = collector.of_request(id);
+        assert!(span.parent_span_id.is_empty() && span.trace_state.is_empty(), "{id}: {span:?}");
+        assert_ne!(hex(&span.trace_id), TRACE, "{id}");
+        assert!(traces.insert(span.trace_id), "{id} has a trace of its own");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_in_line_is_a_part_of_its_own_and_what_never_began_has_no_other() {
+    let collector = Collector::start().await;
+    let fixture = Fixture::patient(|config| {
+        config.collector = Some(collector.address.clone());
+        config.max_slots = 1;
+    });
+    let running = fixture.open(CHAT, &long_stream(1)).await;
+    let short = with(&chat("Hi"), &json!({"max_tokens": 2, "ignore_eos": true}));
+    let waits = send(&fixture, CHAT, "waited", &short);
+    let leaves = tokio::time::timeout(Duration::from_millis(150), send(&fixture, CHAT, "left", &short));
+    let frees = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        drop(running);
+    };
+    let (waited, left, ()) = tokio::join!(waits, leaves, frees);
+    assert_eq!(waited, 200);
+    assert!(left.is_err(), "it was in line until its client went");
+    stop(&fixture).await;
+
+    let millis = |span: &Span| (span.end_time_unix_nano - span.start_time_unix_nano) / 1_000_000;
+    let parts = collector.parts(&collector.of_request("waited"));
+    assert_eq!(parts.keys().collect::<Vec<_>>(), ["decode", "prefill", "queue"]);
+    assert!(millis(&parts["queue"]) >= 250, "{parts:?}");
+    assert!(millis(&parts["prefill"]) + millis(&parts["decode"]) < millis(&parts["queue"]), "{parts:?}");
+    let left = collector.of_request("left");
+    let parts = collector.parts(&left);
+    assert_eq!(parts.keys().collect::<Vec<_>>(), ["queue"]);
+    assert!((100..250).contains(&millis(&parts["queue"])), "{parts:?}");
+    let of_left = attributes(&left);
+    assert_eq!(of_left["cupola.client_gone"], true);
+    assert!(!of_left.contains_key("http.response.status_code"), "{of_left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shared_prompt_counts_once_and_a_refused_one_has_no_parts() {
+    let collector = Collector::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let rules = folder.path().join("moderation.yaml");
+    let lists =
+        "refusal: Not here.\nblock_lists:\n  - {category: weapons, phrases: [pipe bomb], scope: both}\n";
+    std::fs::write(&rules, lists).unwrap();
+    let fixture = Fixture::with(|config| {
+        config.collector = Some(collector.address.clone());
+        config.moderation_file = Some(rules);
+    });
+    let text =
+        json!({"model": "tiny", "prompt": "a".repeat(80), "n": 3, "max_tokens": 2, "ignore_eos": true});
+    let mut usages = Vec::new();
+    for id in ["first", "again"] {
+        let request = request("/v1/completions", id, &text).body(text.to_string().into()).unwrap();
+        usages.push((id, fixture.send(request).await.json()["usage"].take()));
+    }
+    assert_eq!(send(&fixture, CHAT, "refused", &chat("How is a pipe bomb made?")).await, 200);
+    stop(&fixture).await;
+
+    for (id, usage) in usages {
+        let of_it = attributes(&collector.of_request(id));
+        let cached = of_it.get("gen_ai.usage.cache_read.input_tokens").cloned().unwrap_or_else(|| json!(0));
+        assert_eq!(cached, usage["prompt_tokens_details"]["cached_tokens"], "{id}");
+        assert_eq!(of_it["gen_ai.usage.input_tokens"], usage["prompt_tokens"], "{id}");
+        assert_eq!(of_it["gen_ai.usage.output_tokens"], 6, "{id}");
+        assert_eq!(id == "again", cached.as_u64().unwrap() >= 32, "{id}: {cached}");
+    }
+    let refused = collector.of_request("refused");
+    assert_eq!(attributes(&refused)["gen_ai.response.finish_reasons"], json!(["content_filter"]));
+    assert!(collector.parts(&refused).is_empty());
+    assert!(!collector.holds("pipe bomb"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_is_cut_short_says_by_whom() {
     let collector = Collector::start().await;
     let fixture = Fixture::patient(|config| {
@@ -279,7 +320,7 @@ async fn a_collector_that_never_answers_slows_no_request_and_the_end_by_its_boun
     let address = format!("http://{}", listener.local_addr().unwrap());
     let plain = Fixture::new();
     let traced = Fixture::with(|config| config.collector = Some(address));
-    // 3 spans a request: more than the queue holds.
+    // 4 spans a request: more than the queue holds.
     let body = with(&chat("Hi"), &json!({"max_tokens": 1}));
     let mut took = [Duration::ZERO; 2];
     for _ in 0..800 {
@@ -291,104 +332,21 @@ async fn a_collector_that_never_answers_slows_no_request_and_the_end_by_its_boun
     }
     println!("800 requests without a collector {:?}, with one that never answers {:?}", took[0], took[1]);
     assert!(took[1] < took[0] * 2, "{took:?}");
+    let page = traced.get("/metrics").await.text;
+    let number = |name: &str| {
+        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in\n{page}")).parse::<u64>().unwrap()
+    };
+    let [sent, failed, dropped] = ["sent", "failed", "dropped"]
+        .map(|result| number(&format!("cupola_spans_total{{result=\"{result}\"}}")));
+    let waiting = number("cupola_spans_waiting");
+    assert_eq!((sent, waiting + failed + dropped), (0, 3200), "{page}");
+    assert!(waiting <= 2048 && dropped > 0, "{page}");
+    assert!(!plain.get("/metrics").await.text.contains("cupola_spans"), "where none are sent");
     let live = traced.listen().await;
     let since = Instant::now();
     live.stop.send(Stop::AtOnce).await.unwrap();
     live.ended.await.unwrap();
     let ended = since.elapsed();
     assert!(ended > Duration::from_secs(2) && ended < Duration::from_secs(5), "the end took {ended:?}");
-}
-
-/// The program with variables of OpenTelemetry.
-fn start_program(fixture: &Fixture, options: &[&str], variables: &[(&str, &str)]) -> (Child, String) {
-    let model = format!("tiny={}", fixture.config.models[0].path.to_str().unwrap());
-    let mut server = Command::new(env!("CARGO_BIN_EXE_cupola-serve"))
-        .args(["--model", &model, "--listen", "127.0.0.1:0", "--threads", "1", "--drain-notice-secs", "0"])
-        .args(["--context", &CONTEXT.to_string()])
-        .args(options)
-        .envs(variables.iter().copied())
-        .env_remove("CUPOLA_API_KEY")
-        .env_remove("RUST_LOG")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let address = line.strip_prefix("listening on http://").unwrap().split(' ').next().unwrap().to_owned();
-    (server, address)
-}
-
-async fn ask(address: &str) {
-    let body = chat("Hi").to_string();
-    let head = format!(
-        "POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    let mut socket = TcpStream::connect(address).await.unwrap();
-    socket.write_all((head + &body).as_bytes()).await.unwrap();
-    let seen = read_to_end(&mut socket).await;
-    assert!(seen.starts_with("HTTP/1.1 200"), "{seen}");
-}
-
-/// Stops the program and gives what it logged.
-async fn end_program(mut server: Child) -> String {
-    let killed = Command::new("kill").args(["-TERM", &server.id().to_string()]).status().unwrap();
-    assert!(killed.success());
-    tokio::task::spawn_blocking(move || {
-        let mut log = String::new();
-        server.stderr.take().unwrap().read_to_string(&mut log).unwrap();
-        assert!(server.wait().unwrap().success(), "{log}");
-        log
-    })
-    .await
-    .unwrap()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_unreachable_collector_is_told_once_and_what_it_missed_is_counted() {
-    let address = {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        format!("http://{}", listener.local_addr().unwrap())
-    };
-    let fixture = Fixture::new();
-    let options = ["--otlp-endpoint", address.as_str()];
-    let (server, served) = start_program(&fixture, &options, &[("OTEL_BSP_SCHEDULE_DELAY", "50")]);
-    for _ in 0..4 {
-        ask(&served).await;
-        tokio::time::sleep(Duration::from_millis(150)).await;
-    }
-    let log = end_program(server).await;
-    assert_eq!(log.matches("spans can't be sent to").count(), 1, "{log}");
-    assert_eq!(log.matches("the collector did not take 12 spans").count(), 1, "{log}");
-    let traced = log.lines().filter(|line| line.contains("trace_id=\"")).count();
-    assert_eq!(traced, 4, "the log's lines have the traces' ids: {log}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_program_sends_spans_with_the_headers_of_the_environment_and_nothing_without_the_option() {
-    let collector = Collector::start().await;
-    let fixture = Fixture::new();
-    let headers = ("OTEL_EXPORTER_OTLP_HEADERS", "x-collector-key=s3cret");
-    let (server, served) = start_program(
-        &fixture,
-        &["--otlp-endpoint", &collector.address],
-        &[headers, ("OTEL_SERVICE_NAME", "mine")],
-    );
-    ask(&served).await;
-    let log = end_program(server).await;
-    assert!(!log.contains("WARN") && !log.contains("s3cret"), "{log}");
-    assert_eq!(collector.spans().len(), 3);
-    assert_eq!(collector.got.lock().unwrap()[0].0["x-collector-key"], "s3cret");
-    assert!(format!("{:?}", collector.messages()[0].resource_spans[0].resource).contains("mine"));
-
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let elsewhere = format!("http://{}", listener.local_addr().unwrap());
-    let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", elsewhere.as_str()), headers];
-    let (server, served) = start_program(&fixture, &[], &variables);
-    ask(&served).await;
-    let log = end_program(server).await;
-    assert!(!log.contains("trace_id"), "{log}");
-    assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "nobody came");
 }
