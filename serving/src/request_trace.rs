@@ -166,7 +166,7 @@ impl RequestTrace {
     }
 }
 
-/// The caller by its headers. Two that differ name none.
+/// The caller by its headers. Two of them name none.
 fn named_caller(headers: &HeaderMap) -> Option<Context> {
     let mut parents = headers.get_all("traceparent").iter();
     let (Some(parent), None) = (parents.next(), parents.next()) else { return None };
