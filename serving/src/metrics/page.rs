@@ -159,6 +159,11 @@ impl Metrics {
                 "{name}{{category=\"{category}\",scope=\"{scope}\",action=\"{action}\"}} {count}"
             ));
         }
+        let name = "cupola_moderation_unjudged_total";
+        page.header(name, "counter", "Texts that classifiers with `action: log` were too slow for.");
+        for (scope, count) in &*self.unjudged.lock().unwrap_or_else(PoisonError::into_inner) {
+            page.line(format_args!("{name}{{scope=\"{scope}\"}} {count}"));
+        }
         let name = "cupola_requests_total";
         page.header(name, "counter", "HTTP requests by route and status.");
         for ((route, status), count) in &*self.requests.lock().unwrap_or_else(PoisonError::into_inner) {
