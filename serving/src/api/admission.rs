@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::connection::TooSlow;
 use crate::engine_thread::Ticket;
 use crate::keys::Asker;
-use crate::moderation::Gate;
+use crate::moderation::{Gate, Rulebook};
 use crate::phase::Phase;
 use crate::request_line;
 
@@ -178,9 +178,10 @@ pub(crate) async fn admit(
     // Where calls or a form are asked for, the answer may be JSON.
     let is_json = shared.reading.reader.is_some() || constraint.is_some();
     let mut answers = Vec::with_capacity(requests.len());
+    let rules = app.moderation.as_ref().map(Rulebook::now);
     let (mut refusal, mut gate) = (None, None);
     for (at, mut request) in requests.into_iter().enumerate() {
-        if let Some(rules) = app.moderation.as_ref().filter(|_| at % answers_per_prompt == 0) {
+        if let Some(rules) = rules.as_ref().filter(|_| at % answers_per_prompt == 0) {
             let texts = shared.prompt_texts.get(at / answers_per_prompt).map_or(&[][..], Vec::as_slice);
             let limit = app.limits.time;
             let is_refused = tokio::time::timeout(limit, rules.refuses(texts, &asker.name)).await;

@@ -25,6 +25,7 @@ pub(crate) struct Metrics {
     swaps: Changes,
     key_reloads: Changes,
     certificate_reloads: Changes,
+    rule_reloads: Changes,
     moderation: Mutex<BTreeMap<(String, &'static str, &'static str), u64>>,
     /// Texts that nobody judged, by scope.
     unjudged: Mutex<BTreeMap<&'static str, u64>>,
@@ -80,6 +81,11 @@ impl Metrics {
     /// Times that the certificate was read again.
     pub(crate) fn certificate_reloads(&self) -> &Changes {
         &self.certificate_reloads
+    }
+
+    /// Times that the rules of moderation were read again.
+    pub(crate) fn rule_reloads(&self) -> &Changes {
+        &self.rule_reloads
     }
 
     /// Counts a text that no classifier judged, and gives how many of its scope there are.

@@ -8,10 +8,11 @@ mod file;
 mod fold;
 mod gate;
 mod phrases;
+mod rulebook;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cupola_specs::contract::Quantization;
@@ -23,9 +24,11 @@ use self::phrases::{Hit, Lexicon, Scanner};
 use crate::api::ApiError;
 use crate::loaded::Loader;
 use crate::metrics::Metrics;
+use crate::watch::Stamp;
 use crate::{ModelSource, ServeConfig, ServeError};
 
 pub(crate) use self::gate::{Gate, More, Passed};
+pub(crate) use self::rulebook::Rulebook;
 
 /// What happens to a text that has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
@@ -80,6 +83,8 @@ impl Rule {
 /// The rules of a server.
 pub(crate) struct Moderation {
     refusal: String,
+    /// The files that they were read from.
+    files: Vec<(PathBuf, Stamp)>,
     /// Characters that classifiers judge at a time; as many before them are judged again with them.
     window: usize,
     prompt: Arc<Lexicon>,
@@ -98,12 +103,8 @@ impl Moderation {
     ///
     /// # Errors
     /// What is wrong with the file, with its place in it; a model that can't be loaded, or does not know a label.
-    pub(crate) fn load(
-        path: &Path,
-        config: &ServeConfig,
-        metrics: &Arc<Metrics>,
-    ) -> Result<Self, ServeError> {
-        let Rules { refusal, window, lexicons: [prompt, answer], classifiers } = Rules::read(path)?;
+    fn load(path: &Path, config: &ServeConfig, metrics: &Arc<Metrics>) -> Result<Self, ServeError> {
+        let Rules { refusal, files, window, lexicons: [prompt, answer], classifiers } = Rules::read(path)?;
         // Adapters and guesses are the served models'.
         let own = ServeConfig {
             context: 0,
@@ -130,6 +131,7 @@ impl Moderation {
         let (prompt, answer) = (Arc::new(prompt), Arc::new(answer));
         Ok(Self {
             refusal,
+            files,
             window,
             prompt,
             answer,

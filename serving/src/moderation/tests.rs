@@ -14,6 +14,7 @@ fn rules(phrases: &[&str], action: Action) -> Arc<Moderation> {
     let lexicon = Arc::new(lexicon);
     Arc::new(Moderation {
         refusal: "No.".into(),
+        files: Vec::new(),
         window: 240,
         prompt: Arc::clone(&lexicon),
         answer: lexicon,

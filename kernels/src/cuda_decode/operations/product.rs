@@ -5,7 +5,6 @@ use tch::{Kind, Tensor};
 use super::super::batch::Batch;
 use super::super::program::{Kernel, Program};
 use super::super::weights::Packed;
-
 use crate::KernelError;
 use crate::decode::Activation;
 
