@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::app::App;
-use crate::keys::{Asker, NAMELESS};
+use crate::keys::{ANYONE, Asker};
 use crate::metrics::Finish;
 use crate::request_trace::{ModelWords, RequestFacts, RequestTrace};
 
@@ -186,7 +186,7 @@ impl Drop for RequestLine {
         let trace_id = self.trace.as_ref().and_then(|trace| trace.end(&facts));
         let trace_id = trace_id.as_deref();
         let RequestFacts { request_id, method, route, .. } = facts;
-        let asker = facts.asker.unwrap_or(NAMELESS);
+        let asker = facts.asker.unwrap_or(ANYONE);
         let status = facts.status.unwrap_or(CLIENT_GONE);
         let millis = self.head_micros.load(Ordering::Relaxed) / 1000;
         let total_millis = facts.whole.as_millis() as u64;

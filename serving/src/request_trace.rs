@@ -12,7 +12,7 @@ use opentelemetry::trace::{Span as _, SpanBuilder, SpanKind, Status, TraceContex
 use opentelemetry::{Array, Context, KeyValue, StringValue, Value};
 
 use crate::app::Shared;
-use crate::keys::NAMELESS;
+use crate::keys::ANYONE;
 
 /// The routes that generate, and their operation's name.
 const OPERATIONS: [(&str, &str); 4] = [
@@ -131,7 +131,7 @@ impl RequestTrace {
         let has_answers = !facts.finishes.is_empty();
         let reasons = || facts.finishes.iter().map(|reason| StringValue::from(*reason)).collect();
         add("http.response.status_code", facts.status.map(|status| Value::from(i64::from(status))));
-        add("enduser.id", facts.asker.filter(|name| *name != NAMELESS).map(text));
+        add("enduser.id", facts.asker.filter(|name| *name != ANYONE).map(text));
         add("gen_ai.request.model", facts.model.map(|model| text(&model.name)));
         add("gen_ai.response.model", facts.model.filter(|_| has_answers).map(|model| text(&model.name)));
         let fingerprint = facts.model.and_then(|model| model.system_fingerprint.as_deref());

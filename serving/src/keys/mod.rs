@@ -16,9 +16,6 @@ use file::{Digest, KeyEntry};
 pub use file::new_key;
 pub(crate) use quota::{Exceeded, Quota, Standing};
 
-/// The name of whoever has no key.
-pub(crate) const NAMELESS: &str = "-";
-
 /// Who asks.
 #[derive(Debug)]
 pub(crate) struct Asker {
@@ -39,6 +36,11 @@ impl Asker {
         Self { name: name.into(), quota: Quota::default(), entry: None }
     }
 }
+
+/// Who has the key of the command line.
+const API_KEY: &str = "api-key";
+/// Whoever asks where there are no keys.
+pub(crate) const ANYONE: &str = "-";
 
 /// The keys of a running server: the file may be read again.
 #[derive(Debug)]
@@ -96,9 +98,9 @@ impl KeyRing {
             keys.push((digest, Arc::new(Asker::of_file(entry, now))));
         }
         if let Some(key) = api_key {
-            keys.push((file::digest(key), Arc::new(Asker::without_limits("api-key"))));
+            keys.push((file::digest(key), Arc::new(Asker::without_limits(API_KEY))));
         }
-        let anyone = Arc::new(Asker::without_limits(NAMELESS));
+        let anyone = Arc::new(Asker::without_limits(ANYONE));
         Ok(Self { keys, anyone, is_open: file.is_none() && api_key.is_none() })
     }
 
