@@ -24,7 +24,7 @@ const PARENT: &str = "b7ad6b7169203331";
 const ERROR: i32 = 2;
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 fn is_error(span: &Span) -> bool {
@@ -46,6 +46,33 @@ async fn stop(fixture: &Fixture) {
     let live = fixture.listen().await;
     live.stop.send(Stop::AtOnce).await.unwrap();
     tokio::time::timeout(Duration::from_secs(10), live.ended).await.unwrap().unwrap();
+}
+
+/// A whole answer's parts follow each other within its span, with what they took.
+fn check_parts(collector: &Collector, span: &Span, usage: &Value) {
+    let parts = collector.parts(span);
+    assert_eq!(parts.keys().collect::<Vec<_>>(), ["decode", "prefill", "queue"]);
+    let [queue, prefill, decode] = ["queue", "prefill", "decode"].map(|name| &parts[name]);
+    let ends = |span: &Span| [span.start_time_unix_nano, span.end_time_unix_nano];
+    let times = [
+        [span.start_time_unix_nano; 2],
+        ends(queue),
+        ends(prefill),
+        ends(decode),
+        [span.end_time_unix_nano; 2],
+    ];
+    assert!(times.as_flattened().is_sorted(), "{times:?}");
+    assert!(times[2][0] < times[2][1] && times[3][0] < times[3][1], "{times:?}");
+    assert_eq!(
+        (times[1][1], times[2][1]),
+        (times[2][0], times[3][0]),
+        "each begins where the one before it ends"
+    );
+    assert_eq!(json!(attributes(queue)), json!({}));
+    let of_prompt = json!({"cupola.prompt_tokens": usage["prompt_tokens"], "cupola.cached_tokens": 0});
+    assert_eq!(json!(attributes(prefill)), of_prompt);
+    assert_eq!(json!(attributes(decode)), json!({"cupola.answer_tokens": usage["completion_tokens"]}));
+    assert_eq!(hex(&decode.trace_id), TRACE);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -90,29 +117,7 @@ async fn a_request_is_a_span_of_its_caller_with_its_numbers_and_parts_and_no_tex
         expected["openai.response.system_fingerprint"] = fingerprint.clone();
     }
     assert_eq!(json!(attributes(&span)), expected);
-    let parts = collector.parts(&span);
-    assert_eq!(parts.keys().collect::<Vec<_>>(), ["decode", "prefill", "queue"]);
-    let [queue, prefill, decode] = ["queue", "prefill", "decode"].map(|name| &parts[name]);
-    let ends = |span: &Span| [span.start_time_unix_nano, span.end_time_unix_nano];
-    let times = [
-        [span.start_time_unix_nano; 2],
-        ends(queue),
-        ends(prefill),
-        ends(decode),
-        [span.end_time_unix_nano; 2],
-    ];
-    assert!(times.as_flattened().is_sorted(), "{times:?}");
-    assert!(times[2][0] < times[2][1] && times[3][0] < times[3][1], "{times:?}");
-    assert_eq!(
-        (times[1][1], times[2][1]),
-        (times[2][0], times[3][0]),
-        "each begins where the one before it ends"
-    );
-    assert_eq!(json!(attributes(queue)), json!({}));
-    let of_prompt = json!({"cupola.prompt_tokens": usage["prompt_tokens"], "cupola.cached_tokens": 0});
-    assert_eq!(json!(attributes(prefill)), of_prompt);
-    assert_eq!(json!(attributes(decode)), json!({"cupola.answer_tokens": usage["completion_tokens"]}));
-    assert_eq!(hex(&decode.trace_id), TRACE);
+    check_parts(&collector, &span, usage);
 
     let refused = collector.of_request("without-a-key");
     let of_refused = attributes(&refused);
