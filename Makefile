@@ -62,10 +62,11 @@ bench: build ## Benchmarks: large specs and plans, what a step costs, tokenizer,
 	cargo bench --locked -p cupola --bench histories
 	cargo bench --locked -p cupola-runtime
 
-parity: build $(PYTHON_TOOLS) ## Compares models of every family, and an exported one, with transformers (fetches PyTorch with its CUDA libraries, about 3 GB).
+parity: build $(PYTHON_TOOLS) ## Compares models of every family, the server's greedy answers, and an exported model, with transformers (fetches PyTorch with its CUDA libraries, about 3 GB).
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check torch==2.11.0 peft==0.21.2
 	.venv/bin/python tests/python/model_round_trip.py $(TARGET)/release/cupola-worker
 	.venv/bin/python tests/python/lora_round_trip.py $(CUPOLA)
+	.venv/bin/python tests/python/serving_parity.py $(TARGET)/release/cupola-serve
 	.venv/bin/python tests/python/transformers_parity.py $(CUPOLA) $(MODEL)
 
 handover: build $(PYTHON_TOOLS) ## Reads the quickstart's pretraining, exported for Megatron-LM and torchtitan, with their own code (fetches PyTorch).
