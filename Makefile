@@ -8,9 +8,10 @@ CUPOLA := $(TARGET)/release/cupola
 PYTHON_TOOLS := .venv/.stamp
 MLFLOW := .venv-mlflow/.stamp
 CLIENTS := .venv-clients/.stamp
+LLAMA := .llama/build/bin/llama-server
 NPM_TOOLS := tests/npm/node_modules/.stamp
 
-.PHONY: help quickstart build libtorch test lint bench parity handover gguf clients pages clean
+.PHONY: help quickstart build libtorch test lint bench bench-serving parity handover gguf clients pages clean
 
 help: ## This list.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|'
@@ -61,6 +62,19 @@ bench: build ## Benchmarks: large specs and plans, what a step costs, tokenizer,
 	cargo bench --locked -p cupola --bench control
 	cargo bench --locked -p cupola --bench histories
 	cargo bench --locked -p cupola-runtime
+
+# Without AMX: with it, this version ends with an illegal instruction or a segmentation fault in its products of q8_0 and q4_0.
+$(LLAMA):
+	python3 -m venv .llama/tools
+	.llama/tools/bin/python -m pip install --quiet --disable-pip-version-check cmake ninja
+	cd .llama && tools/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: llama-cpp-python==0.3.36
+	cd .llama && tar xf llama_cpp_python-0.3.36.tar.gz
+	NO_AMX="-mno-amx-tile -mno-amx-int8 -mno-amx-bf16" && PATH="$$PWD/.llama/tools/bin:$$PATH" \
+	cmake -S .llama/llama_cpp_python-0.3.36/vendor/llama.cpp -B .llama/build -G Ninja -DCMAKE_BUILD_TYPE=Release -DLLAMA_BUILD_UI=OFF -DCMAKE_C_FLAGS="$$NO_AMX" -DCMAKE_CXX_FLAGS="$$NO_AMX"
+	.llama/tools/bin/ninja -C .llama/build llama-server llama-quantize
+
+bench-serving: build $(LLAMA) ## Our server beside llama.cpp's over HTTP, on a machine that does nothing else; VLLM=FILE and PYTHON=FILE add vLLM and transformers (compiles llama.cpp, some 20 minutes).
+	cargo bench --locked -p cupola-serving --bench peers -- --llama-server $(abspath $(LLAMA)) --llama-quantize $(abspath $(dir $(LLAMA))llama-quantize) $(if $(VLLM),--vllm $(abspath $(VLLM))) $(if $(PYTHON),--python $(abspath $(PYTHON)))
 
 parity: build $(PYTHON_TOOLS) ## Compares models of every family, the server's greedy answers, and an exported model, with transformers (fetches PyTorch with its CUDA libraries, about 3 GB).
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check torch==2.11.0 peft==0.21.2

@@ -139,7 +139,10 @@ fn ids_of(number: usize, prompt: &SealedPrompt, tokenizer: &Tokenizer) -> Result
 }
 
 /// Log-probabilities of a prompt's ids from the second on, as the engine scores prompts.
-fn engine_log_probs<D: Decoder>(engine: &mut Engine<D>, ids: &[u32]) -> Result<Vec<f32>, GenerateError> {
+pub(crate) fn engine_log_probs<D: Decoder>(
+    engine: &mut Engine<D>,
+    ids: &[u32],
+) -> Result<Vec<f32>, GenerateError> {
     if ids.len() < 2 {
         return Ok(Vec::new());
     }

@@ -131,7 +131,7 @@ async fn complete(address: &str, prompt: &[u64], max_tokens: usize) -> Seen {
     }
     let text = String::from_utf8_lossy(&bytes);
     assert!(text.starts_with("HTTP/1.1 200"), "{text:.600}");
-    let generated = text.rsplit("\"completion_tokens\":").next().map(|rest| rest.trim_start());
+    let generated = text.rsplit("\"completion_tokens\":").next().map(str::trim_start);
     let digits: String = generated.unwrap().chars().take_while(char::is_ascii_digit).collect();
     assert_eq!(digits.parse(), Ok(max_tokens), "{text:.600}");
     // Reads that only bring the head, the usage or the end hold no token.

@@ -3,7 +3,7 @@
 //!
 //! The peers take turns: in each round every one is measured once, in the other order than the round before. A measurement during which other
 //! processes used over 6 % of the processors is thrown away and made again. The tables give medians, and medians of the rounds' ratios. `--scratch DIR`
-//! keeps the checkpoint for the next time; `--worker` is `cupola-worker`, where it does not lie beside `cupola-serve`. A peer without its option is left
+//! keeps the checkpoint for the next time; `--worker` is `cupola-worker`, where it does not lie beside `cupola-serve`; `--max-others 100` throws nothing away. A peer without its option is left
 //! out, and named.
 
 #![expect(clippy::unwrap_used, reason = "a bench that can't measure panics")]
@@ -22,8 +22,8 @@ use load::Rates;
 use quiet::Moment;
 use server::{FORMATS, Format, Peer};
 
-/// Share of the processors that others may use during a measurement.
-const MAX_OTHERS: f64 = 0.06;
+/// Per cent of the processors that others may use during a measurement.
+const MAX_OTHERS: f64 = 6.0;
 /// How often a measurement that was disturbed is made again.
 const RETRIES: usize = 3;
 
@@ -54,6 +54,7 @@ struct Column {
 /// All that is counted on the way.
 #[derive(Default)]
 struct Tally {
+    max_others: f64,
     disturbed: usize,
     client: Vec<f64>,
     others: Vec<f64>,
@@ -74,7 +75,8 @@ fn main() {
             println!("left out, without its option: --{name}");
         }
     }
-    let mut tally = Tally::default();
+    let max_others = options.0.get("max-others").map_or(MAX_OTHERS, |word| word.parse().unwrap()) / 100.0;
+    let mut tally = Tally { max_others, ..Tally::default() };
     println!("| tokens/s | 1 stream | 8 streams, steady | 8 streams, end to end | prompt of 512 |");
     println!("|---|---|---|---|---|");
     for format in FORMATS.into_iter().filter(|format| wanted.split(',').any(|name| name == format.name)) {
@@ -83,7 +85,7 @@ fn main() {
     println!(
         "\n{} measurements were thrown away, others having used over {:.0} %; in those that count {:.1} % (median); the client used {:.1} % of one core (median)",
         tally.disturbed,
-        100.0 * MAX_OTHERS,
+        100.0 * tally.max_others,
         100.0 * median(&tally.others),
         100.0 * median(&tally.client)
     );
@@ -159,7 +161,7 @@ async fn undisturbed(peer: &mut Peer, round: u64, tally: &mut Tally) -> Rates {
         let before = Moment::now(peer.pid());
         let rates = peer.measure(round * 100 + attempt).await;
         let shares = before.shares_until(&Moment::now(peer.pid()));
-        if shares.others <= MAX_OTHERS {
+        if shares.others <= tally.max_others {
             tally.client.push(shares.client);
             tally.others.push(shares.others);
             return rates;
@@ -168,7 +170,7 @@ async fn undisturbed(peer: &mut Peer, round: u64, tally: &mut Tally) -> Rates {
     }
     panic!(
         "other processes used over {:.0} % in each of {} attempts: end them first",
-        100.0 * MAX_OTHERS,
+        100.0 * tally.max_others,
         RETRIES + 1
     )
 }

@@ -12,7 +12,7 @@ use crate::load::{self, Prompts, Rates};
 /// Threads of each peer.
 const THREADS: &str = "2";
 /// vLLM compiles for a while before it answers.
-const START: Duration = Duration::from_secs(240);
+const START: Duration = Duration::from_mins(4);
 
 /// A number format by the names of both sides.
 #[derive(Debug, Clone, Copy)]
