@@ -49,6 +49,13 @@ impl Outcome {
     }
 }
 
+/// When a client asks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    pub(crate) first: Instant,
+    pub(crate) every: Duration,
+}
+
 pub(crate) struct Client {
     address: String,
     /// Of splitmix64.
@@ -68,23 +75,36 @@ impl Client {
         (z ^ (z >> 31)) % limit
     }
 
-    /// Asks until the time is over, and gives what became of each request.
-    pub(crate) async fn run(mut self, end: Instant) -> Vec<(&'static str, Outcome)> {
+    /// Asks at its times, however it is answered, until the end, and gives what became of each request.
+    pub(crate) async fn run(mut self, times: Times, end: Instant) -> Vec<(&'static str, Outcome)> {
         let mut outcomes = Vec::new();
-        while Instant::now() < end {
-            let (kind, outcome) = match self.below(12) {
+        let mut next = times.first;
+        while next < end {
+            tokio::time::sleep_until(next.into()).await;
+            // An attack asks for next to nothing: it comes on top.
+            if self.below(6) == 0 {
+                outcomes.push(self.attack().await);
+            }
+            outcomes.push(match self.below(12) {
                 0..4 => ("hangs up", self.hang_up().await),
-                4 | 5 => self.attack().await,
-                6 => ("reads slowly", within(read_slowly(&self.address, self.state)).await),
+                4 => ("reads slowly", within(read_slowly(&self.address, self.state)).await),
                 _ => ("behaves", normal(&self.address, self.state).await),
-            };
-            let is_refused = matches!(outcome, Outcome::Refused(429));
-            outcomes.push((kind, outcome));
-            // Whoever is told to come again later does, though sooner than told.
-            let pause = if is_refused { 50 + self.below(200) } else { self.below(20) };
-            tokio::time::sleep(Duration::from_millis(pause)).await;
+            });
+            next += times.every;
         }
         outcomes
+    }
+
+    /// Asks as fast as it is answered until the end, and gives how many whole answers there were.
+    pub(crate) async fn press(mut self, end: Instant) -> u64 {
+        let mut answered = 0;
+        while Instant::now() < end {
+            self.below(1);
+            let outcome = normal(&self.address, self.state).await;
+            assert!(matches!(outcome, Outcome::Answered), "{outcome:?}");
+            answered += 1;
+        }
+        answered
     }
 
     async fn hang_up(&mut self) -> Outcome {
@@ -123,10 +143,13 @@ async fn within(asked: impl Future<Output = Outcome>) -> Outcome {
 
 /// Sends bytes on a connection of its own and reads to its end.
 pub(crate) async fn exchange(address: &str, request: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut socket = TcpStream::connect(address).await?;
-    socket.write_all(&closing(request)).await?;
-    let mut seen = Vec::new();
-    socket.read_to_end(&mut seen).await?;
+    let (mut reader, mut writer) = TcpStream::connect(address).await?.into_split();
+    let (request, mut seen) = (closing(request), Vec::new());
+    // Who refuses a body need not read it to its end: what is said before the connection breaks counts.
+    let (_, read) = tokio::join!(writer.write_all(&request), reader.read_to_end(&mut seen));
+    if seen.is_empty() {
+        read?;
+    }
     Ok(seen)
 }
 

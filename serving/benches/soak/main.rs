@@ -1,8 +1,9 @@
 //! A long time under more load than the server takes, by clients that do not behave: `cargo bench -p cupola-serving --bench soak -- --minutes 30 --clients 200`.
 //!
-//! The program serves a tiny random model with room for two thirds of the clients. A third of the requests are hung up at a random moment, some are read
-//! slowly, some are attacks ([`hostile`]). It prints a table, and ends with 1 where a stream hung, a rejection was no error object of OpenAI's, or
-//! blocks, connections, descriptors or memory did not come back.
+//! The program serves a tiny random model with room for a quarter of the clients. First it is measured how many answers a second it gives; then the clients
+//! ask one and a half times as often, each at its own times, whatever becomes of its requests. A third of these are hung up at a random moment, some are read
+//! slowly, and attacks ([`hostile`]) come on top. It prints a table, and ends with 1 where a stream hung, a rejection was no error object of OpenAI's,
+//! blocks, connections, descriptors or memory did not come back, or the load was less.
 
 #![expect(clippy::unwrap_used, reason = "a bench that can't measure panics")]
 #![expect(clippy::print_stdout, reason = "the table is the result")]
@@ -20,13 +21,21 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use client::{Client, Outcome};
+use client::{Client, Outcome, Times};
 use server::{Gauges, Program};
 
 /// When the first part of the time is over, all that is made once is made: what grows after it leaks.
 const WARM_SHARE: f64 = 0.25;
 /// Memory that may come on top without being a leak: the allocator's, by as much as it keeps of what was free.
 const SLACK_BYTES: u64 = 48 << 20;
+/// Answers that the server gives at once.
+const SLOTS: u64 = 8;
+/// How long the capacity is measured.
+const MEASURED: Duration = Duration::from_secs(10);
+/// Requests that come, by the capacity.
+const LOAD: f64 = 1.5;
+/// What must have come of them: a client that waits for an answer asks later than it would.
+const LEAST_LOAD: f64 = 1.3;
 /// How long everything may take to come back at the end.
 const SETTLE: Duration = Duration::from_secs(30);
 
@@ -42,14 +51,31 @@ fn main() -> ExitCode {
     runtime.block_on(soak(time, num_clients))
 }
 
+/// Whole answers a second that the server gives to as many clients as it has slots, each asking again at once.
+async fn capacity(program: &Program) -> f64 {
+    let end = Instant::now() + MEASURED;
+    let clients = (0..SLOTS).map(|number| Client::new(number, program.address.clone()).press(end));
+    let answered: u64 = futures::future::join_all(clients).await.into_iter().sum();
+    answered as f64 / MEASURED.as_secs_f64()
+}
+
 async fn soak(time: Duration, num_clients: u64) -> ExitCode {
     let program = Arc::new(Program::start(num_clients));
     let first = client::normal(&program.address, 0).await;
     assert!(matches!(first, Outcome::Answered), "{first:?}");
+    let capacity = capacity(&program).await;
+    let offered = LOAD * capacity;
+    println!(
+        "capacity {capacity:.1} answers/s, {MEASURED:?} of {SLOTS} clients; offered: {offered:.1} requests/s, and attacks"
+    );
     let start = program.gauges().await;
-    let end = Instant::now() + time;
+    let (began, every) = (Instant::now(), Duration::from_secs_f64(num_clients as f64 / offered));
+    let end = began + time;
     let clients: Vec<_> = (0..num_clients)
-        .map(|number| tokio::spawn(Client::new(number, program.address.clone()).run(end)))
+        .map(|number| {
+            let first = began + every.mul_f64(number as f64 / num_clients as f64);
+            tokio::spawn(Client::new(number, program.address.clone()).run(Times { first, every }, end))
+        })
         .collect();
     tokio::time::sleep(time.mul_f64(WARM_SHARE)).await;
     let warm = program.gauges().await;
@@ -73,6 +99,19 @@ async fn soak(time: Duration, num_clients: u64) -> ExitCode {
     let most = warm.resident_bytes.max(start.resident_bytes) + SLACK_BYTES;
     if settled.resident_bytes > most {
         breaches.push(format!("memory: {} MiB stay resident", settled.resident_bytes >> 20));
+    }
+    let count = |wanted: &dyn Fn(&str, &str) -> bool| -> u64 {
+        counts.iter().filter(|((kind, word), _)| wanted(kind, word)).map(|(_, count)| count).sum()
+    };
+    let asked = count(&|kind, _| !kind.starts_with("attack"));
+    let refused = count(&|kind, word| !kind.starts_with("attack") && word.ends_with("429"));
+    let rate = asked as f64 / time.as_secs_f64();
+    println!(
+        "\n{rate:.1} requests/s came, {:.2} of the capacity; {refused} of {asked} were told to come again",
+        rate / capacity
+    );
+    if rate < LEAST_LOAD * capacity || refused == 0 {
+        breaches.push(format!("the load was {:.2} of the capacity", rate / capacity));
     }
     let total: u64 = counts.values().sum();
     println!(

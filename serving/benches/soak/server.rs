@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::SLOTS;
 use crate::client::exchange;
 use crate::fixture::{wire_get, write_model};
 
@@ -50,15 +51,13 @@ impl Gauges {
 }
 
 impl Program {
-    /// Serves a tiny model with room for two thirds of the clients.
+    /// Serves a tiny model with room for a quarter of the clients.
     pub(crate) fn start(num_clients: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         write_model(folder.path(), 3);
-        let slots = 8.min(num_clients * 2 / 3).max(1);
-        let queue = (num_clients * 2 / 3).saturating_sub(slots);
-        let (slots, queue) = (slots.to_string(), queue.to_string());
+        let (slots, queue) = (SLOTS.to_string(), (num_clients / 4).saturating_sub(SLOTS).to_string());
         let model = format!("tiny={}", folder.path().display());
-        let options = ["--model", &model, "--listen", "127.0.0.1:0", "--threads", "1", "--context", "256"];
+        let options = ["--model", &model, "--listen", "127.0.0.1:0", "--device", "cpu", "--threads", "1", "--context", "256"];
         let limits = ["--max-slots", &slots, "--max-queue", &queue, "--write-timeout-secs", "10"];
         let mut process = Command::new(env!("CARGO_BIN_EXE_cupola-serve"))
             .args(options)
