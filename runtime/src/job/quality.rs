@@ -1,9 +1,13 @@
 //! Bits per byte of a model before and after an export, by the kernels that a server runs.
 //!
-//! What a format of weights costs is measured on a text that the model was not trained on: a file of the user's, or the held-out side of a corpus.
-//! The text is cut into windows of the model's context that share one token, so that every token is predicted once, as in the perplexity suite.
+//! What a format of weights costs is measured on a text that the model was not trained on: a file of the user's, or the held-out side of a corpus, each
+//! of its domains alike. The text is cut into windows of the model's context that share one token, so that every token is predicted once, as in the
+//! perplexity suite; a window is a pass or two of the decoder. How much is read is bounded by the network's size, so that an export ends within about a
+//! minute on two cores, and the result says how much it was.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use cupola_specs::artifact::CorpusDocument;
@@ -19,20 +23,30 @@ use crate::generate::{
 };
 use crate::model::Network;
 use crate::seal::engine_log_probs;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Tokenizer, corpus_statistics};
 
 /// Bytes of text that are read at most: some ten thousand tokens, so that a difference of a hundredth of a bit shows.
 const MAX_BYTES: usize = 48 << 10;
+/// Bytes that are read of a large network too: some hundred tokens, which all formats are given alike.
+const MIN_BYTES: usize = 2 << 10;
+/// Parameters times bytes at most, a byte being a token or less: a network of 131 M parameters reads 33,000 bytes.
+const MAX_WORK: u64 = 1 << 42;
+/// Bytes of a corpus' document at most, so that several are read.
+const DOCUMENT_BYTES: usize = 4 << 10;
+/// The longest character.
+const CHAR_BYTES: usize = 4;
 /// Tokens of a window at most.
 const MAX_WINDOW: usize = 512;
-/// Tokens of a step of the engine.
-const STEP_TOKENS: usize = 512;
+/// Tokens of a step of the engine: its logits are as many rows of the vocabulary.
+const STEP_TOKENS: usize = 256;
 
 /// What was measured.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Quality {
-    /// Bytes of text.
-    bytes: usize,
+    /// Bytes of text that were measured.
+    bytes: u64,
+    /// Bytes of text that there are.
+    of_bytes: u64,
     /// Tokens that were predicted.
     tokens: usize,
     /// Bits per byte of the model as it was trained, in fp32.
@@ -47,12 +61,12 @@ pub(super) struct Quality {
 /// A text that is not there or says nothing; a model that can't be loaded.
 pub(super) fn measure(before: &Path, after: &Path, text: &Path) -> Result<Quality, InspectError> {
     let tokenizer = Tokenizer::load(before)?;
-    let documents = documents(text)?;
     let trained = Network::load(before, Device::Cpu)?;
-    let longest = (trained.shape().max_position_embeddings as usize).min(MAX_WINDOW);
+    let Sample { documents, of_bytes } = sample(text, room(trained.total_params()))?;
+    let longest = (trained.shape().max_position_embeddings as usize).clamp(2, MAX_WINDOW);
     let windows: Vec<Vec<u32>> =
         documents.iter().flat_map(|document| windows(&tokenizer, document, longest)).collect();
-    let bytes = documents.iter().map(String::len).sum();
+    let bytes = documents.iter().map(|document| document.len() as u64).sum();
     let tokens = windows.iter().map(|window| window.len() - 1).sum();
     let bits = |network: &Network, format| {
         Ok::<_, InspectError>(nats(network, format, &windows)? / LN_2 / bytes as f64)
@@ -64,7 +78,7 @@ pub(super) fn measure(before: &Path, after: &Path, text: &Path) -> Result<Qualit
     for (name, format) in formats(written.shape().family) {
         after.insert(*name, bits(&written, *format)?);
     }
-    Ok(Quality { bytes, tokens, before: plain, after })
+    Ok(Quality { bytes, of_bytes, tokens, before: plain, after })
 }
 
 const LN_2: f64 = std::f64::consts::LN_2;
@@ -80,31 +94,74 @@ fn formats(family: Family) -> &'static [(&'static str, WeightFormat)] {
     if family == Family::Transformer { all } else { &all[..1] }
 }
 
-/// The documents of a text file, which is one, or of a corpus' held-out side, as many as there is room for.
-fn documents(text: &Path) -> Result<Vec<String>, InspectError> {
-    let mut documents = Vec::new();
-    if text.is_dir() {
-        let mut room = MAX_BYTES;
-        for shard in corpus_shards(text, "validation")? {
-            for document in JsonlZstReader::<CorpusDocument>::open(&shard)? {
-                if room == 0 {
-                    break;
-                }
-                let text = document?.text;
-                let part = &text[..text.floor_char_boundary(room)];
-                room = if part.len() < text.len() { 0 } else { room - part.len() };
-                documents.push(part.to_owned());
-            }
-        }
+/// Bytes that are read with a network of so many parameters.
+fn room(num_params: u64) -> usize {
+    usize::try_from(MAX_WORK / num_params.max(1)).unwrap_or(MAX_BYTES).clamp(MIN_BYTES, MAX_BYTES)
+}
+
+/// What a model is measured on.
+#[derive(Debug)]
+struct Sample {
+    documents: Vec<String>,
+    /// Bytes of the text that these are of.
+    of_bytes: u64,
+}
+
+/// As much as there is room for of a text file, which is one document, or of a corpus' held-out side.
+fn sample(text: &Path, room: usize) -> Result<Sample, InspectError> {
+    let mut sample = if text.is_dir() {
+        of_corpus(text, room)?
     } else {
-        let whole = std::fs::read_to_string(text).map_err(|error| JobError::io(text, error))?;
-        documents.push(whole[..whole.floor_char_boundary(MAX_BYTES)].to_owned());
-    }
-    documents.retain(|document| !document.is_empty());
-    if documents.is_empty() {
+        of_file(text, room).map_err(|error| JobError::io(text, error))?
+    };
+    sample.documents.retain(|document| !document.is_empty());
+    if sample.documents.is_empty() {
         return Err(InspectError::NoText { path: text.to_path_buf() });
     }
-    Ok(documents)
+    Ok(sample)
+}
+
+/// The beginning of a file.
+fn of_file(path: &Path, room: usize) -> io::Result<Sample> {
+    let file = File::open(path)?;
+    let of_bytes = file.metadata()?.len();
+    let mut bytes = Vec::new();
+    file.take(room as u64).read_to_end(&mut bytes)?;
+    // The room may end within a character.
+    if (bytes.len() as u64) < of_bytes
+        && let Err(error) = std::str::from_utf8(&bytes)
+        && error.error_len().is_none()
+    {
+        bytes.truncate(error.valid_up_to());
+    }
+    let document =
+        String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    Ok(Sample { documents: vec![document], of_bytes })
+}
+
+/// The beginnings of a corpus' first documents, as many bytes of each domain: documents lie in the order of their sources.
+fn of_corpus(corpus: &Path, room: usize) -> Result<Sample, InspectError> {
+    let held_out = corpus_statistics(corpus)?.validation;
+    let of_bytes = held_out.values().map(|domain| domain.bytes).sum();
+    let share = room / held_out.len().max(1);
+    let mut rooms: BTreeMap<String, usize> = held_out.into_keys().map(|domain| (domain, share)).collect();
+    let mut documents = Vec::new();
+    for shard in corpus_shards(corpus, "validation")? {
+        for document in JsonlZstReader::<CorpusDocument>::open(&shard)? {
+            if rooms.is_empty() {
+                return Ok(Sample { documents, of_bytes });
+            }
+            let CorpusDocument { text, domain, .. } = document?;
+            let Some(room) = rooms.get_mut(&domain) else { continue };
+            let part = &text[..text.floor_char_boundary(DOCUMENT_BYTES.min(*room))];
+            *room -= part.len();
+            if *room < CHAR_BYTES {
+                rooms.remove(&domain);
+            }
+            documents.push(part.to_owned());
+        }
+    }
+    Ok(Sample { documents, of_bytes })
 }
 
 /// A document's windows: behind the token that begins documents, each but the first from the last token of the one before on.
@@ -140,9 +197,11 @@ fn sum<D: Decoder>(mut engine: Engine<D>, windows: &[Vec<u32>]) -> Result<f64, I
 mod tests {
     use std::path::PathBuf;
 
+    use cupola_specs::artifact::{CorpusStatistics, DomainStatistics};
     use cupola_specs::job::{ModelShape, ModelType};
 
     use super::*;
+    use crate::data::shard::write_jsonl_zst;
     use crate::generate::stirred;
     use crate::model::{SaveFacts, depth_shape};
 
@@ -188,7 +247,8 @@ mod tests {
         saved(&model, Family::Transformer);
         std::fs::write(&text, "Forty-four metres — 建物. ".repeat(80)).unwrap();
         let same = measure(&model, &model, &text).unwrap();
-        assert_eq!((same.bytes, same.after.len()), (80 * "Forty-four metres — 建物. ".len(), 4));
+        let whole = 80 * "Forty-four metres — 建物. ".len() as u64;
+        assert_eq!((same.bytes, same.of_bytes, same.after.len()), (whole, whole, 4));
         assert_eq!(same.after["fp32"].to_bits(), same.before.to_bits());
         let off = |of: &Quality, name: &str| (of.after[name] - of.before).abs();
         assert!(off(&same, "bf16") > 0.0 && off(&same, "bf16") < off(&same, "int4"), "{same:?}");
@@ -219,11 +279,67 @@ mod tests {
     #[test]
     fn a_text_that_says_nothing_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
-        let text = folder.path().join("empty");
+        let text = folder.path().join("text");
         std::fs::write(&text, "").unwrap();
-        assert!(matches!(documents(&text), Err(InspectError::NoText { .. })));
-        assert!(matches!(documents(&folder.path().join("nowhere")), Err(InspectError::Job(_))));
-        std::fs::write(&text, "é".repeat(MAX_BYTES)).unwrap();
-        assert_eq!(documents(&text).unwrap()[0].len(), MAX_BYTES);
+        assert!(matches!(sample(&text, 100), Err(InspectError::NoText { .. })));
+        assert!(matches!(sample(&folder.path().join("nowhere"), 100), Err(InspectError::Job(_))));
+        for broken in [&b"a\xff"[..], b"a\xc3"] {
+            std::fs::write(&text, broken).unwrap();
+            assert!(matches!(sample(&text, 100), Err(InspectError::Job(_))), "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_file_is_cut_between_two_characters() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = folder.path().join("text");
+        std::fs::write(&text, "aé建".repeat(50)).unwrap();
+        for room in 1..=300 {
+            let Sample { documents, of_bytes } = sample(&text, room).unwrap();
+            assert!(documents[0].len() <= room && documents[0].len() + CHAR_BYTES > room, "{room}");
+            assert_eq!(of_bytes, 300);
+        }
+    }
+
+    #[test]
+    fn a_large_network_reads_less_and_never_nothing() {
+        assert_eq!(room(5_300_000), MAX_BYTES);
+        assert_eq!(room(131_700_000), 33_395);
+        assert_eq!(room(70_000_000_000), MIN_BYTES);
+    }
+
+    /// One domain comes first and fills the room many times over.
+    #[test]
+    fn every_domain_of_a_corpus_has_as_much_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let document = |domain: &str, text: String| CorpusDocument {
+            id: String::new(),
+            text,
+            source: domain.into(),
+            file: String::new(),
+            url: None,
+            domain: domain.into(),
+            signals: BTreeMap::new(),
+        };
+        let books = (0..30).map(|_| document("books", "建".repeat(5000)));
+        let notes = (0..9).map(|_| document("notes", "b".repeat(1000)));
+        let documents: Vec<CorpusDocument> = books.chain(notes).collect();
+        let shard = folder.path().join("validation/00000.jsonl.zst");
+        write_jsonl_zst(&shard, &documents).unwrap();
+        let domains = [("books", 30, 450_000), ("notes", 9, 9000)];
+        let validation =
+            domains.map(|(name, documents, bytes)| (name.into(), DomainStatistics { documents, bytes }));
+        let statistics = CorpusStatistics { validation: validation.into(), ..CorpusStatistics::default() };
+        let json = serde_json::to_string(&statistics).unwrap();
+        std::fs::write(folder.path().join("statistics.json"), json).unwrap();
+        let sample = sample(folder.path(), 40_000).unwrap();
+        let of = |letter: char| -> (usize, usize) {
+            let parts = sample.documents.iter().filter(|part| part.starts_with(letter));
+            parts.fold((0, 0), |(count, bytes), part| (count + 1, bytes + part.len()))
+        };
+        assert_eq!(of('b'), (9, 9000));
+        // Four parts of 4,095 bytes, and what then is left of 20,000.
+        assert_eq!(of('建'), (5, 19_998));
+        assert_eq!(sample.of_bytes, 459_000);
     }
 }

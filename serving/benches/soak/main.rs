@@ -18,7 +18,6 @@ mod fixture;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use client::{Client, Outcome, Times};
@@ -60,7 +59,7 @@ async fn capacity(program: &Program) -> f64 {
 }
 
 async fn soak(time: Duration, num_clients: u64) -> ExitCode {
-    let program = Arc::new(Program::start(num_clients));
+    let program = Program::start(num_clients);
     let first = client::normal(&program.address, 0).await;
     assert!(matches!(first, Outcome::Answered), "{first:?}");
     let capacity = capacity(&program).await;
@@ -79,50 +78,66 @@ async fn soak(time: Duration, num_clients: u64) -> ExitCode {
         .collect();
     tokio::time::sleep(time.mul_f64(WARM_SHARE)).await;
     let warm = program.gauges().await;
-    let mut counts: BTreeMap<(&str, String), u64> = BTreeMap::new();
-    let mut breaches = Vec::new();
+    let mut tally = Tally::default();
     for client in clients {
-        for (kind, outcome) in client.await.unwrap() {
-            *counts.entry((kind, outcome.word())).or_default() += 1;
-            if let Some(breach) = outcome.breach() {
-                breaches.push(format!("{kind}: {breach}"));
-            }
-        }
+        client.await.unwrap().into_iter().for_each(|(kind, outcome)| tally.add(kind, &outcome));
     }
     let settled = program.settle(&start, SETTLE).await;
-    println!("{:<26} {:<28} {:>9}", "request", "outcome", "count");
-    for ((kind, word), count) in &counts {
-        println!("{kind:<26} {word:<28} {count:>9}");
-    }
+    tally.print();
     print_gauges(&start, &warm, &settled);
-    breaches.extend(settled.differences(&start));
+    tally.breaches.extend(settled.differences(&start));
     let most = warm.resident_bytes.max(start.resident_bytes) + SLACK_BYTES;
     if settled.resident_bytes > most {
-        breaches.push(format!("memory: {} MiB stay resident", settled.resident_bytes >> 20));
+        tally.breaches.push(format!("memory: {} MiB stay resident", settled.resident_bytes >> 20));
     }
-    let count = |wanted: &dyn Fn(&str, &str) -> bool| -> u64 {
-        counts.iter().filter(|((kind, word), _)| wanted(kind, word)).map(|(_, count)| count).sum()
-    };
-    let asked = count(&|kind, _| !kind.starts_with("attack"));
-    let refused = count(&|kind, word| !kind.starts_with("attack") && word.ends_with("429"));
-    let rate = asked as f64 / time.as_secs_f64();
+    tally.check_load(time, capacity);
     println!(
-        "\n{rate:.1} requests/s came, {:.2} of the capacity; {refused} of {asked} were told to come again",
-        rate / capacity
-    );
-    if rate < LEAST_LOAD * capacity || refused == 0 {
-        breaches.push(format!("the load was {:.2} of the capacity", rate / capacity));
-    }
-    let total: u64 = counts.values().sum();
-    println!(
-        "{total} requests of {num_clients} clients in {:.1} minutes, {} breaches",
+        "{} requests of {num_clients} clients in {:.1} minutes, {} breaches",
+        tally.count(|_, _| true),
         time.as_secs_f64() / 60.0,
-        breaches.len()
+        tally.breaches.len()
     );
-    for breach in breaches.iter().take(20) {
+    for breach in tally.breaches.iter().take(20) {
         println!("breach: {breach}");
     }
-    if breaches.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if tally.breaches.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What became of all requests.
+#[derive(Default)]
+struct Tally {
+    /// By kind and outcome.
+    counts: BTreeMap<(&'static str, String), u64>,
+    breaches: Vec<String>,
+}
+
+impl Tally {
+    fn add(&mut self, kind: &'static str, outcome: &Outcome) {
+        *self.counts.entry((kind, outcome.word())).or_default() += 1;
+        self.breaches.extend(outcome.breach().map(|breach| format!("{kind}: {breach}")));
+    }
+
+    fn count(&self, is_wanted: impl Fn(&str, &str) -> bool) -> u64 {
+        self.counts.iter().filter(|((kind, word), _)| is_wanted(kind, word)).map(|(_, count)| count).sum()
+    }
+
+    /// Whether as much was asked as was meant, and more than the server takes.
+    fn check_load(&mut self, time: Duration, capacity: f64) {
+        let asked = self.count(|kind, _| !kind.starts_with("attack"));
+        let refused = self.count(|kind, word| !kind.starts_with("attack") && word.ends_with("429"));
+        let share = asked as f64 / time.as_secs_f64() / capacity;
+        println!("\n{share:.2} of the capacity came; {refused} of {asked} were told to come again");
+        if share < LEAST_LOAD || refused == 0 {
+            self.breaches.push(format!("the load was {share:.2} of the capacity, {refused} refused"));
+        }
+    }
+
+    fn print(&self) {
+        println!("{:<26} {:<28} {:>9}", "request", "outcome", "count");
+        for ((kind, word), count) in &self.counts {
+            println!("{kind:<26} {word:<28} {count:>9}");
+        }
+    }
 }
 
 fn print_gauges(start: &Gauges, warm: &Gauges, end: &Gauges) {

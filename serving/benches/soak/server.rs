@@ -57,12 +57,12 @@ impl Program {
         write_model(folder.path(), 3);
         let (slots, queue) = (SLOTS.to_string(), (num_clients / 4).saturating_sub(SLOTS).to_string());
         let model = format!("tiny={}", folder.path().display());
-        let options = ["--model", &model, "--listen", "127.0.0.1:0", "--device", "cpu", "--threads", "1", "--context", "256"];
+        let options = ["--model", &model, "--listen", "127.0.0.1:0", "--context", "256"];
         let limits = ["--max-slots", &slots, "--max-queue", &queue, "--write-timeout-secs", "10"];
         let mut process = Command::new(env!("CARGO_BIN_EXE_cupola-serve"))
             .args(options)
             .args(limits)
-            .args(["--max-connections-per-address", "1024"])
+            .args(["--max-connections-per-address", "1024", "--device", "cpu", "--threads", "1"])
             .env("RUST_LOG", "error")
             .env_remove("CUPOLA_API_KEY")
             .stdout(Stdio::piped())
