@@ -204,6 +204,10 @@ mod tests {
     use crate::data::shard::write_jsonl_zst;
     use crate::generate::stirred;
     use crate::model::{SaveFacts, depth_shape};
+    use crate::seal::training_log_probs;
+
+    /// Positions of the networks.
+    const CONTEXT: usize = 64;
 
     fn fixtures() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tokenizer")
@@ -213,7 +217,7 @@ mod tests {
     fn saved(folder: &Path, family: Family) {
         std::fs::create_dir_all(folder).unwrap();
         let tokenizer = Tokenizer::load(&fixtures()).unwrap();
-        let mut shape = depth_shape(family, 2, 64);
+        let mut shape = depth_shape(family, 2, CONTEXT as u64);
         if family == Family::Transformer {
             shape = ModelShape { model_type: ModelType::Llama, qk_norm: false, ..shape };
         }
@@ -258,22 +262,28 @@ mod tests {
         assert!(off(&rounded, "fp32") > 0.0 && off(&rounded, "fp32").is_finite(), "{rounded:?}");
     }
 
-    /// The number is the one that the training forward gives.
+    /// By the kernels, and of a family without kernels by the tensor library. Of several windows each is a row of its own.
     #[test]
-    fn a_family_without_kernels_is_measured_by_the_tensor_library() {
-        let folder = tempfile::tempdir().unwrap();
-        let (model, text) = (folder.path().join("model"), folder.path().join("text"));
-        saved(&model, Family::Lstm);
-        let source = "fn area(radius: f64) -> f64 {}";
-        std::fs::write(&text, source).unwrap();
-        let measured = measure(&model, &model, &text).unwrap();
-        assert_eq!(measured.after.keys().copied().collect::<Vec<_>>(), ["fp32"]);
-        let (network, tokenizer) =
-            (Network::load(&model, Device::Cpu).unwrap(), Tokenizer::load(&model).unwrap());
-        let ids = &windows(&tokenizer, source, 64)[0];
-        let plain: f64 =
-            crate::seal::training_log_probs(&network, ids).unwrap().into_iter().map(f64::from).sum();
-        assert!((measured.before + plain / LN_2 / source.len() as f64).abs() < 1e-4, "{measured:?}");
+    fn the_number_is_the_one_that_the_training_forward_gives() {
+        for (family, formats) in [(Family::Transformer, 4), (Family::Lstm, 1)] {
+            let folder = tempfile::tempdir().unwrap();
+            let (model, text) = (folder.path().join("model"), folder.path().join("text"));
+            saved(&model, family);
+            let source = "fn area(radius: f64) -> f64 { std::f64::consts::PI * radius * radius }\n".repeat(9);
+            std::fs::write(&text, &source).unwrap();
+            let measured = measure(&model, &model, &text).unwrap();
+            assert_eq!(measured.after.len(), formats);
+            let network = Network::load(&model, Device::Cpu).unwrap();
+            let windows = windows(&Tokenizer::load(&model).unwrap(), &source, CONTEXT);
+            assert!(windows.len() > 1);
+            let nats: f64 = windows
+                .iter()
+                .flat_map(|ids| training_log_probs(&network, ids).unwrap())
+                .map(|log_prob| -f64::from(log_prob))
+                .sum();
+            let expected = nats / LN_2 / source.len() as f64;
+            assert!((measured.before - expected).abs() < 1e-4, "{measured:?}, {expected}");
+        }
     }
 
     #[test]
