@@ -79,7 +79,8 @@ struct Row {
 };
 
 #define NEGATIVE_INFINITY of_bits(0xff800000u)
-#define LARGEST of_bits(0x7f7fffffu)
+// The largest number that is finite in bf16 too.
+#define LARGEST of_bits(0x7f7f0000u)
 
 DEVICE float warp_sum(float x) {
 #pragma unroll

@@ -61,6 +61,8 @@ struct Taken {
     stop_token: Option<ScoredToken>,
     /// Why the answer ends here.
     end: Option<&'static str>,
+    /// Whether one of its stop strings cut text away.
+    is_cut: bool,
 }
 
 /// How an answer's text is read.
@@ -283,12 +285,14 @@ impl TextAnswer {
             taken.text = piece.text;
             if piece.stopped {
                 taken.end = Some("stop");
+                taken.is_cut = true;
                 return taken;
             }
         }
         if let Some(reason) = output.finished {
             let last = self.detokenizer.finish();
             taken.text.push_str(&last.text);
+            taken.is_cut = last.stopped;
             let is_stop = is_stop_token || last.stopped || reason == FinishReason::Stop;
             taken.end = Some(if is_stop { "stop" } else { "length" });
         }
@@ -297,13 +301,13 @@ impl TextAnswer {
 
     /// What may go out of it: past the gate, where there is one, and told from calls.
     async fn settle(&mut self, taken: Taken) -> Result<Delta, ApiError> {
-        let Taken { text, tokens, prompt, stop_token, end } = taken;
+        let Taken { text, tokens, prompt, stop_token, end, is_cut } = taken;
         let mut delta = Delta { prompt, stop_token, ..Delta::default() };
         let passed = match &mut self.gate {
             None => Passed { text, tokens, refusal: None },
             Some(gate) => {
                 let is_settled = self.detokenizer.is_settled();
-                let more = More { text: &text, tokens, is_settled, is_last: end.is_some() };
+                let more = More { text: &text, tokens, is_settled, is_last: end.is_some(), is_cut };
                 tokio::select! {
                     biased;
                     error = self.end.reach() => return Err(error),

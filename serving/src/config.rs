@@ -34,7 +34,7 @@ pub struct ServeConfig {
     pub precision: Precision,
     /// Weights in fewer bits.
     pub quantization: Quantization,
-    /// Tokens whose keys and values are kept, on a CPU; 0 takes a whole context for each answer that is generated at the same time.
+    /// Tokens of a transformer whose keys and values are kept; 0 takes a whole context for each answer that is generated at the same time.
     pub cache_tokens: usize,
     /// Adapters beside the models, each under a name of its own.
     pub adapters: Vec<AdapterSource>,

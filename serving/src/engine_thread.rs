@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cupola_runtime::generate::{GenerateError, Output, Request, RequestId};
@@ -68,7 +68,12 @@ struct Pulse {
     is_busy: AtomicBool,
     is_alive: AtomicBool,
     last_step_millis: AtomicU64,
+    /// Steps that failed since the last one that did not.
+    failed_steps: AtomicU32,
 }
+
+/// An engine whose steps fail one after another does not come back by itself.
+const MOST_FAILED_STEPS: u32 = 3;
 
 /// A step takes milliseconds; an engine that is busy and has not finished one for this long is stuck.
 const STALLED: Duration = Duration::from_mins(1);
@@ -86,6 +91,7 @@ impl EngineHandle {
             is_busy: AtomicBool::new(false),
             is_alive: AtomicBool::new(true),
             last_step_millis: AtomicU64::new(0),
+            failed_steps: AtomicU32::new(0),
         });
         let thread_pulse = Arc::clone(&pulse);
         std::thread::Builder::new()
@@ -120,12 +126,13 @@ impl EngineHandle {
         answer
     }
 
-    /// Whether the thread lives and, where it has work, finishes steps.
+    /// Whether the thread lives and, where it has work, finishes steps without an error.
     pub(crate) fn makes_progress(&self) -> bool {
         let last = Duration::from_millis(self.pulse.last_step_millis.load(Ordering::Relaxed));
         let is_stalled = self.pulse.is_busy.load(Ordering::Relaxed)
             && self.pulse.started.elapsed().saturating_sub(last) > STALLED;
-        self.pulse.is_alive.load(Ordering::Relaxed) && !is_stalled
+        let is_failing = self.pulse.failed_steps.load(Ordering::Relaxed) >= MOST_FAILED_STEPS;
+        self.pulse.is_alive.load(Ordering::Relaxed) && !is_stalled && !is_failing
     }
 }
 
@@ -162,11 +169,13 @@ impl EngineLoop {
                 Ok(outputs) => {
                     // Before anybody hears of it: who looks at the numbers after an answer sees it in them.
                     self.measure();
+                    self.pulse.failed_steps.store(0, Ordering::Relaxed);
                     for output in outputs {
                         self.deliver(output);
                     }
                 }
                 Err(error) => {
+                    self.pulse.failed_steps.fetch_add(1, Ordering::Relaxed);
                     self.fail_all(&error);
                     self.measure();
                 }
@@ -223,9 +232,11 @@ impl EngineLoop {
 
     fn fail_all(&mut self, error: &GenerateError) {
         tracing::error!(%error, requests = self.replies.len(), "the engine's step failed");
+        // Whatever it is, no request of those that ran is at fault alone.
+        let failure = GenerateFailure { is_user_error: false, message: error.to_string() };
         for (id, reply) in std::mem::take(&mut self.replies) {
             self.engine.cancel(id);
-            let _ = reply.send(Event::Failed(GenerateFailure::from(error)));
+            let _ = reply.send(Event::Failed(failure.clone()));
         }
     }
 }

@@ -43,7 +43,7 @@ fn run(args: Args) -> anyhow::Result<()> {
     }
     let config = args.config();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let (wish, stops) = mpsc::channel(4);
         forward(SignalKind::terminate(), Stop::WithNotice, wish.clone())?;
         forward(SignalKind::interrupt(), Stop::AtOnce, wish)?;
@@ -57,7 +57,10 @@ fn run(args: Args) -> anyhow::Result<()> {
         );
         server.run(stops).await;
         Ok(())
-    })
+    });
+    // A model that is still being loaded keeps nobody waiting.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Makes a word of each signal of a kind.

@@ -1,11 +1,12 @@
 //! What a running server takes up: another `served.json`, another keys file, another certificate, and SIGHUP, at which all are read whether they changed or not.
 //!
-//! Files are looked at once a second: that finds a file that was renamed into place, on any file system, and costs two calls.
+//! Files are looked at twice a second: that finds a file that was renamed into place, on any file system, and costs a call for each.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::House;
 
@@ -31,6 +32,8 @@ pub(crate) async fn follow(house: House, mut reload: mpsc::Receiver<()>) {
     let mut seen = look(&house);
     let mut ticks = tokio::time::interval(PERIOD);
     let mut is_open = true;
+    let mut is_due = false;
+    let mut loading: Option<JoinHandle<()>> = None;
     loop {
         let is_asked = tokio::select! {
             _ = ticks.tick() => false,
@@ -46,15 +49,23 @@ pub(crate) async fn follow(house: House, mut reload: mpsc::Receiver<()>) {
         if is_asked || now.2 != seen.2 {
             house.reload_certificate();
         }
-        if is_asked || now.0 != seen.0 {
-            let house = house.clone();
-            // Loading blocks; a panic in it must not end the watch.
-            if let Err(error) = tokio::task::spawn_blocking(move || house.roster.catch_up()).await {
+        is_due |= is_asked || now.0 != seen.0;
+        // Loading takes as long as it takes: keys and certificates do not wait for it.
+        if loading.as_ref().is_none_or(JoinHandle::is_finished) {
+            if let Some(Err(error)) = join(loading.take()).await {
                 tracing::error!(%error, "the change of models broke off; the models stay as they are");
+            }
+            if std::mem::take(&mut is_due) {
+                let house = house.clone();
+                loading = Some(tokio::task::spawn_blocking(move || house.roster.catch_up()));
             }
         }
         seen = now;
     }
+}
+
+async fn join(task: Option<JoinHandle<()>>) -> Option<Result<(), JoinError>> {
+    Some(task?.await)
 }
 
 impl House {

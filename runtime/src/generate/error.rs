@@ -121,7 +121,7 @@ impl StepError for GenerateError {
                 "unsupported_network",
                 "generate by the engine of the tensor library instead",
             ),
-            Self::Kernel(_) => ErrorFacts::user(
+            Self::Kernel(_) => ErrorFacts::transient(
                 "device_kernels",
                 "look at the device's driver (nvidia-smi), or run on the CPU",
             ),

@@ -150,6 +150,16 @@ pub(crate) fn admit_prompts(
     Ok(ticket)
 }
 
+/// Refuses more answers at once than the server ever holds. Whoever makes requests asks first: each is a copy of its prompt and its grammar.
+pub(crate) fn check_count(app: &App, answers: usize) -> Result<(), ApiError> {
+    let places = app.engine.num_places();
+    if answers > places {
+        let message = format!("{answers} answers are asked for at once; this server holds {places}");
+        return Err(ApiError::parameter("n", message));
+    }
+    Ok(())
+}
+
 /// Takes places in the line, charges the key and sends the requests to the engine; `answers_per_prompt` requests in a row share a
 /// prompt. Those whose prompt is refused are answered with the refusal instead.
 pub(crate) async fn admit(
@@ -159,16 +169,7 @@ pub(crate) async fn admit(
     answers_per_prompt: usize,
     shared: &SharedParams,
 ) -> Result<Admitted, ApiError> {
-    if requests.len() > app.engine.num_places() {
-        return Err(ApiError::parameter(
-            "n",
-            format!(
-                "{} answers are asked for at once; this server holds {}",
-                requests.len(),
-                app.engine.num_places()
-            ),
-        ));
-    }
+    check_count(app, requests.len())?;
     let prompt_tokens = requests.iter().step_by(answers_per_prompt).map(|request| request.ids.len()).sum();
     let ticket = admit_prompts(app, asker, requests.len(), prompt_tokens)?;
     let mut answers = Vec::with_capacity(requests.len());

@@ -9,7 +9,7 @@ use axum::response::Response;
 use cupola_runtime::generate::{Constraint, Request};
 use serde_json::{Value, json};
 
-use super::admission::{BodyResult, answer_room, read_fields};
+use super::admission::{BodyResult, answer_room, check_count, read_fields};
 use super::document::{ChatCompletion, ChatCompletionChunk, ChatRequest, Refused};
 use super::logprobs::chat_logprobs;
 use super::messages::take_messages;
@@ -109,6 +109,7 @@ impl ChatParams {
 
     fn requests(&self, app: &App, constraint: Option<&Constraint>) -> Result<Vec<Request>, ApiError> {
         let model = &app.model;
+        check_count(app, self.shared.num_answers)?;
         let max_new_tokens = answer_room(app, "messages", self.prompt.len(), self.max_tokens)?;
         let stop_ids = if self.shared.ignore_eos { Vec::new() } else { model.stop_ids.clone() };
         Ok((0..self.shared.num_answers)

@@ -10,7 +10,7 @@ use cupola_runtime::generate::{Constraint, Request};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::admission::{BodyResult, answer_room, read_fields};
+use super::admission::{BodyResult, answer_room, check_count, read_fields};
 use super::chat::IGNORED;
 use super::document::{Completion, CompletionRequest, Refused};
 use super::logprobs::CompletionLogprobs;
@@ -133,6 +133,7 @@ impl CompletionParams {
 
     fn requests(&self, app: &App, constraint: Option<&Constraint>) -> Result<Vec<Request>, ApiError> {
         let model = &app.model;
+        check_count(app, self.prompts.len() * self.shared.num_answers)?;
         let stop_ids = if self.shared.ignore_eos { Vec::new() } else { model.stop_ids.clone() };
         let most = match app.limits.output_tokens {
             0 => usize::MAX,

@@ -155,7 +155,9 @@ fn texts_of(messages: &[ChatMessage], tools: &[Value]) -> Vec<String> {
     let mut texts = Vec::new();
     for message in messages {
         texts.push(message.content.clone());
+        texts.extend([&message.name, &message.tool_call_id].into_iter().flatten().cloned());
         for call in &message.tool_calls {
+            texts.push(call.id.clone());
             texts.push(call.function.name.clone());
             gather_fields(&call.function.arguments, &mut texts);
         }

@@ -91,7 +91,9 @@ impl ToolUse {
     /// Reads calls out of answers; none where none may come.
     pub(crate) fn reader(&self) -> Option<CallReader> {
         self.format.map(|format| {
-            CallReader::new(format, !self.is_parallel || matches!(self.choice, Choice::Named(_)))
+            let is_single = !self.is_parallel || matches!(self.choice, Choice::Named(_));
+            let functions = self.functions.iter().map(|function| function.name.clone()).collect();
+            CallReader::new(format, is_single, functions)
         })
     }
 

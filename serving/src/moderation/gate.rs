@@ -48,6 +48,8 @@ pub(crate) struct More<'t> {
     /// Whether no part of a token's text is still to come.
     pub(crate) is_settled: bool,
     pub(crate) is_last: bool,
+    /// Whether text of its last tokens was cut away: nobody has looked at that.
+    pub(crate) is_cut: bool,
 }
 
 impl Gate {
@@ -80,6 +82,9 @@ impl Gate {
     pub(crate) async fn pass(&mut self, more: More<'_>) -> Result<Passed, ApiError> {
         let (cleared, mut is_refused) = self.scan(more.text, more.is_last);
         self.unsettled.extend(more.tokens);
+        if more.is_cut {
+            self.unsettled.clear();
+        }
         if more.is_settled || more.is_last {
             let seen = self.seen;
             self.tokens.extend(self.unsettled.drain(..).map(|token| (seen, token)));

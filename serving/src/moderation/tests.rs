@@ -27,7 +27,13 @@ fn pass(rules: &Arc<Moderation>, parts: &[&str], is_json: bool) -> (Vec<String>,
     let mut gate = Gate::new(rules, "", is_json).unwrap();
     let mut told = Vec::new();
     for (at, text) in parts.iter().enumerate() {
-        let more = More { text, is_settled: true, is_last: at + 1 == parts.len(), tokens: Vec::new() };
+        let more = More {
+            text,
+            is_settled: true,
+            is_last: at + 1 == parts.len(),
+            tokens: Vec::new(),
+            is_cut: false,
+        };
         let passed = futures::executor::block_on(gate.pass(more)).unwrap();
         told.push(passed.text);
         if passed.refusal.is_some() {
@@ -113,7 +119,7 @@ fn a_token_waits_for_its_text() {
     let mut gate = Gate::new(&rules, "", false).unwrap();
     let mut pass = |text: &str, token: u32, is_settled: bool| {
         let tokens = vec![ScoredToken { token, logprob: 0.0, top: Vec::new() }];
-        let more = More { text, tokens, is_settled, is_last: false };
+        let more = More { text, tokens, is_settled, is_last: false, is_cut: false };
         let passed = futures::executor::block_on(gate.pass(more)).unwrap();
         (passed.text, passed.tokens.iter().map(|token| token.token).collect::<Vec<_>>())
     };
@@ -237,7 +243,7 @@ proptest! {
             let end = at + character.len_utf8();
             let everywhere = Everywhere::new(&text[..end], &phrases, false);
             let part = &text[at..end];
-            let more = More { text: part, is_settled: true, is_last: false, tokens: Vec::new() };
+            let more = More { text: part, is_settled: true, is_last: false, tokens: Vec::new(), is_cut: false };
             let passed = futures::executor::block_on(gate.pass(more)).unwrap();
             told.push_str(&passed.text);
             prop_assert_eq!(everywhere.is_hit(false), passed.refusal.is_some());

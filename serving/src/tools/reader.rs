@@ -57,6 +57,10 @@ pub(crate) struct CallReader {
     /// Whether text was told before any call.
     has_text: bool,
     num_calls: usize,
+    /// The functions that there are.
+    functions: Vec<String>,
+    /// Whether the object that is read stands behind a mark: one without it is a call only of a function that there is.
+    is_marked: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -72,10 +76,19 @@ enum Place {
 }
 
 impl CallReader {
-    /// A reader at the beginning of an answer.
-    pub(crate) fn new(format: CallFormat, is_single: bool) -> Self {
-        let (held, raw) = (String::new(), String::new());
-        Self { format, is_single, place: Place::Text, held, raw, has_text: false, num_calls: 0 }
+    /// A reader at the beginning of an answer that may call `functions`.
+    pub(crate) fn new(format: CallFormat, is_single: bool, functions: Vec<String>) -> Self {
+        Self {
+            format,
+            is_single,
+            place: Place::Text,
+            held: String::new(),
+            raw: String::new(),
+            has_text: false,
+            num_calls: 0,
+            functions,
+            is_marked: false,
+        }
     }
 
     /// Whether the answer has calls, each of them whole.
@@ -137,14 +150,17 @@ impl CallReader {
         let is_start = !self.has_text && self.num_calls == 0;
         if self.format == CallFormat::Llama && is_start && self.held.trim_start().starts_with('{') {
             self.raw = std::mem::take(&mut self.held);
+            self.is_marked = false;
             self.open_object();
             return;
         }
         let mark = self.format.mark();
         if let Some(text) = self.held.strip_suffix(mark) {
             let text = text.trim_end().to_owned();
+            // The blanks before it belong to the text where it is no mark after all.
+            self.raw = self.held.split_off(text.len());
             self.held.clear();
-            mark.clone_into(&mut self.raw);
+            self.is_marked = true;
             self.tell(text, pieces);
             self.place = Place::Mark;
             return;
@@ -188,6 +204,10 @@ impl CallReader {
         self.raw.push(character);
         let step = reader.push(character);
         if let Some(name) = reader.name().filter(|_| !*is_told) {
+            if !self.is_marked && !self.functions.iter().any(|function| function == name) {
+                self.give_up(pieces);
+                return;
+            }
             *is_told = true;
             pieces.push(Piece::Call { index, id: self.format.new_id(), name: name.to_owned() });
         }

@@ -2,9 +2,13 @@
 
 use super::*;
 
+fn functions() -> Vec<String> {
+    ["f", "g", "get_weather", "get_time"].map(str::to_owned).into()
+}
+
 /// What an answer tells: its text, and its calls by function and arguments.
 fn read(format: CallFormat, is_single: bool, answer: &str, size: usize) -> (String, Vec<(String, String)>) {
-    let mut reader = CallReader::new(format, is_single);
+    let mut reader = CallReader::new(format, is_single, functions());
     let characters: Vec<char> = answer.chars().collect();
     let (mut content, mut calls) = (String::new(), Vec::new());
     let pieces = characters.chunks(size).map(|part| part.iter().collect::<String>());
@@ -105,7 +109,7 @@ fn mistral_calls_are_a_list() {
 fn a_single_call_ends_the_answer_and_a_cut_one_is_not_whole() {
     let two = "<tool_call>\n{\"name\": \"f\", \"arguments\": {}}\n</tool_call>\n<tool_call>\n{\"name\": \"g\", \"arguments\": {}}\n</tool_call>";
     assert_eq!(read(CallFormat::Hermes, true, two, 5).1, [("f".to_owned(), "{}".to_owned())]);
-    let mut reader = CallReader::new(CallFormat::Hermes, true);
+    let mut reader = CallReader::new(CallFormat::Hermes, true, functions());
     reader.push("<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": ");
     reader.finish();
     assert!(!reader.has_whole_calls() && !reader.is_done());
@@ -125,4 +129,11 @@ fn the_template_says_the_format() {
     ] {
         assert_eq!(CallFormat::of_template(source), format, "{source}");
     }
+}
+
+#[test]
+fn an_object_that_names_no_function_is_an_answer_in_json() {
+    let answer = "{\"name\": \"Bob\", \"age\": 3}";
+    check(CallFormat::Llama, answer, answer, &[]);
+    check(CallFormat::Hermes, "x <tool_call> y", "x <tool_call> y", &[]);
 }

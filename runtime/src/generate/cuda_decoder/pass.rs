@@ -74,7 +74,7 @@ pub(super) struct CudaDecoderSizes<'a> {
     pub padded: [usize; 3],
 }
 
-/// What is asked of a row.
+/// What is asked of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asks {
     Hidden,
@@ -87,56 +87,77 @@ struct Piece<'a> {
     stretches: Vec<Stretch<'a>>,
     /// Rows that are asked for.
     chosen: Vec<usize>,
-    asks: Vec<Asks>,
+    /// What all of them are asked for.
+    asks: Option<Asks>,
     rows: usize,
 }
 
 impl Piece<'_> {
-    fn logits(&self) -> usize {
-        self.asks.iter().filter(|asks| **asks == Asks::Logits).count()
-    }
-
     /// Rows and parts of the recorded pass that does this: one token for each sequence, all asked for logits.
     fn fixed(&self) -> Option<(usize, usize)> {
-        let is_step =
-            self.stretches.len() == self.rows && self.logits() == self.rows && self.rows <= REPLAYED_ROWS;
+        let is_step = self.asks == Some(Asks::Logits)
+            && self.chosen.len() == self.rows
+            && self.stretches.len() == self.rows
+            && self.rows <= REPLAYED_ROWS;
         let parts = self.stretches.iter().map(Stretch::parts).max()?;
         is_step.then(|| (self.rows.next_power_of_two(), parts.next_power_of_two()))
+    }
+
+    /// Rows of a chunk that it still has room for.
+    fn room(&self, wanted: Wanted) -> usize {
+        let asks = asked(wanted);
+        if asks.is_some() && self.asks.is_some() && asks != self.asks {
+            return 0;
+        }
+        let rows = PASS_ROWS - self.rows;
+        let logits = LOGIT_ROWS.saturating_sub(self.chosen.len());
+        match wanted {
+            Wanted::All => rows.min(logits),
+            Wanted::Last if logits == 0 => 0,
+            Wanted::Last | Wanted::Nothing | Wanted::Hidden => rows,
+        }
+    }
+}
+
+/// What is asked of those rows of a chunk that are asked for something.
+fn asked(wanted: Wanted) -> Option<Asks> {
+    match wanted {
+        Wanted::Hidden => Some(Asks::Hidden),
+        Wanted::All | Wanted::Last => Some(Asks::Logits),
+        Wanted::Nothing => None,
     }
 }
 
 /// Cuts chunks into pieces that one pass can do.
 fn pieces<'a>(chunks: &[Chunk<'a>]) -> Vec<Piece<'a>> {
-    let mut pieces = vec![Piece::default()];
+    let (mut pieces, mut piece) = (Vec::new(), Piece::default());
     for chunk in chunks {
         let mut at = 0;
         while at < chunk.tokens.len() {
-            let Some(piece) = pieces.last_mut() else { break };
-            let mut room = PASS_ROWS - piece.rows;
-            if chunk.wanted == Wanted::All {
-                room = room.min(LOGIT_ROWS - piece.chosen.len().min(LOGIT_ROWS));
-            }
-            let is_full = chunk.wanted == Wanted::Last && piece.chosen.len() == LOGIT_ROWS;
-            if room == 0 || is_full {
-                pieces.push(Piece::default());
+            let room = piece.room(chunk.wanted);
+            if room == 0 {
+                pieces.push(std::mem::take(&mut piece));
                 continue;
             }
             let end = chunk.tokens.len().min(at + room);
-            let tokens = &chunk.tokens[at..end];
-            for row in 0..tokens.len() {
-                let asks = match chunk.wanted {
-                    Wanted::Hidden => Asks::Hidden,
-                    Wanted::All => Asks::Logits,
-                    Wanted::Last if at + row + 1 == chunk.tokens.len() => Asks::Logits,
-                    Wanted::Last | Wanted::Nothing => continue,
-                };
-                piece.chosen.push(piece.rows + row);
-                piece.asks.push(asks);
+            let rows = piece.rows..piece.rows + end - at;
+            let first_asked = match chunk.wanted {
+                Wanted::Hidden | Wanted::All => rows.start,
+                Wanted::Last if end == chunk.tokens.len() => rows.end - 1,
+                Wanted::Last | Wanted::Nothing => rows.end,
+            };
+            if first_asked < rows.end {
+                piece.asks = asked(chunk.wanted);
+                piece.chosen.extend(first_asked..rows.end);
             }
-            piece.rows += tokens.len();
+            piece.rows = rows.end;
+            let tokens = &chunk.tokens[at..end];
             piece.stretches.push(Stretch { tokens, start: chunk.start + at, blocks: chunk.blocks });
             at = end;
         }
+    }
+    if piece.rows > 0 {
+        pieces.push(piece);
     }
     pieces
 }
@@ -160,40 +181,31 @@ impl CudaDecoder {
         match fixed {
             Some(size) => {
                 if !self.graphs.contains_key(&size) {
-                    let graph = self.program.record(|| self.enqueue(false, true))?;
+                    let graph = self.program.record(|| self.enqueue(piece.asks))?;
                     self.graphs.insert(size, graph);
                 }
                 self.program.replay(&self.graphs[&size])?;
             }
-            None => self.enqueue(piece.asks.contains(&Asks::Hidden), piece.asks.contains(&Asks::Logits))?,
+            None => self.enqueue(piece.asks)?,
         }
-        self.answer(piece, out)
-    }
-
-    /// Gives what was asked for.
-    fn answer(&mut self, piece: &Piece<'_>, out: &mut Rows) -> Result<(), GenerateError> {
-        let (count, width) = (piece.chosen.len(), self.shape.hidden_size as usize);
-        let of = |asks| (piece.asks.contains(&asks), piece.asks.iter().all(|row| *row == asks));
-        for (asks, width, from, to) in [
-            (Asks::Logits, self.vocab_size, &self.scratch.logits, &mut out.logits),
-            (Asks::Hidden, width, &self.scratch.hidden, &mut out.hidden),
-        ] {
-            let (is_asked, is_all) = of(asks);
-            if is_all && is_asked {
-                self.program.download(from, count * width, to)?;
-            } else if is_asked {
-                let mut all = Vec::new();
-                self.program.download(from, count * width, &mut all)?;
-                let rows = all.chunks_exact(width).zip(&piece.asks);
-                to.extend(rows.filter(|(_, row)| **row == asks).flat_map(|(row, _)| row));
+        let count = piece.chosen.len();
+        match piece.asks {
+            Some(Asks::Logits) => {
+                let from = &self.scratch.logits;
+                self.program.download(from, count * self.vocab_size, &mut out.logits)?;
             }
+            Some(Asks::Hidden) => {
+                let width = self.shape.hidden_size as usize;
+                self.program.download(&self.scratch.hidden, count * width, &mut out.hidden)?;
+            }
+            // The next pass must find the rows' memory free.
+            None => self.program.synchronize()?,
         }
-        // Where nothing was asked for, the next pass must still find the rows' memory free.
-        Ok(self.program.synchronize()?)
+        Ok(())
     }
 
     /// Enqueues the kernels of the batch's rows.
-    fn enqueue(&self, wants_hidden: bool, wants_logits: bool) -> Result<(), KernelError> {
+    fn enqueue(&self, asks: Option<Asks>) -> Result<(), KernelError> {
         let Self { program, batch, weights, scratch, shape, .. } = self;
         let width = shape.hidden_size as usize;
         let embed = Embed {
@@ -210,11 +222,11 @@ impl CudaDecoder {
             self.attention(layer, (&cache.0, &cache.1))?;
             self.feed_forward(layer)?;
         }
-        if wants_hidden {
+        if asks == Some(Asks::Hidden) {
             let norm = NormRows { wide: Some(&scratch.hidden), of_chosen: true, ..self.norm(&weights.norm) };
             program.norm(batch, &NormRows { out: None, ..norm })?;
         }
-        if wants_logits {
+        if asks == Some(Asks::Logits) {
             program.norm(batch, &NormRows { of_chosen: true, ..self.norm(&weights.norm) })?;
             let product = Product {
                 x: (&scratch.normed, self.padded[0]),

@@ -214,3 +214,29 @@ fn only_what_is_wanted_is_given_and_it_is_the_same() {
     let error = decoder.forward(&[adapted], &mut rows).unwrap_err();
     assert!(matches!(error, GenerateError::UnknownAdapter(AdapterId(1))), "{error}");
 }
+
+/// Requests of all kinds in one call, more than a pass takes of each.
+#[test]
+fn what_is_too_much_for_one_pass_is_cut() {
+    let _one = EMULATOR.lock();
+    let _no_grad = tch::no_grad_guard();
+    let network = &long_networks()[0];
+    let ids = tokens(network, 5, 400);
+    let (_, mut decoder) = decoder(network, false);
+    let tables: Vec<Vec<u32>> = (0..4).map(|i| (13 * i..13 * i + 13).collect()).collect();
+    let wanted = [Wanted::Hidden, Wanted::All, Wanted::Hidden, Wanted::Last];
+    let chunks: Vec<Chunk> =
+        tables.iter().zip(wanted).map(|(blocks, wanted)| chunk(&ids, 0, blocks, wanted)).collect();
+    let mut together = Rows::default();
+    decoder.forward(&chunks, &mut together).unwrap();
+    let (mut hidden, mut logits) = (Vec::new(), Vec::new());
+    for chunk in chunks {
+        let mut rows = Rows::default();
+        decoder.forward(&[chunk], &mut rows).unwrap();
+        hidden.extend(rows.hidden);
+        logits.extend(rows.logits);
+    }
+    assert_eq!(hidden.len(), 800 * decoder.hidden_size());
+    assert_eq!(logits.len(), 401 * decoder.vocab_size());
+    assert!(together.hidden == hidden && together.logits == logits);
+}

@@ -35,10 +35,19 @@ impl Items {
     /// Takes what is new of the answer, and tells it.
     pub(super) fn push(&mut self, delta: &Delta) -> Vec<Value> {
         let mut events = Vec::new();
+        // The end of a call that was begun before comes before the text behind it.
+        let is_rest = |piece: &&Piece| matches!(piece, Piece::Arguments { .. });
+        let rest = if self.is_in_call() { delta.calls.iter().take_while(is_rest).count() } else { 0 };
+        let (rest, calls) = delta.calls.split_at(rest);
+        for piece in rest {
+            if let Piece::Arguments { text, .. } = piece {
+                self.add_arguments(text, &mut events);
+            }
+        }
         if !delta.text.is_empty() {
             self.add_text(&delta.text, &mut events);
         }
-        for piece in &delta.calls {
+        for piece in calls {
             match piece {
                 Piece::Text(text) => self.add_text(text, &mut events),
                 Piece::Call { id, name, .. } => {
@@ -58,9 +67,13 @@ impl Items {
         if self.list.is_empty() {
             self.open_message(&mut events);
         }
-        self.is_cut = finish == Some("length");
+        self.is_cut = matches!(finish, Some("length" | "content_filter"));
         self.end_open(&mut events);
         events
+    }
+
+    fn is_in_call(&self) -> bool {
+        self.is_open && matches!(self.list.last(), Some(Item { content: Content::Call(_), .. }))
     }
 
     fn status(&self, at: usize) -> &'static str {
