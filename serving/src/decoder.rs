@@ -23,6 +23,16 @@ pub(crate) fn runs_by_cpu_kernels(network: &Network, device: Device) -> bool {
     device == Device::Cpu && network.shape().family == Family::Transformer
 }
 
+/// The format of the weights that answer.
+pub(crate) fn format_of(quantization: Quantization, precision: Precision) -> WeightFormat {
+    match (quantization, precision) {
+        (Quantization::Int8, _) => WeightFormat::Int8,
+        (Quantization::Int4, _) => WeightFormat::Int4,
+        (Quantization::None, Precision::Bf16) => WeightFormat::Bf16,
+        (Quantization::None, _) => WeightFormat::Fp32,
+    }
+}
+
 /// Makes the engine around a decoder.
 pub(crate) fn engine_of(
     decoder: Box<dyn Decoder + Send>,
@@ -84,12 +94,7 @@ pub(crate) fn decoder_of(
         );
         return Ok(Box::new(decoder));
     }
-    let format = match (config.quantization, precision) {
-        (Quantization::Int8, _) => WeightFormat::Int8,
-        (Quantization::Int4, _) => WeightFormat::Int4,
-        (Quantization::None, Precision::Bf16) => WeightFormat::Bf16,
-        (Quantization::None, _) => WeightFormat::Fp32,
-    };
+    let format = format_of(config.quantization, precision);
     let mut decoder =
         CpuDecoder::new(&network, CpuDecoderConfig { format, num_blocks, max_len: context, threads })?;
     for adapter in adapters {

@@ -4,15 +4,15 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use cupola_runtime::generate::{AdapterId, WeightFormat};
+use cupola_runtime::generate::AdapterId;
 use cupola_runtime::generate::{NoCudaDevice, first_cuda_device};
 use cupola_runtime::model::Network;
 use cupola_runtime::seal::{self, SealError, SealReport, Tolerance};
-use cupola_specs::contract::{AdapterSource, Quantization};
+use cupola_specs::contract::AdapterSource;
 use cupola_specs::job::{Device, Precision};
 
 use crate::adapter::{ReadAdapter, ServedAdapter};
-use crate::decoder::{ServedEngine, decoder_of, engine_of, runs_by_cpu_kernels};
+use crate::decoder::{ServedEngine, decoder_of, engine_of, format_of, runs_by_cpu_kernels};
 use crate::engine_thread::EngineHandle;
 use crate::metrics::{EngineMeter, Metrics, ModelMetrics};
 use crate::model_folder::ServedModel;
@@ -161,16 +161,6 @@ fn check_seal(
     let SealReport { tokens, mean, largest } = report;
     tracing::info!(model = name, format = tolerance.format, tokens, mean, largest, "the parity seal holds");
     Ok(Some(report))
-}
-
-/// The format of the weights that answer.
-fn format_of(quantization: Quantization, precision: Precision) -> WeightFormat {
-    match (quantization, precision) {
-        (Quantization::Int8, _) => WeightFormat::Int8,
-        (Quantization::Int4, _) => WeightFormat::Int4,
-        (Quantization::None, Precision::Bf16) => WeightFormat::Bf16,
-        (Quantization::None, _) => WeightFormat::Fp32,
-    }
 }
 
 /// A small network's products take less time than waking a second thread for them; on a busy machine that wait is many times longer.
