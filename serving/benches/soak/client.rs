@@ -1,5 +1,6 @@
 //! A client that behaves as it likes, and what became of its requests.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -8,14 +9,18 @@ use tokio::net::TcpStream;
 
 use crate::fixture::wire_post;
 use crate::hostile;
+use crate::response::{answer_of, judge};
 
 /// A request that takes longer hangs: the line is a fraction of it.
 const HUNG: Duration = Duration::from_secs(90);
 
+/// Questions that clients ask, each with its answer.
+const QUESTIONS: u64 = 96;
+
 /// What became of a request.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// A whole answer.
+    /// A whole answer, which is the one that the question has when nothing else runs.
     Answered,
     /// An error object, with this status.
     Refused(u16),
@@ -49,6 +54,13 @@ impl Outcome {
     }
 }
 
+/// Kinds of requests.
+pub(crate) const BEHAVES: &str = "behaves";
+pub(crate) const SLOW: &str = "reads slowly";
+const HANGS_UP: &str = "hangs up";
+/// Share of the requests that wait for their end: the others are hung up at a random moment.
+pub(crate) const STAYING: f64 = 2.0 / 3.0;
+
 /// When a client asks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Times {
@@ -56,15 +68,37 @@ pub(crate) struct Times {
     pub(crate) every: Duration,
 }
 
+/// A request that is over.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) kind: &'static str,
+    pub(crate) outcome: Outcome,
+    pub(crate) took: Duration,
+}
+
+/// What the server says to each question.
+pub(crate) type Answers = Arc<Vec<String>>;
+
+/// Asks each question while nothing else runs.
+pub(crate) async fn answers(address: &str) -> Answers {
+    let mut answers = Vec::new();
+    for question in 0..QUESTIONS {
+        let seen = exchange(address, &wire_post(PATH, &body(question, false))).await.unwrap();
+        answers.push(answer_of(&seen).unwrap());
+    }
+    Arc::new(answers)
+}
+
 pub(crate) struct Client {
     address: String,
+    answers: Answers,
     /// Of splitmix64.
     state: u64,
 }
 
 impl Client {
-    pub(crate) fn new(number: u64, address: String) -> Self {
-        Self { address, state: number }
+    pub(crate) fn new(number: u64, address: String, answers: Answers) -> Self {
+        Self { address, answers, state: number }
     }
 
     fn below(&mut self, limit: u64) -> u64 {
@@ -76,65 +110,80 @@ impl Client {
     }
 
     /// Asks at its times, however it is answered, until the end, and gives what became of each request.
-    pub(crate) async fn run(mut self, times: Times, end: Instant) -> Vec<(&'static str, Outcome)> {
-        let mut outcomes = Vec::new();
+    pub(crate) async fn run(mut self, times: Times, end: Instant) -> Vec<Asked> {
+        let mut asked = Vec::new();
         let mut next = times.first;
         while next < end {
             tokio::time::sleep_until(next.into()).await;
             // An attack asks for next to nothing: it comes on top.
             if self.below(6) == 0 {
-                outcomes.push(self.attack().await);
+                let (kind, make) = hostile::ALL[self.below(hostile::ALL.len() as u64) as usize];
+                asked.push(timed(kind, self.attack(make)).await);
             }
-            outcomes.push(match self.below(12) {
-                0..4 => ("hangs up", self.hang_up().await),
-                4 => ("reads slowly", within(read_slowly(&self.address, self.state)).await),
-                _ => ("behaves", normal(&self.address, self.state).await),
+            asked.push(match self.below(12) {
+                0 => timed(SLOW, self.read_slowly()).await,
+                1..8 => timed(BEHAVES, self.ask()).await,
+                _ => timed(HANGS_UP, self.hang_up()).await,
             });
             next += times.every;
         }
-        outcomes
+        asked
     }
 
     /// Asks as fast as it is answered until the end, and gives how many whole answers there were.
     pub(crate) async fn press(mut self, end: Instant) -> u64 {
         let mut answered = 0;
         while Instant::now() < end {
-            self.below(1);
-            let outcome = normal(&self.address, self.state).await;
+            let outcome = self.ask().await;
             assert!(matches!(outcome, Outcome::Answered), "{outcome:?}");
             answered += 1;
         }
         answered
     }
 
+    /// A request of a client that behaves.
+    async fn ask(&mut self) -> Outcome {
+        let question = self.below(QUESTIONS);
+        let request = wire_post(PATH, &body(question, self.below(2) == 0));
+        within(async { judge(exchange(&self.address, &request).await, self.answer(question)) }).await
+    }
+
     async fn hang_up(&mut self) -> Outcome {
-        let patience = Duration::from_millis(self.below(1500));
-        let request = wire_post(PATH, &body(self.state, true));
+        let (question, patience) = (self.below(QUESTIONS), Duration::from_millis(self.below(1500)));
+        let request = wire_post(PATH, &body(question, true));
         match tokio::time::timeout(patience, exchange(&self.address, &request)).await {
             Err(_) => Outcome::HungUp,
-            Ok(seen) => judge(seen),
+            Ok(seen) => judge(seen, self.answer(question)),
         }
     }
 
-    async fn attack(&mut self) -> (&'static str, Outcome) {
-        let attacks = hostile::ALL;
-        let (kind, make) = attacks[self.below(attacks.len() as u64) as usize];
-        (kind, within(async { judge(exchange(&self.address, &make()).await) }).await)
+    async fn read_slowly(&mut self) -> Outcome {
+        let question = self.below(QUESTIONS);
+        let request = wire_post(PATH, &body(question, true));
+        within(async { judge(slow_exchange(&self.address, &request).await, self.answer(question)) }).await
+    }
+
+    async fn attack(&mut self, make: fn() -> Vec<u8>) -> Outcome {
+        within(async { judge(exchange(&self.address, &make()).await, None) }).await
+    }
+
+    fn answer(&self, question: u64) -> Option<&str> {
+        Some(&self.answers[question as usize])
     }
 }
 
 const PATH: &str = "/v1/chat/completions";
 
-fn body(seed: u64, stream: bool) -> Value {
-    let text = "tell me more ".repeat(1 + (seed % 5) as usize);
-    json!({"model": "tiny", "messages": [{"role": "user", "content": text}], "max_tokens": 48 + seed % 96, "seed": seed % 1000,
+fn body(question: u64, stream: bool) -> Value {
+    let text = "tell me more ".repeat(1 + (question % 5) as usize);
+    json!({"model": "tiny", "messages": [{"role": "user", "content": text}], "max_tokens": 48 + question, "seed": question,
            "ignore_eos": true, "stream": stream})
 }
 
-/// A request of a client that behaves.
-pub(crate) async fn normal(address: &str, seed: u64) -> Outcome {
-    within(async { judge(exchange(address, &wire_post(PATH, &body(seed, seed.is_multiple_of(2)))).await) })
-        .await
+async fn timed(kind: &'static str, asked: impl Future<Output = Outcome>) -> Asked {
+    let since = Instant::now();
+    let outcome = asked.await;
+    Asked { kind, outcome, took: since.elapsed() }
 }
 
 async fn within(asked: impl Future<Output = Outcome>) -> Outcome {
@@ -159,48 +208,16 @@ fn closing(request: &[u8]) -> Vec<u8> {
     [&request[..line], b"\r\nconnection: close", &request[line..]].concat()
 }
 
-async fn read_slowly(address: &str, seed: u64) -> Outcome {
-    let slow = async {
-        let mut socket = TcpStream::connect(address).await?;
-        socket.write_all(&closing(&wire_post(PATH, &body(seed, true)))).await?;
-        let (mut seen, mut bytes) = (Vec::new(), [0; 512]);
-        loop {
-            let count = socket.read(&mut bytes).await?;
-            if count == 0 {
-                return Ok(seen);
-            }
-            seen.extend_from_slice(&bytes[..count]);
-            tokio::time::sleep(Duration::from_millis(40)).await;
+async fn slow_exchange(address: &str, request: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut socket = TcpStream::connect(address).await?;
+    socket.write_all(&closing(request)).await?;
+    let (mut seen, mut bytes) = (Vec::new(), [0; 512]);
+    loop {
+        let count = socket.read(&mut bytes).await?;
+        if count == 0 {
+            return Ok(seen);
         }
-    };
-    judge(slow.await)
-}
-
-/// Whether a response is whole, and a rejection as OpenAI's clients read it.
-fn judge(seen: std::io::Result<Vec<u8>>) -> Outcome {
-    let seen = match seen {
-        Ok(seen) => String::from_utf8_lossy(&seen).into_owned(),
-        Err(error) => return Outcome::Wrong(error.to_string()),
-    };
-    let status = seen.split(' ').nth(1).and_then(|word| word.parse::<u16>().ok());
-    let (Some(status), Some((head, body))) = (status, seen.split_once("\r\n\r\n")) else {
-        return Outcome::Wrong(format!("no response: {seen:.200}"));
-    };
-    if status == 200 {
-        let is_stream = head.contains("text/event-stream");
-        let is_whole = if is_stream {
-            body.contains("data: [DONE]") && body.ends_with("0\r\n\r\n")
-        } else {
-            serde_json::from_str::<Value>(body).is_ok()
-        };
-        return if is_whole { Outcome::Answered } else { Outcome::Wrong(format!("cut: {body:.300}")) };
-    }
-    let error = serde_json::from_str::<Value>(body).unwrap_or_default();
-    let is_object = error["error"]["message"].is_string() && error["error"]["type"].is_string();
-    let has_places = ["param", "code"].iter().all(|name| error["error"].get(name).is_some());
-    if is_object && has_places {
-        Outcome::Refused(status)
-    } else {
-        Outcome::Wrong(format!("no error object: {seen:.300}"))
+        seen.extend_from_slice(&bytes[..count]);
+        tokio::time::sleep(Duration::from_millis(40)).await;
     }
 }

@@ -8,6 +8,9 @@ use crate::SLOTS;
 use crate::client::exchange;
 use crate::fixture::{wire_get, write_model};
 
+/// Memory that may come on top without being a leak: the allocator's, by as much as it keeps of what was free.
+const SLACK_BYTES: u64 = 48 << 20;
+
 /// A server in its own process; killed when dropped.
 pub(crate) struct Program {
     process: Child,
@@ -26,6 +29,8 @@ impl Drop for Program {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Gauges {
     pub(crate) resident_bytes: u64,
+    /// The most that it was until then.
+    pub(crate) peak_bytes: u64,
     pub(crate) descriptors: u64,
     pub(crate) connections: u64,
     pub(crate) running: u64,
@@ -48,14 +53,30 @@ impl Gauges {
         let differ = pairs.into_iter().filter(|(_, now, before)| now > before);
         differ.map(|(name, now, before)| format!("{name}: {now}, {before} at the start")).collect()
     }
+
+    /// Memory that grew under load after all that is made once was made.
+    pub(crate) fn growth(&self, warm: &Self) -> Vec<String> {
+        let pairs = [
+            ("memory at the end", self.resident_bytes, warm.resident_bytes),
+            ("most memory", self.peak_bytes, warm.peak_bytes),
+        ];
+        let grew = pairs.into_iter().filter(|(_, now, before)| *now > before + SLACK_BYTES);
+        grew.map(|(name, now, before)| format!("{name}: {} MiB, {} before", now >> 20, before >> 20))
+            .collect()
+    }
 }
 
 impl Program {
+    /// Answers that are let in at once, in slots and in line.
+    pub(crate) fn room(num_clients: u64) -> u64 {
+        (num_clients / 4).max(SLOTS)
+    }
+
     /// Serves a tiny model with room for a quarter of the clients.
     pub(crate) fn start(num_clients: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         write_model(folder.path(), 3);
-        let (slots, queue) = (SLOTS.to_string(), (num_clients / 4).saturating_sub(SLOTS).to_string());
+        let (slots, queue) = (SLOTS.to_string(), (Self::room(num_clients) - SLOTS).to_string());
         let model = format!("tiny={}", folder.path().display());
         let options = ["--model", &model, "--listen", "127.0.0.1:0", "--context", "256"];
         let limits = ["--max-slots", &slots, "--max-queue", &queue, "--write-timeout-secs", "10"];
@@ -87,10 +108,14 @@ impl Program {
         };
         let process = format!("/proc/{}", self.process.id());
         let status = std::fs::read_to_string(format!("{process}/status")).unwrap();
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        let kib: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
+        let bytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let kib: Option<u64> = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+            kib.unwrap_or_else(|| panic!("the server is gone: {status}")) << 10
+        };
         Gauges {
-            resident_bytes: kib << 10,
+            resident_bytes: bytes("VmRSS:"),
+            peak_bytes: bytes("VmHWM:"),
             descriptors: std::fs::read_dir(format!("{process}/fd")).unwrap().count() as u64,
             connections: number("cupola_connections_open") as u64,
             running: number("vllm:num_requests_running") as u64,
