@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use crate::fixture::wire_post;
 use crate::hostile;
@@ -89,6 +91,7 @@ pub(crate) async fn answers(address: &str) -> Answers {
     Arc::new(answers)
 }
 
+#[derive(Clone)]
 pub(crate) struct Client {
     address: String,
     answers: Answers,
@@ -109,23 +112,34 @@ impl Client {
         (z ^ (z >> 31)) % limit
     }
 
-    /// Asks at its times, however it is answered, until the end, and gives what became of each request.
+    /// Asks at its times, whether or not what it asked before is answered, until the end, and gives what became of each request.
     pub(crate) async fn run(mut self, times: Times, end: Instant) -> Vec<Asked> {
-        let mut asked = Vec::new();
+        let mut asked = JoinSet::new();
         let mut next = times.first;
         while next < end {
             tokio::time::sleep_until(next.into()).await;
-            // An attack asks for next to nothing: it comes on top.
-            if self.below(6) == 0 {
-                let (kind, make) = hostile::ALL[self.below(hostile::ALL.len() as u64) as usize];
-                asked.push(timed(kind, self.attack(make)).await);
+            if Instant::now() >= end {
+                break;
             }
-            asked.push(match self.below(12) {
-                0 => timed(SLOW, self.read_slowly()).await,
-                1..8 => timed(BEHAVES, self.ask()).await,
-                _ => timed(HANGS_UP, self.hang_up()).await,
+            let one = Self { state: self.below(u64::MAX), ..self.clone() };
+            asked.spawn(match self.below(12) {
+                0 => timed(SLOW, one.read_slowly()).boxed(),
+                1..8 => timed(BEHAVES, one.ask()).boxed(),
+                _ => timed(HANGS_UP, one.hang_up()).boxed(),
             });
             next += times.every;
+        }
+        asked.join_all().await
+    }
+
+    /// Attacks until the end, one attack after another.
+    pub(crate) async fn run_hostile(mut self, end: Instant) -> Vec<Asked> {
+        let mut asked = Vec::new();
+        while Instant::now() < end {
+            let (kind, make) = hostile::ALL[self.below(hostile::ALL.len() as u64) as usize];
+            let attack = async { judge(exchange(&self.address, &make()).await, None) };
+            asked.push(timed(kind, within(attack)).await);
+            tokio::time::sleep(Duration::from_millis(self.below(1000))).await;
         }
         asked
     }
@@ -134,7 +148,8 @@ impl Client {
     pub(crate) async fn press(mut self, end: Instant) -> u64 {
         let mut answered = 0;
         while Instant::now() < end {
-            let outcome = self.ask().await;
+            let one = Self { state: self.below(u64::MAX), ..self.clone() };
+            let outcome = one.ask().await;
             assert!(matches!(outcome, Outcome::Answered), "{outcome:?}");
             answered += 1;
         }
@@ -142,13 +157,13 @@ impl Client {
     }
 
     /// A request of a client that behaves.
-    async fn ask(&mut self) -> Outcome {
+    async fn ask(mut self) -> Outcome {
         let question = self.below(QUESTIONS);
         let request = wire_post(PATH, &body(question, self.below(2) == 0));
         within(async { judge(exchange(&self.address, &request).await, self.answer(question)) }).await
     }
 
-    async fn hang_up(&mut self) -> Outcome {
+    async fn hang_up(mut self) -> Outcome {
         let (question, patience) = (self.below(QUESTIONS), Duration::from_millis(self.below(1500)));
         let request = wire_post(PATH, &body(question, true));
         match tokio::time::timeout(patience, exchange(&self.address, &request)).await {
@@ -157,14 +172,10 @@ impl Client {
         }
     }
 
-    async fn read_slowly(&mut self) -> Outcome {
+    async fn read_slowly(mut self) -> Outcome {
         let question = self.below(QUESTIONS);
         let request = wire_post(PATH, &body(question, true));
         within(async { judge(slow_exchange(&self.address, &request).await, self.answer(question)) }).await
-    }
-
-    async fn attack(&mut self, make: fn() -> Vec<u8>) -> Outcome {
-        within(async { judge(exchange(&self.address, &make()).await, None) }).await
     }
 
     fn answer(&self, question: u64) -> Option<&str> {

@@ -1,8 +1,8 @@
 //! A long time under more load than the server takes, by clients that do not behave: `cargo bench -p cupola-serving --bench soak -- --minutes 30 --clients 200`.
 //!
-//! The program serves a tiny random model with room for a quarter of the clients. First each of some questions is asked alone, and it is measured how many
-//! answers a second there are. Then the clients ask, each at its own times, whatever becomes of its requests: those that wait for their end come one and a half
-//! times as often as they can be answered; half as many more are hung up at a random moment, and attacks ([`hostile`]) come on top. Some read slowly.
+//! The program serves a small random model with room for a quarter of the clients. First each of some questions is asked alone, and it is measured how many
+//! answers a second there are. Then the clients ask, each at its own times, whatever becomes of its requests: those that wait for their end, some of which read
+//! slowly, come one and a half times as often as they can be answered; half as many more are hung up at a random moment, and attacks ([`hostile`]) come on top.
 //! It prints a table, and ends with 1 where an answer was cut, late or another than when asked alone, a stream hung, a rejection was no error object of
 //! OpenAI's or did not say when to come again, blocks, connections, descriptors or memory did not come back, or the load was less.
 
@@ -30,6 +30,8 @@ use tally::Tally;
 const WARM_SHARE: f64 = 0.25;
 /// Answers that the server gives at once.
 const SLOTS: u64 = 8;
+/// Clients that attack, beside the others.
+const ATTACKERS: u64 = 8;
 /// How long the capacity is measured.
 const MEASURED: Duration = Duration::from_secs(10);
 /// Requests that come and stay, by the capacity.
@@ -70,31 +72,30 @@ async fn soak(time: Duration, num_clients: u64) -> ExitCode {
     let every = Duration::from_secs_f64(STAYING * num_clients as f64 / offered);
     let began = Instant::now();
     let end = began + time;
-    let clients: Vec<_> = (0..num_clients)
-        .map(|number| {
-            let first = began + every.mul_f64(number as f64 / num_clients as f64);
-            let client = Client::new(SLOTS + number, program.address.clone(), answers.clone());
-            tokio::spawn(client.run(Times { first, every }, end))
-        })
-        .collect();
+    let client = |number| Client::new(SLOTS + number, program.address.clone(), answers.clone());
+    let clients = (0..num_clients).map(|number| {
+        let first = began + every.mul_f64(number as f64 / num_clients as f64);
+        tokio::spawn(client(number).run(Times { first, every }, end))
+    });
+    let attackers = (0..ATTACKERS).map(|number| tokio::spawn(client(num_clients + number).run_hostile(end)));
+    let clients: Vec<_> = clients.chain(attackers).collect();
     tokio::time::sleep(time.mul_f64(WARM_SHARE)).await;
     let warm = program.gauges().await;
     let mut tally = Tally::default();
     for client in clients {
         client.await.unwrap().into_iter().for_each(|asked| tally.add(asked));
     }
-    let lasted = began.elapsed();
     let settled = program.settle(&start, SETTLE).await;
     tally.print();
     print_gauges(&start, &warm, &settled);
     tally.breaches.extend(settled.differences(&start));
     tally.breaches.extend(settled.growth(&warm));
-    tally.check_load(lasted, capacity);
+    tally.check_load(time, capacity);
     tally.check_times(Program::room(num_clients) as f64 / capacity);
     println!(
         "{} requests of {num_clients} clients in {:.1} minutes, {} breaches",
         tally.count(|_, _| true),
-        lasted.as_secs_f64() / 60.0,
+        time.as_secs_f64() / 60.0,
         tally.breaches.len()
     );
     for breach in tally.breaches.iter().take(20) {

@@ -4,9 +4,11 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use cupola_specs::job::{ModelShape, ModelType};
+
 use crate::SLOTS;
 use crate::client::exchange;
-use crate::fixture::{wire_get, write_model};
+use crate::fixture::{TEMPLATE, wire_get, write_model_as};
 
 /// Memory that may come on top without being a leak: the allocator's, by as much as it keeps of what was free.
 const SLACK_BYTES: u64 = 48 << 20;
@@ -66,16 +68,31 @@ impl Gauges {
     }
 }
 
+/// A network that is slower than the rest of the server and than the clients, so that its steps are what there is too little of.
+fn shape() -> ModelShape {
+    ModelShape {
+        num_hidden_layers: 4,
+        hidden_size: 256,
+        intermediate_size: 768,
+        num_attention_heads: 8,
+        num_key_value_heads: 4,
+        head_dim: 32,
+        tie_word_embeddings: true,
+        max_position_embeddings: 256,
+        ..ModelShape::plain(ModelType::Qwen3)
+    }
+}
+
 impl Program {
     /// Answers that are let in at once, in slots and in line.
     pub(crate) fn room(num_clients: u64) -> u64 {
         (num_clients / 4).max(SLOTS)
     }
 
-    /// Serves a tiny model with room for a quarter of the clients.
+    /// Serves a small model with room for a quarter of the clients.
     pub(crate) fn start(num_clients: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        write_model(folder.path(), 3);
+        write_model_as(folder.path(), 3, TEMPLATE, &shape());
         let (slots, queue) = (SLOTS.to_string(), (Self::room(num_clients) - SLOTS).to_string());
         let model = format!("tiny={}", folder.path().display());
         let options = ["--model", &model, "--listen", "127.0.0.1:0", "--context", "256"];

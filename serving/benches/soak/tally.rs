@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::LOAD;
 use crate::client::{Asked, BEHAVES, Outcome, SLOW};
 
-/// What must have come of the load: a client that waits for an answer asks later than it would.
+/// What must have come of the load.
 const LEAST_LOAD: f64 = 0.95 * LOAD;
 /// How late the latest answer may be, by the time that all who are let in take at the measured speed: attacks and hang-ups take some of it.
 const MOST_LATE: f64 = 4.0;
