@@ -68,6 +68,8 @@ pub(crate) const STAYING: f64 = 2.0 / 3.0;
 pub(crate) struct Times {
     pub(crate) first: Instant,
     pub(crate) every: Duration,
+    /// How long one that hangs up waits at most.
+    pub(crate) patience: Duration,
 }
 
 /// A request that is over.
@@ -125,7 +127,7 @@ impl Client {
             asked.spawn(match self.below(12) {
                 0 => timed(SLOW, one.read_slowly()).boxed(),
                 1..8 => timed(BEHAVES, one.ask()).boxed(),
-                _ => timed(HANGS_UP, one.hang_up()).boxed(),
+                _ => timed(HANGS_UP, one.hang_up(times.patience)).boxed(),
             });
             next += times.every;
         }
@@ -160,26 +162,27 @@ impl Client {
     async fn ask(mut self) -> Outcome {
         let question = self.below(QUESTIONS);
         let request = wire_post(PATH, &body(question, self.below(2) == 0));
-        within(async { judge(exchange(&self.address, &request).await, self.answer(question)) }).await
+        within(async { judge(exchange(&self.address, &request).await, Some(self.answer(question))) }).await
     }
 
-    async fn hang_up(mut self) -> Outcome {
-        let (question, patience) = (self.below(QUESTIONS), Duration::from_millis(self.below(1500)));
+    async fn hang_up(mut self, most: Duration) -> Outcome {
+        let (question, patience) = (self.below(QUESTIONS), most.mul_f64(self.below(1000) as f64 / 1000.0));
         let request = wire_post(PATH, &body(question, true));
         match tokio::time::timeout(patience, exchange(&self.address, &request)).await {
             Err(_) => Outcome::HungUp,
-            Ok(seen) => judge(seen, self.answer(question)),
+            Ok(seen) => judge(seen, Some(self.answer(question))),
         }
     }
 
     async fn read_slowly(mut self) -> Outcome {
         let question = self.below(QUESTIONS);
         let request = wire_post(PATH, &body(question, true));
-        within(async { judge(slow_exchange(&self.address, &request).await, self.answer(question)) }).await
+        within(async { judge(slow_exchange(&self.address, &request).await, Some(self.answer(question))) })
+            .await
     }
 
-    fn answer(&self, question: u64) -> Option<&str> {
-        Some(&self.answers[question as usize])
+    fn answer(&self, question: u64) -> &str {
+        &self.answers[question as usize]
     }
 }
 

@@ -51,9 +51,9 @@ impl Tally {
         }
     }
 
-    /// Whether whoever was let in was answered in time, and the others were told so at once. `seconds` is what all who are let in take.
-    pub(crate) fn check_times(&mut self, seconds: f64) {
-        let late = Duration::from_secs_f64(MOST_LATE * seconds);
+    /// Whether whoever was let in was answered in time, and the others were told so at once. `all` is what all who are let in take.
+    pub(crate) fn check_times(&mut self, all: Duration) {
+        let late = all.mul_f64(MOST_LATE);
         println!(
             "\n{:<26} {:>9} {:>9} {:>9} {:>9}",
             "clients that behave", "median", "99 %", "latest", "limit"
