@@ -153,13 +153,15 @@ impl Clock {
 }
 
 impl TextAnswer {
-    /// Sends a request to the engine.
-    pub(crate) fn start(app: &App, asker: &Arc<Asker>, mut request: Request, reading: &Reading) -> Self {
+    /// Sends a request to the engine; its answer passes the gate, where there is one.
+    pub(crate) fn start(
+        app: &App,
+        asker: &Arc<Asker>,
+        (mut request, gate): (Request, Option<Gate>),
+        reading: &Reading,
+    ) -> Self {
         // What one key has asked must not show in another's times.
         request.cache_scope = asker.name.as_str().into();
-        // Where calls or a form are asked for, the answer may be JSON.
-        let is_json = reading.reader.is_some() || request.constraint.is_some();
-        let gate = app.moderation.as_ref().and_then(|rules| Gate::new(rules, &asker.name, is_json));
         let clock = Clock::new(app, asker, request.ids.len());
         let mut answer = Self::of(app, app.submit(request), clock, reading);
         answer.gate = gate;

@@ -17,7 +17,7 @@ use crate::keys::Keys;
 use crate::loaded::{Loaded, Loader};
 use crate::metrics::{Metrics, ModelMetrics};
 use crate::model_folder::ServedModel;
-use crate::moderation::Moderation;
+use crate::moderation::Rulebook;
 use crate::phase::{Phase, Phases};
 use crate::roster::Roster;
 use crate::{ServeConfig, ServeError};
@@ -31,7 +31,7 @@ pub struct Shared {
     pub(crate) roster: Roster,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) keys: Keys,
-    pub(crate) moderation: Option<Arc<Moderation>>,
+    pub(crate) moderation: Option<Rulebook>,
     pub(crate) certificates: Option<Arc<Certificates>>,
     pub(crate) cors_origins: Vec<String>,
     pub(crate) limits: RequestLimits,
@@ -57,8 +57,7 @@ impl House {
         let certificates = config.tls.as_ref().map(Certificates::load).transpose()?.map(Arc::new);
         let metrics = Arc::new(Metrics::default());
         // Before the models, whose needs decide on the tensor library's threads.
-        let rules = config.moderation_file.as_deref().map(|file| Moderation::load(file, config, &metrics));
-        let moderation = rules.transpose()?.map(Arc::new);
+        let moderation = Rulebook::load(config, &metrics)?;
         let roster = Roster::load(Loader::new(config, Arc::clone(&metrics))?, config)?;
         Ok(Self(Arc::new(Shared {
             roster,

@@ -3,7 +3,7 @@
 //! The compiler takes a walk over the whole vocabulary (a second for one of 150,000 tokens), so a model whose clients never ask for a form never pays for it: the first one who does
 //! waits for it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cupola_runtime::generate::{Constraint, GenerateError, Grammar, GrammarCompiler};
@@ -13,7 +13,7 @@ use crate::model_folder::ServedModel;
 
 /// Compiled grammars that are kept.
 const KEPT: usize = 32;
-/// Grammars that wait for their compilation; one takes milliseconds, and no more work than the compiler allows.
+/// Grammars of one key that wait for their compilation; one takes milliseconds, and no more work than the compiler allows.
 const WAITING: usize = 64;
 
 /// The compiler of one model's grammars.
@@ -23,7 +23,21 @@ pub(crate) struct Forms {
     compiler: OnceLock<Result<GrammarCompiler, String>>,
     kept: Mutex<VecDeque<Kept>>,
     turn: Arc<Semaphore>,
-    line: Arc<Semaphore>,
+    /// By key. The first of each line waits for the turn, so that keys take turns however many grammars one of them sends.
+    lines: Mutex<HashMap<String, Line>>,
+}
+
+/// The grammars of one key.
+#[derive(Debug, Clone)]
+struct Line {
+    places: Arc<Semaphore>,
+    head: Arc<Semaphore>,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self { places: Arc::new(Semaphore::new(WAITING)), head: Arc::new(Semaphore::new(1)) }
+    }
 }
 
 /// A grammar at the beginning of its answers.
@@ -54,7 +68,7 @@ impl Forms {
             compiler: OnceLock::new(),
             kept: Mutex::default(),
             turn: Arc::new(Semaphore::new(1)),
-            line: Arc::new(Semaphore::new(WAITING)),
+            lines: Mutex::default(),
         }
     }
 
@@ -64,6 +78,11 @@ impl Forms {
                 .map_err(|error| error.to_string())
         });
         made.as_ref().map_err(|error| FormError::Failed(error.clone()))
+    }
+
+    fn line(&self, scope: &str) -> Line {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.entry(scope.to_owned()).or_default().clone()
     }
 
     fn find(&self, scope: &str, grammar: &str) -> Option<Constraint> {
@@ -91,13 +110,15 @@ pub(crate) async fn constraint_of(
     grammar: Grammar,
 ) -> Result<Constraint, FormError> {
     let forms = &model.forms;
-    let place = Arc::clone(&forms.line).try_acquire_owned().map_err(|_| FormError::Busy)?;
+    let line = forms.line(scope);
+    let place = line.places.try_acquire_owned().map_err(|_| FormError::Busy)?;
     let closed = |error: &dyn std::fmt::Display| FormError::Failed(error.to_string());
+    let head = line.head.acquire_owned().await.map_err(|error| closed(&error))?;
     let turn = Arc::clone(&forms.turn).acquire_owned().await.map_err(|error| closed(&error))?;
     let (model, scope) = (Arc::clone(model), scope.to_owned());
     let work = move || {
         // Whoever hangs up does not end the work, so that it keeps its turn.
-        let _turn = (place, turn);
+        let _turn = (place, head, turn);
         compile(&model, &scope, &grammar)
     };
     tokio::task::spawn_blocking(work).await.map_err(|error| closed(&error))?

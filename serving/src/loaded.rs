@@ -9,7 +9,7 @@ use cupola_runtime::generate::{NoCudaDevice, first_cuda_device};
 use cupola_runtime::model::Network;
 use cupola_runtime::seal::{self, SealError, SealReport, Tolerance};
 use cupola_specs::contract::AdapterSource;
-use cupola_specs::job::{Device, Precision};
+use cupola_specs::job::{Device, Family, Precision};
 
 use crate::adapter::{ReadAdapter, ServedAdapter};
 use crate::decoder::{ServedEngine, decoder_of, engine_of, format_of, runs_by_cpu_kernels};
@@ -34,6 +34,8 @@ pub(crate) struct Loader {
     metrics: Arc<Metrics>,
     device: tch::Device,
     precision: Precision,
+    /// Tokens that answers have, prompt included, where that is known to be less than a context.
+    text_tokens: Option<usize>,
 }
 
 impl Loader {
@@ -41,7 +43,25 @@ impl Loader {
     /// A CUDA device is asked for and there is none.
     pub(crate) fn new(config: &ServeConfig, metrics: Arc<Metrics>) -> Result<Self, ServeError> {
         let device = find_device(config.device)?;
-        Ok(Self { config: config.clone(), metrics, device, precision: resolve(config.precision, device) })
+        Ok(Self {
+            config: config.clone(),
+            metrics,
+            device,
+            precision: resolve(config.precision, device),
+            text_tokens: None,
+        })
+    }
+
+    /// For models that read texts of so many tokens: memory is taken for those, and for one whole context.
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
+    pub(crate) fn for_texts(
+        config: &ServeConfig,
+        metrics: Arc<Metrics>,
+        tokens: usize,
+    ) -> Result<Self, ServeError> {
+        Ok(Self { text_tokens: Some(tokens), ..Self::new(config, metrics)? })
     }
 
     /// What is counted.
@@ -58,6 +78,7 @@ impl Loader {
         tch::set_num_threads(threads as i32);
         let on = (self.device, precision);
         let vocab_size = network.vocab_size() as usize;
+        let config = &self.config_of(&network, model.context);
         let decoder = decoder_of(network, config, (model.context, threads), on, &adapters)?;
         let drafter = drafter_of(config, (&model, vocab_size), threads, on)?;
         let mut engine = engine_of(decoder, config, drafter)?;
@@ -72,6 +93,15 @@ impl Loader {
         let engine = EngineHandle::start(engine, num_places, engine_meter)?;
         let adapters = adapters.into_iter().map(|adapter| Arc::new(adapter.served)).collect();
         Ok(Loaded { source: source.clone(), model: Arc::new(model), adapters, engine, meter })
+    }
+
+    /// The settings for a network with this context.
+    fn config_of(&self, network: &Network, context: usize) -> ServeConfig {
+        let mut config = self.config.clone();
+        if let Some(tokens) = self.text_tokens.filter(|_| network.shape().family == Family::Transformer) {
+            config.cache_tokens = (config.max_slots * tokens.min(context)).max(context);
+        }
+        config
     }
 
     /// Reads the adapters of a model.

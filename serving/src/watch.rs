@@ -1,4 +1,5 @@
-//! What a running server takes up: another `served.json`, another keys file, another certificate, and SIGHUP, at which all are read whether they changed or not.
+//! What a running server takes up: another `served.json`, another keys file, another certificate, other rules of moderation, and SIGHUP, at which all are
+//! read whether they changed or not.
 //!
 //! Files are looked at twice a second: that finds a file that was renamed into place, on any file system, and costs a call for each.
 
@@ -9,14 +10,16 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::House;
+use crate::moderation::Rulebook;
 
 /// How often files are looked at.
 const PERIOD: Duration = Duration::from_millis(500);
 
-/// What tells one state of a file from another.
-type Stamp = Option<(SystemTime, u64, u64)>;
+/// What tells one state of a file from another; none where it is not there.
+pub(crate) type Stamp = Option<(SystemTime, u64, u64)>;
 
-fn stamp(path: &Path) -> Stamp {
+/// The state of a file.
+pub(crate) fn stamp(path: &Path) -> Stamp {
     use std::os::unix::fs::MetadataExt;
     let facts = std::fs::metadata(path).ok()?;
     Some((facts.modified().ok()?, facts.len(), facts.ino()))
@@ -24,15 +27,10 @@ fn stamp(path: &Path) -> Stamp {
 
 /// Follows the files for as long as the server runs. `reload` gives a word for each SIGHUP.
 pub(crate) async fn follow(house: House, mut reload: mpsc::Receiver<()>) {
-    let look = |house: &House| {
-        let files = house.certificates.as_ref().map(|certificates| certificates.files());
-        let of_certificate = files.map(|files| (stamp(&files.certificate), stamp(&files.key)));
-        (house.roster.follows().map(|path| stamp(path)), house.keys.file().map(stamp), of_certificate)
-    };
-    let mut seen = look(&house);
+    let mut seen = Stamps::of(&house);
     let mut ticks = tokio::time::interval(PERIOD);
     let mut is_open = true;
-    let mut is_due = false;
+    let (mut models_due, mut rules_due) = (false, false);
     let mut loading: Option<JoinHandle<()>> = None;
     loop {
         let is_asked = tokio::select! {
@@ -42,25 +40,52 @@ pub(crate) async fn follow(house: House, mut reload: mpsc::Receiver<()>) {
                 is_open
             }
         };
-        let now = look(&house);
-        if is_asked || now.1 != seen.1 {
+        let now = Stamps::of(&house);
+        if is_asked || now.keys != seen.keys {
             house.reload_keys();
         }
-        if is_asked || now.2 != seen.2 {
+        if is_asked || now.certificate != seen.certificate {
             house.reload_certificate();
         }
-        is_due |= is_asked || now.0 != seen.0;
+        models_due |= is_asked || now.served != seen.served;
+        rules_due |= is_asked || house.moderation.as_ref().is_some_and(Rulebook::has_changed);
         // Loading takes as long as it takes: keys and certificates do not wait for it.
         if loading.as_ref().is_none_or(JoinHandle::is_finished) {
             if let Some(Err(error)) = join(loading.take()).await {
-                tracing::error!(%error, "the change of models broke off; the models stay as they are");
+                tracing::error!(%error, "the change broke off; models and rules stay as they are");
             }
-            if std::mem::take(&mut is_due) {
+            if models_due || rules_due {
                 let house = house.clone();
-                loading = Some(tokio::task::spawn_blocking(move || house.roster.catch_up()));
+                let (models, rules) = (std::mem::take(&mut models_due), std::mem::take(&mut rules_due));
+                loading = Some(tokio::task::spawn_blocking(move || {
+                    if rules {
+                        house.reload_rules();
+                    }
+                    if models {
+                        house.roster.catch_up();
+                    }
+                }));
             }
         }
         seen = now;
+    }
+}
+
+/// The files as they were looked at.
+struct Stamps {
+    served: Option<Stamp>,
+    keys: Option<Stamp>,
+    certificate: Option<(Stamp, Stamp)>,
+}
+
+impl Stamps {
+    fn of(house: &House) -> Self {
+        let of_certificate = house.certificates.as_ref().map(|certificates| certificates.files());
+        Self {
+            served: house.roster.follows().map(|path| stamp(path)),
+            keys: house.keys.file().map(stamp),
+            certificate: of_certificate.map(|files| (stamp(&files.certificate), stamp(&files.key))),
+        }
     }
 }
 
@@ -78,6 +103,17 @@ impl House {
             Err(error) => tracing::error!(%error, "the keys stay as they were"),
         }
         self.metrics.key_reloads().count(result.is_ok());
+    }
+
+    /// Reads the rules of moderation again; broken ones change nothing.
+    fn reload_rules(&self) {
+        let Some(rules) = &self.moderation else { return };
+        let result = rules.reload();
+        match &result {
+            Ok(()) => tracing::info!("the rules of moderation were read again"),
+            Err(error) => tracing::error!(%error, "the rules of moderation stay as they were"),
+        }
+        self.metrics.rule_reloads().count(result.is_ok());
     }
 
     /// Reads the certificate again; a broken one, or one whose key is another's, changes nothing.

@@ -12,7 +12,7 @@ use super::{CliError, Global};
 use crate::plan::{FileHashes, folder_hash};
 use crate::promote::{
     Candidate, Change, Decision, ModelRules, Person, PromoteError, PromotionBook, PromotionRecord,
-    PromotionState, Rules, decide, decision_line, propose, saw, sync_served,
+    PromotionState, Rules, decide, decision_line, is_synced, propose, saw, sync_served,
 };
 use crate::report::format;
 use crate::run::{ControlRequest, leave_request};
@@ -142,18 +142,31 @@ fn ask(dir: &StateDir, request: &ControlRequest, since: Instant) -> Result<bool,
     }
 }
 
-/// Whether the process that took a change carried it out.
+/// Whether the process that took a change carried it out: in the journal and in the file that servers read.
 fn check_done(change: &Change, global: &Global) -> Result<(), CliError> {
     let since = Instant::now();
+    let dir = global.state_dir();
+    let mut is_recorded = false;
     while since.elapsed() < PATIENCE {
-        let book = PromotionBook::of(&read_state(&global.state_dir())?);
-        if change.records.iter().all(|record| book.records.get(&record.id) == Some(record)) {
+        let state = read_state(&dir)?;
+        let book = PromotionBook::of(&state);
+        is_recorded = change.records.iter().all(|record| book.records.get(&record.id) == Some(record));
+        if is_recorded && is_synced(&state) {
             return Ok(());
         }
-        if book.next_order() != change.order {
-            break;
+        if !is_recorded && book.next_order() != change.order {
+            return Err(changed_meanwhile());
         }
         std::thread::sleep(Duration::from_millis(20));
+    }
+    if is_recorded {
+        let path = dir.served().display().to_string();
+        let message =
+            format!("the change is recorded, but {path} does not say so after {} s", PATIENCE.as_secs());
+        return Err(CliError::input(
+            message,
+            "see whether its disk is full; the next command writes it again",
+        ));
     }
     Err(changed_meanwhile())
 }

@@ -28,7 +28,7 @@ pub use change::{Change, Person, approve, promote_by_hand, reject, roll_back};
 pub use decide::{Decision, Proposal, decide, is_settled, last_word};
 pub use error::PromoteError;
 pub use gather::{Candidate, propose};
-pub use pointer::{Served, ServedModel, read_served, served_of, sync_served};
+pub use pointer::{Served, ServedModel, is_synced, read_served, served_of, sync_served};
 pub use record::{
     GateRecord, ModelRecord, Moment, PromotionBook, PromotionRecord, PromotionState, ServedBy, forget,
 };

@@ -65,11 +65,19 @@ pub fn read_served(dir: &StateDir) -> Option<Served> {
     serde_json::from_slice(&std::fs::read(dir.served()).ok()?).ok()
 }
 
+/// Whether the file says what the journal says.
+pub fn is_synced(projection: &Projection) -> bool {
+    says(projection.dir(), &served_of(projection))
+}
+
+fn says(dir: &StateDir, served: &Served) -> bool {
+    read_served(dir).as_ref() == Some(served) || (served.models.is_empty() && !dir.served().exists())
+}
+
 /// Makes the file say what the journal says; gives whether it had to. A folder that never promoted anything has none.
 pub fn sync_served(projection: &Projection) -> std::io::Result<bool> {
     let (dir, served) = (projection.dir(), served_of(projection));
-    let known = read_served(dir);
-    if known.as_ref() == Some(&served) || (served.models.is_empty() && !dir.served().exists()) {
+    if says(dir, &served) {
         return Ok(false);
     }
     let mut draft = tempfile::NamedTempFile::new_in(dir.root())?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use cupola::promote::{read_served, served_of};
+use cupola::promote::{is_synced, read_served};
 use cupola::state::{StateDir, read_state};
 use serde_json::{Value, json};
 
@@ -84,11 +84,10 @@ impl House {
         text
     }
 
-    /// `served.json` says what the journal says.
+    /// `served.json` says what the journal says; where a run goes on beside, as soon as it has written both.
     fn check(&self) {
         if self.dir().journal().exists() {
-            let served = served_of(&read_state(&self.dir()).unwrap());
-            assert!(served.models.is_empty() || read_served(&self.dir()) == Some(served));
+            wait_for("the file says what the journal says", &|| is_synced(&read_state(&self.dir()).unwrap()));
         }
     }
 
@@ -300,8 +299,9 @@ fn rolling_back_does_not_wait_for_a_run() {
         state.run("house-3").and_then(|run| run.step("tuned")).is_some_and(|step| step.state.is_live())
     };
     wait_for("the run starts", &is_running);
-    let back = house.done(&["rollback"]);
-    assert!(back.contains("tuned-1 is served") && is_running(), "{back}");
+    let (back, code) = house.tell(&["rollback"]);
+    assert_eq!(house.served().as_deref(), Some("tuned-1"), "the file is written when the command ends");
+    assert!(code == 0 && back.contains("tuned-1 is served") && is_running(), "{back}");
     house.done(&["pause"]);
     std::fs::remove_file(house.path("slow")).unwrap();
     house.done(&["resume"]);

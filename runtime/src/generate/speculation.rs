@@ -84,7 +84,7 @@ impl Drafter for PromptLookup {
 }
 
 /// Guesses by a smaller network. Each request holds blocks for its whole context from its first guess to its end; where none are left, it
-/// goes without guesses.
+/// goes without guesses. It goes without as well until the smaller network has run its prompt, a part at a time: all others wait for each pass.
 pub struct DraftModel<D: Decoder> {
     decoder: D,
     draft_tokens: usize,
@@ -92,6 +92,9 @@ pub struct DraftModel<D: Decoder> {
     free: Vec<u32>,
     rows: Rows,
 }
+
+/// Tokens of prompts that run for a guess, for all requests together.
+const PROMPT_TOKENS: usize = 512;
 
 /// What the smaller network has of a request.
 #[derive(Default)]
@@ -145,12 +148,59 @@ impl<D: Decoder> DraftModel<D> {
         true
     }
 
+    /// Forgets positions that are not those of a sequence, and gives how many of its tokens still have to run; its last one always does.
+    fn go_back(&mut self, id: RequestId, tokens: &[u32]) -> usize {
+        let held = self.held.entry(id).or_default();
+        let same = held.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count();
+        held.tokens.truncate(same.min(tokens.len() - 1));
+        tokens.len() - held.tokens.len()
+    }
+
+    /// Runs parts of prompts that are too long to run at once, and puts their guesses off.
+    fn catch_up(&mut self, growing: &mut [Growing]) -> Result<(), GenerateError> {
+        // What a step of the engine adds is no prompt.
+        let most_new = self.draft_tokens + 1;
+        let mut late: Vec<(usize, &mut Growing)> = growing
+            .iter_mut()
+            .filter(|one| one.tokens.len() < one.end)
+            .map(|one| (self.go_back(one.id, &one.tokens), one))
+            .filter(|(missing, _)| *missing > most_new)
+            .collect();
+        // Nobody waits for a prompt that is longer than its own.
+        late.sort_by_key(|(missing, _)| *missing);
+        let mut room = PROMPT_TOKENS;
+        let mut parts: Vec<(RequestId, &[u32])> = Vec::new();
+        for (missing, Growing { id, tokens, end, .. }) in late {
+            let part = missing.min(room);
+            room -= part;
+            if part == missing {
+                continue;
+            }
+            *end = tokens.len();
+            if part > 0 {
+                let start = tokens.len() - missing;
+                parts.push((*id, &tokens[start..start + part]));
+            }
+        }
+        let mut chunks = Vec::with_capacity(parts.len());
+        for (id, tokens) in &parts {
+            let held = &self.held[id];
+            let (start, blocks) = (held.tokens.len(), held.blocks.as_slice());
+            chunks.push(Chunk { tokens, start, blocks, adapter: None, wanted: Wanted::Nothing });
+        }
+        if !chunks.is_empty() {
+            self.decoder.forward(&chunks, &mut self.rows)?;
+        }
+        for (id, tokens) in &parts {
+            self.held.entry(*id).or_default().tokens.extend_from_slice(tokens);
+        }
+        Ok(())
+    }
+
     /// Runs what has not run of each sequence, and adds a token to its guess.
     fn grow(&mut self, growing: &mut [&mut Growing]) -> Result<(), GenerateError> {
         for one in growing.iter() {
-            let held = self.held.entry(one.id).or_default();
-            let same = held.tokens.iter().zip(&one.tokens).take_while(|(a, b)| a == b).count();
-            held.tokens.truncate(same.min(one.tokens.len() - 1));
+            self.go_back(one.id, &one.tokens);
         }
         let mut chunks = Vec::with_capacity(growing.len());
         for one in growing.iter() {
@@ -190,6 +240,7 @@ impl<D: Decoder + Send> Drafter for DraftModel<D> {
             let (id, sampler, tokens) = (guess.id, guess.sampler.for_drafts(), guess.tokens.to_vec());
             growing.push(Growing { id, sampler, tokens, end });
         }
+        self.catch_up(&mut growing)?;
         loop {
             let mut open: Vec<&mut Growing> =
                 growing.iter_mut().filter(|one| one.tokens.len() < one.end).collect();

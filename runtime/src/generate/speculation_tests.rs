@@ -129,6 +129,68 @@ fn a_prompts_repetition_is_guessed() {
     assert_eq!(guess(&[4, 4, 4], 9), [4]);
 }
 
+/// Tells how many tokens each pass had.
+struct Counting(Fake, std::sync::Arc<std::sync::Mutex<Vec<usize>>>);
+
+impl Decoder for Counting {
+    fn vocab_size(&self) -> usize {
+        self.0.vocab_size()
+    }
+    fn hidden_size(&self) -> usize {
+        self.0.hidden_size()
+    }
+    fn max_len(&self) -> usize {
+        self.0.max_len()
+    }
+    fn block_tokens(&self) -> usize {
+        self.0.block_tokens()
+    }
+    fn num_blocks(&self) -> usize {
+        self.0.num_blocks()
+    }
+    fn positions(&self) -> Positions {
+        self.0.positions()
+    }
+    fn forward(&mut self, chunks: &[Chunk<'_>], rows: &mut Rows) -> Result<(), GenerateError> {
+        self.1.lock().unwrap().push(chunks.iter().map(|chunk| chunk.tokens.len()).sum());
+        self.0.forward(chunks, rows)
+    }
+}
+
+#[test]
+fn a_draft_model_runs_long_prompts_in_parts_and_guesses_when_it_has_them() {
+    let passes = std::sync::Arc::default();
+    let decoder = Counting(FakeDecoder::paged(400, 16, 2048), std::sync::Arc::clone(&passes));
+    let mut draft = DraftModel::new(decoder, 3, 50).unwrap();
+    let sampler = Sampler::new(Sampling::greedy(), &[], 0);
+    let prompts: [Vec<u32>; 3] = [1300, 5, 700].map(|len| (0..len).map(|at| at % 50).collect());
+    let mut firsts: [Option<(usize, Vec<u32>)>; 3] = Default::default();
+    for call in 0..6 {
+        let guess = |(at, tokens)| Guess { id: RequestId(at), tokens, sampler: &sampler, most: 3 };
+        let guesses: Vec<Guess<'_>> = (0..).zip(prompts.iter().map(Vec::as_slice)).map(guess).collect();
+        for (at, guessed) in draft.draft(&guesses).unwrap().into_iter().enumerate() {
+            assert!(guessed.is_empty() || guessed.len() == 3);
+            if !guessed.is_empty() {
+                firsts[at].get_or_insert((call, guessed));
+            }
+        }
+    }
+    let calls = firsts.each_ref().map(|first| first.as_ref().unwrap().0);
+    // The 700 have 507 in the first call and the rest in the second, which leaves 319 of its 512 for the 1,300; those need two more.
+    assert_eq!(calls, [3, 0, 1]);
+    let longest = *passes.lock().unwrap().iter().max().unwrap();
+    assert!(longest <= 512 + 4 * 3, "a pass of {longest} tokens");
+    for (prompt, first) in prompts.iter().zip(firsts) {
+        let mut whole = DraftModel::new(FakeDecoder::paged(400, 16, 2048), 3, 50).unwrap();
+        let mut guessed = Vec::new();
+        while guessed.is_empty() {
+            let guess = Guess { id: RequestId(9), tokens: prompt, sampler: &sampler, most: 3 };
+            guessed = whole.draft(&[guess]).unwrap().remove(0);
+        }
+        assert_eq!(first.unwrap().1, guessed, "in whatever parts a prompt ran, its guess is the same");
+    }
+}
+
 #[test]
 fn a_real_networks_guesses_are_checked_to_the_bit() {
     let network = network_of(Family::Transformer);

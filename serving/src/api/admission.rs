@@ -16,6 +16,7 @@ use crate::app::App;
 use crate::connection::TooSlow;
 use crate::engine_thread::Ticket;
 use crate::keys::Asker;
+use crate::moderation::{Gate, Rulebook};
 use crate::phase::Phase;
 use crate::request_line;
 
@@ -160,8 +161,8 @@ pub(crate) fn check_count(app: &App, answers: usize) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Takes places in the line, charges the key and sends the requests to the engine; `answers_per_prompt` requests in a row share a
-/// prompt. Those whose prompt is refused are answered with the refusal instead.
+/// Takes places in the line, charges the key, compiles the form that answers must have and sends the requests to the engine;
+/// `answers_per_prompt` requests in a row share a prompt. Those whose prompt is refused are answered with the refusal instead.
 pub(crate) async fn admit(
     app: &App,
     asker: &Arc<Asker>,
@@ -172,18 +173,26 @@ pub(crate) async fn admit(
     check_count(app, requests.len())?;
     let prompt_tokens = requests.iter().step_by(answers_per_prompt).map(|request| request.ids.len()).sum();
     let ticket = admit_prompts(app, asker, requests.len(), prompt_tokens)?;
+    // Not before the key is charged: a form costs work, too.
+    let constraint = shared.constraint(app, asker).await?;
+    // Where calls or a form are asked for, the answer may be JSON.
+    let is_json = shared.reading.reader.is_some() || constraint.is_some();
     let mut answers = Vec::with_capacity(requests.len());
-    let mut refusal = None;
-    for (at, request) in requests.into_iter().enumerate() {
-        if let Some(rules) = app.moderation.as_ref().filter(|_| at % answers_per_prompt == 0) {
+    let rules = app.moderation.as_ref().map(Rulebook::now);
+    let (mut refusal, mut gate) = (None, None);
+    for (at, mut request) in requests.into_iter().enumerate() {
+        if let Some(rules) = rules.as_ref().filter(|_| at % answers_per_prompt == 0) {
             let texts = shared.prompt_texts.get(at / answers_per_prompt).map_or(&[][..], Vec::as_slice);
             let limit = app.limits.time;
             let is_refused = tokio::time::timeout(limit, rules.refuses(texts, &asker.name)).await;
             refusal = is_refused.map_err(|_| ApiError::time_is_up(limit))??.then(|| rules.refusal());
+            let before = texts.first().filter(|_| shared.continues_prompt).map_or("", String::as_str);
+            gate = Gate::new(rules, &asker.name, before, is_json);
         }
+        request.constraint.clone_from(&constraint);
         answers.push(match refusal {
             Some(refusal) => TextAnswer::refused(app, asker, request.ids.len(), refusal),
-            None => TextAnswer::start(app, asker, request, &shared.reading),
+            None => TextAnswer::start(app, asker, (request, gate.clone()), &shared.reading),
         });
     }
     Ok(Admitted { answers, prompt_tokens, answers_per_prompt, ticket })

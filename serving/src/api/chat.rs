@@ -6,7 +6,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use cupola_runtime::generate::{Constraint, Request};
+use cupola_runtime::generate::Request;
 use serde_json::{Value, json};
 
 use super::admission::{BodyResult, answer_room, check_count, read_fields};
@@ -64,9 +64,8 @@ pub(crate) async fn chat_completions(
     body: BodyResult,
 ) -> Result<Response, ApiError> {
     let (app, fields) = read_fields(&app, &headers, body)?;
-    let mut params = ChatParams::take(fields, &app.model)?;
-    let constraint = params.shared.constraint(&app, &asker).await?;
-    let requests = params.requests(&app, constraint.as_ref())?;
+    let params = ChatParams::take(fields, &app.model)?;
+    let requests = params.requests(&app)?;
     let format = ChatFormat { with_logprobs: params.with_logprobs };
     Ok(respond(&app, &asker, requests, &params.shared, format).await)
 }
@@ -107,7 +106,7 @@ impl ChatParams {
         Ok(Self { shared, prompt, max_tokens, with_logprobs, top_logprobs: top_logprobs.unwrap_or(0) })
     }
 
-    fn requests(&self, app: &App, constraint: Option<&Constraint>) -> Result<Vec<Request>, ApiError> {
+    fn requests(&self, app: &App) -> Result<Vec<Request>, ApiError> {
         let model = &app.model;
         check_count(app, self.shared.num_answers)?;
         let max_new_tokens = answer_room(app, "messages", self.prompt.len(), self.max_tokens)?;
@@ -115,7 +114,6 @@ impl ChatParams {
         Ok((0..self.shared.num_answers)
             .map(|answer| Request {
                 top_logprobs: if self.with_logprobs { self.top_logprobs } else { 0 },
-                constraint: constraint.cloned(),
                 ..Request::new(
                     self.prompt.clone(),
                     self.shared.sampling_of(answer),

@@ -6,7 +6,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use cupola_runtime::generate::{Constraint, Request};
+use cupola_runtime::generate::Request;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -45,9 +45,8 @@ pub(crate) async fn completions(
     body: BodyResult,
 ) -> Result<Response, ApiError> {
     let (app, fields) = read_fields(&app, &headers, body)?;
-    let mut params = CompletionParams::take(fields, &app.model)?;
-    let constraint = params.shared.constraint(&app, &asker).await?;
-    let requests = params.requests(&app, constraint.as_ref())?;
+    let params = CompletionParams::take(fields, &app.model)?;
+    let requests = params.requests(&app)?;
     Ok(respond(&app, &asker, requests, &params.shared, params.format(&app.model)).await)
 }
 
@@ -118,6 +117,7 @@ impl CompletionParams {
         }
         let mut shared = SharedParams::take(&mut fields, model)?;
         shared.prompt_texts = prompts.iter().map(|ids| vec![model.text(ids)]).collect();
+        shared.continues_prompt = true;
         let echo = fields.take("echo")?.unwrap_or(false);
         let max_tokens = fields.number("max_tokens", usize::from(!echo)..=usize::MAX)?;
         let logprobs = fields.number("logprobs", 0..=20)?;
@@ -131,7 +131,7 @@ impl CompletionParams {
         Ok(Self { shared, prompts, max_tokens, logprobs, echo })
     }
 
-    fn requests(&self, app: &App, constraint: Option<&Constraint>) -> Result<Vec<Request>, ApiError> {
+    fn requests(&self, app: &App) -> Result<Vec<Request>, ApiError> {
         let model = &app.model;
         check_count(app, self.prompts.len() * self.shared.num_answers)?;
         let stop_ids = if self.shared.ignore_eos { Vec::new() } else { model.stop_ids.clone() };
@@ -146,7 +146,6 @@ impl CompletionParams {
             for answer in 0..self.shared.num_answers {
                 requests.push(Request {
                     top_logprobs: self.logprobs.unwrap_or(0),
-                    constraint: constraint.cloned(),
                     score_prompt: self.echo && (self.logprobs.is_some() || max_new_tokens == 0),
                     ..Request::new(
                         ids.clone(),

@@ -61,9 +61,9 @@ impl Form {
     }
 
     /// The form as the engine takes it.
-    pub(crate) async fn constraint(self, app: &App, asker: &Arc<Asker>) -> Result<Constraint, ApiError> {
-        let Self { param, grammar } = self;
-        constraint_of(&app.model, &asker.name, grammar).await.map_err(|error| match error {
+    pub(crate) async fn constraint(&self, app: &App, asker: &Arc<Asker>) -> Result<Constraint, ApiError> {
+        let param = self.param;
+        constraint_of(&app.model, &asker.name, self.grammar.clone()).await.map_err(|error| match error {
             FormError::Wrong(message) => ApiError::parameter(
                 param,
                 format!(

@@ -52,6 +52,10 @@ pub(crate) async fn ready(
         tracing::warn!(model = stuck.model.name, "the engine makes no progress");
         return Err(ApiError::unavailable("the engine makes no progress"));
     }
+    if house.moderation.as_ref().is_some_and(|rules| !rules.now().makes_progress()) {
+        tracing::warn!("a classifier's engine makes no progress");
+        return Err(ApiError::unavailable("a classifier's engine makes no progress"));
+    }
     if !house.keys.now().trusts(&asker) {
         return Ok(Json(json!({"status": "ready"})));
     }

@@ -26,6 +26,8 @@ pub(crate) struct SharedParams {
     pub(crate) num_answers: usize,
     /// The texts of each prompt, as they were written.
     pub(crate) prompt_texts: Vec<Vec<String>>,
+    /// Whether an answer goes on in its prompt's text, and is no text of its own.
+    pub(crate) continues_prompt: bool,
     /// How answers' texts are read.
     pub(crate) reading: Reading,
     /// The form that answers must have.
@@ -82,6 +84,7 @@ impl SharedParams {
             sampling,
             num_answers: fields.number("n", 1..=MAX_ANSWERS)?.unwrap_or(1),
             prompt_texts: Vec::new(),
+            continues_prompt: false,
             reading: Reading { stops: stops(fields)?, ..Reading::default() },
             form: Form::take(fields)?,
             ignore_eos: fields.take("ignore_eos")?.unwrap_or(false),
@@ -132,13 +135,13 @@ impl SharedParams {
             .map_err(|error| ApiError::parameter(param, error.to_string()))
     }
 
-    /// The form as the engine takes it; compiled once.
+    /// The form as the engine takes it.
     pub(crate) async fn constraint(
-        &mut self,
+        &self,
         app: &App,
         asker: &Arc<Asker>,
     ) -> Result<Option<Constraint>, ApiError> {
-        match self.form.take() {
+        match &self.form {
             Some(form) => form.constraint(app, asker).await.map(Some),
             None => Ok(None),
         }

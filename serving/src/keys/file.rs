@@ -17,6 +17,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
+use super::{ANYONE, API_KEY};
 use crate::ServeError;
 
 /// A key's SHA-256.
@@ -54,6 +55,9 @@ pub(super) fn read(path: &Path) -> Result<Vec<(Digest, KeyEntry)>, ServeError> {
     parse(&text).map_err(failed)
 }
 
+/// Names of those who have no entry: whoever shares a name shares what its cache knows.
+const RESERVED: [&str; 2] = [API_KEY, ANYONE];
+
 fn parse(text: &str) -> Result<Vec<(Digest, KeyEntry)>, String> {
     let entries: Option<Vec<KeyEntry>> = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
     let mut keys: Vec<(Digest, KeyEntry)> = Vec::new();
@@ -61,6 +65,11 @@ fn parse(text: &str) -> Result<Vec<(Digest, KeyEntry)>, String> {
         let name = entry.name.clone();
         if !is_name(&name) {
             return Err(format!("the name {name:?} is not 1 to 64 letters, digits, '.', '_', '-' or '@'"));
+        }
+        if RESERVED.contains(&name.as_str()) {
+            return Err(format!(
+                "the name {name:?} is the server's own, for whoever has no entry: choose another"
+            ));
         }
         let digest = parse_digest(&entry.sha256)
             .ok_or_else(|| format!("sha256 of '{name}' is not 64 hexadecimal digits"))?;
@@ -165,6 +174,8 @@ mod tests {
             (format!("{entry}  tokens_per_day: -1\n"), "tokens_per_day"),
             (entry.replace("ba78", "xx78"), "sha256"),
             (format!("{entry}- name: b\n  sha256: {}\n", sum.to_uppercase()), "same key"),
+            (entry.replace("name: a", "name: api-key"), "the server's own"),
+            (entry.replace("name: a", "name: '-'"), "the server's own"),
             ("- name: a b\n  sha256: x\n".to_owned(), "a b"),
             ("name: a\n".to_owned(), "sequence"),
         ] {

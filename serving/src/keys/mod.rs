@@ -37,6 +37,11 @@ impl Asker {
     }
 }
 
+/// Who has the key of the command line.
+const API_KEY: &str = "api-key";
+/// Whoever asks where there are no keys.
+const ANYONE: &str = "-";
+
 /// The keys of a running server: the file may be read again.
 #[derive(Debug)]
 pub(crate) struct Keys {
@@ -93,9 +98,9 @@ impl KeyRing {
             keys.push((digest, Arc::new(Asker::of_file(entry, now))));
         }
         if let Some(key) = api_key {
-            keys.push((file::digest(key), Arc::new(Asker::without_limits("api-key"))));
+            keys.push((file::digest(key), Arc::new(Asker::without_limits(API_KEY))));
         }
-        let anyone = Arc::new(Asker::without_limits("-"));
+        let anyone = Arc::new(Asker::without_limits(ANYONE));
         Ok(Self { keys, anyone, is_open: file.is_none() && api_key.is_none() })
     }
 

@@ -25,7 +25,10 @@ pub(crate) struct Metrics {
     swaps: Changes,
     key_reloads: Changes,
     certificate_reloads: Changes,
+    rule_reloads: Changes,
     moderation: Mutex<BTreeMap<(String, &'static str, &'static str), u64>>,
+    /// Texts that nobody judged, by scope.
+    unjudged: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 /// Changes of a running server that were carried out, and those that were refused.
@@ -78,6 +81,19 @@ impl Metrics {
     /// Times that the certificate was read again.
     pub(crate) fn certificate_reloads(&self) -> &Changes {
         &self.certificate_reloads
+    }
+
+    /// Times that the rules of moderation were read again.
+    pub(crate) fn rule_reloads(&self) -> &Changes {
+        &self.rule_reloads
+    }
+
+    /// Counts a text that no classifier judged, and gives how many of its scope there are.
+    pub(crate) fn count_unjudged(&self, scope: Scope) -> u64 {
+        let mut unjudged = self.unjudged.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = unjudged.entry(scope.word()).or_default();
+        *count += 1;
+        *count
     }
 
     /// Counts what moderation found.

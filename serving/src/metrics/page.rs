@@ -143,12 +143,27 @@ impl Metrics {
                 "Times that the certificate was read again, or could not be.",
                 &self.certificate_reloads,
             ),
+            (
+                "cupola_moderation_reloads_total",
+                "Times that the rules of moderation were read again, or could not be.",
+                &self.rule_reloads,
+            ),
         ] {
             page.header(name, "counter", help);
             for (result, count) in changes.totals() {
                 page.line(format_args!("{name}{{result=\"{result}\"}} {count}"));
             }
         }
+        self.render_moderation(page);
+        let name = "cupola_requests_total";
+        page.header(name, "counter", "HTTP requests by route and status.");
+        for ((route, status), count) in &*self.requests.lock().unwrap_or_else(PoisonError::into_inner) {
+            let route = escape(route);
+            page.line(format_args!("{name}{{route=\"{route}\",status=\"{status}\"}} {count}"));
+        }
+    }
+
+    fn render_moderation(&self, page: &mut Page) {
         let name = "cupola_moderation_total";
         page.header(name, "counter", "Findings of moderation.");
         for ((category, scope, action), count) in
@@ -159,11 +174,10 @@ impl Metrics {
                 "{name}{{category=\"{category}\",scope=\"{scope}\",action=\"{action}\"}} {count}"
             ));
         }
-        let name = "cupola_requests_total";
-        page.header(name, "counter", "HTTP requests by route and status.");
-        for ((route, status), count) in &*self.requests.lock().unwrap_or_else(PoisonError::into_inner) {
-            let route = escape(route);
-            page.line(format_args!("{name}{{route=\"{route}\",status=\"{status}\"}} {count}"));
+        let name = "cupola_moderation_unjudged_total";
+        page.header(name, "counter", "Texts that classifiers with `action: log` were too slow for.");
+        for (scope, count) in &*self.unjudged.lock().unwrap_or_else(PoisonError::into_inner) {
+            page.line(format_args!("{name}{{scope=\"{scope}\"}} {count}"));
         }
     }
 }

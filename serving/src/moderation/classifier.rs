@@ -59,6 +59,11 @@ impl Classifier {
         })
     }
 
+    /// Whether its engine lives and gets on.
+    pub(super) fn makes_progress(&self) -> bool {
+        self.engine.makes_progress()
+    }
+
     /// Whether it looks at texts of a scope.
     pub(super) fn judges(&self, scope: Scope) -> bool {
         self.scope.has(scope)

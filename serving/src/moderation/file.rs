@@ -26,6 +26,7 @@ use serde::Deserialize;
 use super::phrases::{Lexicon, folded};
 use super::{Action, Rule, Scope};
 use crate::ServeError;
+use crate::watch::{Stamp, stamp};
 
 /// What is said where the file has no words for it.
 const REFUSAL: &str = "I can't help with that.";
@@ -36,6 +37,8 @@ const WINDOW: usize = 240;
 #[derive(Debug)]
 pub(super) struct Rules {
     pub(super) refusal: String,
+    /// The file, and the lists that it names, as they were before they were read.
+    pub(super) files: Vec<(PathBuf, Stamp)>,
     pub(super) window: usize,
     /// Of prompts and of answers.
     pub(super) lexicons: [Lexicon; 2],
@@ -223,6 +226,7 @@ impl Rules {
     pub(super) fn read(path: &Path) -> Result<Self, ServeError> {
         let failed =
             |path: &Path, message: String| ServeError::Moderation { path: path.to_path_buf(), message };
+        let mut files = vec![(path.to_path_buf(), stamp(path))];
         let text = std::fs::read_to_string(path).map_err(|error| failed(path, error.to_string()))?;
         let written: Written =
             serde_yaml::from_str(&text).map_err(|error| failed(path, error.to_string()))?;
@@ -237,6 +241,7 @@ impl Rules {
             let mut phrases: Vec<String> = list.phrases.into_iter().map(|phrase| phrase.0).collect();
             for file in list.files {
                 let file = folder.join(file);
+                files.push((file.clone(), stamp(&file)));
                 phrases.extend(read_list(&file).map_err(|message| failed(&file, message))?);
             }
             if phrases.is_empty() {
@@ -262,6 +267,7 @@ impl Rules {
         };
         Ok(Self {
             refusal: written.refusal.map_or_else(|| REFUSAL.to_owned(), |words| words.0),
+            files,
             window: written.window_chars.map_or(WINDOW, |window| window.0),
             lexicons,
             classifiers: written.classifiers.into_iter().map(classifier).collect(),

@@ -9,13 +9,16 @@ use std::sync::Arc;
 use cupola_runtime::generate::ScoredToken;
 
 use super::phrases::{Hit, Scanner};
-use super::{Moderation, Scope};
+use super::{Action, Moderation, Scope};
 use crate::api::ApiError;
 
 /// The gate of one answer.
+#[derive(Clone)]
 pub(crate) struct Gate {
     rules: Arc<Moderation>,
     cache_scope: String,
+    /// Where the answer begins, behind the text that it goes on in.
+    start: usize,
     /// The text as it is, and what it stands for where it may be JSON.
     scanners: Vec<Scanner>,
     /// What the block lists still hold: the text from `cleared` to `seen`.
@@ -53,8 +56,14 @@ pub(crate) struct More<'t> {
 }
 
 impl Gate {
-    /// The gate of an answer; none where nothing is looked for in answers. With `is_json` escapes are read too.
-    pub(crate) fn new(rules: &Arc<Moderation>, cache_scope: &str, is_json: bool) -> Option<Self> {
+    /// The gate of an answer; none where nothing is looked for in answers. `before` is the text that it goes on in, where it is no text of its own:
+    /// what is refused may begin there. With `is_json` escapes are read too.
+    pub(crate) fn new(
+        rules: &Arc<Moderation>,
+        cache_scope: &str,
+        before: &str,
+        is_json: bool,
+    ) -> Option<Self> {
         let mut scanners = Vec::new();
         if !rules.answer.is_empty() {
             scanners.push(Scanner::new(&rules.answer, false));
@@ -63,16 +72,22 @@ impl Gate {
         if scanners.is_empty() && rules.judges(Scope::Answer).next().is_none() {
             return None;
         }
+        for scanner in &mut scanners {
+            scanner.pass_over(before);
+        }
+        let start = before.len();
+        let behind = before.char_indices().rev().nth(rules.window - 1).map_or(0, |(at, _)| at);
         Some(Self {
             rules: Arc::clone(rules),
             cache_scope: cache_scope.to_owned(),
+            start,
             scanners,
             held: String::new(),
-            cleared: 0,
-            seen: 0,
+            cleared: start,
+            seen: start,
             waiting: String::new(),
-            behind: String::new(),
-            released: 0,
+            behind: before[behind..].to_owned(),
+            released: start,
             tokens: VecDeque::new(),
             unsettled: Vec::new(),
         })
@@ -101,7 +116,7 @@ impl Gate {
         while self.tokens.front().is_some_and(|(end, _)| *end <= self.released) {
             tokens.extend(self.tokens.pop_front().map(|(_, token)| token));
         }
-        let pause = if self.released > 0 { "\n\n" } else { "" };
+        let pause = if self.released > self.start { "\n\n" } else { "" };
         let refusal = is_refused.then(|| format!("{pause}{}", self.rules.refusal()));
         Ok(Passed { text, tokens, refusal })
     }
@@ -156,25 +171,13 @@ impl Gate {
             let rest = self.waiting.split_off(end);
             let window = std::mem::replace(&mut self.waiting, rest);
             let text = std::mem::take(&mut self.behind) + &window;
-            if is_refusing {
-                if self.rules.judge(&text, Scope::Answer, &self.cache_scope).await? {
-                    return Ok((passed, true));
-                }
-                passed.push_str(&window);
-            } else {
-                self.note(text);
+            self.rules.note(&text, Scope::Answer, &self.cache_scope);
+            if self.rules.judge(&text, (Scope::Answer, Action::Refuse), &self.cache_scope).await? {
+                return Ok((passed, true));
             }
+            passed.push_str(&window);
             self.behind = window;
         }
         Ok((if is_refusing { passed } else { cleared.to_owned() }, false))
-    }
-
-    /// Has a text judged that goes out whatever the judgement is.
-    fn note(&self, text: String) {
-        let (rules, cache_scope) = (Arc::clone(&self.rules), self.cache_scope.clone());
-        tokio::spawn(async move {
-            // Its failure is in the log already.
-            let _ = rules.judge(&text, Scope::Answer, &cache_scope).await;
-        });
     }
 }

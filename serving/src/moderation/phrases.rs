@@ -69,6 +69,8 @@ pub(super) struct Scanner {
     escapes: Option<Escapes>,
     folder: Folder,
     before: Option<char>,
+    /// Where the text begins; a phrase that ends before it is none of its.
+    from: usize,
     /// Starts of phrases that the text ends with: nodes and where they begin.
     open: Vec<(u32, usize)>,
     /// Phrases that the text ends with, or nearly.
@@ -102,8 +104,18 @@ impl Scanner {
             escapes: is_json.then(Escapes::default),
             folder: Folder::default(),
             before: None,
+            from: 0,
             open: Vec::new(),
             ended: Vec::new(),
+        }
+    }
+
+    /// Reads what stands before the text, which begins at its end: a phrase may begin there.
+    pub(super) fn pass_over(&mut self, before: &str) {
+        self.from = before.len();
+        let mut hits = Vec::new();
+        for (at, character) in before.char_indices() {
+            self.push(character, at, &mut hits);
         }
     }
 
@@ -175,7 +187,7 @@ impl Scanner {
             if lexicon.nodes[node as usize].0 {
                 self.open.push((node, start));
             }
-            if !lexicon.ends.contains_key(&node) {
+            if at < self.from || !lexicon.ends.contains_key(&node) {
                 continue;
             }
             if is_word(character) {

@@ -14,17 +14,29 @@ fn rules(phrases: &[&str], action: Action) -> Arc<Moderation> {
     let lexicon = Arc::new(lexicon);
     Arc::new(Moderation {
         refusal: "No.".into(),
+        files: Vec::new(),
         window: 240,
         prompt: Arc::clone(&lexicon),
         answer: lexicon,
         classifiers: Vec::new(),
+        notes: Arc::new(Semaphore::new(1)),
         metrics: Arc::default(),
     })
 }
 
 /// What goes out of an answer that comes in these parts, and the refusal that ends it.
 fn pass(rules: &Arc<Moderation>, parts: &[&str], is_json: bool) -> (Vec<String>, Option<String>) {
-    let mut gate = Gate::new(rules, "", is_json).unwrap();
+    pass_behind(rules, "", parts, is_json)
+}
+
+/// The same of an answer that goes on in a text.
+fn pass_behind(
+    rules: &Arc<Moderation>,
+    before: &str,
+    parts: &[&str],
+    is_json: bool,
+) -> (Vec<String>, Option<String>) {
+    let mut gate = Gate::new(rules, "", before, is_json).unwrap();
     let mut told = Vec::new();
     for (at, text) in parts.iter().enumerate() {
         let more = More {
@@ -114,9 +126,28 @@ fn escapes_of_json_hide_nothing() {
 }
 
 #[test]
+fn a_phrase_that_begins_in_the_prompt_is_found_and_one_that_ends_there_is_not() {
+    let rules = rules(&["pipe bomb", "nerve"], Action::Refuse);
+    let refused = |before, parts: &[&str]| {
+        let (told, refusal) = pass_behind(&rules, before, parts, false);
+        (told.concat(), refusal)
+    };
+    let none = |text: &str| (text.to_owned(), None);
+    assert_eq!(refused("How to build a pi", &["pe bo", "mb at home"]), (String::new(), Some("No.".into())));
+    assert_eq!(refused("a pipe ", &["bombs away"]), none("bombs away"));
+    assert_eq!(refused("the ner", &["ves ", "of steel"]), none("ves of steel"));
+    // The prompt's own phrases are found when the prompt is asked.
+    assert_eq!(refused("a pipe bomb", &[" is", " bad"]), none(" is bad"));
+    assert_eq!(refused("a pipe bomb", &["s"]), none("s"));
+    assert_eq!(refused("a pipe bomb", &[": pipe", " bomb."]), (": ".into(), Some("\n\nNo.".into())));
+    let half = "{\"a\": \"pi";
+    assert_eq!(pass_behind(&rules, half, &["\\u0070", "e bomb\"}"], true).1, Some("No.".into()));
+}
+
+#[test]
 fn a_token_waits_for_its_text() {
     let rules = rules(&["ab cd"], Action::Refuse);
-    let mut gate = Gate::new(&rules, "", false).unwrap();
+    let mut gate = Gate::new(&rules, "", "", false).unwrap();
     let mut pass = |text: &str, token: u32, is_settled: bool| {
         let tokens = vec![ScoredToken { token, logprob: 0.0, top: Vec::new() }];
         let more = More { text, tokens, is_settled, is_last: false, is_cut: false };
@@ -237,7 +268,7 @@ proptest! {
     ) {
         let text = pieces.concat();
         let rules = rules(&phrases, Action::Refuse);
-        let mut gate = Gate::new(&rules, "", false).unwrap();
+        let mut gate = Gate::new(&rules, "", "", false).unwrap();
         let mut told = String::new();
         for (at, character) in text.char_indices() {
             let end = at + character.len_utf8();

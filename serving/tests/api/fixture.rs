@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -78,6 +78,22 @@ impl Fixture {
 
     pub(crate) async fn get(&self, path: &str) -> Reply {
         self.send(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    /// A number of `/metrics` by its name and labels; 0 where it is not there.
+    pub(crate) async fn number(&self, name: &str) -> u64 {
+        let page = self.get("/metrics").await.text;
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0, |value| value.parse().unwrap())
+    }
+
+    /// Waits until a number of `/metrics` is at least so much.
+    pub(crate) async fn wait_for(&self, name: &str, least: u64) {
+        let started = Instant::now();
+        while self.number(name).await < least {
+            assert!(started.elapsed() < Duration::from_secs(20), "{name} does not become {least}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Reply {

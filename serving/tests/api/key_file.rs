@@ -97,3 +97,16 @@ async fn two_keys_share_no_cached_prefix() {
     assert_eq!(hits[2], hits[1], "bob does not");
     assert_eq!(hits[3], 2 * hits[1], "but what bob asked: {hits:?}");
 }
+
+#[tokio::test]
+async fn a_form_is_not_compiled_for_a_key_that_has_nothing_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.yaml");
+    let alice = new_key(&path, "alice").unwrap();
+    append(&path, "  requests_per_minute: 1\n");
+    let fixture = Fixture::with(|config| config.keys_file = Some(path.clone()));
+    let live = fixture.listen().await;
+    let wrong = with(&chat("Hi"), &json!({"structured_outputs": {"regex": "("}}));
+    assert!(ask(&live, &alice, &wrong).await.starts_with("HTTP/1.1 400"), "the work is done and charged");
+    assert!(ask(&live, &alice, &wrong).await.starts_with("HTTP/1.1 429"), "and not done again");
+}

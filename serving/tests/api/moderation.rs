@@ -280,3 +280,40 @@ async fn a_classifiers_score_is_the_share_of_its_labels() {
         assert_eq!(answer["choices"][0]["finish_reason"], finish, "threshold {threshold}, share {share}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rules_are_read_again_when_a_file_of_theirs_changes_and_broken_ones_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("list.txt");
+    std::fs::write(&list, "pipe bomb\n").unwrap();
+    let rules = "block_lists: [{category: weapons, files: [list.txt]}]\n";
+    let fixture = fixture_of(folder.path(), rules);
+    let live = fixture.listen().await;
+    let [done, failed] =
+        ["done", "failed"].map(|result| format!("cupola_moderation_reloads_total{{result=\"{result}\"}}"));
+    let is_refused = async |text: &str| {
+        let request = with(&chat(text), &json!({"max_tokens": 4}));
+        let answer = fixture.post("/v1/chat/completions", &request).await.json();
+        answer["choices"][0]["finish_reason"] == "content_filter"
+    };
+    assert!(is_refused("a pipe bomb").await && !is_refused("nerve agents").await);
+    std::fs::write(&list, "nerve agents\n").unwrap();
+    fixture.wait_for(&done, 1).await;
+    assert!(!is_refused("a pipe bomb").await && is_refused("nerve agents").await);
+    let file = folder.path().join("moderation.yaml");
+    std::fs::write(&file, rules.replace("files", "file")).unwrap();
+    fixture.wait_for(&failed, 1).await;
+    assert!(is_refused("nerve agents").await, "broken rules change nothing");
+    // Rules with another list: the list is followed from then on, the old one no more.
+    let other = folder.path().join("other.txt");
+    std::fs::write(&other, "tea\n").unwrap();
+    std::fs::write(&file, rules.replace("list.txt", "other.txt")).unwrap();
+    fixture.wait_for(&done, 2).await;
+    assert!(!is_refused("nerve agents").await && is_refused("tea").await);
+    std::fs::write(&other, "coffee\n").unwrap();
+    fixture.wait_for(&done, 3).await;
+    assert!(!is_refused("tea").await && is_refused("coffee").await);
+    live.reload.send(()).await.unwrap();
+    fixture.wait_for(&done, 4).await;
+    assert_eq!(fixture.number(&failed).await, 1);
+}

@@ -73,24 +73,14 @@ async fn answers_go_over_tls_and_a_changed_certificate_is_taken_up() {
     assert!(reply.text().await.unwrap().ends_with("data: [DONE]\n\n"));
 
     // A key that does not fit changes nothing, and is told.
-    let reloads = async |result: &str| {
-        let name = format!("cupola_certificate_reloads_total{{result=\"{result}\"}} ");
-        let page = fixture.get("/metrics").await.text;
-        page.lines().find_map(|line| line.strip_prefix(&name)).unwrap().parse::<u64>().unwrap()
-    };
-    let within = async |result: &str, count: u64| {
-        let started = Instant::now();
-        while reloads(result).await < count {
-            assert!(started.elapsed() < Duration::from_secs(20), "no reload");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
+    let [done, failed] =
+        ["done", "failed"].map(|result| format!("cupola_certificate_reloads_total{{result=\"{result}\"}}"));
     let key = std::fs::read(&files.key).unwrap();
     std::fs::write(&files.key, KeyPair::generate().unwrap().serialize_pem()).unwrap();
-    within("failed", 1).await;
+    fixture.wait_for(&failed, 1).await;
     assert!(client(&first, &live).get(url(&live, "/health")).send().await.unwrap().status().is_success());
     std::fs::write(&files.key, key).unwrap();
-    within("done", 1).await;
+    fixture.wait_for(&done, 1).await;
     let second = write_pair(&files, 2100);
     let started = Instant::now();
     while client(&second, &live).get(url(&live, "/health")).send().await.is_err() {
@@ -98,9 +88,9 @@ async fn answers_go_over_tls_and_a_changed_certificate_is_taken_up() {
     }
     assert!(client(&first, &live).get(url(&live, "/health")).send().await.is_err());
     // At SIGHUP too, changed or not.
-    let before = reloads("done").await;
+    let before = fixture.number(&done).await;
     live.reload.send(()).await.unwrap();
-    within("done", before + 1).await;
+    fixture.wait_for(&done, before + 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,6 @@
 //! The items of a response, and the events that tell them while they are made.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::answer::Delta;
 use crate::api::random_u64;
@@ -10,7 +10,7 @@ use crate::tools::{Piece, WholeCall};
 #[derive(Debug, Default)]
 pub(super) struct Items {
     list: Vec<Item>,
-    is_open: bool,
+    /// Whether the answer does not go on where it was.
     is_cut: bool,
 }
 
@@ -18,6 +18,24 @@ pub(super) struct Items {
 struct Item {
     id: String,
     content: Content,
+    status: Status,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Status {
+    InProgress,
+    Completed,
+    Incomplete,
+}
+
+impl Status {
+    fn word(self) -> &'static str {
+        match self {
+            Self::InProgress => "in_progress",
+            Self::Completed => "completed",
+            Self::Incomplete => "incomplete",
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -29,12 +47,13 @@ enum Content {
 impl Items {
     /// The items as the response has them.
     pub(super) fn values(&self) -> Value {
-        self.list.iter().enumerate().map(|(at, item)| item.value(self.status(at))).collect()
+        self.list.iter().map(Item::value).collect()
     }
 
     /// Takes what is new of the answer, and tells it.
     pub(super) fn push(&mut self, delta: &Delta) -> Vec<Value> {
         let mut events = Vec::new();
+        self.is_cut = is_cut(delta.finish);
         // The end of a call that was begun before comes before the text behind it.
         let is_rest = |piece: &&Piece| matches!(piece, Piece::Arguments { .. });
         let rest = if self.is_in_call() { delta.calls.iter().take_while(is_rest).count() } else { 0 };
@@ -67,22 +86,14 @@ impl Items {
         if self.list.is_empty() {
             self.open_message(&mut events);
         }
-        self.is_cut = matches!(finish, Some("length" | "content_filter"));
+        self.is_cut = is_cut(finish);
         self.end_open(&mut events);
         events
     }
 
     fn is_in_call(&self) -> bool {
-        self.is_open && matches!(self.list.last(), Some(Item { content: Content::Call(_), .. }))
-    }
-
-    fn status(&self, at: usize) -> &'static str {
-        let is_last = at + 1 == self.list.len();
-        match (is_last && self.is_open, is_last && self.is_cut) {
-            (true, _) => "in_progress",
-            (_, true) => "incomplete",
-            _ => "completed",
-        }
+        let open = self.list.last().filter(|item| item.status == Status::InProgress);
+        open.is_some_and(|item| matches!(item.content, Content::Call(_)))
     }
 
     fn add_text(&mut self, more: &str, events: &mut Vec<Value>) {
@@ -90,7 +101,7 @@ impl Items {
             self.open_message(events);
         }
         let index = self.list.len() - 1;
-        if let Some(Item { id, content: Content::Message(text) }) = self.list.last_mut() {
+        if let Some(Item { id, content: Content::Message(text), .. }) = self.list.last_mut() {
             text.push_str(more);
             events.push(json!({
                 "type": "response.output_text.delta", "item_id": id, "output_index": index, "content_index": 0, "delta": more, "logprobs": [],
@@ -100,7 +111,7 @@ impl Items {
 
     fn add_arguments(&mut self, more: &str, events: &mut Vec<Value>) {
         let index = self.list.len().saturating_sub(1);
-        if let Some(Item { id, content: Content::Call(call) }) = self.list.last_mut() {
+        if let Some(Item { id, content: Content::Call(call), .. }) = self.list.last_mut() {
             call.arguments.push_str(more);
             events.push(json!({
                 "type": "response.function_call_arguments.delta", "item_id": id, "output_index": index, "delta": more,
@@ -118,8 +129,8 @@ impl Items {
 
     fn open(&mut self, id: String, content: Content, events: &mut Vec<Value>) {
         self.end_open(events);
-        let item = Item { id, content };
-        let mut value = item.value("in_progress");
+        let item = Item { id, content, status: Status::InProgress };
+        let mut value = item.value();
         if let Content::Message(_) = item.content {
             value["content"] = json!([]);
         }
@@ -127,12 +138,13 @@ impl Items {
             json!({"type": "response.output_item.added", "output_index": self.list.len(), "item": value}),
         );
         self.list.push(item);
-        self.is_open = true;
     }
 
     fn end_open(&mut self, events: &mut Vec<Value>) {
         let index = self.list.len().saturating_sub(1);
-        let Some(item) = self.list.last().filter(|_| self.is_open) else { return };
+        let open = |item: &&mut Item| item.status == Status::InProgress;
+        let Some(item) = self.list.last_mut().filter(open) else { return };
+        item.status = if self.is_cut && !item.is_whole() { Status::Incomplete } else { Status::Completed };
         let id = &item.id;
         match &item.content {
             Content::Message(text) => {
@@ -148,16 +160,22 @@ impl Items {
                 "arguments": call.arguments,
             })),
         }
-        let status = if self.is_cut { "incomplete" } else { "completed" };
-        events.push(
-            json!({"type": "response.output_item.done", "output_index": index, "item": item.value(status)}),
-        );
-        self.is_open = false;
+        events
+            .push(json!({"type": "response.output_item.done", "output_index": index, "item": item.value()}));
     }
 }
 
 impl Item {
-    fn value(&self, status: &str) -> Value {
+    /// Whether it lacks nothing though the answer was cut: a call whose arguments came to their end.
+    fn is_whole(&self) -> bool {
+        match &self.content {
+            Content::Message(_) => false,
+            Content::Call(call) => serde_json::from_str::<Map<String, Value>>(&call.arguments).is_ok(),
+        }
+    }
+
+    fn value(&self) -> Value {
+        let status = self.status.word();
         match &self.content {
             Content::Message(text) => json!({
                 "id": self.id, "type": "message", "status": status, "role": "assistant", "content": [part(text)],
@@ -170,6 +188,48 @@ impl Item {
     }
 }
 
+/// Whether an answer that ends so was not at its end.
+fn is_cut(finish: Option<&str>) -> bool {
+    matches!(finish, Some("length" | "content_filter"))
+}
+
 fn part(text: &str) -> Value {
     json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn statuses(items: &Items) -> Vec<String> {
+        let values = items.values();
+        values.as_array().unwrap().iter().map(|item| item["status"].as_str().unwrap().to_owned()).collect()
+    }
+
+    fn call(arguments: &str) -> Delta {
+        let call = Piece::Call { index: 0, id: "call_1".into(), name: "f".into() };
+        Delta { calls: vec![call, Piece::Arguments { index: 0, text: arguments.into() }], ..Delta::default() }
+    }
+
+    #[test]
+    fn a_call_that_a_refusal_or_the_limit_cuts_is_incomplete_and_a_whole_one_is_not() {
+        for (arguments, finish, is_told, statuses_then) in [
+            (r#"{"a": "#, "content_filter", true, &["incomplete", "incomplete"][..]),
+            (r#"{"a": 1}"#, "content_filter", true, &["completed", "incomplete"]),
+            (r#"{"a": "#, "length", false, &["incomplete"]),
+            (r#"{"a": 1}"#, "length", false, &["completed"]),
+            (r#"{"a": 1}"#, "tool_calls", false, &["completed"]),
+        ] {
+            let mut items = Items::default();
+            items.push(&call(arguments));
+            let text = if is_told { "No." } else { "" };
+            let last = Delta { text: text.into(), finish: Some(finish), ..Delta::default() };
+            let mut events = items.push(&last);
+            events.extend(items.close(Some(finish)));
+            assert_eq!(statuses(&items), statuses_then, "{arguments} {finish}");
+            let done = events.iter().filter(|event| event["type"] == "response.output_item.done");
+            let told: Vec<&str> = done.map(|event| event["item"]["status"].as_str().unwrap()).collect();
+            assert_eq!(told, statuses_then, "the events say what the items say");
+        }
+    }
 }

@@ -11,7 +11,7 @@ use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use cupola_runtime::generate::{Constraint, Request};
+use cupola_runtime::generate::Request;
 use futures::stream::{self, StreamExt};
 use serde_json::{Map, Value, json};
 
@@ -70,9 +70,8 @@ pub(crate) async fn responses(
     body: BodyResult,
 ) -> Result<Response, ApiError> {
     let (app, fields) = read_fields(&app, &headers, body)?;
-    let mut params = ResponseParams::take(fields, &app.model)?;
-    let constraint = params.shared.constraint(&app, &asker).await?;
-    let request = params.request(&app, constraint)?;
+    let params = ResponseParams::take(fields, &app.model)?;
+    let request = params.request(&app)?;
     let mut response = match admit(&app, &asker, vec![request], 1, &params.shared).await {
         Ok(admitted) => params.answer(&app, admitted).await,
         Err(error) => error.into_response(),
@@ -135,12 +134,12 @@ impl ResponseParams {
         Ok(Self { shared, prompt, max_output_tokens, echo })
     }
 
-    fn request(&self, app: &App, constraint: Option<Constraint>) -> Result<Request, ApiError> {
+    fn request(&self, app: &App) -> Result<Request, ApiError> {
         let asked = self.max_output_tokens.map(|most| ("max_output_tokens", most));
         let max_new_tokens = answer_room(app, "input", self.prompt.len(), asked)?;
         let stop_ids = if self.shared.ignore_eos { Vec::new() } else { app.model.stop_ids.clone() };
         let sampling = self.shared.sampling_of(0);
-        Ok(Request { constraint, ..Request::new(self.prompt.clone(), sampling, max_new_tokens, stop_ids) })
+        Ok(Request::new(self.prompt.clone(), sampling, max_new_tokens, stop_ids))
     }
 
     async fn answer(self, app: &App, admitted: Admitted) -> Response {
