@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::handover::hand_over;
 use super::model::find_model;
+use super::quality::{NO_TEXT, Quality, held_out};
 use super::select::projection;
 use super::{CliError, Global, Outcome};
 use crate::executor::LocalExecutor;
@@ -67,7 +68,7 @@ pub struct ExportArgs {
     /// A job, a step, or an artifact's fingerprint (its first digits are enough); with --for a pretrain job of the spec.
     pub model: String,
     /// A pretraining's tokens, tokenizer and run for an engine that takes over; it needs not have run.
-    #[arg(long = "for", value_enum, value_name = "ENGINE", requires = "spec", conflicts_with_all = ["format", "dtype", "shard_bytes", "adapter"])]
+    #[arg(long = "for", value_enum, value_name = "ENGINE", requires = "spec", conflicts_with_all = ["format", "dtype", "shard_bytes", "adapter", "quality_text"])]
     pub engine: Option<ExportEngine>,
     /// The spec of the pretraining (with --for).
     #[arg(long, value_name = "FILE", requires = "engine")]
@@ -82,8 +83,11 @@ pub struct ExportArgs {
     #[arg(long, value_name = "BYTES")]
     pub shard_bytes: Option<u64>,
     /// Only the adapters of a model that was tuned with `lora`, in PEFT's format.
-    #[arg(long, conflicts_with_all = ["dtype", "shard_bytes"])]
+    #[arg(long, conflicts_with_all = ["dtype", "shard_bytes", "quality_text"])]
     pub adapter: bool,
+    /// A text to measure bits per byte on, before and after. Default with --format gguf or --dtype: the held-out side of the corpus that the model was pretrained on.
+    #[arg(long, value_name = "FILE")]
+    pub quality_text: Option<PathBuf>,
     /// The folder to write; it must not be there yet, or be empty.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
@@ -103,6 +107,10 @@ pub(super) fn run(args: &ExportArgs, global: &Global) -> Result<Outcome, CliErro
     let manifest = read_manifest(&folder)?;
     let artifact = StoredArtifact { path: folder.clone(), manifest };
     verify(global, &artifact)?;
+    if let Some(text) = &args.quality_text {
+        std::fs::File::open(text).map_err(io(text))?;
+        check_is_model(&artifact, args)?;
+    }
     let has_adapter = artifact.manifest.files.keys().any(|name| name.starts_with(ADAPTER_PREFIX));
     if args.adapter && !has_adapter {
         let message = format!("{} has no adapters: it was not tuned with `lora`", artifact.manifest.step);
@@ -113,7 +121,7 @@ pub(super) fn run(args: &ExportArgs, global: &Global) -> Result<Outcome, CliErro
         return export_adapter(args, &artifact, global);
     }
     if args.format == ExportFormat::Gguf || args.dtype.is_some() || args.shard_bytes.is_some() {
-        return convert(args, &artifact, global);
+        return convert(args, &artifact, &projection, global);
     }
     if lacks_seal(&artifact) && !global.json {
         eprintln!("{} was made before parity seals: the copy has none", artifact.manifest.step);
@@ -129,11 +137,19 @@ pub(super) fn run(args: &ExportArgs, global: &Global) -> Result<Outcome, CliErro
     let copied = StoredArtifact { path: args.out.clone(), manifest: artifact.manifest };
     verify(global, &copied)?;
     let files = copied.manifest.files.len();
+    let measured = measure((&folder, &args.out), args.quality_text.as_deref())?;
     if global.json {
         let fingerprint = &copied.manifest.fingerprint;
-        println!("{}", serde_json::json!({ "out": args.out, "files": files, "fingerprint": fingerprint }));
+        println!(
+            "{}",
+            serde_json::json!({ "out": args.out, "files": files, "fingerprint": fingerprint, "bits_per_byte": measured })
+        );
     } else {
         println!("wrote {} ({files} files, each checked) to {}", copied.manifest.step, args.out.display());
+        // A copy has every bit: what it costs is only told where it was asked for.
+        if let (Some(quality), Some(text)) = (measured, &args.quality_text) {
+            println!("{}", quality.lines(text));
+        }
     }
     Ok(Outcome::Done)
 }
@@ -169,16 +185,32 @@ fn export_adapter(
 /// Bytes of a file of weights where none are given, as transformers has them.
 const SHARD_BYTES: u64 = 5_000_000_000;
 
-/// Writes a model in another form: the worker's work, since this program has no tensors.
-fn convert(args: &ExportArgs, artifact: &StoredArtifact, global: &Global) -> Result<Outcome, CliError> {
+/// Bits per byte before and after, where there is a text.
+fn measure((before, after): (&Path, &Path), text: Option<&Path>) -> Result<Option<Quality>, CliError> {
+    let Some(text) = text else { return Ok(None) };
+    Quality::measure(&LocalExecutor::worker_of_this_program()?, (before, after), text).map(Some)
+}
+
+fn check_is_model(artifact: &StoredArtifact, args: &ExportArgs) -> Result<(), CliError> {
     let kind = &artifact.manifest.kind;
-    if kind != "model" {
-        let message = format!(
-            "--format gguf, --dtype and --shard-bytes are for models, and {} is a {kind}",
-            args.model
-        );
-        return Err(CliError::input(message, "leave them out"));
+    if kind == "model" {
+        return Ok(());
     }
+    let message = format!(
+        "--format gguf, --dtype, --shard-bytes and --quality-text are for models, and {} is a {kind}",
+        args.model
+    );
+    Err(CliError::input(message, "leave them out"))
+}
+
+/// Writes a model in another form: the worker's work, since this program has no tensors.
+fn convert(
+    args: &ExportArgs,
+    artifact: &StoredArtifact,
+    projection: &Projection,
+    global: &Global,
+) -> Result<Outcome, CliError> {
+    check_is_model(artifact, args)?;
     let is_gguf = args.format == ExportFormat::Gguf;
     let dtype = args.dtype.unwrap_or(if is_gguf { ExportDtype::Bf16 } else { ExportDtype::Fp32 });
     if !is_gguf && matches!(dtype, ExportDtype::Q8_0 | ExportDtype::Q4_0) {
@@ -204,15 +236,25 @@ fn convert(args: &ExportArgs, artifact: &StoredArtifact, global: &Global) -> Res
             hint: "`cupola doctor` checks the worker".to_owned(),
             class: ErrorClass::Bug,
         })?;
+    let text = args.quality_text.clone().or_else(|| held_out(projection, &artifact.manifest));
+    let written_model = if is_gguf { args.out.join("model.gguf") } else { args.out.clone() };
+    let measured = measure((&artifact.path, &written_model), text.as_deref())?;
     if global.json {
         let rounding = written.map(|written| written.rounding);
-        println!("{}", serde_json::json!({ "out": args.out, "dtype": dtype, "rounding": rounding }));
+        println!(
+            "{}",
+            serde_json::json!({ "out": args.out, "dtype": dtype, "rounding": rounding, "bits_per_byte": measured })
+        );
     } else {
         println!("wrote {} in {dtype} to {}", artifact.manifest.step, args.out.display());
         if let Some(GgufWritten { rounding, has_template }) = written {
             println!("rounding of the weights: {:.3} % of them (root mean square)", 100.0 * rounding);
             let template = if has_template { "says what the chat template says" } else { "has no template" };
             println!("the Modelfile for ollama {template}");
+        }
+        match (measured, text) {
+            (Some(quality), Some(text)) => println!("{}", quality.lines(&text)),
+            _ => println!("{NO_TEXT}"),
         }
     }
     Ok(Outcome::Done)

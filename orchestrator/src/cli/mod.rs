@@ -35,6 +35,7 @@ mod pause;
 mod plan;
 mod promote;
 mod promotions;
+mod quality;
 mod rates;
 mod reject;
 mod report;

@@ -5,11 +5,12 @@
 //! * `cupola-worker convert FOLDER OUT fp32|bf16 BYTES`: writes a model folder with weights of a format, in files of up to so many bytes.
 //! * `cupola-worker seal FOLDER`: checks a model by its parity seal, and writes `{"tokens", "mean", "largest"}`, or `null` without a seal.
 //! * `cupola-worker gguf FOLDER OUT fp32|bf16|q8_0|q4_0`: writes a model for llama.cpp and ollama, and says what was written.
+//! * `cupola-worker quality FOLDER WRITTEN TEXT`: writes a model's bits per byte before and after an export, TEXT being a file or a corpus.
 //! * `cupola-worker rates cpu|cuda fp32|bf16 THREADS`: writes how fast this machine does the parts of a training step.
 //! * `cupola-worker trial`: reads a training's sizes, runs a few passes of it, writes what they took.
 
 use std::io::{BufRead, Read, Write, stdin, stdout};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cupola_specs::artifact::ChatMessage;
 use cupola_specs::contract::Trial;
@@ -18,7 +19,9 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use super::trial::try_training;
-use super::{ErrorFacts, JobError, StepError, llama_cpp};
+use super::{ErrorFacts, JobError, StepError, llama_cpp, quality};
+use crate::data::DataError;
+use crate::generate::GenerateError;
 use crate::model::{ModelError, Network, RowLayout, SaveForm, WeightKind};
 use crate::seal::{self, SealError, SealReport};
 use crate::telemetry::measure_rates;
@@ -65,6 +68,18 @@ pub(super) enum InspectError {
     /// The seal's error.
     #[error(transparent)]
     Seal(#[from] SealError),
+    /// A corpus' error.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The engine's error.
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
+    /// Nothing to measure a model on.
+    #[error("{path} has no text to measure the model on")]
+    NoText {
+        /// A file, or a corpus.
+        path: PathBuf,
+    },
     /// The error of a trial.
     #[error(transparent)]
     Train(#[from] TrainError),
@@ -80,6 +95,9 @@ impl StepError for InspectError {
             Self::Model(error) => error.facts(),
             Self::Train(error) => error.facts(),
             Self::Seal(error) => error.facts(),
+            Self::Data(error) => error.facts(),
+            Self::Generate(error) => error.facts(),
+            Self::NoText { .. } => ErrorFacts::user("inspect", "name a file of text with --quality-text"),
         }
     }
 }
@@ -158,6 +176,12 @@ pub(super) fn check_seal(folder: &Path) -> Result<(), InspectError> {
 /// Writes the model of a folder for llama.cpp and ollama, and what was written.
 pub(super) fn gguf(from: &Path, to: &Path, word: &str) -> Result<(), InspectError> {
     write_json(&llama_cpp::write(from, to, word)?)
+}
+
+/// Writes what [`quality::measure`] found.
+pub(super) fn quality(before: &Path, after: &Path, text: &Path) -> Result<(), InspectError> {
+    settle(std::thread::available_parallelism().map_or(1, |threads| threads.get() as i32));
+    write_json(&quality::measure(before, after, text)?)
 }
 
 /// Writes what [`measure_rates`] measures, `words` being device, number format and threads.

@@ -17,6 +17,7 @@ mod inspect;
 mod llama_cpp;
 mod others;
 mod place;
+mod quality;
 #[cfg(test)]
 pub(crate) mod sample;
 mod staging;

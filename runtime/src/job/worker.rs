@@ -25,6 +25,7 @@ const USAGE: &str = "usage: cupola-worker JOB_FILE
        cupola-worker convert FOLDER OUT fp32|bf16 BYTES
        cupola-worker seal FOLDER
        cupola-worker gguf FOLDER OUT fp32|bf16|q8_0|q4_0
+       cupola-worker quality FOLDER WRITTEN TEXT
        cupola-worker handover JOB_FILE megatron|torchtitan OUT
        cupola-worker rates cpu|cuda fp32|bf16 THREADS
        cupola-worker trial < training.json
@@ -32,7 +33,7 @@ const USAGE: &str = "usage: cupola-worker JOB_FILE
 Runs one step of a Cupola plan; `cupola apply` starts it. A step with several ranks starts them itself, unless RANK, WORLD_SIZE,
 MASTER_ADDR and MASTER_PORT (torchrun) say which of them this process is. `encode` and `logits` show what a tokenizer or a model says, for
 comparison with other software; `convert` writes a model with weights of that format, in files of up to so many bytes; `seal` checks a model by its
-parity seal; `gguf` writes it for llama.cpp; `handover` writes a
+parity seal; `gguf` writes it for llama.cpp; `quality` measures bits per byte of a model and of what was written of it; `handover` writes a
 pretrain step's data and run for that engine; `rates` measures how fast this machine does the parts of a training step, and `trial` how
 fast it does a few passes of one training, for plans.";
 
@@ -64,6 +65,9 @@ pub fn main() -> ExitCode {
         }
         (None, [word, folder]) if word.as_os_str() == "seal" => {
             inspect::check_seal(folder).map_err(|error| failure_of(&error))
+        }
+        (None, [word, before, after, text]) if word.as_os_str() == "quality" => {
+            inspect::quality(before, after, text).map_err(|error| failure_of(&error))
         }
         (None, [word, job, engine, out]) if word.as_os_str() == "handover" => {
             hand_over(job, engine.to_str().unwrap_or_default(), out)

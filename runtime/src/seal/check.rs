@@ -139,7 +139,7 @@ fn ids_of(number: usize, prompt: &SealedPrompt, tokenizer: &Tokenizer) -> Result
 }
 
 /// Log-probabilities of a prompt's ids from the second on, as the engine scores prompts.
-fn engine_log_probs<D: Decoder>(
+pub(crate) fn engine_log_probs<D: Decoder>(
     engine: &mut Engine<D>,
     adapter: Option<AdapterId>,
     ids: &[u32],

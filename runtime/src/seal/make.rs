@@ -61,7 +61,7 @@ pub(super) fn text_ids(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
 }
 
 /// Log-probabilities of the ids from the second on, in fp32.
-pub(super) fn training_log_probs(network: &Network, ids: &[u32]) -> Result<Vec<f32>, ModelError> {
+pub(crate) fn training_log_probs(network: &Network, ids: &[u32]) -> Result<Vec<f32>, ModelError> {
     if ids.len() < 2 {
         return Ok(Vec::new());
     }

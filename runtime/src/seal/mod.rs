@@ -12,8 +12,11 @@ mod make;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use check::engine_log_probs;
 pub use check::{Score, SealReport, Tolerance, check, check_engine, check_network};
 pub use error::SealError;
 pub(crate) use file::{GGUF_FACT, text_of};
 pub use file::{read, write};
 pub use make::seal_of;
+#[cfg(test)]
+pub(crate) use make::training_log_probs;

@@ -218,7 +218,7 @@ fn measure(
 }
 
 /// Reads a corpus' `statistics.json`.
-pub(super) fn statistics(corpus: &std::path::Path) -> Result<CorpusStatistics, TokenizerError> {
+pub(crate) fn statistics(corpus: &std::path::Path) -> Result<CorpusStatistics, TokenizerError> {
     let path = corpus.join("statistics.json");
     let text = std::fs::read(&path).map_err(|e| TokenizerError::io(&path, e))?;
     serde_json::from_slice(&text).map_err(|error| TokenizerError::File {

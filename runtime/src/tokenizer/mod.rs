@@ -34,3 +34,4 @@ pub use codec::{Encoder, Tokenizer};
 pub use error::TokenizerError;
 pub use file::AddedToken;
 pub(crate) use gguf::facts as gguf_facts;
+pub(crate) use job::statistics as corpus_statistics;

@@ -1,21 +1,28 @@
 //! A client that behaves as it likes, and what became of its requests.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use crate::fixture::wire_post;
 use crate::hostile;
+use crate::response::{answer_of, judge};
 
 /// A request that takes longer hangs: the line is a fraction of it.
 const HUNG: Duration = Duration::from_secs(90);
 
+/// Questions that clients ask, each with its answer.
+const QUESTIONS: u64 = 96;
+
 /// What became of a request.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// A whole answer.
+    /// A whole answer, which is the one that the question has when nothing else runs.
     Answered,
     /// An error object, with this status.
     Refused(u16),
@@ -49,15 +56,54 @@ impl Outcome {
     }
 }
 
+/// Kinds of requests.
+pub(crate) const BEHAVES: &str = "behaves";
+pub(crate) const SLOW: &str = "reads slowly";
+const HANGS_UP: &str = "hangs up";
+/// Share of the requests that wait for their end: the others are hung up at a random moment.
+pub(crate) const STAYING: f64 = 2.0 / 3.0;
+
+/// When a client asks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    pub(crate) first: Instant,
+    pub(crate) every: Duration,
+    /// How long one that hangs up waits at most.
+    pub(crate) patience: Duration,
+}
+
+/// A request that is over.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) kind: &'static str,
+    pub(crate) outcome: Outcome,
+    pub(crate) took: Duration,
+}
+
+/// What the server says to each question.
+pub(crate) type Answers = Arc<Vec<String>>;
+
+/// Asks each question while nothing else runs.
+pub(crate) async fn answers(address: &str) -> Answers {
+    let mut answers = Vec::new();
+    for question in 0..QUESTIONS {
+        let seen = exchange(address, &wire_post(PATH, &body(question, false))).await.unwrap();
+        answers.push(answer_of(&seen).unwrap());
+    }
+    Arc::new(answers)
+}
+
+#[derive(Clone)]
 pub(crate) struct Client {
     address: String,
+    answers: Answers,
     /// Of splitmix64.
     state: u64,
 }
 
 impl Client {
-    pub(crate) fn new(number: u64, address: String) -> Self {
-        Self { address, state: number }
+    pub(crate) fn new(number: u64, address: String, answers: Answers) -> Self {
+        Self { address, answers, state: number }
     }
 
     fn below(&mut self, limit: u64) -> u64 {
@@ -68,53 +114,90 @@ impl Client {
         (z ^ (z >> 31)) % limit
     }
 
-    /// Asks until the time is over, and gives what became of each request.
-    pub(crate) async fn run(mut self, end: Instant) -> Vec<(&'static str, Outcome)> {
-        let mut outcomes = Vec::new();
-        while Instant::now() < end {
-            let (kind, outcome) = match self.below(12) {
-                0..4 => ("hangs up", self.hang_up().await),
-                4 | 5 => self.attack().await,
-                6 => ("reads slowly", within(read_slowly(&self.address, self.state)).await),
-                _ => ("behaves", normal(&self.address, self.state).await),
-            };
-            let is_refused = matches!(outcome, Outcome::Refused(429));
-            outcomes.push((kind, outcome));
-            // Whoever is told to come again later does, though sooner than told.
-            let pause = if is_refused { 50 + self.below(200) } else { self.below(20) };
-            tokio::time::sleep(Duration::from_millis(pause)).await;
+    /// Asks at its times, whether or not what it asked before is answered, until the end, and gives what became of each request.
+    pub(crate) async fn run(mut self, times: Times, end: Instant) -> Vec<Asked> {
+        let mut asked = JoinSet::new();
+        let mut next = times.first;
+        while next < end {
+            tokio::time::sleep_until(next.into()).await;
+            if Instant::now() >= end {
+                break;
+            }
+            let one = Self { state: self.below(u64::MAX), ..self.clone() };
+            asked.spawn(match self.below(12) {
+                0 => timed(SLOW, one.read_slowly()).boxed(),
+                1..8 => timed(BEHAVES, one.ask()).boxed(),
+                _ => timed(HANGS_UP, one.hang_up(times.patience)).boxed(),
+            });
+            next += times.every;
         }
-        outcomes
+        asked.join_all().await
     }
 
-    async fn hang_up(&mut self) -> Outcome {
-        let patience = Duration::from_millis(self.below(1500));
-        let request = wire_post(PATH, &body(self.state, true));
+    /// Attacks until the end, one attack after another.
+    pub(crate) async fn run_hostile(mut self, end: Instant) -> Vec<Asked> {
+        let mut asked = Vec::new();
+        while Instant::now() < end {
+            let (kind, make) = hostile::ALL[self.below(hostile::ALL.len() as u64) as usize];
+            let attack = async { judge(exchange(&self.address, &make()).await, None) };
+            asked.push(timed(kind, within(attack)).await);
+            tokio::time::sleep(Duration::from_millis(self.below(1000))).await;
+        }
+        asked
+    }
+
+    /// Asks as fast as it is answered until the end, and gives how many whole answers there were.
+    pub(crate) async fn press(mut self, end: Instant) -> u64 {
+        let mut answered = 0;
+        while Instant::now() < end {
+            let one = Self { state: self.below(u64::MAX), ..self.clone() };
+            let outcome = one.ask().await;
+            assert!(matches!(outcome, Outcome::Answered), "{outcome:?}");
+            answered += 1;
+        }
+        answered
+    }
+
+    /// A request of a client that behaves.
+    async fn ask(mut self) -> Outcome {
+        let question = self.below(QUESTIONS);
+        let request = wire_post(PATH, &body(question, self.below(2) == 0));
+        within(async { judge(exchange(&self.address, &request).await, Some(self.answer(question))) }).await
+    }
+
+    async fn hang_up(mut self, most: Duration) -> Outcome {
+        let (question, patience) = (self.below(QUESTIONS), most.mul_f64(self.below(1000) as f64 / 1000.0));
+        let request = wire_post(PATH, &body(question, true));
         match tokio::time::timeout(patience, exchange(&self.address, &request)).await {
             Err(_) => Outcome::HungUp,
-            Ok(seen) => judge(seen),
+            Ok(seen) => judge(seen, Some(self.answer(question))),
         }
     }
 
-    async fn attack(&mut self) -> (&'static str, Outcome) {
-        let attacks = hostile::ALL;
-        let (kind, make) = attacks[self.below(attacks.len() as u64) as usize];
-        (kind, within(async { judge(exchange(&self.address, &make()).await) }).await)
+    async fn read_slowly(mut self) -> Outcome {
+        let question = self.below(QUESTIONS);
+        let request = wire_post(PATH, &body(question, true));
+        within(async { judge(slow_exchange(&self.address, &request).await, Some(self.answer(question))) })
+            .await
+    }
+
+    fn answer(&self, question: u64) -> &str {
+        &self.answers[question as usize]
     }
 }
 
 const PATH: &str = "/v1/chat/completions";
 
-fn body(seed: u64, stream: bool) -> Value {
-    let text = "tell me more ".repeat(1 + (seed % 5) as usize);
-    json!({"model": "tiny", "messages": [{"role": "user", "content": text}], "max_tokens": 48 + seed % 96, "seed": seed % 1000,
+fn body(question: u64, stream: bool) -> Value {
+    let text = "tell me more ".repeat(1 + (question % 5) as usize);
+    json!({"model": "tiny", "messages": [{"role": "user", "content": text}], "max_tokens": 48 + question, "seed": question,
            "ignore_eos": true, "stream": stream})
 }
 
-/// A request of a client that behaves.
-pub(crate) async fn normal(address: &str, seed: u64) -> Outcome {
-    within(async { judge(exchange(address, &wire_post(PATH, &body(seed, seed.is_multiple_of(2)))).await) })
-        .await
+async fn timed(kind: &'static str, asked: impl Future<Output = Outcome>) -> Asked {
+    let since = Instant::now();
+    let outcome = asked.await;
+    Asked { kind, outcome, took: since.elapsed() }
 }
 
 async fn within(asked: impl Future<Output = Outcome>) -> Outcome {
@@ -123,10 +206,13 @@ async fn within(asked: impl Future<Output = Outcome>) -> Outcome {
 
 /// Sends bytes on a connection of its own and reads to its end.
 pub(crate) async fn exchange(address: &str, request: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut socket = TcpStream::connect(address).await?;
-    socket.write_all(&closing(request)).await?;
-    let mut seen = Vec::new();
-    socket.read_to_end(&mut seen).await?;
+    let (mut reader, mut writer) = TcpStream::connect(address).await?.into_split();
+    let (request, mut seen) = (closing(request), Vec::new());
+    // Who refuses a body need not read it to its end: what is said before the connection breaks counts.
+    let (_, read) = tokio::join!(writer.write_all(&request), reader.read_to_end(&mut seen));
+    if seen.is_empty() {
+        read?;
+    }
     Ok(seen)
 }
 
@@ -136,48 +222,16 @@ fn closing(request: &[u8]) -> Vec<u8> {
     [&request[..line], b"\r\nconnection: close", &request[line..]].concat()
 }
 
-async fn read_slowly(address: &str, seed: u64) -> Outcome {
-    let slow = async {
-        let mut socket = TcpStream::connect(address).await?;
-        socket.write_all(&closing(&wire_post(PATH, &body(seed, true)))).await?;
-        let (mut seen, mut bytes) = (Vec::new(), [0; 512]);
-        loop {
-            let count = socket.read(&mut bytes).await?;
-            if count == 0 {
-                return Ok(seen);
-            }
-            seen.extend_from_slice(&bytes[..count]);
-            tokio::time::sleep(Duration::from_millis(40)).await;
+async fn slow_exchange(address: &str, request: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut socket = TcpStream::connect(address).await?;
+    socket.write_all(&closing(request)).await?;
+    let (mut seen, mut bytes) = (Vec::new(), [0; 512]);
+    loop {
+        let count = socket.read(&mut bytes).await?;
+        if count == 0 {
+            return Ok(seen);
         }
-    };
-    judge(slow.await)
-}
-
-/// Whether a response is whole, and a rejection as OpenAI's clients read it.
-fn judge(seen: std::io::Result<Vec<u8>>) -> Outcome {
-    let seen = match seen {
-        Ok(seen) => String::from_utf8_lossy(&seen).into_owned(),
-        Err(error) => return Outcome::Wrong(error.to_string()),
-    };
-    let status = seen.split(' ').nth(1).and_then(|word| word.parse::<u16>().ok());
-    let (Some(status), Some((head, body))) = (status, seen.split_once("\r\n\r\n")) else {
-        return Outcome::Wrong(format!("no response: {seen:.200}"));
-    };
-    if status == 200 {
-        let is_stream = head.contains("text/event-stream");
-        let is_whole = if is_stream {
-            body.contains("data: [DONE]") && body.ends_with("0\r\n\r\n")
-        } else {
-            serde_json::from_str::<Value>(body).is_ok()
-        };
-        return if is_whole { Outcome::Answered } else { Outcome::Wrong(format!("cut: {body:.300}")) };
-    }
-    let error = serde_json::from_str::<Value>(body).unwrap_or_default();
-    let is_object = error["error"]["message"].is_string() && error["error"]["type"].is_string();
-    let has_places = ["param", "code"].iter().all(|name| error["error"].get(name).is_some());
-    if is_object && has_places {
-        Outcome::Refused(status)
-    } else {
-        Outcome::Wrong(format!("no error object: {seen:.300}"))
+        seen.extend_from_slice(&bytes[..count]);
+        tokio::time::sleep(Duration::from_millis(40)).await;
     }
 }

@@ -10,11 +10,13 @@ const CHAT: &str = "/v1/chat/completions";
 type Attack = (&'static str, fn() -> Vec<u8>);
 
 /// All of them.
-pub(crate) const ALL: [Attack; 16] = [
+pub(crate) const ALL: [Attack; 18] = [
     ("attack: invalid UTF-8", || {
         raw(b"{\"model\":\"tiny\",\"messages\":[{\"role\":\"user\",\"content\":\"\xff\xfe\"}]}", None)
     }),
     ("attack: 100 MB that stall", || raw(&[b' '; 60_000], Some(100 << 20))),
+    ("attack: 100 MB, all of them", || raw(&vec![b' '; 100 << 20], None)),
+    ("attack: 30 MB without a length", || chunked(30 << 20)),
     ("attack: deep JSON", || raw(&[b'['; 200_000], None)),
     ("attack: deep field", || asked(&json!({"messages": deep(100)}))),
     ("attack: huge n", || asked(&json!({"n": 1_000_000_000u64}))),
@@ -58,6 +60,15 @@ fn raw(body: &[u8], length: Option<usize>) -> Vec<u8> {
         "POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
     );
     [head.as_bytes(), body].concat()
+}
+
+/// A body in chunks of a megabyte, that does not say how long it is.
+fn chunked(length: usize) -> Vec<u8> {
+    let head = format!(
+        "POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+    );
+    let chunk = [b"100000\r\n".as_slice(), &vec![b' '; 1 << 20], b"\r\n"].concat();
+    [head.as_bytes(), &chunk.repeat(length >> 20), b"0\r\n\r\n"].concat()
 }
 
 fn deep(levels: usize) -> Value {

@@ -4,8 +4,14 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use cupola_specs::job::{ModelShape, ModelType};
+
+use crate::SLOTS;
 use crate::client::exchange;
-use crate::fixture::{wire_get, write_model};
+use crate::fixture::{TEMPLATE, wire_get, write_model_as};
+
+/// Memory that may come on top without being a leak: the allocator's, by as much as it keeps of what was free.
+const SLACK_BYTES: u64 = 48 << 20;
 
 /// A server in its own process; killed when dropped.
 pub(crate) struct Program {
@@ -25,6 +31,8 @@ impl Drop for Program {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Gauges {
     pub(crate) resident_bytes: u64,
+    /// The most that it was until then.
+    pub(crate) peak_bytes: u64,
     pub(crate) descriptors: u64,
     pub(crate) connections: u64,
     pub(crate) running: u64,
@@ -47,23 +55,52 @@ impl Gauges {
         let differ = pairs.into_iter().filter(|(_, now, before)| now > before);
         differ.map(|(name, now, before)| format!("{name}: {now}, {before} at the start")).collect()
     }
+
+    /// Memory that grew under load after all that is made once was made.
+    pub(crate) fn growth(&self, warm: &Self) -> Vec<String> {
+        let pairs = [
+            ("memory at the end", self.resident_bytes, warm.resident_bytes),
+            ("most memory", self.peak_bytes, warm.peak_bytes),
+        ];
+        let grew = pairs.into_iter().filter(|(_, now, before)| *now > before + SLACK_BYTES);
+        grew.map(|(name, now, before)| format!("{name}: {} MiB, {} before", now >> 20, before >> 20))
+            .collect()
+    }
+}
+
+/// A network that is slower than the rest of the server and than the clients, so that its steps are what there is too little of.
+fn shape() -> ModelShape {
+    ModelShape {
+        num_hidden_layers: 4,
+        hidden_size: 256,
+        intermediate_size: 768,
+        num_attention_heads: 8,
+        num_key_value_heads: 4,
+        head_dim: 32,
+        tie_word_embeddings: true,
+        max_position_embeddings: 256,
+        ..ModelShape::plain(ModelType::Qwen3)
+    }
 }
 
 impl Program {
-    /// Serves a tiny model with room for two thirds of the clients.
+    /// Answers that are let in at once, in slots and in line.
+    pub(crate) fn room(num_clients: u64) -> u64 {
+        (num_clients / 4).max(SLOTS)
+    }
+
+    /// Serves a small model with room for a quarter of the clients.
     pub(crate) fn start(num_clients: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        write_model(folder.path(), 3);
-        let slots = 8.min(num_clients * 2 / 3).max(1);
-        let queue = (num_clients * 2 / 3).saturating_sub(slots);
-        let (slots, queue) = (slots.to_string(), queue.to_string());
+        write_model_as(folder.path(), 3, TEMPLATE, &shape());
+        let (slots, queue) = (SLOTS.to_string(), (Self::room(num_clients) - SLOTS).to_string());
         let model = format!("tiny={}", folder.path().display());
-        let options = ["--model", &model, "--listen", "127.0.0.1:0", "--threads", "1", "--context", "256"];
+        let options = ["--model", &model, "--listen", "127.0.0.1:0", "--context", "256"];
         let limits = ["--max-slots", &slots, "--max-queue", &queue, "--write-timeout-secs", "10"];
         let mut process = Command::new(env!("CARGO_BIN_EXE_cupola-serve"))
             .args(options)
             .args(limits)
-            .args(["--max-connections-per-address", "1024"])
+            .args(["--max-connections-per-address", "1024", "--device", "cpu", "--threads", "1"])
             .env("RUST_LOG", "error")
             .env_remove("CUPOLA_API_KEY")
             .stdout(Stdio::piped())
@@ -88,10 +125,14 @@ impl Program {
         };
         let process = format!("/proc/{}", self.process.id());
         let status = std::fs::read_to_string(format!("{process}/status")).unwrap();
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        let kib: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
+        let bytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let kib: Option<u64> = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+            kib.unwrap_or_else(|| panic!("the server is gone: {status}")) << 10
+        };
         Gauges {
-            resident_bytes: kib << 10,
+            resident_bytes: bytes("VmRSS:"),
+            peak_bytes: bytes("VmHWM:"),
             descriptors: std::fs::read_dir(format!("{process}/fd")).unwrap().count() as u64,
             connections: number("cupola_connections_open") as u64,
             running: number("vllm:num_requests_running") as u64,

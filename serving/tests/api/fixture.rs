@@ -25,7 +25,7 @@ pub(crate) const CONTEXT: usize = 160;
 /// What the model itself has room for: an answer of as many takes seconds.
 const LONGEST: usize = 20_000;
 /// The chat format of the fixture.
-const TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n\
+pub(crate) const TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n\
                         {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
 /// A server over a fresh tiny model.
@@ -233,8 +233,6 @@ pub(crate) fn write_model(dir: &Path, seed: u64) {
 }
 
 fn write_model_of(dir: &Path, seed: u64, template: &str) {
-    std::fs::create_dir_all(dir).unwrap();
-    write_tokenizer(dir, template);
     let shape = ModelShape {
         num_hidden_layers: 2,
         hidden_size: 32,
@@ -246,7 +244,14 @@ fn write_model_of(dir: &Path, seed: u64, template: &str) {
         max_position_embeddings: LONGEST as u64,
         ..ModelShape::plain(ModelType::Qwen3)
     };
-    let network = Network::init(&shape, 260, seed, tch::Device::Cpu).unwrap();
+    write_model_as(dir, seed, template, &shape);
+}
+
+/// A random network of a shape.
+pub(crate) fn write_model_as(dir: &Path, seed: u64, template: &str, shape: &ModelShape) {
+    std::fs::create_dir_all(dir).unwrap();
+    write_tokenizer(dir, template);
+    let network = Network::init(shape, 260, seed, tch::Device::Cpu).unwrap();
     network.save(dir, &SaveFacts { bos_token_id: 0, stop_token_ids: vec![2, 0], pad_token_id: 3 }).unwrap();
     seal::write(dir, &network, &Tokenizer::load(dir).unwrap()).unwrap();
 }
