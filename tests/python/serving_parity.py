@@ -73,8 +73,10 @@ def random_model(family: str):
     torch.manual_seed(23)
     network = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **FAMILIES[family]))
     with torch.no_grad():
-        for weight in network.parameters():
-            weight.copy_(torch.randn_like(weight) * 0.15 + (1.0 if weight.dim() == 1 else 0.0))
+        for name, weight in network.named_parameters():
+            # Norms multiply by about 1; a bias of 1 would choose the tokens alone.
+            is_gain = weight.dim() == 1 and not name.endswith("bias")
+            weight.copy_(torch.randn_like(weight) * 0.15 + (1.0 if is_gain else 0.0))
     network.generation_config.eos_token_id = None
     return network.eval()
 
