@@ -28,11 +28,49 @@ fn tune() -> bool {
     false
 }
 
+/// Gives freed memory of every thread's heap back to the system. It takes milliseconds and holds the heaps meanwhile: for a process that
+/// has nothing to do. On another allocator than glibc's nothing is done.
+pub fn release_freed_memory() {
+    release();
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn release() {
+    // SAFETY: malloc_trim may be called at any time and gives back only pages that hold no block.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn release() {}
+
 #[cfg(test)]
 mod tests {
     #[test]
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     fn glibc_takes_every_setting() {
         assert!(super::tune_allocator());
+    }
+
+    #[test]
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    fn holes_between_blocks_that_are_held_go_back_to_the_system() {
+        let resident = || {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+        };
+        // Blocks of 64 KiB, of which every hundredth is held: 192 MiB of holes that the heap's top does not reach.
+        let mut blocks: Vec<Vec<u8>> = (0..3072).map(|_| vec![1; 1 << 16]).collect();
+        let mut kept = 0;
+        blocks.retain(|_| {
+            kept += 1;
+            kept % 100 == 0
+        });
+        let before = resident();
+        super::release_freed_memory();
+        let after = resident();
+        assert!(after + 100 * 1024 < before, "{before} KiB, then {after} KiB with {} blocks", blocks.len());
     }
 }

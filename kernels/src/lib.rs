@@ -41,7 +41,7 @@ mod samples;
 mod shim;
 mod tensor_bytes;
 
-pub use allocator::tune_allocator;
+pub use allocator::{release_freed_memory, tune_allocator};
 pub use autocast::Autocast;
 pub use collective::{Alone, Collective, Gloo, NCCL_ENVIRONMENT, Nccl, ReduceOp, Rendezvous, Work};
 pub use cuda::{CudaLibrary, load_cuda};

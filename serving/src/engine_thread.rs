@@ -129,6 +129,12 @@ impl EngineHandle {
         answer
     }
 
+    /// The end of the last step in milliseconds since the start; none while there is work.
+    pub(crate) fn idle_since(&self) -> Option<u64> {
+        let is_busy = self.pulse.is_busy.load(Ordering::Relaxed);
+        (!is_busy).then(|| self.pulse.last_step_millis.load(Ordering::Relaxed))
+    }
+
     /// Whether the thread lives and, where it has work, finishes steps without an error.
     pub(crate) fn makes_progress(&self) -> bool {
         let last = Duration::from_millis(self.pulse.last_step_millis.load(Ordering::Relaxed));

@@ -2,9 +2,11 @@
 //! read whether they changed or not.
 //!
 //! Files are looked at twice a second: that finds a file that was renamed into place, on any file system, and costs a call for each.
+//!
+//! Beside that, what requests left in the heap goes back to the system once nothing has run for a while.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
@@ -14,6 +16,9 @@ use crate::moderation::Rulebook;
 
 /// How often files are looked at.
 const PERIOD: Duration = Duration::from_millis(500);
+
+/// How long nothing runs before the heap's free pages are given back. Work that comes again soon finds them as they are.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// What tells one state of a file from another; none where it is not there.
 pub(crate) type Stamp = Option<(SystemTime, u64, u64)>;
@@ -28,6 +33,7 @@ pub(crate) fn stamp(path: &Path) -> Stamp {
 /// Follows the files for as long as the server runs. `reload` gives a word for each SIGHUP.
 pub(crate) async fn follow(house: House, mut reload: mpsc::Receiver<()>) {
     let mut seen = Stamps::of(&house);
+    let mut rest = Rest::default();
     let mut ticks = tokio::time::interval(PERIOD);
     let mut is_open = true;
     let (mut models_due, mut rules_due) = (false, false);
@@ -40,6 +46,7 @@ pub(crate) async fn follow(house: House, mut reload: mpsc::Receiver<()>) {
                 is_open
             }
         };
+        rest.look(&house);
         let now = Stamps::of(&house);
         if is_asked || now.keys != seen.keys {
             house.reload_keys();
@@ -68,6 +75,33 @@ pub(crate) async fn follow(house: House, mut reload: mpsc::Receiver<()>) {
             }
         }
         seen = now;
+    }
+}
+
+/// When work last ended, as far as the heap is concerned.
+#[derive(Default)]
+struct Rest {
+    /// The ends of the models' last steps.
+    ends: Vec<u64>,
+    /// Since when they are the same; none where the heap was given back since.
+    since: Option<Instant>,
+}
+
+impl Rest {
+    /// Gives the heap's free pages back once, when nothing has run for [`IDLE`] after something had.
+    fn look(&mut self, house: &House) {
+        let models = house.roster.all();
+        let ends: Option<Vec<u64>> = models.iter().map(|loaded| loaded.engine.idle_since()).collect();
+        let Some(ends) = ends else {
+            self.since = Some(Instant::now());
+            return;
+        };
+        if ends != self.ends {
+            (self.ends, self.since) = (ends, Some(Instant::now()));
+        }
+        if self.since.take_if(|since| since.elapsed() >= IDLE).is_some() {
+            tokio::task::spawn_blocking(cupola_runtime::generate::release_freed_memory);
+        }
     }
 }
 

@@ -48,6 +48,7 @@ pub use constraint::{AllowedTokens, Constraint, Grammar, GrammarCompiler, TokenM
 pub use cpu_decoder::{CpuDecoder, CpuDecoderConfig};
 pub use cuda_decoder::{CudaDecoder, CudaDecoderConfig};
 pub use cupola_kernels::decode::{BLOCK_TOKENS, WeightFormat};
+pub use cupola_kernels::release_freed_memory;
 pub use decoder::{AdapterId, Chunk, Decoder, Positions, Rows, Wanted};
 pub use detokenize::{Detokenizer, Piece};
 pub use device::{NoCudaDevice, first_cuda_device};

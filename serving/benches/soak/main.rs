@@ -68,7 +68,7 @@ async fn soak(time: Duration, num_clients: u64) -> ExitCode {
     println!(
         "capacity {capacity:.1} answers/s, {MEASURED:?} of {SLOTS} clients; offered: {offered:.1} requests/s that stay, and hang-ups and attacks"
     );
-    let start = program.gauges().await;
+    let start = program.rested().await;
     let every = Duration::from_secs_f64(STAYING * num_clients as f64 / offered);
     // As long as all who are let in take: most that hang up do so before their answer is there.
     let patience = Duration::from_secs_f64(Program::room(num_clients) as f64 / capacity);
@@ -91,7 +91,7 @@ async fn soak(time: Duration, num_clients: u64) -> ExitCode {
     tally.print();
     print_gauges(&start, &warm, &settled);
     tally.breaches.extend(settled.differences(&start));
-    tally.breaches.extend(settled.growth(&warm));
+    tally.breaches.extend(settled.growth(&start, &warm));
     tally.check_load(time, capacity);
     tally.check_times(patience);
     println!(

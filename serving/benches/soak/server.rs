@@ -12,6 +12,8 @@ use crate::fixture::{TEMPLATE, wire_get, write_model_as};
 
 /// Memory that may come on top without being a leak: the allocator's, by as much as it keeps of what was free.
 const SLACK_BYTES: u64 = 48 << 20;
+/// Longer than what the server takes for a rest.
+const REST: Duration = Duration::from_secs(8);
 
 /// A server in its own process; killed when dropped.
 pub(crate) struct Program {
@@ -56,10 +58,10 @@ impl Gauges {
         differ.map(|(name, now, before)| format!("{name}: {now}, {before} at the start")).collect()
     }
 
-    /// Memory that grew under load after all that is made once was made.
-    pub(crate) fn growth(&self, warm: &Self) -> Vec<String> {
+    /// Memory that did not come back, and memory that grew under load after all that is made once was made.
+    pub(crate) fn growth(&self, start: &Self, warm: &Self) -> Vec<String> {
         let pairs = [
-            ("memory at the end", self.resident_bytes, warm.resident_bytes),
+            ("memory at the end", self.resident_bytes, start.resident_bytes),
             ("most memory", self.peak_bytes, warm.peak_bytes),
         ];
         let grew = pairs.into_iter().filter(|(_, now, before)| *now > before + SLACK_BYTES);
@@ -142,15 +144,20 @@ impl Program {
         }
     }
 
-    /// Waits until all is as it was, at most so long, and gives how it is then.
+    /// What the server holds when nothing has run for a while: by then it has given the heap's free pages back.
+    pub(crate) async fn rested(&self) -> Gauges {
+        tokio::time::sleep(REST).await;
+        self.gauges().await
+    }
+
+    /// Waits for a rest, and then until all is as it was, at most so long; gives how it is then.
     pub(crate) async fn settle(&self, start: &Gauges, patience: Duration) -> Gauges {
         let since = Instant::now();
-        loop {
-            let now = self.gauges().await;
-            if now.differences(start).is_empty() || since.elapsed() > patience {
-                return now;
-            }
+        let mut now = self.rested().await;
+        while !now.differences(start).is_empty() && since.elapsed() <= patience {
             tokio::time::sleep(Duration::from_millis(200)).await;
+            now = self.gauges().await;
         }
+        now
     }
 }
