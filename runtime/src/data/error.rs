@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use cupola_curation::dedup::DedupError;
+use cupola_curation::read::ReadError;
+
 use crate::job::{ErrorFacts, JobError, StepError};
 
 /// An error of a data step, or of reading what one wrote.
@@ -40,14 +43,12 @@ pub enum DataError {
         /// The corpus.
         corpus: PathBuf,
     },
-    /// A source's format has no reader yet.
-    #[error("source {source_name:?}: format {format} is not supported yet")]
-    UnsupportedFormat {
-        /// The source.
-        source_name: String,
-        /// The format.
-        format: String,
-    },
+    /// A source's file could not be read.
+    #[error(transparent)]
+    Read(Box<ReadError>),
+    /// Deduplication failed.
+    #[error(transparent)]
+    Dedup(#[from] DedupError),
     /// A source listed no file.
     #[error("source {source_name:?}: its paths match no file")]
     NoFiles {
@@ -89,7 +90,19 @@ impl StepError for DataError {
             Self::Line { .. } => ErrorFacts::user("broken_line", ""),
             Self::UnknownPart { .. } => ErrorFacts::user("unknown_part", ""),
             Self::NoPairs { .. } => ErrorFacts::user("no_pairs", "set `pairs` in the data job"),
-            Self::UnsupportedFormat { .. } => ErrorFacts::user("unsupported_format", ""),
+            Self::Read(error) => match error.as_ref() {
+                ReadError::Io { source, .. } => ErrorFacts::io(source),
+                _ => ErrorFacts::user("source_file", ""),
+            },
+            Self::Dedup(error) => match error {
+                DedupError::Io { source, .. } => ErrorFacts::io(source),
+                DedupError::Damaged { .. } | DedupError::OtherWork { .. } | DedupError::Parameter { .. } => {
+                    ErrorFacts::user("deduplication", error.hint())
+                }
+                DedupError::OpenTwice { .. } | DedupError::SuffixArray { .. } => {
+                    ErrorFacts::bug("deduplication", error.hint())
+                }
+            },
             Self::NoFiles { .. } => ErrorFacts::user("no_files", "check the source's `paths`"),
             Self::Empty { .. } => {
                 ErrorFacts::user("empty_corpus", "loosen that rule, or read more with `max_bytes`")

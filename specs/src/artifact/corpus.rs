@@ -67,7 +67,10 @@ pub struct CorpusStatistics {
     pub train: BTreeMap<String, DomainStatistics>,
     /// Validation side by domain.
     pub validation: BTreeMap<String, DomainStatistics>,
-    /// Units (crates) on the validation side.
+    /// How many units are on the validation side.
+    #[serde(default)]
+    pub num_validation_units: u64,
+    /// They themselves: crates or source files; single documents are not listed.
     pub validation_units: Vec<String>,
     /// Sampling weight by domain, as the data step was told; sums to 1.
     #[serde(default)]
@@ -76,6 +79,35 @@ pub struct CorpusStatistics {
     pub train_pairs: u64,
     /// Pairs on the validation side.
     pub validation_pairs: u64,
+}
+
+/// `train/index.json` and `validation/index.json`: where the documents of a side lie.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ShardIndex {
+    /// The shards in order.
+    pub shards: Vec<ShardRecord>,
+}
+
+/// One shard.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ShardRecord {
+    /// Its name in the folder.
+    pub file: String,
+    /// Documents in it.
+    pub documents: u64,
+    /// UTF-8 bytes of their texts.
+    pub bytes: u64,
+    /// The zstd frames that it is made of. A reader that begins at one needs nothing before it.
+    pub frames: Vec<ShardFrame>,
+}
+
+/// A zstd frame of a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardFrame {
+    /// Its first byte in the shard.
+    pub offset: u64,
+    /// Documents of the shard before it.
+    pub first: u64,
 }
 
 /// What one source gave.
@@ -89,8 +121,25 @@ pub struct SourceStatistics {
     pub read_bytes: u64,
     /// Documents in them.
     pub documents: u64,
-    /// Files that could not be read as this format, by reason.
+    /// What could not be read as this format, by reason: files, and records or lines of files.
     pub rejected: BTreeMap<String, u64>,
+    /// Records that hold no content by their type: requests and metadata of a web archive.
+    #[serde(default)]
+    pub not_content: u64,
+}
+
+impl SourceStatistics {
+    /// Adds what other files of the source gave.
+    pub fn add(&mut self, more: &Self) {
+        self.listed_files += more.listed_files;
+        self.read_files += more.read_files;
+        self.read_bytes += more.read_bytes;
+        self.documents += more.documents;
+        self.not_content += more.not_content;
+        for (reason, count) in &more.rejected {
+            *self.rejected.entry(reason.clone()).or_insert(0) += count;
+        }
+    }
 }
 
 /// What one rule removed.

@@ -11,6 +11,7 @@ mod tokens;
 
 pub use corpus::{
     CorpusDocument, CorpusPair, CorpusStatistics, DomainStatistics, DroppedDocument, RuleStatistics,
+    ShardFrame, ShardIndex, ShardRecord,
     SourceStatistics,
 };
 pub use law::{Forecast, Interval, LawFile, LawFit, Recommendation, SweepRun};

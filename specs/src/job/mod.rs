@@ -47,8 +47,9 @@ pub(crate) mod resolve {
 }
 
 pub use data::{
-    DataParams, DedupParams, FilterParams, LanguageParams, PairsParams, PiiAction, PiiParams, SourceFormat,
-    SourceParams, SplitParams, SplitUnit,
+    CrawlParams, DataParams, DecontaminateParams, DedupParams, DedupScope, ExtractParams, FilterParams,
+    LanguageParams, MinhashParams, PairsParams, PiiAction, PiiParams, QualityParams, SourceFormat,
+    SourceParams, SplitParams, SplitUnit, ToxicityParams, UrlList,
 };
 pub use eval::{EvalParams, JudgeParams, MultipleChoiceParams, Scoring, SuiteParams};
 pub use lora::{AdapterParams, LoraConfig, LoraParams, LoraTarget};

@@ -86,6 +86,7 @@ pub(crate) use words;
 words!(
     crate::job::SourceFormat,
     crate::job::PiiAction,
+    crate::job::DedupScope,
     crate::job::SplitUnit,
     crate::job::Digits,
     crate::job::Family,
