@@ -22,11 +22,15 @@ mod files;
 mod filter;
 mod funnel;
 pub mod job;
+#[cfg(test)]
+mod job_tests;
 mod language;
 mod page;
 pub mod pairs;
 mod pii;
 mod rules;
+#[cfg(test)]
+pub(crate) mod sample;
 mod segment;
 mod select;
 pub mod shard;
