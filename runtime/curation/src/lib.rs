@@ -4,3 +4,4 @@
 //! (bytes, nodes, matches), never in seconds, so that a document's fate is the same on every machine.
 
 pub mod dedup;
+pub mod read;
