@@ -1,13 +1,18 @@
 //! `kind: data`: raw files to a clean, split corpus.
 
+mod expression;
 pub(crate) mod filters;
 pub(crate) mod resolve;
+mod signals;
 pub(crate) mod written;
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use expression::{Expression, ExpressionProblem};
+pub use signals::{SIGNALS, Signal};
 
 /// Resolved parameters of a `data` step. The files themselves come in the job file's source list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,7 +87,7 @@ pub struct LanguageParams {
 }
 
 /// One heuristic filter with its thresholds. Sources: Gopher (2021, arXiv:2112.11446), C4 (2019, arXiv:1910.10683), FineWeb
-/// (2024, arXiv:2406.17557).
+/// (2024, arXiv:2406.17557), RefinedWeb (2023, arXiv:2306.01116).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "rule", rename_all = "snake_case", deny_unknown_fields)]
 pub enum FilterParams {
@@ -136,6 +141,16 @@ pub enum FilterParams {
         drop_lorem_ipsum: bool,
         /// Drops lines that mention JavaScript.
         drop_javascript_lines: bool,
+        /// Drops lines with a longer word, characters.
+        max_word_length: u64,
+        /// Takes out marks of citations: `[1]`, `[edit]`, `[citation needed]`.
+        remove_citations: bool,
+        /// Drops lines about cookies, terms of use and privacy policies.
+        drop_policy_lines: bool,
+        /// Drops pages with a word of the list that the step is given.
+        drop_bad_words: bool,
+        /// Share of such pages that stay, drawn by the text's hash.
+        bad_words_keep: f64,
     },
     /// FineWeb's extra rules.
     Fineweb {
@@ -149,6 +164,26 @@ pub enum FilterParams {
         max_duplicate_line_chars: f64,
         /// Most line breaks a word.
         max_newline_word_ratio: f64,
+    },
+    /// RefinedWeb's corrections line by line, as DCLM's baseline (2024, arXiv:2406.11794) runs them.
+    Refinedweb {
+        /// Drops lines with more capital letters, share of characters.
+        max_line_uppercase: f64,
+        /// Drops lines of nothing but digits.
+        drop_numeric_lines: bool,
+        /// Drops counters: `3 likes`.
+        drop_counter_lines: bool,
+        /// Drops lines with fewer words.
+        min_line_words: u64,
+        /// Takes `items in cart`, `Read more...` and `Sign-in` out of short lines.
+        remove_boilerplate: bool,
+        /// Drops pages that lost a larger share of their words.
+        max_removed_words: f64,
+    },
+    /// A CEL expression over a document's signals: what it is true of stays.
+    Custom {
+        /// The expression.
+        expression: String,
     },
     /// Source-code rules: generated files, data tables, minified lines.
     Code {

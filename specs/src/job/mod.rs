@@ -47,8 +47,8 @@ pub(crate) mod resolve {
 }
 
 pub use data::{
-    DataParams, DedupParams, FilterParams, LanguageParams, PairsParams, PiiAction, PiiParams, SourceFormat,
-    SourceParams, SplitParams, SplitUnit,
+    DataParams, DedupParams, Expression, ExpressionProblem, FilterParams, LanguageParams, PairsParams,
+    PiiAction, PiiParams, SIGNALS, Signal, SourceFormat, SourceParams, SplitParams, SplitUnit,
 };
 pub use eval::{EvalParams, JudgeParams, MultipleChoiceParams, Scoring, SuiteParams};
 pub use lora::{AdapterParams, LoraConfig, LoraParams, LoraTarget};

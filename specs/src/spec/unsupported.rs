@@ -30,6 +30,8 @@ const UNSUPPORTED: &[(&str, Refused)] = &[
     ("data.urls", Any),
     ("data.safety", Any),
     ("data.filters.*.custom", Any),
+    ("data.filters.*.refinedweb", Any),
+    ("data.filters.*", Words(&["refinedweb"])),
     ("data.dedup.minhash", Any),
     ("data.quality", Any),
     ("data.domains.classify", Any),

@@ -40,14 +40,7 @@ pub(crate) fn data(w: &DataJob, resolver: &mut Resolver<'_, '_>) -> Option<DataB
     let params = DataParams {
         sources: w.sources.iter().map(|source| source_params(&source.value)).collect(),
         language: language?,
-        filters: w
-            .filters
-            .iter()
-            .filter_map(|filter| match filter {
-                FilterWritten::Rule(rule) => Some(rule.clone()),
-                FilterWritten::Custom => None,
-            })
-            .collect(),
+        filters: w.filters.iter().map(|FilterWritten::Rule(rule)| rule.clone()).collect(),
         pii: PiiParams {
             email: w.pii.email,
             ip: w.pii.ip,

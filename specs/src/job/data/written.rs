@@ -21,7 +21,7 @@ written! {
         urls: Option<UrlsWritten>,
         /// Which languages stay; without it all do.
         language: Option<LanguageWritten>,
-        /// Heuristic filters in order: gopher_quality, gopher_repetition, c4, fineweb, code, each by name or with thresholds.
+        /// Heuristic filters in order: gopher_quality, gopher_repetition, c4, fineweb, refinedweb, code, each by name or with thresholds.
         filters: Vec<FilterWritten> = "[]",
         /// Rules against toxic text.
         safety: Option<SafetyWritten>,
