@@ -5,3 +5,4 @@
 
 pub mod dedup;
 pub mod read;
+pub mod rules;

@@ -201,8 +201,8 @@ fn open(
         .map_err(|error| DataError::Read(Box::new(error)))
 }
 
-/// The format of a dataset's file.
-fn by_name(name: &str, fields: Fields) -> Format {
+/// The format of a file whose name alone says it.
+pub(super) fn by_name(name: &str, fields: Fields) -> Format {
     let bare = name.trim_end_matches(".gz").trim_end_matches(".zst");
     match bare.rsplit('.').next() {
         Some("parquet") => Format::Parquet(fields),

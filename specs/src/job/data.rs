@@ -1,14 +1,19 @@
 //! `kind: data`: raw files to a clean, split corpus.
 
+mod expression;
 pub(crate) mod filters;
 pub(crate) mod inputs;
 pub(crate) mod resolve;
+mod signals;
 pub(crate) mod written;
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use expression::{Expression, ExpressionProblem};
+pub use signals::{SIGNALS, Signal};
 
 /// Resolved parameters of a `data` step. The files themselves come in the job file's source list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,6 +29,8 @@ pub struct DataParams {
     pub language: Option<LanguageParams>,
     /// Heuristic filters in order.
     pub filters: Vec<FilterParams>,
+    /// What a word is for the filters.
+    pub words: WordRule,
     /// Word lists, whose files carry the label `safety.toxicity`.
     pub toxicity: Option<ToxicityParams>,
     /// What happens to each class of personal data.
@@ -199,8 +206,18 @@ pub struct LanguageParams {
     pub min_confidence: f64,
 }
 
+/// What a word is: the same threshold is another filter under another definition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WordRule {
+    /// Unicode's word boundaries (UAX #29); blanks and punctuation are no words.
+    Unicode,
+    /// The tokens of spaCy's blank English pipeline, which datatrove counts: punctuation is a word.
+    SpacyLike,
+}
+
 /// One heuristic filter with its thresholds. Sources: Gopher (2021, arXiv:2112.11446), C4 (2019, arXiv:1910.10683), FineWeb
-/// (2024, arXiv:2406.17557).
+/// (2024, arXiv:2406.17557), RefinedWeb (2023, arXiv:2306.01116).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "rule", rename_all = "snake_case", deny_unknown_fields)]
 pub enum FilterParams {
@@ -254,6 +271,16 @@ pub enum FilterParams {
         drop_lorem_ipsum: bool,
         /// Drops lines that mention JavaScript.
         drop_javascript_lines: bool,
+        /// Drops lines with a longer word, characters.
+        max_word_length: u64,
+        /// Takes out marks of citations: `[1]`, `[edit]`, `[citation needed]`.
+        remove_citations: bool,
+        /// Drops lines about cookies, terms of use and privacy policies.
+        drop_policy_lines: bool,
+        /// Drops pages with a word of the list that the step is given.
+        drop_bad_words: bool,
+        /// Share of such pages that stay, drawn by the text's hash.
+        bad_words_keep: f64,
     },
     /// FineWeb's extra rules.
     Fineweb {
@@ -267,6 +294,26 @@ pub enum FilterParams {
         max_duplicate_line_chars: f64,
         /// Most line breaks a word.
         max_newline_word_ratio: f64,
+    },
+    /// RefinedWeb's corrections line by line, as DCLM's baseline (2024, arXiv:2406.11794) runs them.
+    Refinedweb {
+        /// Drops lines with more capital letters, share of characters.
+        max_line_uppercase: f64,
+        /// Drops lines of nothing but digits.
+        drop_numeric_lines: bool,
+        /// Drops counters: `3 likes`.
+        drop_counter_lines: bool,
+        /// Drops lines with fewer words.
+        min_line_words: u64,
+        /// Takes `items in cart`, `Read more...` and `Sign-in` out of short lines.
+        remove_boilerplate: bool,
+        /// Drops pages that lost a larger share of their words.
+        max_removed_words: f64,
+    },
+    /// A CEL expression over a document's signals: what it is true of stays.
+    Custom {
+        /// The expression.
+        expression: String,
     },
     /// Source-code rules: generated files, data tables, minified lines.
     Code {

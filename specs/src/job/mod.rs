@@ -47,9 +47,9 @@ pub(crate) mod resolve {
 }
 
 pub use data::{
-    CrawlParams, DataParams, DecontaminateParams, DedupParams, DedupScope, ExtractParams, FilterParams,
-    LanguageParams, MinhashParams, PairsParams, PiiAction, PiiParams, QualityParams, SourceFormat,
-    SourceParams, SplitParams, SplitUnit, ToxicityParams, UrlList,
+    CrawlParams, DataParams, DecontaminateParams, DedupParams, DedupScope, Expression, ExpressionProblem,
+    ExtractParams, FilterParams, LanguageParams, MinhashParams, PairsParams, PiiAction, PiiParams, QualityParams,
+    SIGNALS, Signal, SourceFormat, SourceParams, SplitParams, SplitUnit, ToxicityParams, UrlList, WordRule,
 };
 pub use eval::{EvalParams, JudgeParams, MultipleChoiceParams, Scoring, SuiteParams};
 pub use lora::{AdapterParams, LoraConfig, LoraParams, LoraTarget};

@@ -88,6 +88,7 @@ words!(
     crate::job::PiiAction,
     crate::job::DedupScope,
     crate::job::SplitUnit,
+    crate::job::WordRule,
     crate::job::Digits,
     crate::job::Family,
     crate::job::Activation,

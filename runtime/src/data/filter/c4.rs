@@ -28,6 +28,7 @@ pub(super) fn judge(filter: &FilterParams, document: &Document) -> Outcome {
         drop_curly_bracket,
         drop_lorem_ipsum,
         drop_javascript_lines,
+        ..
     } = filter
     else {
         return Outcome::default();
@@ -87,6 +88,11 @@ mod tests {
             drop_curly_bracket: true,
             drop_lorem_ipsum: true,
             drop_javascript_lines: true,
+            max_word_length: 1000,
+            remove_citations: false,
+            drop_policy_lines: false,
+            drop_bad_words: false,
+            bad_words_keep: 0.0,
         };
         judge(&filter, &Document { text: text.into(), ..Document::default() })
     }

@@ -23,6 +23,8 @@ pub(super) fn rules(filter: &FilterParams) -> Vec<String> {
         FilterParams::C4 { .. } => ("c4", &c4::RULES),
         FilterParams::Fineweb { .. } => ("fineweb", &fineweb::RULES),
         FilterParams::Code { .. } => ("code", &code::RULES),
+        // The compiler refuses them until the step runs the curation crate's rules.
+        FilterParams::Refinedweb { .. } | FilterParams::Custom { .. } => ("", &[]),
     };
     rules.iter().map(|rule| format!("{filter}.{rule}")).collect()
 }
@@ -39,6 +41,7 @@ pub(super) fn judge(filter: &FilterParams, document: &Document) -> Outcome {
         FilterParams::C4 { .. } => c4::judge(filter, document),
         FilterParams::Fineweb { .. } => fineweb::judge(filter, document),
         FilterParams::Code { .. } => code::judge(filter, document),
+        FilterParams::Refinedweb { .. } | FilterParams::Custom { .. } => Outcome::default(),
     }
 }
 

@@ -51,14 +51,8 @@ pub(crate) fn data(w: &DataJob, resolver: &mut Resolver<'_, '_>) -> Option<DataB
         extract: extract(w.extract.as_ref()),
         urls: urls.0,
         language: language?,
-        filters: w
-            .filters
-            .iter()
-            .filter_map(|filter| match filter {
-                FilterWritten::Rule(rule) => Some(rule.clone()),
-                FilterWritten::Custom => None,
-            })
-            .collect(),
+        filters: w.filters.iter().map(|FilterWritten::Rule(rule)| rule.clone()).collect(),
+        words: w.words,
         toxicity: toxicity.0,
         pii: PiiParams {
             email: w.pii.email,

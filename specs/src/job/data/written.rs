@@ -1,6 +1,6 @@
 //! `kind: data` as the user writes it.
 
-use super::{DedupScope, PiiAction, SourceFormat, SplitUnit};
+use super::{DedupScope, PiiAction, SourceFormat, SplitUnit, WordRule};
 use crate::job::AutoOr;
 use crate::spec::decode::{At, Named};
 use crate::spec::list::Filled;
@@ -21,8 +21,10 @@ written! {
         urls: Option<UrlsWritten>,
         /// Which languages stay; without it all do.
         language: Option<LanguageWritten>,
-        /// Heuristic filters in order: gopher_quality, gopher_repetition, c4, fineweb, code, each by name or with thresholds.
+        /// Heuristic filters in order: gopher_quality, gopher_repetition, c4, fineweb, refinedweb, code, each by name or with thresholds.
         filters: Vec<FilterWritten> = "[]",
+        /// What a word is for the filters: unicode (word boundaries; punctuation is no word), or spacy_like (as datatrove counts).
+        words: WordRule = "unicode",
         /// Rules against toxic text.
         safety: Option<SafetyWritten>,
         /// What happens to each class of personal data.
