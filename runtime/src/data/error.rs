@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use cupola_curation::classifier::ClassifierError;
 use cupola_curation::dedup::DedupError;
 use cupola_curation::read::ReadError;
+use cupola_curation::rules::RulesError;
 
 use crate::job::{ErrorFacts, JobError, StepError};
 
@@ -49,6 +51,22 @@ pub enum DataError {
     /// Deduplication failed.
     #[error(transparent)]
     Dedup(#[from] DedupError),
+    /// The filters can't be run.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
+    /// A classifier can't be trained.
+    #[error(transparent)]
+    Classifier(#[from] ClassifierError),
+    /// A line of an evaluation's file is no question.
+    #[error("{file}, line {line}: {message}")]
+    TestFile {
+        /// The file.
+        file: String,
+        /// The line, from 1; of an array the item.
+        line: usize,
+        /// What is wrong.
+        message: String,
+    },
     /// A source listed no file.
     #[error("source {source_name:?}: its paths match no file")]
     NoFiles {
@@ -103,6 +121,9 @@ impl StepError for DataError {
                     ErrorFacts::bug("deduplication", error.hint())
                 }
             },
+            Self::Rules(_) => ErrorFacts::user("filters", ""),
+            Self::Classifier(_) => ErrorFacts::user("classifier", "give it more examples, and other ones for each label"),
+            Self::TestFile { .. } => ErrorFacts::user("test_file", ""),
             Self::NoFiles { .. } => ErrorFacts::user("no_files", "check the source's `paths`"),
             Self::Empty { .. } => {
                 ErrorFacts::user("empty_corpus", "loosen that rule, or read more with `max_bytes`")

@@ -248,5 +248,6 @@ fn dropped(source: &SourceParams, file: &SourceFile, skipped: &Skipped) -> Dropp
         source: source.name.clone(),
         rule: format!("read.{}", skipped.reason.name()),
         reason,
+        signals: BTreeMap::new(),
     }
 }

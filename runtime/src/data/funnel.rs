@@ -7,7 +7,7 @@ use cupola_specs::artifact::{DroppedDocument, RuleStatistics};
 use serde::{Deserialize, Serialize};
 
 use super::document::Document;
-use super::pii::mask;
+use super::personal::mask;
 
 /// Examples of a rule.
 const EXAMPLES: usize = 3;
@@ -24,7 +24,7 @@ pub(super) struct Outcome {
     /// The rule that drops the document, with value and threshold.
     pub(super) dropped: Option<(usize, String)>,
     /// What was measured.
-    pub(super) signals: Vec<(&'static str, f64)>,
+    pub(super) signals: Vec<(String, f64)>,
 }
 
 impl Outcome {
@@ -63,14 +63,15 @@ impl Funnel {
             bytes = bytes.saturating_sub(*removed);
             add_example(rule, &document.file, excerpt);
         }
-        document.signals.extend(outcome.signals.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        document.signals.extend(outcome.signals);
         if let Some((index, reason)) = outcome.dropped {
             let rule = &mut self.rules[first + index];
             rule.dropped_documents += 1;
             rule.dropped_bytes += bytes;
             add_example(rule, &document.file, &document.text);
             let rule = rule.rule.clone();
-            return Err(DroppedDocument { id: document.id, source: source.to_owned(), rule, reason });
+            let signals = document.signals;
+            return Err(DroppedDocument { id: document.id, source: source.to_owned(), rule, reason, signals });
         }
         if let Some(text) = outcome.text {
             document.text = text;
@@ -111,6 +112,9 @@ impl Funnel {
 }
 
 fn add_example(rule: &mut RuleStatistics, file: &str, text: &str) {
+    if text.is_empty() {
+        return;
+    }
     keep_example(rule, file, || excerpt(text));
 }
 
@@ -123,7 +127,7 @@ fn keep_example(rule: &mut RuleStatistics, file: &str, text: impl FnOnce() -> St
 }
 
 /// The start of a text without personal data: what is found is masked whatever the spec keeps.
-fn excerpt(text: &str) -> String {
+pub(super) fn excerpt(text: &str) -> String {
     // A secret that the cut would halve is found in twice the length.
     let ample: String = text.trim().chars().take(2 * EXCERPT_CHARS).collect();
     let masked = mask(&ample);

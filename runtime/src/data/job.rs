@@ -1,16 +1,19 @@
 //! The data step: source files in, a corpus out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use cupola_specs::artifact::{CorpusPair, CorpusStatistics, DomainStatistics};
 use cupola_specs::job::{DataParams, SplitUnit};
 use serde_json::json;
 
 use super::dedup::{copies, gather_exact};
+use super::document::Document;
 use super::extract::select as select_pairs;
 use super::funnel::Funnel;
 use super::rules::Rules;
 use super::segment::Segments;
+use super::select::Selected;
 use super::split::{HeldOut, Units};
 use super::stations::Stations;
 use super::write::{Sides, write_dropped, write_pairs, write_statistics};
@@ -20,33 +23,55 @@ use crate::job::{StepContext, Summary};
 /// Curates the job's source files into a corpus.
 pub fn run(ctx: &StepContext, params: &DataParams) -> Result<Summary, DataError> {
     check(params)?;
-    let stations = Stations::new(params)?;
+    let stations = Stations::new(ctx, params)?;
     let rules = Rules::new(stations.rules(), params);
     let mut sieved = Segments::open(&ctx.job().checkpoints.join("sieved"))?;
     sieve::run(ctx, params, &stations, &mut sieved)?;
     let (trimmed, near) = trim::run(ctx, params, &rules, &sieved)?;
-    let mut passes = vec![&sieved, &trimmed];
-    let selected = select::run(ctx, params, &rules, &trimmed, near.as_ref())?;
-    passes.extend(&selected);
-    let last = selected.as_ref().unwrap_or(&trimmed);
+    let mut selected = select::run(ctx, params, &rules, &trimmed, near.as_ref())?;
+    let passes: Vec<&Segments> =
+        [&sieved, &trimmed].into_iter().chain(selected.iter().map(|selected| &selected.segments)).collect();
 
-    let mut statistics = CorpusStatistics { domain_weights: params.domain_weights.clone(), ..CorpusStatistics::default() };
+    let mut statistics =
+        CorpusStatistics { domain_weights: params.domain_weights.clone(), ..CorpusStatistics::default() };
     let funnel = add_up(ctx, params, &rules, &passes, &mut statistics)?;
     ctx.events().progress(0.0, 1.0, "corpus", "write");
-    let held_out = split(ctx, params, last, &funnel)?;
-    let documents = write(ctx, params, last, &held_out, &mut statistics)?;
+    let held_out = split(ctx, params, passes[passes.len() - 1], &funnel)?;
     let dropped = passes.iter().flat_map(|pass| pass.dropped());
     write_dropped(ctx.staging(), dropped)?;
+    write_leaks(ctx.staging(), &trimmed)?;
     if params.pairs.is_some() {
         let pairs = pairs(ctx, params, &sieved)?;
         [statistics.train_pairs, statistics.validation_pairs] = write_pairs(ctx.staging(), &pairs, &held_out)?;
     }
+    statistics.quality = selected.as_ref().and_then(|selected| selected.quality);
+    match &mut selected {
+        Some(Selected { segments, clusters, .. }) => {
+            write(ctx, params, segments, &held_out, &mut statistics, &mut |document| clusters.look(document))?;
+        }
+        None => write(ctx, params, &trimmed, &held_out, &mut statistics, &mut |_| {})?,
+    }
+    statistics.near_duplicates = selected.and_then(|selected| selected.clusters.statistics());
     let unparsed = sieved.records().iter().map(|record| record.unparsed).sum();
-    let read = sieved.records().iter().map(|record| record.bytes).sum();
-    statistics.rules = funnel.finish(documents, read);
+    let documents = sieved.records().iter().map(|record| record.documents).sum();
+    let bytes = sieved.records().iter().map(|record| record.bytes).sum();
+    statistics.rules = funnel.finish(documents, bytes);
     write_statistics(ctx.staging(), &statistics)?;
     ctx.events().progress(1.0, 1.0, "corpus", "write");
     Ok(summary(&statistics, unparsed))
+}
+
+/// What was found of evaluations, where it was looked for.
+fn write_leaks(staging: &Path, trimmed: &Segments) -> Result<(), DataError> {
+    let reports = trimmed.records().iter().filter_map(|record| record.leaks.clone());
+    let Some(report) = reports.reduce(|mut all, next| {
+        all.merge(next);
+        all
+    }) else {
+        return Ok(());
+    };
+    let path = staging.join("contamination.json");
+    std::fs::write(&path, format!("{:#}\n", json!(report))).map_err(|e| DataError::io(path, e))
 }
 
 /// What can be wrong with parameters that parse.
@@ -131,14 +156,15 @@ fn split(
     Ok(held_out)
 }
 
-/// Writes both sides; returns how many documents had been read for them.
+/// Writes both sides; `look` sees each document.
 fn write(
     ctx: &StepContext,
     params: &DataParams,
     documents: &Segments,
     held_out: &HeldOut,
     statistics: &mut CorpusStatistics,
-) -> Result<u64, DataError> {
+    look: &mut dyn FnMut(&Document),
+) -> Result<(), DataError> {
     let sources = params.sources.iter().map(|source| source.name.clone()).collect();
     let mut sides = Sides::new(ctx.staging(), sources, held_out, params.shard_documents)?;
     let mut units = BTreeSet::new();
@@ -148,12 +174,13 @@ fn write(
         if is_listed && !units.contains(&document.unit) {
             units.insert(document.unit.clone());
         }
+        look(&document);
         sides.write(document)?;
     }
     [statistics.train, statistics.validation] = sides.finish()?;
     statistics.num_validation_units = held_out.len() as u64;
     statistics.validation_units = units.into_iter().collect();
-    Ok(statistics.sources.values().map(|source| source.documents).sum())
+    Ok(())
 }
 
 /// The pairs of documents that are no copies. They are held in memory.

@@ -57,7 +57,7 @@ impl LanguageFilter {
                 format!("{} with confidence {confidence:.2} < {}", info.lang().code(), self.min_confidence)
             }
             (true, confidence) => {
-                return Outcome { signals: vec![("language_confidence", confidence)], ..Outcome::default() };
+                return Outcome { signals: vec![("language_confidence".to_owned(), confidence)], ..Outcome::default() };
             }
             (false, confidence) => format!("{} with confidence {confidence:.2}", info.lang().code()),
         };

@@ -12,14 +12,18 @@
 //! Invariants: the output does not depend on the number of threads, on where segments and shards end, or on kills; nothing leaves without a
 //! line in the funnel; no excerpt in the statistics shows personal data.
 
+mod clusters;
+mod decontamination;
 mod dedup;
 mod doc_text;
 mod document;
+mod domains;
 mod error;
+mod examples;
 mod extract;
 mod feed;
 mod files;
-mod filter;
+mod filters;
 mod funnel;
 pub mod job;
 #[cfg(test)]
@@ -27,7 +31,8 @@ mod job_tests;
 mod language;
 mod page;
 pub mod pairs;
-mod pii;
+mod personal;
+mod quality;
 mod rules;
 #[cfg(test)]
 pub(crate) mod sample;

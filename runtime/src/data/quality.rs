@@ -8,11 +8,11 @@
 use cupola_curation::classifier::{
     Estimate, Example, LinkSet, Model, Scratch, Settings, Threshold, TrainingSet, roc_auc,
 };
-use cupola_curation::dedup::Members;
 use cupola_specs::artifact::QualityStatistics;
 use cupola_specs::job::{DataParams, QualityParams};
 
 use super::DataError;
+use super::clusters::Members;
 use super::document::Document;
 use super::examples::{Sample, links, texts};
 use super::segment::Segments;

@@ -7,8 +7,16 @@ use cupola_specs::job::DataParams;
 use super::funnel::Funnel;
 
 /// Rules that look at documents together, in order; those of the stations that look at one alone come before them.
-const TOGETHER: [&str; 7] =
-    ["exact_document", "lines", "paragraphs", "empty", "near_duplicate", "quality", "substrings"];
+const TOGETHER: [&str; 8] = [
+    "exact_document",
+    "lines",
+    "paragraphs",
+    "empty",
+    "decontaminate",
+    "near_duplicate",
+    "quality",
+    "substrings",
+];
 
 /// The names of all rules, with the places of those that this crate's passes ask for.
 pub(super) struct Rules {
@@ -26,6 +34,7 @@ impl Rules {
                 "exact_document" => dedup.exact_document,
                 "lines" => dedup.lines_min_repeats > 0,
                 "paragraphs" => dedup.paragraphs,
+                "decontaminate" => params.decontaminate.is_some(),
                 "near_duplicate" => dedup.minhash.is_some(),
                 "quality" => params.quality.is_some(),
                 "substrings" => dedup.substring_min_bytes > 0,

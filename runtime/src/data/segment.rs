@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use cupola_curation::decontaminate::LeakReport;
 use cupola_specs::artifact::{CorpusPair, DroppedDocument, SourceStatistics};
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +42,8 @@ pub(super) struct SegmentRecord {
     pub(super) sources: BTreeMap<String, SourceStatistics>,
     /// Rust files that did not parse.
     pub(super) unparsed: u64,
+    /// Test questions that were found, where they were looked for.
+    pub(super) leaks: Option<LeakReport>,
     /// Bytes and hash of each file, in the order of [`PARTS`].
     files: Vec<(u64, String)>,
 }
@@ -89,6 +92,7 @@ impl Segments {
                 funnel,
                 sources: BTreeMap::new(),
                 unparsed: 0,
+                leaks: None,
                 files: Vec::new(),
             },
         })

@@ -1,25 +1,54 @@
 //! The stations that look at one document alone, in the order in which a document passes them.
 
+use cupola_curation::pii::Finder;
+use cupola_curation::rules::WordList;
 use cupola_specs::artifact::{CorpusPair, DroppedDocument};
-use cupola_specs::job::DataParams;
+use cupola_specs::job::{DataParams, ToxicityParams};
 
 use super::document::{Class, Document};
 use super::extract::extract;
-use super::funnel::Funnel;
+use super::filters::Filters;
+use super::funnel::{Funnel, Outcome};
 use super::language::LanguageFilter;
-use super::{DataError, filter, pii};
+use super::{DataError, personal};
+use crate::job::StepContext;
 
-/// A station with its rules looked up.
-enum Station<'p> {
+/// A station with what it needs looked up.
+enum Station {
     Language(LanguageFilter),
-    Filter(&'p cupola_specs::job::FilterParams),
-    Pii(&'p cupola_specs::job::PiiParams),
+    Filters(Box<Filters>),
+    Toxicity(Box<WordList>, ToxicityParams),
+    Personal(Finder),
+}
+
+impl Station {
+    fn judge(&self, document: &Document) -> Outcome {
+        match self {
+            Self::Language(language) => language.judge(document),
+            Self::Filters(filters) => filters.judge(document),
+            Self::Toxicity(words, params) => toxicity(words, params, document),
+            Self::Personal(finder) => personal::judge(finder, document),
+        }
+    }
+}
+
+/// Drops a document of which too many words are on the lists.
+fn toxicity(words: &WordList, params: &ToxicityParams, document: &Document) -> Outcome {
+    let hits = words.find(&document.text);
+    let of = document.text.split_whitespace().count().max(1);
+    let share = hits.count as f64 / of as f64;
+    let signals = vec![("toxic_words".to_owned(), hits.count as f64)];
+    if hits.count <= params.min_matches || share <= params.max_share {
+        return Outcome { signals, ..Outcome::default() };
+    }
+    let reason = format!("{} words of the lists, share {share:.4} > {}", hits.count, params.max_share);
+    Outcome { signals, ..Outcome::drop(0, reason) }
 }
 
 /// The stations of a job.
 pub(super) struct Stations<'p> {
     params: &'p DataParams,
-    stations: Vec<(usize, Station<'p>)>,
+    stations: Vec<(usize, Station)>,
     rules: Vec<String>,
 }
 
@@ -35,19 +64,22 @@ pub(super) struct Passed {
 
 impl<'p> Stations<'p> {
     /// Looks up what the job's rules need.
-    pub(super) fn new(params: &'p DataParams) -> Result<Self, DataError> {
+    pub(super) fn new(ctx: &StepContext, params: &'p DataParams) -> Result<Self, DataError> {
         let mut stations = Self { params, stations: Vec::new(), rules: Vec::new() };
         if let Some(language) = &params.language {
             stations.push(vec!["language".to_owned()], Station::Language(LanguageFilter::new(language)?));
         }
-        for params in &params.filters {
-            stations.push(filter::rules(params), Station::Filter(params));
+        let words = params.toxicity.as_ref().map(|_| word_list(ctx)).transpose()?;
+        let filters = Filters::new(params, words.as_ref())?;
+        stations.push(filters.rules().to_vec(), Station::Filters(Box::new(filters)));
+        if let (Some(words), Some(toxicity)) = (words, &params.toxicity) {
+            stations.push(vec!["toxicity".to_owned()], Station::Toxicity(Box::new(words), toxicity.clone()));
         }
-        stations.push(pii::rules(), Station::Pii(&params.pii));
+        stations.push(personal::rules(), Station::Personal(personal::finder(&params.pii)));
         Ok(stations)
     }
 
-    fn push(&mut self, rules: Vec<String>, station: Station<'p>) {
+    fn push(&mut self, rules: Vec<String>, station: Station) {
         self.stations.push((self.rules.len(), station));
         self.rules.extend(rules);
     }
@@ -60,11 +92,7 @@ impl<'p> Stations<'p> {
     /// Sends a document of the source with this name through the stations; what they remove is noted in the funnel.
     pub(super) fn pass(&self, funnel: &mut Funnel, source: &str, mut document: Document) -> Passed {
         for (first, station) in &self.stations {
-            let outcome = match station {
-                Station::Language(language) => language.judge(&document),
-                Station::Filter(params) => filter::judge(params, &document),
-                Station::Pii(params) => pii::judge(params, &document),
-            };
+            let outcome = station.judge(&document);
             document = match funnel.record(*first, source, document, outcome) {
                 Ok(document) => document,
                 Err(dropped) => {
@@ -79,4 +107,14 @@ impl<'p> Stations<'p> {
         }
         Passed { document: Ok(document), pairs, is_unparsed }
     }
+}
+
+/// The words of the lists against toxic text.
+fn word_list(ctx: &StepContext) -> Result<WordList, DataError> {
+    let mut all = Vec::new();
+    for file in ctx.sources("safety.toxicity")? {
+        all.extend(ctx.read_source(&file)?);
+        all.push(b'\n');
+    }
+    Ok(WordList::new(&all)?)
 }

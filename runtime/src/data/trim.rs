@@ -1,11 +1,15 @@
 //! The second pass: copies go, and so do lines and paragraphs of other documents. What is left is in segments again, one for one of the first
 //! pass, and the keys of near-duplicates are gathered on the way.
 
-use cupola_curation::dedup::{BandFiles, Cut, MinHashParams, MinHasher, Scratch, Verification};
+use std::cell::RefCell;
+
+use cupola_curation::decontaminate::LeakReport;
+use cupola_curation::dedup::{BandFiles, Cut, MinHashParams, MinHasher, Scratch, Signature, Verification};
 use cupola_specs::artifact::DroppedDocument;
 use cupola_specs::job::{DataParams, MinhashParams};
 
 use super::DataError;
+use super::decontamination::Decontamination;
 use super::dedup::{PartKeys, budget, copies, empty, gather_exact, group, without_parts};
 use super::document::Document;
 use super::funnel::{Funnel, Outcome};
@@ -13,6 +17,11 @@ use super::rules::Rules;
 use super::segment::Segments;
 use super::walk::walk;
 use crate::job::StepContext;
+
+thread_local! {
+    /// Tables that are used again for each document.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
 
 /// What was decided about a document by its copies.
 struct Decided {
@@ -26,7 +35,16 @@ struct Decided {
 struct Trimmed {
     document: Result<Document, DroppedDocument>,
     funnel: Funnel,
+    leaks: Option<LeakReport>,
     signature: Option<(Vec<u64>, Vec<u8>, u64)>,
+}
+
+/// What the pass asks of each document.
+struct Trim<'t> {
+    params: &'t DataParams,
+    rules: &'t Rules,
+    tests: Option<Decontamination>,
+    near: Option<NearDuplicates>,
 }
 
 /// Near-duplicates of a job.
@@ -62,83 +80,97 @@ pub(super) fn run(
     ctx.check_stop()?;
     let open = |minhash| NearDuplicates::open(minhash, ctx.seed("minhash"), folder);
     let near = params.dedup.minhash.as_ref().map(open).transpose()?;
+    let tests = params.decontaminate.as_ref().map(|wanted| Decontamination::open(ctx, wanted)).transpose()?;
+    let pass = Trim { params, rules, tests, near };
     let mut copies = copies(exact.as_ref())?;
     let [mut lines, mut paragraphs] = parts.cuts()?;
     let mut trimmed = Segments::open(&folder.join("trimmed"))?;
     for number in trimmed.len()..sieved.len() {
         ctx.check_stop()?;
         ctx.events().progress(number as f64, sieved.len() as f64, "segments", "deduplicate");
-        let mut open = trimmed.begin(rules.funnel())?;
-        let mut bands = near.as_ref().map(|near| near.bands.input(&number.to_string())).transpose()?.flatten();
-        walk(
-            sieved,
-            number,
-            |document| {
-                let copy = copies.of(document.number)?.filter(|member| !member.is_first());
-                Ok(Decided {
-                    copy_of: copy.map(|member| member.cluster),
-                    lines: lines.of(document.number)?,
-                    paragraphs: paragraphs.of(document.number)?,
-                })
-            },
-            |document, decided| trim(params, rules, near.as_ref(), document, &decided),
-            |trimmed| {
-                open.record.funnel.merge(&trimmed.funnel);
-                let document = match &trimmed.document {
-                    Ok(document) => document,
-                    Err(dropped) => return open.drop(dropped),
-                };
-                if let (Some(bands), Some((keys, sketch, num_words))) = (&mut bands, &trimmed.signature) {
-                    let signature = cupola_curation::dedup::Signature { keys, sketch, num_words: *num_words };
-                    bands.add(document.number, group(&params.dedup, document), &signature)?;
-                }
-                open.keep(document)
-            },
-        )?;
+        let decide = |document: &Document| {
+            let copy = copies.of(document.number)?.filter(|member| !member.is_first());
+            Ok(Decided {
+                copy_of: copy.map(|member| member.cluster),
+                lines: lines.of(document.number)?,
+                paragraphs: paragraphs.of(document.number)?,
+            })
+        };
+        pass.segment(sieved, number, decide, &mut trimmed)?;
+    }
+    Ok((trimmed, pass.near))
+}
+
+impl Trim<'_> {
+    /// Makes one segment of one of the pass before.
+    fn segment(
+        &self,
+        sieved: &Segments,
+        number: usize,
+        decide: impl FnMut(&Document) -> Result<Decided, DataError>,
+        trimmed: &mut Segments,
+    ) -> Result<(), DataError> {
+        let mut open = trimmed.begin(self.rules.funnel())?;
+        open.record.leaks = self.tests.as_ref().map(Decontamination::report);
+        let bands = self.near.as_ref().map(|near| near.bands.input(&number.to_string()));
+        let mut bands = bands.transpose()?.flatten();
+        let take = |trimmed: Trimmed| {
+            open.record.funnel.merge(&trimmed.funnel);
+            if let (Some(all), Some(leaks)) = (&mut open.record.leaks, trimmed.leaks) {
+                all.merge(leaks);
+            }
+            let document = match &trimmed.document {
+                Ok(document) => document,
+                Err(dropped) => return open.drop(dropped),
+            };
+            if let (Some(bands), Some((keys, sketch, num_words))) = (&mut bands, &trimmed.signature) {
+                let signature = Signature { keys, sketch, num_words: *num_words };
+                bands.add(document.number, group(&self.params.dedup, document), &signature)?;
+            }
+            open.keep(document)
+        };
+        walk(sieved, number, decide, |document, decided| self.document(document, &decided), take)?;
         if let Some(bands) = bands {
             bands.finish()?;
         }
-        trimmed.end(open, sieved.records()[number].next.clone())?;
+        trimmed.end(open, sieved.records()[number].next.clone())
     }
-    Ok((trimmed, near))
-}
 
-fn trim(
-    params: &DataParams,
-    rules: &Rules,
-    near: Option<&NearDuplicates>,
-    document: Document,
-    decided: &Decided,
-) -> Trimmed {
-    let mut funnel = rules.funnel();
-    let document = stations(params, rules, &mut funnel, document, decided);
-    let signature = match (near, &document) {
-        (Some(near), Ok(document)) => {
-            let mut scratch = Scratch::default();
-            let signature = near.hasher.signature(&document.text, &mut scratch);
-            signature.map(|signature| (signature.keys.to_vec(), signature.sketch.to_vec(), signature.num_words))
+    fn document(&self, document: Document, decided: &Decided) -> Trimmed {
+        let mut funnel = self.rules.funnel();
+        let mut leaks = self.tests.as_ref().map(Decontamination::report);
+        let document = self.stations(&mut funnel, document, decided, leaks.as_mut());
+        let signature = match (&self.near, &document) {
+            (Some(near), Ok(document)) => SCRATCH.with_borrow_mut(|scratch| {
+                let signature = near.hasher.signature(&document.text, scratch);
+                signature.map(|signature| (signature.keys.to_vec(), signature.sketch.to_vec(), signature.num_words))
+            }),
+            _ => None,
+        };
+        Trimmed { document, funnel, leaks, signature }
+    }
+
+    fn stations(
+        &self,
+        funnel: &mut Funnel,
+        document: Document,
+        decided: &Decided,
+        leaks: Option<&mut LeakReport>,
+    ) -> Result<Document, DroppedDocument> {
+        let source = &self.params.sources[document.source].name;
+        let rules = self.rules;
+        if let Some(first) = decided.copy_of {
+            let outcome = Outcome::drop(0, format!("same text as document {first}"));
+            return funnel.record(rules.place("exact_document"), source, document, outcome);
         }
-        _ => None,
-    };
-    Trimmed { document, funnel, signature }
-}
-
-fn stations(
-    params: &DataParams,
-    rules: &Rules,
-    funnel: &mut Funnel,
-    document: Document,
-    decided: &Decided,
-) -> Result<Document, DroppedDocument> {
-    let source = &params.sources[document.source].name;
-    if let Some(first) = decided.copy_of {
-        let outcome = Outcome::drop(0, format!("same text as document {first}"));
-        return funnel.record(rules.place("exact_document"), source, document, outcome);
+        let [of_lines, of_paragraphs] =
+            without_parts(&document, decided.lines.as_ref(), decided.paragraphs.as_ref());
+        let document = funnel.record(rules.place("lines"), source, document, of_lines)?;
+        let document = funnel.record(rules.place("paragraphs"), source, document, of_paragraphs)?;
+        let outcome = empty(&document.text);
+        let document = funnel.record(rules.place("empty"), source, document, outcome)?;
+        let (Some(tests), Some(leaks)) = (&self.tests, leaks) else { return Ok(document) };
+        let outcome = tests.judge(&document, leaks);
+        funnel.record(rules.place("decontaminate"), source, document, outcome)
     }
-    let [of_lines, of_paragraphs] =
-        without_parts(&document, decided.lines.as_ref(), decided.paragraphs.as_ref());
-    let document = funnel.record(rules.place("lines"), source, document, of_lines)?;
-    let document = funnel.record(rules.place("paragraphs"), source, document, of_paragraphs)?;
-    let outcome = empty(&document.text);
-    funnel.record(rules.place("empty"), source, document, outcome)
 }

@@ -29,7 +29,7 @@ pub struct CorpusDocument {
 }
 
 /// One document that a rule removed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DroppedDocument {
     /// The id that it would have had.
     pub id: String,
@@ -39,6 +39,9 @@ pub struct DroppedDocument {
     pub rule: String,
     /// Value and threshold.
     pub reason: String,
+    /// What the rules measured until then: with it another threshold can be tried without the text.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub signals: BTreeMap<String, f64>,
 }
 
 /// One instruction pair.
@@ -75,6 +78,12 @@ pub struct CorpusStatistics {
     /// Sampling weight by domain, as the data step was told; sums to 1.
     #[serde(default)]
     pub domain_weights: BTreeMap<String, f64>,
+    /// The model-based quality filter, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<QualityStatistics>,
+    /// Near-duplicates, where they were looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub near_duplicates: Option<ClusterStatistics>,
     /// Pairs on the train side.
     pub train_pairs: u64,
     /// Pairs on the validation side.
@@ -108,6 +117,53 @@ pub struct ShardFrame {
     pub offset: u64,
     /// Documents of the shard before it.
     pub first: u64,
+}
+
+/// What the model-based quality filter learned and how good it is.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct QualityStatistics {
+    /// Good examples.
+    pub positive_examples: u64,
+    /// Examples of the source.
+    pub negative_examples: u64,
+    /// Examples of both that were held out.
+    pub held_out_examples: u64,
+    /// Area under the ROC curve on these.
+    pub roc_auc: f64,
+    /// Lower end of its 95 % interval.
+    pub roc_auc_low: f64,
+    /// Upper end.
+    pub roc_auc_high: f64,
+    /// Score from which documents stay.
+    pub threshold: f64,
+    /// Documents that were scored.
+    pub scored_documents: u64,
+    /// Those that stay.
+    pub kept_documents: u64,
+}
+
+/// Clusters of near-duplicates.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ClusterStatistics {
+    /// Clusters of two documents or more.
+    pub clusters: u64,
+    /// Documents that are not the first of their cluster.
+    pub duplicates: u64,
+    /// The largest clusters.
+    pub largest: Vec<ClusterExample>,
+}
+
+/// One cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterExample {
+    /// Documents in it.
+    pub documents: u64,
+    /// The id of the first, which stays.
+    pub first: String,
+    /// Its file.
+    pub file: String,
+    /// Its start, without personal data.
+    pub excerpt: String,
 }
 
 /// What one source gave.

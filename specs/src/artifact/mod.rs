@@ -10,7 +10,8 @@ mod seal;
 mod tokens;
 
 pub use corpus::{
-    CorpusDocument, CorpusPair, CorpusStatistics, DomainStatistics, DroppedDocument, RuleStatistics,
+    ClusterExample, ClusterStatistics, CorpusDocument, CorpusPair, CorpusStatistics, DomainStatistics,
+    DroppedDocument, QualityStatistics, RuleStatistics,
     ShardFrame, ShardIndex, ShardRecord,
     SourceStatistics,
 };
