@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use cupola_curation::classifier::ClassifierError;
+use cupola_curation::crawl::CrawlError;
 use cupola_curation::dedup::DedupError;
 use cupola_curation::read::ReadError;
 use cupola_curation::rules::RulesError;
@@ -57,6 +58,9 @@ pub enum DataError {
     /// A classifier can't be trained.
     #[error(transparent)]
     Classifier(#[from] ClassifierError),
+    /// A crawl failed.
+    #[error(transparent)]
+    Crawl(#[from] CrawlError),
     /// A line of an evaluation's file is no question.
     #[error("{file}, line {line}: {message}")]
     TestFile {
@@ -123,6 +127,11 @@ impl StepError for DataError {
             },
             Self::Rules(_) => ErrorFacts::user("filters", ""),
             Self::Classifier(_) => ErrorFacts::user("classifier", "give it more examples, and other ones for each label"),
+            Self::Crawl(error) => match error {
+                CrawlError::Io { source, .. } => ErrorFacts::io(source),
+                CrawlError::Client(_) | CrawlError::InsideRuntime => ErrorFacts::bug("crawl", ""),
+                _ => ErrorFacts::user("crawl", ""),
+            },
             Self::TestFile { .. } => ErrorFacts::user("test_file", ""),
             Self::NoFiles { .. } => ErrorFacts::user("no_files", "check the source's `paths`"),
             Self::Empty { .. } => {

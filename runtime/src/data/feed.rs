@@ -9,7 +9,7 @@ use cupola_specs::contract::SourceFile;
 use cupola_specs::job::{DataParams, SourceFormat, SourceParams, SplitUnit};
 use serde::{Deserialize, Serialize};
 
-use super::DataError;
+use super::{DataError, crawl};
 use super::document::{Class, Document, document_id};
 use super::files::{below_crate, choose, crate_of};
 use crate::job::StepContext;
@@ -123,7 +123,7 @@ impl<'c> Feed<'c> {
     /// Lists the files of the source at which reading is.
     fn list(&mut self) -> Result<(), DataError> {
         let Some(source) = self.params.sources.get(self.place.source) else { return Ok(()) };
-        let listed = self.ctx.sources(&format!("sources.{}", source.name))?;
+        let listed = files_of(self.ctx, source)?;
         if listed.is_empty() {
             return Err(DataError::NoFiles { source_name: source.name.clone() });
         }
@@ -178,6 +178,14 @@ impl<'c> Feed<'c> {
         }
         Ok(bytes)
     }
+}
+
+/// The files of a source: those that the plan listed, or those that a crawl made.
+pub(super) fn files_of(ctx: &StepContext, source: &SourceParams) -> Result<Vec<SourceFile>, DataError> {
+    if source.crawl.is_some() {
+        return crawl::files(ctx, source);
+    }
+    Ok(ctx.sources(&format!("sources.{}", source.name))?)
 }
 
 fn open(

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::dedup::{copies, gather_exact};
 use super::document::Document;
 use super::extract::select as select_pairs;
+use super::feed::files_of;
 use super::funnel::Funnel;
 use super::rules::Rules;
 use super::segment::Segments;
@@ -17,12 +18,13 @@ use super::select::Selected;
 use super::split::{HeldOut, Units};
 use super::stations::Stations;
 use super::write::{Sides, write_dropped, write_pairs, write_statistics};
-use super::{DataError, select, sieve, trim};
+use super::{DataError, crawl, select, sieve, trim};
 use crate::job::{StepContext, Summary};
 
 /// Curates the job's source files into a corpus.
 pub fn run(ctx: &StepContext, params: &DataParams) -> Result<Summary, DataError> {
     check(params)?;
+    crawl::run(ctx, params)?;
     let stations = Stations::new(ctx, params)?;
     let rules = Rules::new(stations.rules(), params);
     let mut sieved = Segments::open(&ctx.job().checkpoints.join("sieved"))?;
@@ -40,6 +42,7 @@ pub fn run(ctx: &StepContext, params: &DataParams) -> Result<Summary, DataError>
     let dropped = passes.iter().flat_map(|pass| pass.dropped());
     write_dropped(ctx.staging(), dropped)?;
     write_leaks(ctx.staging(), &trimmed)?;
+    crawl::keep(ctx, params)?;
     if params.pairs.is_some() {
         let pairs = pairs(ctx, params, &sieved)?;
         [statistics.train_pairs, statistics.validation_pairs] = write_pairs(ctx.staging(), &pairs, &held_out)?;
@@ -122,7 +125,7 @@ fn add_up(
         }
     }
     for source in &params.sources {
-        let listed = ctx.sources(&format!("sources.{}", source.name))?.len() as u64;
+        let listed = files_of(ctx, source)?.len() as u64;
         statistics.sources.entry(source.name.clone()).or_default().listed_files = listed;
     }
     Ok(funnel)

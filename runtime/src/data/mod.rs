@@ -13,6 +13,7 @@
 //! line in the funnel; no excerpt in the statistics shows personal data.
 
 mod clusters;
+mod crawl;
 mod decontamination;
 mod dedup;
 mod doc_text;

@@ -87,6 +87,8 @@ pub struct CrawlParams {
     pub respect_robots: bool,
     /// Whether it may ask addresses of private networks and of this machine.
     pub allow_private_addresses: bool,
+    /// Who asks, and how to reach them.
+    pub user_agent: String,
 }
 
 /// How the text of web pages is found.

@@ -20,13 +20,6 @@ use Refused::{AllBut, Any, Words};
 
 /// Fields by path: the job's kind and the field path in the job, or a path from the top. `*` is any one segment, `**` any number.
 const UNSUPPORTED: &[(&str, Refused)] = &[
-    ("data.sources.*.format", Words(&["crawl"])),
-    ("data.sources.*.seeds", Any),
-    ("data.sources.*.max_depth", Any),
-    ("data.sources.*.max_pages", Any),
-    ("data.sources.*.rate", Any),
-    ("data.sources.*.respect_robots", Any),
-    ("data.sources.*.allow_private_addresses", Any),
     ("data.sources.*.dataset", Any),
     ("data.extract.site_repeats", Any),
     ("data.urls", Any),

@@ -20,6 +20,8 @@ const MAX_DEPTH: u64 = 3;
 const MAX_PAGES: u64 = 10_000;
 /// Requests a second to one host where the spec does not say.
 const RATE: f64 = 1.0;
+/// Who a crawl says that it is where the spec does not say.
+const USER_AGENT: &str = "cupola (+https://github.com/cupola-ml/cupola)";
 
 /// Parameters with the files that they need.
 type WithFiles<P> = Option<(P, Vec<SourceGlob>)>;
@@ -42,16 +44,18 @@ pub(super) fn crawl(source: &At<SourceWritten>, resolver: &mut Resolver<'_, '_>)
                 rate: w.rate.as_ref().map_or(RATE, |rate| rate.value.0),
                 respect_robots: w.respect_robots.as_ref().is_none_or(|respect| respect.value),
                 allow_private_addresses: w.allow_private_addresses.as_ref().is_some_and(|allow| allow.value),
+                user_agent: w.user_agent.as_ref().map_or_else(|| USER_AGENT.to_owned(), |agent| agent.value.clone()),
             })
         });
     }
-    let written: [(&str, Option<Spot>); 6] = [
+    let written: [(&str, Option<Spot>); 7] = [
         ("seeds", w.seeds.as_ref().map(|field| field.spot)),
         ("max_depth", w.max_depth.as_ref().map(|field| field.spot)),
         ("max_pages", w.max_pages.as_ref().map(|field| field.spot)),
         ("rate", w.rate.as_ref().map(|field| field.spot)),
         ("respect_robots", w.respect_robots.as_ref().map(|field| field.spot)),
         ("allow_private_addresses", w.allow_private_addresses.as_ref().map(|field| field.spot)),
+        ("user_agent", w.user_agent.as_ref().map(|field| field.spot)),
     ];
     let mut is_right = true;
     for (name, spot) in written {

@@ -71,6 +71,8 @@ written! {
         respect_robots: Option<At<bool>>,
         /// Whether a crawl may ask addresses of private networks and of this machine. Default: false.
         allow_private_addresses: Option<At<bool>>,
+        /// Who a crawl says that it is, with a way to reach whoever runs it: `name/1.0 (+https://example.org/bot)`. Default: cupola.
+        user_agent: Option<At<String>>,
         /// Data set of a hub, `org/name`.
         dataset: Option<String>,
     }
@@ -209,8 +211,8 @@ written! {
     pub(crate) struct DecontaminateWritten {
         /// Eval jobs whose test files are looked for.
         against: Filled<At<String>>,
-        /// Words in an n-gram; a question of fewer is looked for with its answer.
-        ngram: u64 = "5"; 2 ..= 100,
+        /// Words in a row of a test that are a leak whatever they say; shorter stretches are weighed by how rare their words are.
+        ngram: u64 = "13"; 5 ..= 100,
         /// What happens to a document that holds one: drop, or redact (the stretch goes).
         action: PiiAction = "drop",
     }
