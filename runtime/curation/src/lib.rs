@@ -4,6 +4,7 @@
 //! (bytes, nodes, matches), never in seconds, so that a document's fate is the same on every machine.
 
 pub mod classifier;
+pub mod crawl;
 pub mod decontaminate;
 pub mod dedup;
 pub mod mixture;

@@ -150,11 +150,6 @@ impl Input {
         Ok(())
     }
 
-    /// The file's path.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// The window.
     pub(super) fn bytes(&self) -> &[u8] {
         self.data.get(self.start..self.end).unwrap_or_default()
@@ -390,11 +385,6 @@ impl Input {
         self.file.seek(SeekFrom::Start(offset)).map_err(|error| ReadError::io(&self.path, error))?;
         (self.raw_start, self.raw_end, self.raw_offset) = (0, 0, offset);
         Ok(())
-    }
-
-    /// Whether bytes are packed in members.
-    pub(super) fn is_packed(&self) -> bool {
-        !matches!(self.packing, Packing::Plain)
     }
 
     /// The file's offset up to which damage is known: a part of every cursor.

@@ -12,4 +12,5 @@ mod records;
 
 pub use self::header::RecordKind;
 pub(super) use self::page::document;
+pub(crate) use self::page::html_of;
 pub use self::records::{Entry, Record, Records};

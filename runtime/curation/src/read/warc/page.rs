@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::http::{Body, Response};
 use super::{Record, RecordKind};
-use crate::read::charset::decode;
+use crate::read::charset::{Decoded, decode};
 use crate::read::item::{Refusal, normalized};
 use crate::read::media::{Media, media_of, not_text};
 use crate::read::{Content, Limits, RawDocument, SkipReason, Statuses};
@@ -35,12 +35,7 @@ pub(crate) fn document(record: &Record<'_>, statuses: Statuses, limits: &Limits)
         }
         _ => return Err((SkipReason::UnknownRecordType, record.kind_name().unwrap_or_default())),
     };
-    let media = match media {
-        Some(media) => media,
-        None => media_of(&[], Some(&body.bytes))?.unwrap_or(Media::Text),
-    };
-    not_text(&body.bytes)?;
-    let decoded = decode(&body.bytes, Some(charset_from), media == Media::Html)?;
+    let (media, decoded) = text_of(media, charset_from, &body.bytes)?;
     let content = match media {
         Media::Html => Content::Html(decoded.text.into_owned()),
         Media::Text => Content::Text(normalized(&decoded.text)),
@@ -60,6 +55,29 @@ pub(crate) fn document(record: &Record<'_>, statuses: Statuses, limits: &Limits)
         truncated: body.cut || record.truncated().is_some(),
         bytes: record.block.len() as u64,
     })
+}
+
+/// The decoded text of a body, and what it is.
+fn text_of<'a>(
+    declared: Option<Media>,
+    charset_from: &[u8],
+    body: &'a [u8],
+) -> Result<(Media, Decoded<'a>), Refusal> {
+    let media = match declared {
+        Some(media) => media,
+        None => media_of(&[], Some(body))?.unwrap_or(Media::Text),
+    };
+    not_text(body)?;
+    Ok((media, decode(body, Some(charset_from), media == Media::Html)?))
+}
+
+/// The page of an HTTP message, if it is one.
+pub(crate) fn html_of(block: &[u8], limits: &Limits) -> Option<String> {
+    let response = Response::parse(block, limits).ok()?;
+    let declared = media_of(response.content_type, None).ok()?;
+    let body = response.body(limits).ok()?;
+    let (media, decoded) = text_of(declared, response.content_type, &body.bytes).ok()?;
+    (media == Media::Html).then(|| decoded.text.into_owned())
 }
 
 /// Whether the block is an HTTP message: by its type, or, where that is missing, by its begin.
