@@ -86,7 +86,7 @@ impl BandFiles {
     fn edges(&self) -> Result<(Sorted<Edge>, u64), DedupError> {
         let mut spill = Spill::new(&self.folder.join("edges"), self.budget.part(2))?;
         let mut first: Option<BandRecord> = None;
-        for record in self.bands.sorted()?.iter()? {
+        for record in self.bands.sorted()?.records()? {
             let record = record?;
             match first {
                 Some(first) if is_one_bucket(&first, &record) => {

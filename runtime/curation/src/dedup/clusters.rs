@@ -84,12 +84,7 @@ pub(super) struct Groups<R: Record> {
 
 impl<R: Record> Groups<R> {
     pub(super) fn new(sorted: &Sorted<R>, grouping: Grouping<R>) -> Result<Self, DedupError> {
-        Ok(Self {
-            ahead: sorted.distinct()?.peekable(),
-            behind: sorted.distinct()?,
-            grouping,
-            group: None,
-        })
+        Ok(Self { ahead: sorted.distinct()?.peekable(), behind: sorted.distinct()?, grouping, group: None })
     }
 
     fn count(&mut self) -> Result<Option<(u64, R, u64)>, DedupError> {
@@ -144,5 +139,5 @@ pub(super) fn members<R: Record>(
         num_duplicates += u64::from(!member.is_first());
         spill.push(member)?;
     }
-    Ok(Members { merge: spill.sorted()?.iter()?, num_clusters, num_duplicates })
+    Ok(Members { merge: spill.sorted()?.records()?, num_clusters, num_duplicates })
 }

@@ -189,7 +189,8 @@ mod tests {
             edges.retain(|(one, other)| one != other);
             let small = labels(&edges, 1 << 20);
             assert_eq!(small, labels(&edges, 4096));
-            let clusters: BTreeMap<u64, u64> = small.iter().map(|&(cluster, document)| (document, cluster)).collect();
+            let clusters: BTreeMap<u64, u64> =
+                small.iter().map(|&(cluster, document)| (document, cluster)).collect();
             assert_eq!(clusters.len(), small.len(), "each document has one label");
             assert!(edges.iter().all(|(one, other)| clusters[one] == clusters[other]));
             assert!(clusters.iter().all(|(document, cluster)| cluster <= document));

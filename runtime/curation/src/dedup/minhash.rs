@@ -283,7 +283,8 @@ impl MinHasher {
             values.fold(BASE, |key, value| fold_multiply(key ^ value, BASE).rotate_left(29) ^ value)
         }));
         sketch.clear();
-        sketch.extend(sketch_bins.iter().map(|value| *value as u8));
+        // A least value's high bits are mostly zeros and its low bits are those of the number of bins: the product has them all.
+        sketch.extend(sketch_bins.iter().map(|value| (value.wrapping_mul(BASE) >> 56) as u8));
     }
 
     /// The bins of each row; the last are those of the sketch.

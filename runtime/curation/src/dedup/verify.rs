@@ -121,7 +121,7 @@ pub(super) fn verify(
     let mut kept = Spill::new(&folder.join("kept"), budget.part(4))?;
     let mut lookup = Lookup { sketches: sketches.distinct()?.peekable(), folder };
     let (mut num_pairs, mut num_kept, mut counts) = (0, 0, [0; STEPS]);
-    for half in halves.iter()? {
+    for half in halves.records()? {
         let HalfPair { other, one, sketch } = half?;
         let jaccard = sketch_jaccard(&sketch, &lookup.sketch(other)?);
         num_pairs += 1;

@@ -134,8 +134,7 @@ impl WordSplitter {
     /// Takes a character beyond ASCII; gives its length.
     fn push_wide(&self, text: &str, at: usize, word: &mut Word, sink: &mut impl FnMut(u64)) -> usize {
         let Some(character) = text.get(at..).and_then(|rest| rest.chars().next()) else { return 1 };
-        let folded =
-            self.basic_plane.get(character as usize).copied().unwrap_or_else(|| fold(character).0);
+        let folded = self.basic_plane.get(character as usize).copied().unwrap_or_else(|| fold(character).0);
         match folded {
             Folded::Separator => word.end(sink),
             Folded::Digit => word.push_digit(),

@@ -31,7 +31,7 @@ impl<R: Record> Sorter<R> {
         std::fs::create_dir_all(folder).map_err(DedupError::io(folder))?;
         let names = names_in(folder)?;
         let mut inputs = BTreeMap::new();
-        for name in names.iter().filter(|name| name.ends_with(".done")) {
+        for name in names.iter().filter(|name| has_extension(name, "done")) {
             let path = folder.join(name);
             let marker = Marker::read(&path)?;
             check::<R>(&path, settings, &marker)?;
@@ -92,9 +92,9 @@ impl<R: Record> Sorter<R> {
     fn remove_unfinished(&self, names: &[String]) -> Result<(), DedupError> {
         let finished: BTreeSet<String> = self.inputs().keys().map(|name| prefix_of(name)).collect();
         for name in names {
-            let is_run = name.starts_with("in-") && name.ends_with(".run");
+            let is_run = name.starts_with("in-") && has_extension(name, "run");
             let is_finished = name.rsplit_once('-').is_some_and(|(prefix, _)| finished.contains(prefix));
-            if name.ends_with(".tmp") || is_run && !is_finished {
+            if has_extension(name, "tmp") || is_run && !is_finished {
                 let path = self.folder.join(name);
                 std::fs::remove_file(&path).map_err(DedupError::io(&path))?;
             }
@@ -113,6 +113,10 @@ fn names_in(folder: &Path) -> Result<Vec<String>, DedupError> {
     }
     names.sort_unstable();
     Ok(names)
+}
+
+fn has_extension(name: &str, extension: &str) -> bool {
+    Path::new(name).extension().is_some_and(|found| found == extension)
 }
 
 fn check<R: Record>(path: &Path, settings: u64, marker: &Marker) -> Result<(), DedupError> {

@@ -48,10 +48,8 @@ impl Marker {
     pub(super) fn write(&self, folder: &Path) -> Result<(), DedupError> {
         let path = Self::path(folder, &self.name);
         let temporary = path.with_extension("tmp");
-        let text = serde_json::to_string(self).map_err(|error| DedupError::Io {
-            path: path.clone(),
-            source: std::io::Error::other(error),
-        })?;
+        let text = serde_json::to_string(self)
+            .map_err(|error| DedupError::Io { path: path.clone(), source: std::io::Error::other(error) })?;
         let line = format!("{text}\n{:08x}\n", crc32c(text.as_bytes()));
         let write = || -> std::io::Result<()> {
             let mut file = File::create(&temporary)?;

@@ -48,7 +48,7 @@ impl<R: Record> Sorted<R> {
     }
 
     /// Goes through the records, equal ones as often as they came.
-    pub fn iter(&self) -> Result<Merge<R>, DedupError> {
+    pub fn records(&self) -> Result<Merge<R>, DedupError> {
         let mut sources = Vec::with_capacity(self.runs.len() + 1);
         for run in &self.runs {
             sources.push(Source::Run(Box::new(RunReader::open(run, self.settings)?)));
@@ -63,7 +63,7 @@ impl<R: Record> Sorted<R> {
 
     /// Goes through the records, equal ones once.
     pub fn distinct(&self) -> Result<Distinct<R>, DedupError> {
-        Ok(Distinct { merge: self.iter()?, last: None })
+        Ok(Distinct { merge: self.records()?, last: None })
     }
 }
 
@@ -88,7 +88,7 @@ fn merge_into_one<R: Record>(
     }
     let sorted = Sorted::<R> { runs: group.to_vec(), settings, rest: Arc::default(), folder: None };
     let mut writer = RunWriter::create::<R>(&path, settings, form)?;
-    for record in sorted.iter()? {
+    for record in sorted.records()? {
         writer.push(&record?)?;
     }
     writer.finish()?;

@@ -263,10 +263,10 @@ fn check_header<R: Record>(path: &Path, settings: u64, head: &[u8; HEADER_BYTES]
         let what = "it is not the header of a run file, or its checksum does not match".into();
         return Err(DedupError::Damaged { path: path.to_path_buf(), place: Place::Header, what });
     }
-    let shown = |head: &[u8]| format!("kind {}, settings {}", head[8..12].escape_ascii(), hex(&head[12..20]));
+    let shown = |head: &[u8; HEADER_BYTES]| {
+        let mut rest = &head[12..];
+        let settings = take(&mut rest).map_or(0, u64::from_le_bytes);
+        format!("kind {}, settings {settings:016x}", head[8..12].escape_ascii())
+    };
     Err(DedupError::OtherWork { path: path.to_path_buf(), expected: shown(&expected), got: shown(head) })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().rev().map(|byte| format!("{byte:02x}")).collect()
 }

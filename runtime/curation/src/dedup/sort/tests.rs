@@ -50,20 +50,20 @@ fn fill(sorter: &Sorter<Pair>, name: &str, records: &[Pair]) {
 }
 
 fn all<R: Record>(sorted: &Sorted<R>) -> Result<Vec<R>, DedupError> {
-    sorted.iter()?.collect()
+    sorted.records()?.collect()
 }
 
 fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<PathBuf> =
-        entries.filter(|path| path.to_string_lossy().ends_with(ending)).collect();
+    let mut files: Vec<PathBuf> = entries.filter(|path| path.to_string_lossy().ends_with(ending)).collect();
     files.sort();
     files
 }
 
 #[test]
 fn any_budget_threads_and_inputs_give_one_order() {
-    let mut expected: Vec<Pair> = pairs(1, 5_000).into_iter().chain(pairs(2, 5_000)).chain(pairs(1, 500)).collect();
+    let mut expected: Vec<Pair> =
+        pairs(1, 5_000).into_iter().chain(pairs(2, 5_000)).chain(pairs(1, 500)).collect();
     let records = expected.clone();
     expected.sort_unstable();
     for (bytes, inputs, threads) in [(0, 1, 1), (4096, 3, 2), (20_000, 40, 7), (1 << 24, 2, 2)] {
@@ -100,7 +100,7 @@ fn a_spill_keeps_in_memory_what_fits_and_leaves_nothing_behind() {
         texts.iter().for_each(|text| spill.push(text.clone()).unwrap());
         let sorted = spill.sorted().unwrap();
         assert_eq!(!files(&place, ".run").is_empty(), spills);
-        let reader = sorted.iter().unwrap();
+        let reader = sorted.records().unwrap();
         drop(sorted);
         let found: Vec<Text> = reader.map(Result::unwrap).collect();
         let mut expected = texts.clone();

@@ -170,7 +170,7 @@ impl BlockFile {
 
     pub(super) fn read(&self) -> Result<Block, DedupError> {
         let mut block = Block::default();
-        for piece in self.0.iter()? {
+        for piece in self.0.records()? {
             block.push(&piece?);
         }
         Ok(block)

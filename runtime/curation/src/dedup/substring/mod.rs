@@ -17,8 +17,8 @@ mod ranges;
 use std::path::{Path, PathBuf};
 
 use self::block::{Block, BlockFile, Piece};
-pub use self::ranges::{SubstringCut, SubstringCuts};
 use self::ranges::{RangeRecord, cuts};
+pub use self::ranges::{SubstringCut, SubstringCuts};
 use super::error::DedupError;
 use super::sort::{Budget, Input, Sorter, Spill};
 

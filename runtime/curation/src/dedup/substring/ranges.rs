@@ -69,18 +69,25 @@ impl Iterator for SubstringCuts {
     type Item = Result<SubstringCut, DedupError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let RangeRecord { document, start, end } = match self.records.next()? {
+        let first = match self.records.next()? {
             Ok(record) => record,
             Err(error) => return Some(Err(error)),
         };
-        let mut ranges = vec![start..end];
+        let document = first.document;
+        let mut ranges = Vec::new();
+        join(&mut ranges, first);
         let is_next = |next: &Result<RangeRecord, _>| matches!(next, Ok(next) if next.document == document);
         while let Some(Ok(record)) = self.records.next_if(is_next) {
-            match ranges.last_mut() {
-                Some(last) if record.start <= last.end => last.end = last.end.max(record.end),
-                _ => ranges.push(record.start..record.end),
-            }
+            join(&mut ranges, record);
         }
         Some(Ok(SubstringCut { document, ranges }))
+    }
+}
+
+/// Adds a range to those before it, joined to the last where they touch.
+fn join(ranges: &mut Vec<Range<u64>>, RangeRecord { start, end, .. }: RangeRecord) {
+    match ranges.last_mut() {
+        Some(last) if start <= last.end => last.end = last.end.max(end),
+        _ => ranges.push(start..end),
     }
 }
