@@ -2,3 +2,4 @@
 //!
 //! No tensor library, no clock, no global state: what a function does follows from its arguments. Every limit is in units of work
 //! (bytes, nodes, matches), never in seconds, so that a document's fate is the same on every machine.
+pub mod html;
