@@ -7,6 +7,7 @@ pub mod classifier;
 pub mod crawl;
 pub mod decontaminate;
 pub mod dedup;
+pub mod html;
 pub mod mixture;
 pub mod pii;
 pub mod read;

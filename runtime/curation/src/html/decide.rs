@@ -1,0 +1,71 @@
+//! Which blocks of a page are kept.
+
+use super::blocks::Blocks;
+use super::context::{self, best_threshold, context};
+use super::error::Limits;
+use super::features::{self, Features};
+use super::kind::{PageType, kind};
+use super::model::{FIRST, SECOND};
+use super::page::About;
+use super::{ExtractOptions, markdown, tree};
+
+/// In an article a block must be at least this likely: what surrounds articles is known well, and half-likely blocks are captions and teasers.
+const MIN_IN_ARTICLE: f32 = 0.5;
+
+/// An article body of the structured data counts from this many characters on.
+const MIN_BODY: usize = 500;
+
+/// It takes the text's place if the text is shorter than this share of it.
+const MAX_SHOWN: f64 = 0.25;
+
+/// What was decided, and from what.
+#[derive(Debug)]
+pub(super) struct Decision {
+    pub(super) keep: Vec<bool>,
+    pub(super) page_type: PageType,
+    pub(super) features: Features,
+    pub(super) first: Vec<f32>,
+    pub(super) second: Vec<f32>,
+}
+
+/// Decides for every block.
+pub(super) fn decide(blocks: &Blocks, about: &About, url: Option<&str>) -> Decision {
+    let (features, wording) = features::features(blocks, about, url);
+    let width = features.width.max(1);
+    let first: Vec<f32> = features.values.chunks(width).map(|row| FIRST.probability(row)).collect();
+    let around = context(blocks, &first, &wording);
+    let mut row = Vec::with_capacity(width + context::NAMES.len());
+    let second: Vec<f32> = features
+        .values
+        .chunks(width)
+        .zip(around.chunks(context::NAMES.len()))
+        .map(|(own, around)| {
+            row.clear();
+            row.extend_from_slice(own);
+            row.extend_from_slice(around);
+            SECOND.probability(&row)
+        })
+        .collect();
+    let (page_type, is_article) = kind(&features);
+    let (best, _) = best_threshold(&second, &wording);
+    let threshold = best.max(MIN_IN_ARTICLE * is_article);
+    let keep = second.iter().map(|likely| *likely >= threshold).collect();
+    Decision { keep, page_type, features, first, second }
+}
+
+/// Whether the page's structured data has the article and the page does not show it.
+pub(super) fn is_hidden(text: &str, about: &About) -> bool {
+    about.article_body.len() >= MIN_BODY && (text.len() as f64) < MAX_SHOWN * about.article_body.len() as f64
+}
+
+/// The article body of the structured data as text; some sites put HTML there.
+pub(super) fn article_body(about: &About, options: &ExtractOptions) -> String {
+    let body = about.article_body.trim();
+    if !body.contains('<') && !body.contains('&') {
+        return body.to_owned();
+    }
+    let limits = Limits::default();
+    let Ok(dom) = tree::parse(body, limits) else { return String::new() };
+    let Ok(found) = super::blocks::find(&dom, options.keep_math, limits) else { return String::new() };
+    markdown::render(&dom, &found, &vec![true; found.blocks.len()], options.format)
+}
