@@ -30,6 +30,7 @@ pub mod job;
 #[cfg(test)]
 mod job_tests;
 mod language;
+mod main_text;
 mod page;
 pub mod pairs;
 mod personal;

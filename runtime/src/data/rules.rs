@@ -7,10 +7,11 @@ use cupola_specs::job::DataParams;
 use super::funnel::Funnel;
 
 /// Rules that look at documents together, in order; those of the stations that look at one alone come before them.
-const TOGETHER: [&str; 8] = [
+const TOGETHER: [&str; 9] = [
     "exact_document",
     "lines",
     "paragraphs",
+    "site",
     "empty",
     "decontaminate",
     "near_duplicate",
@@ -32,6 +33,7 @@ impl Rules {
         for name in TOGETHER {
             let is_on = match name {
                 "exact_document" => dedup.exact_document,
+                "site" => params.extract.site_repeats > 0,
                 "lines" => dedup.lines_min_repeats > 0,
                 "paragraphs" => dedup.paragraphs,
                 "decontaminate" => params.decontaminate.is_some(),

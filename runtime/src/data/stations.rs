@@ -1,20 +1,22 @@
 //! The stations that look at one document alone, in the order in which a document passes them.
 
+use cupola_curation::html::ExtractOptions;
 use cupola_curation::pii::Finder;
 use cupola_curation::rules::WordList;
 use cupola_specs::artifact::{CorpusPair, DroppedDocument};
-use cupola_specs::job::{DataParams, ToxicityParams};
+use cupola_specs::job::{DataParams, SourceFormat, SourceParams, ToxicityParams};
 
 use super::document::{Class, Document};
 use super::extract::extract;
 use super::filters::Filters;
 use super::funnel::{Funnel, Outcome};
 use super::language::LanguageFilter;
-use super::{DataError, personal};
+use super::{DataError, main_text, personal};
 use crate::job::StepContext;
 
 /// A station with what it needs looked up.
 enum Station {
+    MainText(ExtractOptions),
     Language(LanguageFilter),
     Filters(Box<Filters>),
     Toxicity(Box<WordList>, ToxicityParams),
@@ -24,6 +26,7 @@ enum Station {
 impl Station {
     fn judge(&self, document: &Document) -> Outcome {
         match self {
+            Self::MainText(options) => main_text::judge(options, document),
             Self::Language(language) => language.judge(document),
             Self::Filters(filters) => filters.judge(document),
             Self::Toxicity(words, params) => toxicity(words, params, document),
@@ -66,6 +69,12 @@ impl<'p> Stations<'p> {
     /// Looks up what the job's rules need.
     pub(super) fn new(ctx: &StepContext, params: &'p DataParams) -> Result<Self, DataError> {
         let mut stations = Self { params, stations: Vec::new(), rules: Vec::new() };
+        let has_pages = |source: &SourceParams| {
+            matches!(source.format, SourceFormat::Html | SourceFormat::Warc | SourceFormat::Crawl)
+        };
+        if params.sources.iter().any(has_pages) {
+            stations.push(main_text::rules(), Station::MainText(main_text::options(&params.extract)));
+        }
         if let Some(language) = &params.language {
             stations.push(vec!["language".to_owned()], Station::Language(LanguageFilter::new(language)?));
         }
@@ -100,6 +109,7 @@ impl<'p> Stations<'p> {
                 }
             };
         }
+        document.is_page = false;
         let (mut pairs, mut is_unparsed) = (Vec::new(), false);
         if let (Some(params), Class::Rust) = (&self.params.pairs, document.class) {
             let extracted = extract(&document, params);

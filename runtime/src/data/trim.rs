@@ -13,6 +13,7 @@ use super::decontamination::Decontamination;
 use super::dedup::{PartKeys, budget, copies, empty, gather_exact, group, without_parts};
 use super::document::Document;
 use super::funnel::{Funnel, Outcome};
+use super::main_text::Sites;
 use super::rules::Rules;
 use super::segment::Segments;
 use super::walk::walk;
@@ -43,6 +44,7 @@ struct Trimmed {
 struct Trim<'t> {
     params: &'t DataParams,
     rules: &'t Rules,
+    sites: Option<Sites>,
     tests: Option<Decontamination>,
     near: Option<NearDuplicates>,
 }
@@ -81,7 +83,8 @@ pub(super) fn run(
     let open = |minhash| NearDuplicates::open(minhash, ctx.seed("minhash"), folder);
     let near = params.dedup.minhash.as_ref().map(open).transpose()?;
     let tests = params.decontaminate.as_ref().map(|wanted| Decontamination::open(ctx, wanted)).transpose()?;
-    let pass = Trim { params, rules, tests, near };
+    let sites = Sites::find(&params.extract, sieved)?;
+    let pass = Trim { params, rules, sites, tests, near };
     let mut copies = copies(exact.as_ref())?;
     let [mut lines, mut paragraphs] = parts.cuts()?;
     let mut trimmed = Segments::open(&folder.join("trimmed"))?;
@@ -167,6 +170,13 @@ impl Trim<'_> {
             without_parts(&document, decided.lines.as_ref(), decided.paragraphs.as_ref());
         let document = funnel.record(rules.place("lines"), source, document, of_lines)?;
         let document = funnel.record(rules.place("paragraphs"), source, document, of_paragraphs)?;
+        let document = match &self.sites {
+            Some(sites) => {
+                let outcome = sites.judge(&document);
+                funnel.record(rules.place("site"), source, document, outcome)?
+            }
+            None => document,
+        };
         let outcome = empty(&document.text);
         let document = funnel.record(rules.place("empty"), source, document, outcome)?;
         let (Some(tests), Some(leaks)) = (&self.tests, leaks) else { return Ok(document) };
