@@ -185,7 +185,19 @@ pub(super) fn files_of(ctx: &StepContext, source: &SourceParams) -> Result<Vec<S
     if source.crawl.is_some() {
         return crawl::files(ctx, source);
     }
-    Ok(ctx.sources(&format!("sources.{}", source.name))?)
+    let mut listed = ctx.sources(&format!("sources.{}", source.name))?;
+    if source.format == SourceFormat::Huggingface {
+        listed.retain(|file| is_data(&file.name));
+    }
+    Ok(listed)
+}
+
+/// Whether a file of a dataset's folder holds rows, not words about them.
+fn is_data(name: &str) -> bool {
+    let bare = name.trim_end_matches(".gz").trim_end_matches(".zst");
+    let file = bare.rsplit('/').next().unwrap_or(bare);
+    let is_about = ["dataset_infos.json", "dataset_info.json", "state.json"].contains(&file);
+    !is_about && matches!(file.rsplit('.').next(), Some("parquet" | "jsonl" | "json" | "txt"))
 }
 
 fn open(
