@@ -23,11 +23,11 @@ const BATCH_BYTES: u64 = 16 << 20;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Place {
     /// The source.
-    source: usize,
+    pub(super) source: usize,
     /// The file, in the order in which the source's files are read.
-    file: usize,
+    pub(super) file: usize,
     /// The place in it.
-    cursor: Cursor,
+    pub(super) cursor: Cursor,
     /// Documents before it.
     pub(super) documents: u64,
 }

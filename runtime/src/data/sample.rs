@@ -6,7 +6,7 @@ use std::path::Path;
 use cupola_specs::contract::SourceFile;
 use cupola_specs::job::{
     DataParams, DedupParams, DedupScope, ExtractParams, PiiAction, PiiParams, SourceFormat, SourceParams,
-    SplitParams, SplitUnit,
+    SplitParams, SplitUnit, WordRule,
 };
 
 /// A source of files.
@@ -32,6 +32,7 @@ pub(crate) fn job_of(sources: Vec<SourceParams>) -> DataParams {
         urls: Vec::new(),
         language: None,
         filters: Vec::new(),
+        words: WordRule::Unicode,
         toxicity: None,
         pii: PiiParams { email: keep, ip: keep, phone: keep, card: keep, secret: keep },
         dedup: DedupParams {

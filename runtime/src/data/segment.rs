@@ -144,7 +144,7 @@ impl Segments {
         self.read(PARTS[2])
     }
 
-    fn read<T: serde::de::DeserializeOwned>(
+    fn read<T: serde::de::DeserializeOwned + 'static>(
         &self,
         part: &'static str,
     ) -> impl Iterator<Item = Result<T, DataError>> + '_ {

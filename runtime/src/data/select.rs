@@ -118,7 +118,7 @@ fn gather_substrings(
         for document in trimmed.documents_of(number)? {
             let document = document?;
             let is_first = members.of(document.number)?.is_none_or(|member| member.is_first());
-            let is_good = || {
+            let mut is_good = || {
                 let judged = learned.quality.as_ref().and_then(|quality| quality.judge(&document, &mut scratch));
                 judged.is_none_or(|(_, stays)| stays)
             };
