@@ -30,19 +30,22 @@ pub(super) struct Measure {
     pub(super) words: Words,
     /// A line of at most this many characters is short.
     pub(super) short_line_chars: u64,
-    /// Whether repeated runs of words are looked for.
+    /// Whether equal words and repeated runs of them are looked for.
     pub(super) has_ngrams: bool,
+    /// Whether sentences and the shape of source code are looked at.
+    pub(super) has_rest: bool,
 }
 
 /// Counts everything of a text.
 pub(super) fn count(text: &str, measure: Measure, scratch: &mut Scratch) -> Values {
     let mut values = Values::default();
     let chars = count_chars(text, &mut values);
-    scratch.words.read(text, measure.words);
+    scratch.words.read(text, measure.words, measure.has_ngrams);
     set_words(&scratch.words, &mut values);
     let lines = LineCounts::of(text, measure.short_line_chars, &mut scratch.lines);
-    set_lines(&lines, chars, scratch.words.ids.len() as u64, &mut values);
+    set_lines(&lines, chars, scratch.words.num_words, &mut values);
     if measure.has_ngrams {
+        values.set_share(Signal::UniqueWords, scratch.words.num_unique() as u64, scratch.words.num_words);
         let runs = scratch.ngrams.measure(&scratch.words);
         let top = [Signal::Top2gramChars, Signal::Top3gramChars, Signal::Top4gramChars];
         for (signal, part) in top.into_iter().zip(runs.top) {
@@ -60,9 +63,11 @@ pub(super) fn count(text: &str, measure: Measure, scratch: &mut Scratch) -> Valu
             values.set_share(signal, part, chars);
         }
     }
-    let sentences: u64 = Lines::of(text).map(|line| count_unicode(&text[line.start..line.end])).sum();
-    values.set(Signal::Sentences, sentences as f64);
-    code::measure(text, &mut values);
+    if measure.has_rest {
+        let lines = Lines::of(text).map(|line| count_unicode(&text[line.start..line.end]));
+        values.set(Signal::Sentences, lines.sum::<u64>() as f64);
+        code::measure(text, &mut values);
+    }
     values
 }
 
@@ -98,10 +103,9 @@ fn count_chars(text: &str, values: &mut Values) -> u64 {
 }
 
 fn set_words(words: &DocumentWords, values: &mut Values) {
-    let tokens = words.ids.len() as u64;
+    let tokens = words.num_words;
     values.set(Signal::Words, words.num_plain as f64);
     values.set(Signal::Tokens, tokens as f64);
-    values.set_share(Signal::UniqueWords, words.num_unique() as u64, tokens);
     values.set_share(Signal::MeanWordLength, words.plain_chars, words.num_plain);
     values.set_share(Signal::AlphaWords, words.num_alpha, tokens);
     values.set(Signal::StopWords, f64::from(words.stop_words.count_ones()));

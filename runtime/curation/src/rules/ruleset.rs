@@ -50,8 +50,10 @@ enum Edits {
 struct Needs {
     /// Anything that is counted of the text.
     counts: bool,
-    /// Repeated runs of words.
+    /// Equal words and repeated runs of them.
     ngrams: bool,
+    /// Sentences and the shape of source code.
+    rest: bool,
 }
 
 /// What became of a document.
@@ -124,7 +126,7 @@ impl Ruleset {
         let mut edit = Edit::of(text.len());
         let mut removed = Vec::new();
         let mut signals = Signals { measured: self.measured, stages: Vec::with_capacity(2) };
-        let mut latest = count(text, self.measure(true), scratch);
+        let mut latest = count(text, self.measure(Needs { counts: true, ngrams: true, rest: true }), scratch);
         signals.stages.push(latest);
         for step in &self.steps {
             let Some(edits) = &step.edits else { continue };
@@ -133,7 +135,7 @@ impl Ruleset {
             let mut next = if is_same {
                 latest
             } else if step.needs.counts {
-                count(&draft.text, self.measure(step.needs.ngrams), scratch)
+                count(&draft.text, self.measure(step.needs), scratch)
             } else {
                 Values::default()
             };
@@ -180,8 +182,13 @@ impl Ruleset {
         Ok(None)
     }
 
-    fn measure(&self, has_ngrams: bool) -> Measure {
-        Measure { words: self.words, short_line_chars: self.short_line_chars, has_ngrams }
+    fn measure(&self, needs: Needs) -> Measure {
+        Measure {
+            words: self.words,
+            short_line_chars: self.short_line_chars,
+            has_ngrams: needs.ngrams,
+            has_rest: needs.rest,
+        }
     }
 
     /// Edits a text; the values are those that only the edit knows.
@@ -221,12 +228,16 @@ fn set_needs(steps: &mut [Step]) {
         for signal in signals {
             let is_own = (Signal::C4Sentences..=Signal::C4BadWordsDraw).contains(&signal);
             needs.counts |= !is_own;
-            needs.ngrams |= (Signal::Top2gramChars..=Signal::Duplicate10gramChars).contains(&signal);
+            needs.ngrams |= signal == Signal::UniqueWords
+                || (Signal::Top2gramChars..=Signal::Duplicate10gramChars).contains(&signal);
+            needs.rest |=
+                signal == Signal::Sentences || (Signal::MaxLineLength..=Signal::Generated).contains(&signal);
         }
         if step.edits.is_some() {
             step.needs = needs;
             // RefinedWeb's rule compares the words before with those behind it.
-            needs = Needs { counts: matches!(step.edits, Some(Edits::Refinedweb(_))), ngrams: false };
+            let counts = matches!(step.edits, Some(Edits::Refinedweb(_)));
+            needs = Needs { counts, ..Needs::default() };
         }
     }
 }

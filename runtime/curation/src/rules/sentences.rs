@@ -34,6 +34,8 @@ pub(super) fn count_unicode(line: &str) -> u64 {
                 {
                     count += u64::from(is_over);
                     is_over = false;
+                    // Nothing happens before the next end of a sentence.
+                    at += behind_plain(&bytes[at + 1..]);
                 }
                 _ => is_blank_line &= byte.is_ascii_whitespace(),
             }
@@ -54,6 +56,11 @@ pub(super) fn count_unicode(line: &str) -> u64 {
     }
     // A line of nothing but punctuation is one.
     if count == 0 && !is_blank_line { 1 } else { count }
+}
+
+/// Bytes before the next `.`, `!`, `?` or the next character outside ASCII.
+fn behind_plain(bytes: &[u8]) -> usize {
+    bytes.iter().take_while(|byte| !matches!(**byte, b'.' | b'!' | b'?' | 128..)).count()
 }
 
 /// Whether a mark of ASCII ends a sentence.
