@@ -3,4 +3,6 @@
 //! No tensor library, no clock, no global state: what a function does follows from its arguments. Every limit is in units of work
 //! (bytes, nodes, matches), never in seconds, so that a document's fate is the same on every machine.
 
+pub mod language;
 pub mod rules;
+pub mod urls;

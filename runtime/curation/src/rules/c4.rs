@@ -138,7 +138,7 @@ impl C4 {
                 draft.keep(text, from, to);
             }
             for (from, to) in citations {
-                draft.remove(self.first_rule + 1, from, to);
+                draft.cut(self.first_rule + 1, from, to);
             }
         }
         draft.trim();
@@ -153,9 +153,13 @@ impl C4 {
     fn broken(&self, line: &str, left: &str, said: Said) -> Option<usize> {
         let (mut words, mut longest) = (0, 0);
         let mut at = 0;
+        let may_be_long = line.len() as u64 > self.max_word_length;
         while let Some(chunk) = next_chunk(line, at) {
             at = chunk.end;
             words += 1;
+            if words >= self.min_line_words && !may_be_long {
+                break;
+            }
             let bytes = &line.as_bytes()[chunk.start..chunk.end];
             // Characters are counted where bytes alone do not say that the word is short.
             if bytes.len() as u64 > self.max_word_length {

@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::c4::C4;
 use super::checks::{self, Check, Dropped};
-use super::counters::{Measure, Scratch, count};
+use super::counters::{Measure, Scratch, WordCount, count};
 use super::edit::{Draft, Edit, Removed};
 use super::error::RulesError;
 use super::refinedweb::{Refinedweb, removed_share};
@@ -50,6 +50,8 @@ enum Edits {
 struct Needs {
     /// Anything that is counted of the text.
     counts: bool,
+    /// More of words than how many there are.
+    words: bool,
     /// Equal words and repeated runs of them.
     ngrams: bool,
     /// Sentences and the shape of source code.
@@ -126,7 +128,12 @@ impl Ruleset {
         let mut edit = Edit::of(text.len());
         let mut removed = Vec::new();
         let mut signals = Signals { measured: self.measured, stages: Vec::with_capacity(2) };
-        let mut latest = count(text, self.measure(Needs { counts: true, ngrams: true, rest: true }), scratch);
+        let mut latest = count(
+            text,
+            self.measure(Needs { counts: true, words: true, ngrams: true, rest: true }),
+            None,
+            scratch,
+        );
         signals.stages.push(latest);
         for step in &self.steps {
             let Some(edits) = &step.edits else { continue };
@@ -135,7 +142,14 @@ impl Ruleset {
             let mut next = if is_same {
                 latest
             } else if step.needs.counts {
-                count(&draft.text, self.measure(step.needs), scratch)
+                let known = draft.removed_lines().and_then(|lines| {
+                    let whole = WordCount {
+                        tokens: latest.get(Signal::Tokens)? as u64,
+                        plain: latest.get(Signal::Words)? as u64,
+                    };
+                    Some(whole.without(&current, lines, self.words, scratch))
+                });
+                count(&draft.text, self.measure(step.needs), known, scratch)
             } else {
                 Values::default()
             };
@@ -186,6 +200,7 @@ impl Ruleset {
         Measure {
             words: self.words,
             short_line_chars: self.short_line_chars,
+            has_words: needs.words,
             has_ngrams: needs.ngrams,
             has_rest: needs.rest,
         }
@@ -228,6 +243,7 @@ fn set_needs(steps: &mut [Step]) {
         for signal in signals {
             let is_own = (Signal::C4Sentences..=Signal::C4BadWordsDraw).contains(&signal);
             needs.counts |= !is_own;
+            needs.words |= (Signal::MeanWordLength..=Signal::EllipsisRatio).contains(&signal);
             needs.ngrams |= signal == Signal::UniqueWords
                 || (Signal::Top2gramChars..=Signal::Duplicate10gramChars).contains(&signal);
             needs.rest |=
