@@ -10,7 +10,7 @@ use aho_corasick::AhoCorasick;
 use cupola_specs::job::{FilterParams, Signal};
 use regex::Regex;
 
-use super::chars::{is_blank, num_chars, trim};
+use super::chars::{is_blank, next_chunk, num_chars, trim};
 use super::edit::Draft;
 use super::lines::Lines;
 use super::sentences::count_sentences;
@@ -138,7 +138,7 @@ impl C4 {
                 draft.keep(text, from, to);
             }
             for (from, to) in citations {
-                draft.remove(self.first_rule + 1, from, to);
+                draft.cut(self.first_rule + 1, from, to);
             }
         }
         draft.trim();
@@ -152,9 +152,19 @@ impl C4 {
     /// The rule that a line breaks; `left` is the line without citations.
     fn broken(&self, line: &str, left: &str, said: Said) -> Option<usize> {
         let (mut words, mut longest) = (0, 0);
-        for word in line.split(is_blank).filter(|word| !word.is_empty()) {
+        let mut at = 0;
+        let may_be_long = line.len() as u64 > self.max_word_length;
+        while let Some(chunk) = next_chunk(line, at) {
+            at = chunk.end;
             words += 1;
-            longest = longest.max(num_chars(word.as_bytes()) as u64);
+            if words >= self.min_line_words && !may_be_long {
+                break;
+            }
+            let bytes = &line.as_bytes()[chunk.start..chunk.end];
+            // Characters are counted where bytes alone do not say that the word is short.
+            if bytes.len() as u64 > self.max_word_length {
+                longest = longest.max(num_chars(bytes) as u64);
+            }
         }
         if longest > self.max_word_length {
             Some(0)
@@ -174,7 +184,9 @@ impl C4 {
     /// Where citations are in a stretch.
     fn citations(&self, text: &str, start: usize, end: usize) -> Vec<(usize, usize)> {
         match &*CITATIONS {
-            Some(citations) if self.removes_citations && text[start..end].contains('[') => {
+            Some(citations)
+                if self.removes_citations && memchr::memchr(b'[', text[start..end].as_bytes()).is_some() =>
+            {
                 let found = citations.find_iter(&text[start..end]);
                 found.map(|found| (start + found.start(), start + found.end())).collect()
             }

@@ -6,6 +6,7 @@
 use cupola_specs::job::Signal;
 
 use super::code;
+use super::edit::Removed;
 use super::lines::{LineCounts, Lines};
 use super::ngrams::Ngrams;
 use super::sentences::count_unicode;
@@ -30,19 +31,51 @@ pub(super) struct Measure {
     pub(super) words: Words,
     /// A line of at most this many characters is short.
     pub(super) short_line_chars: u64,
-    /// Whether repeated runs of words are looked for.
+    /// Whether equal words and repeated runs of them are looked for.
     pub(super) has_ngrams: bool,
+    /// Whether more of words is looked at than how many there are.
+    pub(super) has_words: bool,
+    /// Whether sentences and the shape of source code are looked at.
+    pub(super) has_rest: bool,
 }
 
-/// Counts everything of a text.
-pub(super) fn count(text: &str, measure: Measure, scratch: &mut Scratch) -> Values {
+/// How many words a text has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct WordCount {
+    /// All words.
+    pub(super) tokens: u64,
+    /// Those that are not only punctuation.
+    pub(super) plain: u64,
+}
+
+impl WordCount {
+    /// Those of a text, of which these are known, without some of its lines: words do not reach over lines.
+    pub(super) fn without(self, text: &str, lines: &[Removed], words: Words, scratch: &mut Scratch) -> Self {
+        let mut left = self;
+        for line in lines {
+            scratch.words.read(&text[line.start..line.end], words, false);
+            left.tokens -= scratch.words.num_words.min(left.tokens);
+            left.plain -= scratch.words.num_plain.min(left.plain);
+        }
+        left
+    }
+}
+
+/// Counts what is asked for of a text, whose number of words may be known.
+pub(super) fn count(text: &str, measure: Measure, known: Option<WordCount>, scratch: &mut Scratch) -> Values {
     let mut values = Values::default();
     let chars = count_chars(text, &mut values);
-    scratch.words.read(text, measure.words);
-    set_words(&scratch.words, &mut values);
+    let words = known.filter(|_| !measure.has_words && !measure.has_ngrams).unwrap_or_else(|| {
+        scratch.words.read(text, measure.words, measure.has_ngrams);
+        set_words(&scratch.words, &mut values);
+        WordCount { tokens: scratch.words.num_words, plain: scratch.words.num_plain }
+    });
+    values.set(Signal::Words, words.plain as f64);
+    values.set(Signal::Tokens, words.tokens as f64);
     let lines = LineCounts::of(text, measure.short_line_chars, &mut scratch.lines);
-    set_lines(&lines, chars, scratch.words.ids.len() as u64, &mut values);
+    set_lines(&lines, chars, words.tokens, &mut values);
     if measure.has_ngrams {
+        values.set_share(Signal::UniqueWords, scratch.words.num_unique() as u64, scratch.words.num_words);
         let runs = scratch.ngrams.measure(&scratch.words);
         let top = [Signal::Top2gramChars, Signal::Top3gramChars, Signal::Top4gramChars];
         for (signal, part) in top.into_iter().zip(runs.top) {
@@ -60,9 +93,11 @@ pub(super) fn count(text: &str, measure: Measure, scratch: &mut Scratch) -> Valu
             values.set_share(signal, part, chars);
         }
     }
-    let sentences: u64 = Lines::of(text).map(|line| count_unicode(&text[line.start..line.end])).sum();
-    values.set(Signal::Sentences, sentences as f64);
-    code::measure(text, &mut values);
+    if measure.has_rest {
+        let lines = Lines::of(text).map(|line| count_unicode(&text[line.start..line.end]));
+        values.set(Signal::Sentences, lines.sum::<u64>() as f64);
+        code::measure(text, &mut values);
+    }
     values
 }
 
@@ -98,10 +133,7 @@ fn count_chars(text: &str, values: &mut Values) -> u64 {
 }
 
 fn set_words(words: &DocumentWords, values: &mut Values) {
-    let tokens = words.ids.len() as u64;
-    values.set(Signal::Words, words.num_plain as f64);
-    values.set(Signal::Tokens, tokens as f64);
-    values.set_share(Signal::UniqueWords, words.num_unique() as u64, tokens);
+    let tokens = words.num_words;
     values.set_share(Signal::MeanWordLength, words.plain_chars, words.num_plain);
     values.set_share(Signal::AlphaWords, words.num_alpha, tokens);
     values.set(Signal::StopWords, f64::from(words.stop_words.count_ones()));

@@ -36,6 +36,8 @@ pub(super) struct Draft {
     pieces: Vec<Piece>,
     removed: Vec<Removed>,
     has_line: bool,
+    /// Whether a part of a line was taken out, so that words may be others.
+    has_cut: bool,
 }
 
 impl Edit {
@@ -91,7 +93,19 @@ impl Draft {
         }
     }
 
-    /// Takes a stretch out.
+    /// Takes a part of a line out.
+    pub(super) fn cut(&mut self, rule: usize, start: usize, end: usize) {
+        self.has_cut = true;
+        self.remove(rule, start, end);
+    }
+
+    /// The whole lines that are gone; none where words beside them may have changed too, or where more is gone than stays.
+    pub(super) fn removed_lines(&self) -> Option<&[Removed]> {
+        let bytes: usize = self.removed.iter().map(|gone| gone.end - gone.start).sum();
+        (!self.has_cut && bytes < self.text.len()).then_some(&self.removed)
+    }
+
+    /// Takes whole lines out.
     pub(super) fn remove(&mut self, rule: usize, start: usize, end: usize) {
         if start < end {
             self.removed.push(Removed { rule, start, end });

@@ -4,6 +4,8 @@
 //! *stretches between line feeds*, empty ones left out, are what repetition is counted of; those of them that are not blank are
 //! FineWeb's.
 
+use memchr::{memchr, memmem};
+
 use super::chars::{char_before, is_line_end, is_terminal, num_chars, trim};
 use super::table::{Numbers, hash_of};
 
@@ -22,12 +24,14 @@ pub(super) struct Line {
 pub(super) struct Lines<'t> {
     text: &'t str,
     at: usize,
+    /// Whether some line may end otherwise than with a line feed.
+    has_others: bool,
 }
 
 impl<'t> Lines<'t> {
     /// Those of a text.
     pub(super) fn of(text: &'t str) -> Self {
-        Self { text, at: 0 }
+        Self { text, at: 0, has_others: has_other_end(text.as_bytes()) }
     }
 }
 
@@ -37,9 +41,9 @@ impl Iterator for Lines<'_> {
     fn next(&mut self) -> Option<Line> {
         let start = self.at;
         let rest = self.text.get(start..).filter(|rest| !rest.is_empty())?;
-        let feed = rest.find('\n').map_or(rest.len(), |at| at + 1);
+        let feed = memchr(b'\n', rest.as_bytes()).map_or(rest.len(), |at| at + 1);
         // Most lines hold no other end.
-        let (end, next) = if has_other_end(&rest.as_bytes()[..feed]) {
+        let (end, next) = if self.has_others && has_other_end(&rest.as_bytes()[..feed]) {
             match rest.char_indices().find(|(_, c)| is_line_end(*c)) {
                 Some((at, '\r')) if rest[at + 1..].starts_with('\n') => (start + at, start + at + 2),
                 Some((at, c)) => (start + at, start + at + c.len_utf8()),
@@ -98,10 +102,19 @@ impl LineCounts {
     pub(super) fn of(text: &str, short_chars: u64, table: &mut Numbers) -> Self {
         let mut counts = Self::default();
         table.clear(64);
+        // Where only line feeds end lines, the lines are the stretches.
+        let (has_others, is_ascii) = (has_other_end(text.as_bytes()), text.is_ascii());
         let mut start = 0;
         while start <= text.len() {
-            let end = text[start..].find('\n').map_or(text.len(), |at| start + at);
-            counts.stretch(&text[start..end], short_chars, table);
+            let end = memchr(b'\n', &text.as_bytes()[start..]).map_or(text.len(), |at| start + at);
+            let stretch = &text[start..end];
+            if !stretch.is_empty() {
+                let chars = if is_ascii { end - start } else { num_chars(stretch.as_bytes()) };
+                counts.stretch(stretch, chars as u64, short_chars, table);
+            }
+            if !has_others && start < text.len() {
+                counts.line(stretch);
+            }
             counts.feeds += u64::from(end < text.len());
             start = end + 1;
         }
@@ -110,18 +123,14 @@ impl LineCounts {
             counts.stretches += ends;
             counts.duplicates += u64::from(ends == 2);
         }
-        for line in Lines::of(text) {
-            counts.line(&text[line.start..line.end]);
+        if has_others {
+            Lines::of(text).for_each(|line| counts.line(&text[line.start..line.end]));
         }
         counts.paragraphs(trim(text), table);
         counts
     }
 
-    fn stretch(&mut self, stretch: &str, short_chars: u64, table: &mut Numbers) {
-        if stretch.is_empty() {
-            return;
-        }
-        let chars = num_chars(stretch.as_bytes()) as u64;
+    fn stretch(&mut self, stretch: &str, chars: u64, short_chars: u64, table: &mut Numbers) {
         let (_, is_new) = table.number(hash_of(stretch.as_bytes()));
         let again = if is_new { 0 } else { chars };
         self.stretches += 1;
@@ -136,8 +145,8 @@ impl LineCounts {
     }
 
     fn line(&mut self, line: &str) {
-        let line = trim(line);
         self.lines += 1;
+        let line = trim(line);
         self.bullets += u64::from(line.starts_with(['•', '-']));
         self.ellipses += u64::from(line.ends_with("...") || line.ends_with('…'));
     }
@@ -147,7 +156,7 @@ impl LineCounts {
         table.clear(16);
         let mut rest = text;
         loop {
-            let (paragraph, behind) = match rest.find("\n\n") {
+            let (paragraph, behind) = match memmem::find(rest.as_bytes(), b"\n\n") {
                 Some(at) => (&rest[..at], Some(rest[at..].trim_start_matches('\n'))),
                 None => (rest, None),
             };

@@ -132,7 +132,7 @@ mod tests {
 
     fn measured(text: &str) -> RunChars {
         let mut words = DocumentWords::default();
-        words.read(text, Words::Unicode);
+        words.read(text, Words::Unicode, true);
         Ngrams::default().measure(&words)
     }
 

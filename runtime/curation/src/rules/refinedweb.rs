@@ -138,7 +138,7 @@ impl Refinedweb {
         let mut at = start;
         for (from, to) in cuts {
             draft.keep(text, at, start + from);
-            draft.remove(rule, start + from, start + to);
+            draft.cut(rule, start + from, start + to);
             at = start + to;
         }
         draft.keep(text, at, end);

@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::c4::C4;
 use super::checks::{self, Check, Dropped};
-use super::counters::{Measure, Scratch, count};
+use super::counters::{Measure, Scratch, WordCount, count};
 use super::edit::{Draft, Edit, Removed};
 use super::error::RulesError;
 use super::refinedweb::{Refinedweb, removed_share};
@@ -50,8 +50,12 @@ enum Edits {
 struct Needs {
     /// Anything that is counted of the text.
     counts: bool,
-    /// Repeated runs of words.
+    /// More of words than how many there are.
+    words: bool,
+    /// Equal words and repeated runs of them.
     ngrams: bool,
+    /// Sentences and the shape of source code.
+    rest: bool,
 }
 
 /// What became of a document.
@@ -124,7 +128,12 @@ impl Ruleset {
         let mut edit = Edit::of(text.len());
         let mut removed = Vec::new();
         let mut signals = Signals { measured: self.measured, stages: Vec::with_capacity(2) };
-        let mut latest = count(text, self.measure(true), scratch);
+        let mut latest = count(
+            text,
+            self.measure(Needs { counts: true, words: true, ngrams: true, rest: true }),
+            None,
+            scratch,
+        );
         signals.stages.push(latest);
         for step in &self.steps {
             let Some(edits) = &step.edits else { continue };
@@ -133,7 +142,14 @@ impl Ruleset {
             let mut next = if is_same {
                 latest
             } else if step.needs.counts {
-                count(&draft.text, self.measure(step.needs.ngrams), scratch)
+                let known = draft.removed_lines().and_then(|lines| {
+                    let whole = WordCount {
+                        tokens: latest.get(Signal::Tokens)? as u64,
+                        plain: latest.get(Signal::Words)? as u64,
+                    };
+                    Some(whole.without(&current, lines, self.words, scratch))
+                });
+                count(&draft.text, self.measure(step.needs), known, scratch)
             } else {
                 Values::default()
             };
@@ -180,8 +196,14 @@ impl Ruleset {
         Ok(None)
     }
 
-    fn measure(&self, has_ngrams: bool) -> Measure {
-        Measure { words: self.words, short_line_chars: self.short_line_chars, has_ngrams }
+    fn measure(&self, needs: Needs) -> Measure {
+        Measure {
+            words: self.words,
+            short_line_chars: self.short_line_chars,
+            has_words: needs.words,
+            has_ngrams: needs.ngrams,
+            has_rest: needs.rest,
+        }
     }
 
     /// Edits a text; the values are those that only the edit knows.
@@ -221,12 +243,17 @@ fn set_needs(steps: &mut [Step]) {
         for signal in signals {
             let is_own = (Signal::C4Sentences..=Signal::C4BadWordsDraw).contains(&signal);
             needs.counts |= !is_own;
-            needs.ngrams |= (Signal::Top2gramChars..=Signal::Duplicate10gramChars).contains(&signal);
+            needs.words |= (Signal::MeanWordLength..=Signal::EllipsisRatio).contains(&signal);
+            needs.ngrams |= signal == Signal::UniqueWords
+                || (Signal::Top2gramChars..=Signal::Duplicate10gramChars).contains(&signal);
+            needs.rest |=
+                signal == Signal::Sentences || (Signal::MaxLineLength..=Signal::Generated).contains(&signal);
         }
         if step.edits.is_some() {
             step.needs = needs;
             // RefinedWeb's rule compares the words before with those behind it.
-            needs = Needs { counts: matches!(step.edits, Some(Edits::Refinedweb(_))), ngrams: false };
+            let counts = matches!(step.edits, Some(Edits::Refinedweb(_)));
+            needs = Needs { counts, ..Needs::default() };
         }
     }
 }

@@ -21,6 +21,7 @@ pub(super) fn count_sentences(line: &str, words: Words, splitter: &mut Splitter)
 /// Sentences of a line by characters.
 pub(super) fn count_unicode(line: &str) -> u64 {
     let bytes = line.as_bytes();
+    let is_ascii = line.is_ascii();
     let (mut count, mut is_over, mut is_blank_line, mut at) = (0_u64, true, true, 0);
     while let Some(&byte) = bytes.get(at) {
         if CLASS[usize::from(byte)] & HIGH == 0 {
@@ -34,6 +35,8 @@ pub(super) fn count_unicode(line: &str) -> u64 {
                 {
                     count += u64::from(is_over);
                     is_over = false;
+                    // Nothing happens before the next end of a sentence.
+                    at += behind_plain(&bytes[at + 1..], is_ascii);
                 }
                 _ => is_blank_line &= byte.is_ascii_whitespace(),
             }
@@ -54,6 +57,14 @@ pub(super) fn count_unicode(line: &str) -> u64 {
     }
     // A line of nothing but punctuation is one.
     if count == 0 && !is_blank_line { 1 } else { count }
+}
+
+/// Bytes before the next `.`, `!`, `?` or the next character outside ASCII.
+fn behind_plain(bytes: &[u8], is_ascii: bool) -> usize {
+    if is_ascii {
+        return memchr::memchr3(b'.', b'!', b'?', bytes).unwrap_or(bytes.len());
+    }
+    bytes.iter().take_while(|byte| !matches!(**byte, b'.' | b'!' | b'?' | 128..)).count()
 }
 
 /// Whether a mark of ASCII ends a sentence.

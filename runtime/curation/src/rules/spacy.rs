@@ -32,7 +32,9 @@ struct Exception {
 
 /// Exceptions by the hash of their text.
 struct Exceptions {
-    by_hash: HashMap<u64, Exception>,
+    /// Open addressing: hash and the exception's place plus one; 0 is free. Most looks end at the first place.
+    slots: Vec<(u64, usize)>,
+    all: Vec<Exception>,
     /// Longest exception, bytes.
     longest: usize,
     /// Those that the rules would split: they are looked for once more among the tokens.
@@ -70,12 +72,38 @@ static EXCEPTIONS: LazyLock<Exceptions> = LazyLock::new(|| {
     merged.values_mut().for_each(|patterns| {
         patterns.sort_by_key(|lengths| std::cmp::Reverse(lengths.iter().sum::<usize>()))
     });
-    Exceptions { by_hash, longest, merged }
+    let mut slots = vec![(0, 0); SLOTS];
+    let mut all = Vec::new();
+    for text in &texts {
+        let hash = hash_of(text.as_bytes());
+        let Some(exception) = by_hash.remove(&hash) else { continue };
+        all.push(exception);
+        let mut at = hash as usize % SLOTS;
+        while slots[at].1 != 0 {
+            at = (at + 1) % SLOTS;
+        }
+        slots[at] = (hash, all.len());
+    }
+    Exceptions { slots, all, longest, merged }
 });
+
+/// Places for exceptions, six times as many as there are.
+const SLOTS: usize = 8192;
 
 impl Exceptions {
     fn of(&self, text: &str) -> Option<&Exception> {
-        (text.len() <= self.longest).then(|| self.by_hash.get(&hash_of(text.as_bytes())))?
+        if text.len() > self.longest {
+            return None;
+        }
+        let hash = hash_of(text.as_bytes());
+        let mut at = hash as usize % SLOTS;
+        loop {
+            match self.slots[at] {
+                (_, 0) => return None,
+                (known, place) if known == hash => return self.all.get(place - 1),
+                _ => at = (at + 1) % SLOTS,
+            }
+        }
     }
 }
 

@@ -79,16 +79,24 @@ fn spread(key: u64) -> usize {
     ((product >> 64) as u64 ^ product as u64) as usize
 }
 
-/// The hash of a word or a line: eight bytes a step.
+/// The hash of a word or a line: eight bytes a step, the last ones read over those before them.
 pub(super) fn hash_of(bytes: &[u8]) -> u64 {
     const STEP: u128 = 0xa076_1d64_78bd_642f;
     let mut hash = 0x9e37_79b9_7f4a_7c15 ^ bytes.len() as u64;
-    let mut chunks = bytes.chunks_exact(8);
-    for chunk in &mut chunks {
-        let word = chunk.iter().rev().fold(0, |word: u64, byte| (word << 8) | u64::from(*byte));
-        hash = fold(hash ^ word, STEP);
+    if let Some(last) = bytes.last_chunk::<8>() {
+        let mut rest = bytes;
+        while let Some((word, behind)) = rest.split_first_chunk::<8>() {
+            hash = fold(hash ^ u64::from_le_bytes(*word), STEP);
+            rest = behind;
+        }
+        return fold(hash ^ u64::from_le_bytes(*last), STEP);
     }
-    let word = chunks.remainder().iter().rev().fold(0, |word: u64, byte| (word << 8) | u64::from(*byte));
+    let word = match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        (Some(first), Some(last)) => {
+            u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32
+        }
+        _ => bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    };
     fold(hash ^ word, STEP)
 }
 

@@ -204,6 +204,20 @@ fn empty_and_hostile_texts_are_judged() {
 
 proptest! {
     #[test]
+    fn words_of_what_is_left_are_counted_right(text in "([a-z]{1,5}[ ,.]|Th|[0-9{}]|\\[1\\]|\n|\r|é|。|:\\)){0,120}") {
+        let filters = [Preset::C4.filters().remove(0), Preset::Fineweb.filters().remove(3)];
+        for words in [Words::Unicode, Words::SpacyLike] {
+            let set = Ruleset::new(&filters, words).unwrap();
+            let judged = set.judge(&text, &mut Scratch::default());
+            let left = judged.text.unwrap_or(text.clone());
+            let again = set.judge(&left, &mut Scratch::default());
+            for name in ["tokens", "words", "newline_ratio", "lines", "chars"] {
+                prop_assert_eq!(judged.signals.get(1, name), again.signals.get(0, name), "{}", name);
+            }
+        }
+    }
+
+    #[test]
     fn values_alone_give_the_same_verdict(text in "([a-z]{1,5}[ ,.]|the of |[0-9#•…{}]|\\[1\\]|\n|-|é|。){0,120}", strict in 0_u64..4) {
         let mut filters = Preset::Fineweb.filters();
         filters.extend(Preset::Dclm.filters());
