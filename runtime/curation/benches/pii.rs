@@ -3,6 +3,8 @@
 //!
 //! `CUPOLA_SHARED=… cargo bench -p cupola-curation --bench pii -- [SEED] [--python PYTHON_WITH_DATATROVE]`
 
+#![allow(clippy::unwrap_used, reason = "a measurement stops where its peer is missing")]
+
 #[path = "../tests/labelling/mod.rs"]
 mod labelling;
 

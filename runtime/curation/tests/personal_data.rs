@@ -48,7 +48,7 @@ fn holds_an_address(text: &str) -> Option<&str> {
                 .take_while(|byte| byte.is_ascii_alphanumeric() || b".-".contains(byte))
                 .count();
         let last = text[at + 1..end].trim_end_matches(['.', '-']).rsplit_once('.').map(|(_, last)| last)?;
-        let is_file = ["rs", "py", "png", "js", "html"].contains(&last);
+        let is_file = ["png", "js", "html"].contains(&last);
         let is_domain = last.len() >= 2 && last.bytes().all(|byte| byte.is_ascii_alphabetic());
         (start < at && is_domain && !is_file && !["git", "hg", "svn"].contains(&&text[start..at]))
             .then(|| &text[start..end])
