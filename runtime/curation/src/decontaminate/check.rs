@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::align::{Cover, Pair, Stretch};
-use super::index::{EvalIndex, Part, Sequence};
+use super::index::{EvalIndex, Part, Sequence, Settings};
 use super::leak::{Leak, LeakKind};
 use super::seeds::{Posting, SEED, key};
 use super::words::Words;
 
 /// A stretch with less evidence is dropped at once, nats.
-const STRETCH_WEIGHT: f32 = 12.0;
+const STRETCH_WEIGHT: f32 = 10.0;
 /// A seed that led to nothing this many times in a text is a phrase of that text.
 const FAILURES: u8 = 32;
 /// An answer is looked for in this many words after its question.
@@ -107,7 +107,7 @@ impl EvalIndex {
         true
     }
 
-    fn judge(&self, text: &str, words: &Words, found: &mut Vec<(u32, Stretch)>) -> Vec<Leak> {
+    fn judge(&self, text: &str, words: &Words, found: &mut [(u32, Stretch)]) -> Vec<Leak> {
         found.sort_by_key(|(sequence, stretch)| (*sequence, stretch.from, std::cmp::Reverse(stretch.to)));
         let mut leaks: Vec<(u32, Range<usize>, Leak)> = Vec::new();
         for group in found.chunk_by(|a, b| a.0 == b.0) {
@@ -171,14 +171,12 @@ impl EvalIndex {
         }
         let entry = self.items.get(item as usize)?;
         let answer = self.answer_after(&entry.answers, stretch.to, &words.ids);
-        let floor = match sequence.part {
-            Part::Passage => self.settings.passage_floor.min(0.9 * sequence.total).max(self.settings.floor),
-            _ => self.settings.floor,
-        };
+        let floor = self.floor(sequence, score);
         let is_short_with_answer = || {
             let (_, weight) = answer.as_ref()?;
             let total = evidence + weight - (ANSWER_WITHIN as f32).ln();
-            (sequence.part == Part::Question && score >= SHORT_SHARE && total >= floor).then_some(())
+            (sequence.part == Part::Question && score >= SHORT_SHARE && total >= floor)
+                .then_some(LeakKind::Answer)
         };
         let kind = if sequence.part == Part::WithAnswer {
             let question: f32 =
@@ -191,8 +189,7 @@ impl EvalIndex {
             let is_exact = whole && stretch.to - stretch.from == sequence.words.len();
             if is_exact { LeakKind::Exact } else { LeakKind::Partial }
         } else {
-            is_short_with_answer()?;
-            LeakKind::Answer
+            is_short_with_answer()?
         };
         let mut to = stretch.to;
         if let Some((place, _)) = &answer
@@ -205,6 +202,18 @@ impl EvalIndex {
         let leak =
             Leak { benchmark: entry.benchmark.clone(), item: entry.id.clone(), score, evidence, range, kind };
         Some((stretch.from..stretch.to, leak))
+    }
+
+    /// The evidence that a part of a sequence needs.
+    fn floor(&self, sequence: &Sequence, score: f32) -> f32 {
+        let Settings { floor, partial_floor, passage_floor, share, .. } = self.settings;
+        let missing = (1.0 - score) / (1.0 - share).max(f32::EPSILON);
+        let needed = floor + (partial_floor - floor) * missing.clamp(0.0, 1.0);
+        if sequence.part == Part::Passage {
+            needed.max(passage_floor.min(0.9 * sequence.total))
+        } else {
+            needed
+        }
     }
 
     /// Whether the cluster says the question's words about other numbers.

@@ -13,7 +13,7 @@ use super::weights::Counts;
 use super::words::{Words, spellings};
 
 /// A seed weighs at least this, nats.
-const SEED_WEIGHT: f32 = 12.0;
+const SEED_WEIGHT: f32 = 10.0;
 /// A 4-gram of more sequences than this is a phrase of a template.
 const SEED_SHARED: u32 = 48;
 /// A sequence without seeds of its own keeps this many of its rarest 4-grams.
@@ -23,8 +23,10 @@ const SEEDS_KEPT: usize = 4;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Least evidence for a leak, nats.
+    /// Least evidence for a leak of a whole question, nats.
     pub floor: f32,
+    /// Least evidence for a leak of no more than `share` of a question, nats; between both it rises as the part falls.
+    pub partial_floor: f32,
     /// Least evidence for a leaked passage, nats: passages are quoted.
     pub passage_floor: f32,
     /// Least part of a question's information, 0 to 1.
@@ -40,9 +42,10 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            floor: 32.0,
-            passage_floor: 90.0,
-            share: 0.33,
+            floor: 15.0,
+            partial_floor: 21.0,
+            passage_floor: 30.0,
+            share: 0.3,
             passages: true,
             max_words: 64 << 20,
             max_extensions: 1 << 22,
@@ -146,10 +149,10 @@ struct Builder {
     is_number: Vec<bool>,
     counts: Counts,
     items: Vec<Item>,
-    /// Words of the question and of the passage, by item.
-    texts: Vec<(Range<usize>, Range<usize>)>,
+    /// The benchmark's number, and the words of the question and of the passage, by item.
+    texts: Vec<(u32, Range<usize>, Range<usize>)>,
     seen: HashMap<(Arc<str>, u64), u32>,
-    names: HashMap<String, Arc<str>>,
+    names: HashMap<String, (u32, Arc<str>)>,
     summary: IndexSummary,
 }
 
@@ -157,9 +160,13 @@ impl Builder {
     fn add(&mut self, item: &EvalItem) {
         self.summary.given += 1;
         let parts = [&item.question, &item.passage].map(|text| Words::of(text).ids);
-        let benchmark =
-            self.names.entry(item.benchmark.clone()).or_insert_with(|| item.benchmark.as_str().into());
-        let identity = (benchmark.clone(), fingerprint(&parts));
+        let next = self.names.len() as u32;
+        let name = self
+            .names
+            .entry(item.benchmark.clone())
+            .or_insert_with(|| (next, item.benchmark.as_str().into()));
+        let number = name.0;
+        let identity = (name.1.clone(), fingerprint(&parts));
         if let Some(&known) = self.seen.get(&identity) {
             self.summary.merged += 1;
             self.add_answers(known as usize, item);
@@ -172,21 +179,21 @@ impl Builder {
             return;
         }
         let place = self.items.len() as u32;
-        let question = self.push(&item.question, true);
-        let passage = self.push(&item.passage, true);
-        self.texts.push((question, passage));
+        let question = self.push(&item.question, Some(number));
+        let passage = self.push(&item.passage, Some(number));
+        self.texts.push((number, question, passage));
         let id = item.id.as_str().into();
         self.items.push(Item { benchmark: identity.0.clone(), id, answers: Vec::new(), choices: Vec::new() });
         self.seen.insert(identity, place);
         self.add_answers(place as usize, item);
     }
 
-    /// Appends the words of a text, and counts them where they belong to a question.
-    fn push(&mut self, text: &str, count: bool) -> Range<usize> {
+    /// Appends the words of a text, and counts them where they belong to a question of a benchmark.
+    fn push(&mut self, text: &str, benchmark: Option<u32>) -> Range<usize> {
         let (words, spelled) = (Words::of(text), spellings(text));
         let start = self.words.len();
-        if count {
-            self.counts.add(&words.ids, &spelled);
+        if let Some(benchmark) = benchmark.filter(|_| !words.ids.is_empty()) {
+            self.counts.add(benchmark, &words.ids, &spelled);
         }
         self.words.extend(&words.ids);
         self.is_number.extend(spelled.iter().map(|word| word.bytes().all(|byte| byte.is_ascii_digit())));
@@ -200,14 +207,14 @@ impl Builder {
         };
         for choice in &item.choices {
             if !known(&self.words, &self.items[place].choices, choice) {
-                let range = self.push(choice, false);
+                let range = self.push(choice, None);
                 self.items[place].choices.push(range);
             }
         }
         if let Some(answer) = &item.answer
             && !known(&self.words, &self.items[place].answers, answer)
         {
-            let range = self.push(answer, false);
+            let range = self.push(answer, None);
             self.items[place].answers.push(range);
         }
     }
@@ -215,21 +222,8 @@ impl Builder {
     fn finish(mut self, settings: &Settings) -> EvalIndex {
         let mut maker = Maker { by_words: HashMap::new(), sequences: Vec::new() };
         let texts = std::mem::take(&mut self.texts);
-        let mut weights = vec![0.0; self.words.len()];
-        for (question, passage) in &texts {
-            for range in [question, passage] {
-                weights[range.clone()].copy_from_slice(&self.counts.weights(&self.words[range.clone()]));
-            }
-        }
-        for item in &mut self.items {
-            if item.answers.is_empty() {
-                item.answers.clone_from(&item.choices);
-            }
-            for range in item.answers.iter().chain(&item.choices) {
-                weights[range.clone()].copy_from_slice(&self.counts.weights(&self.words[range.clone()]));
-            }
-        }
-        for (place, (question, passage)) in texts.iter().enumerate() {
+        let mut weights = self.weights(&texts);
+        for (place, (_, question, passage)) in texts.iter().enumerate() {
             let mut pieces = maker.add(place, Part::Question, question, &self.words, &weights);
             let total: f32 = weights[question.clone()].iter().sum();
             if total < 1.5 * settings.floor {
@@ -255,6 +249,21 @@ impl Builder {
             seeds,
             summary: self.summary,
         }
+    }
+
+    /// The weight of every word, answers and choices too.
+    fn weights(&mut self, texts: &[(u32, Range<usize>, Range<usize>)]) -> Vec<f32> {
+        let mut weights = vec![0.0; self.words.len()];
+        for (item, (benchmark, question, passage)) in self.items.iter_mut().zip(texts) {
+            if item.answers.is_empty() {
+                item.answers.clone_from(&item.choices);
+            }
+            for range in item.answers.iter().chain(&item.choices).chain([question, passage]) {
+                let of_range = self.counts.weights(*benchmark, &self.words[range.clone()]);
+                weights[range.clone()].copy_from_slice(&of_range);
+            }
+        }
+        weights
     }
 
     /// A short question once more with each of its answers behind it.

@@ -175,6 +175,7 @@ fn parts_of_prompt(prompt: &str) -> (String, String) {
     (String::new(), without_label(prompt).to_owned())
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "the last word of every reader")]
 fn one(
     question: String,
     answer: Option<String>,
@@ -186,6 +187,9 @@ fn one(
 
 /// BoolQ, SQuAD and their like: `{question, passage | context, answer}`.
 fn of_passages(object: &Object) -> Option<Vec<EvalItem>> {
+    if object.contains_key("choices") || object.contains_key("endings") {
+        return None;
+    }
     let question = string(object, "question")?;
     let passage = string(object, "passage").or_else(|| string(object, "context"))?;
     one(question, first_answer(object), Vec::new(), passage)
@@ -218,6 +222,8 @@ fn of_choices(object: &Object) -> Option<Vec<EvalItem>> {
     let (choices, labels) = choices(object.get("choices")?)?;
     let answer = right(&choices, &labels, gold(object));
     let (passage, question) = parts_of_prompt(&question);
+    let beside = ["passage", "context", "article", "support"].iter().find_map(|key| string(object, key));
+    let passage = if passage.is_empty() { beside.unwrap_or_default() } else { passage };
     one(question, answer, choices, passage)
 }
 
@@ -369,6 +375,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::too_many_lines, reason = "a table")]
     fn known_shapes_give_question_answer_choices_and_passage() {
         let c = |choices: &[&str]| choices.iter().map(|choice| (*choice).to_owned()).collect::<Vec<_>>();
         for (line, question, answer, choices, passage) in [

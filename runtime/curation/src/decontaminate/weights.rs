@@ -10,12 +10,18 @@ const COMMON: &str = "the of and to a in is that it for was on as with be by he 
     make world still own see men work long here get both between life being under never day same another know while last might us great \
     old year off come since against go came right used take three question answer following find number";
 
+/// How often a word stands that is in no table.
+const RARE: f64 = 2e-5;
 const PRIOR_TOKENS: f64 = 20_000.0;
+/// Questions that the table of common words stands for, within a benchmark and over all.
+const PRIOR_QUESTIONS: [f64; 2] = [200.0, 1000.0];
+/// Words of such a question.
+const PRIOR_LENGTH: f64 = 20.0;
 /// How many other questions must hold a word before what follows it there counts as much as what is common anywhere.
 const TRUST: f64 = 8.0;
 /// A pair of words that this many other questions share is no template yet: questions come in twins.
 const TWINS: u32 = 3;
-const LEAST: f64 = 0.25;
+const LEAST: f64 = 0.1;
 const MOST: f64 = 9.0;
 
 /// Counts of words and of pairs of words over questions; each question counts a word or a pair once.
@@ -23,17 +29,25 @@ const MOST: f64 = 9.0;
 pub(super) struct Counts {
     words: HashMap<u32, u32>,
     pairs: HashMap<(u32, u32), u32>,
+    /// By benchmark and word.
+    of_benchmark: HashMap<(u32, u32), u32>,
+    /// Questions by benchmark.
+    questions: HashMap<u32, u32>,
+    num_questions: u32,
     priors: HashMap<u32, f64>,
     total: u64,
 }
 
 impl Counts {
-    /// Adds a question. `spellings` are its words as text, beside their ids.
-    pub(super) fn add(&mut self, ids: &[u32], spellings: &[String]) {
+    /// Adds a question of a benchmark. `spellings` are its words as text, beside their ids.
+    pub(super) fn add(&mut self, benchmark: u32, ids: &[u32], spellings: &[String]) {
         let (words, pairs) = distinct(ids);
         self.total += words.len() as u64;
+        self.num_questions += 1;
+        *self.questions.entry(benchmark).or_default() += 1;
         for word in words {
             *self.words.entry(word).or_default() += 1;
+            *self.of_benchmark.entry((benchmark, word)).or_default() += 1;
         }
         for pair in pairs {
             *self.pairs.entry(pair).or_default() += 1;
@@ -44,34 +58,47 @@ impl Counts {
     }
 
     /// The weight of each word of a question, counted over the other ones.
-    pub(super) fn weights(&self, ids: &[u32]) -> Vec<f32> {
+    pub(super) fn weights(&self, benchmark: u32, ids: &[u32]) -> Vec<f32> {
         let mut previous = None;
         ids.iter()
             .map(|id| {
-                let weight = self.weight(previous, *id);
+                let surprise = self.surprise(previous, *id).min(self.rarity(benchmark, *id));
                 previous = Some(*id);
-                weight as f32
+                surprise.clamp(LEAST, MOST) as f32
             })
             .collect()
     }
 
-    fn weight(&self, previous: Option<u32>, id: u32) -> f64 {
-        let others = |count: Option<&u32>| f64::from(count.map_or(0, |count| count.saturating_sub(1)));
-        let prior = self.priors.get(&id).copied().unwrap_or(2e-5);
-        let alone = (others(self.words.get(&id)) + PRIOR_TOKENS * prior) / (self.total as f64 + PRIOR_TOKENS);
-        let probability = match previous {
-            None => alone,
-            Some(previous) => {
-                let seen = others(self.words.get(&previous));
-                let trust = seen / (seen + TRUST);
-                let pairs =
-                    self.pairs.get(&(previous, id)).map_or(0, |count| count.saturating_sub(1 + TWINS));
-                let after = f64::from(pairs) / seen.max(1.0);
-                trust * after + (1.0 - trust) * alone
-            }
-        };
-        (-probability.min(1.0).max(f64::MIN_POSITIVE).ln()).clamp(LEAST, MOST)
+    fn prior_of(&self, id: u32) -> f64 {
+        self.priors.get(&id).copied().unwrap_or(RARE)
     }
+
+    /// `−ln` of the probability of a word after another.
+    fn surprise(&self, previous: Option<u32>, id: u32) -> f64 {
+        let prior = self.prior_of(id);
+        let alone = (others(self.words.get(&id)) + PRIOR_TOKENS * prior) / (self.total as f64 + PRIOR_TOKENS);
+        let Some(previous) = previous else { return -alone.ln() };
+        let seen = others(self.words.get(&previous));
+        let trust = seen / (seen + TRUST);
+        let pairs = self.pairs.get(&(previous, id)).map_or(0, |count| count.saturating_sub(1 + TWINS));
+        let after = f64::from(pairs) / seen.max(1.0);
+        -(trust * after + (1.0 - trust) * alone).ln()
+    }
+
+    /// `−ln` of the part of the questions that hold a word, of the benchmark or of all, whichever is larger.
+    fn rarity(&self, benchmark: u32, id: u32) -> f64 {
+        let in_prior = 1.0 - (1.0 - self.prior_of(id)).powf(PRIOR_LENGTH);
+        let share = |holding: f64, of: f64, prior: f64| (holding + prior * in_prior) / (of + prior);
+        let here = others(self.of_benchmark.get(&(benchmark, id)));
+        let part = share(here, others(self.questions.get(&benchmark)), PRIOR_QUESTIONS[0]);
+        let all = share(others(self.words.get(&id)), others(Some(&self.num_questions)), PRIOR_QUESTIONS[1]);
+        -part.max(all).ln()
+    }
+}
+
+/// The count without the question itself.
+fn others(count: Option<&u32>) -> f64 {
+    f64::from(count.map_or(0, |count| count.saturating_sub(1)))
 }
 
 fn distinct(ids: &[u32]) -> (Vec<u32>, Vec<(u32, u32)>) {
@@ -93,7 +120,7 @@ fn prior(spelling: &str) -> f64 {
         (true, 1) => 1e-3,
         (true, 2) => 3e-4,
         (_, 1) => 5e-4,
-        _ => 2e-5,
+        _ => RARE,
     }
 }
 
@@ -109,15 +136,15 @@ mod tests {
             .collect();
         let mut counts = Counts::default();
         for text in &texts {
-            counts.add(&Words::of(text).ids, &spellings(text));
+            counts.add(0, &Words::of(text).ids, &spellings(text));
         }
-        let weights = counts.weights(&Words::of(&texts[3]).ids);
+        let weights = counts.weights(0, &Words::of(&texts[3]).ids);
         let stem: f32 = weights[1..6].iter().sum();
         assert!(stem < 3.0, "{weights:?}");
-        assert!(weights[6] > 7.0, "{weights:?}");
+        assert!(weights[6] > 6.5, "{weights:?}");
         let mut alone = Counts::default();
-        alone.add(&Words::of(&texts[0]).ids, &spellings(&texts[0]));
-        let alone = alone.weights(&Words::of(&texts[0]).ids);
-        assert!(alone[2] < 4.5 && alone[6] > 8.0, "an index of one question too: {alone:?}");
+        alone.add(0, &Words::of(&texts[0]).ids, &spellings(&texts[0]));
+        let alone = alone.weights(0, &Words::of(&texts[0]).ids);
+        assert!(alone[2] < 4.5 && alone[6] > 7.0, "an index of one question too: {alone:?}");
     }
 }

@@ -55,57 +55,70 @@ pub(super) fn at(text: &str, start: usize) -> Option<Range<usize>> {
     if is_wordy(previous) || previous.is_some_and(|c| ".-/=#@$€£".contains(c)) {
         return None;
     }
-    let (digits, count, groups, end) = read(text.as_bytes(), start)?;
-    let digits = &digits[..count];
-    let next = after(text, end);
-    let joins = next.is_some_and(|c| c == '.' || c == '-') && is_wordy(after(text, end + 1));
-    if is_wordy(next) || joins || !is_grouped(groups, count) {
-        return None;
-    }
-    let said = || word_before(text, start, 48, &CARD_WORDS);
-    let is_sure = groups[1] > 0 || [15, 16].contains(&count);
-    let known = is_issued(digits) && (is_sure || said());
-    let distinct = (0..10).filter(|digit| digits.contains(digit)).count();
-    (known && distinct > 1 && luhn(digits) && !label_before(text, start, &OTHER_LABELS)).then_some(start..end)
+    let (digits, groups, ends) = read(text.as_bytes(), start)?;
+    // The longest reading first: what follows a card with a blank between may be its check value or a date.
+    (1..=groups.len()).rev().filter(|used| groups[used - 1] > 0).find_map(|used| {
+        let count = groups[..used].iter().sum();
+        let mut shape = [0; 5];
+        shape[..used].copy_from_slice(&groups[..used]);
+        let end = ends[used - 1];
+        let cut = groups.get(used).is_some_and(|more| *more > 0);
+        let is_whole = if cut { text.as_bytes().get(end) == Some(&b' ') } else { ends_well(text, end) };
+        (is_whole && is_card(text, start, &digits[..count], shape)).then_some(start..end)
+    })
 }
 
-type Digits = ([u8; MOST_DIGITS], usize, [usize; 5], usize);
+fn ends_well(text: &str, end: usize) -> bool {
+    let next = after(text, end);
+    let joins = next.is_some_and(|c| c == '.' || c == '-') && is_wordy(after(text, end + 1));
+    !is_wordy(next) && !joins
+}
 
-/// Digits with single spaces or hyphens between, the same throughout: digits, their number, the lengths of up to five groups, the end.
+fn is_card(text: &str, start: usize, digits: &[u8], groups: [usize; 5]) -> bool {
+    let said = || word_before(text, start, 48, &CARD_WORDS);
+    let is_sure = groups[1] > 0 || [15, 16].contains(&digits.len());
+    let known = is_grouped(groups, digits.len()) && is_issued(digits) && (is_sure || said());
+    let distinct = (0..10).filter(|digit| digits.contains(digit)).count();
+    known && distinct > 1 && luhn(digits) && !label_before(text, start, &OTHER_LABELS)
+}
+
+type Digits = ([u8; 5 * MOST_DIGITS], [usize; 5], [usize; 5]);
+
+/// Digits with single spaces or hyphens between, the same throughout: digits, and the lengths and ends of up to five groups.
 fn read(bytes: &[u8], start: usize) -> Option<Digits> {
-    let (mut digits, mut count) = ([0; MOST_DIGITS], 0);
-    let (mut groups, mut group) = ([0; 5], 0);
-    let (mut at, mut end) = (start, start);
+    let mut digits = [0; 5 * MOST_DIGITS];
+    let (mut groups, mut ends) = ([0; 5], [0; 5]);
+    let (mut at, mut count) = (start, 0);
     let mut separator = None;
-    loop {
-        match bytes.get(at) {
-            Some(byte) if byte.is_ascii_digit() => {
-                *digits.get_mut(count)? = byte - b'0';
-                count += 1;
-                groups[group] += 1;
-                at += 1;
-                end = at;
-            }
-            Some(byte @ (b' ' | b'-'))
-                if end == at && group < 4 && bytes.get(at + 1).is_some_and(u8::is_ascii_digit) =>
-            {
-                if separator.is_some_and(|other| other != byte) {
-                    break;
-                }
-                separator = Some(byte);
-                group += 1;
-                at += 1;
-            }
-            _ => break,
+    for group in 0..5 {
+        let run =
+            bytes.get(at..)?.iter().take_while(|byte| byte.is_ascii_digit()).take(MOST_DIGITS + 1).count();
+        if run > MOST_DIGITS {
+            return if group == 0 { None } else { Some((digits, groups, ends)) };
         }
+        for byte in &bytes[at..at + run] {
+            digits[count] = byte - b'0';
+            count += 1;
+        }
+        at += run;
+        (groups[group], ends[group]) = (run, at);
+        let next = bytes.get(at).filter(|byte| matches!(byte, b' ' | b'-'));
+        if next.is_none()
+            || separator.is_some_and(|other| Some(&other) != next)
+            || !bytes.get(at + 1).is_some_and(u8::is_ascii_digit)
+        {
+            break;
+        }
+        separator = next.copied();
+        at += 1;
     }
-    Some((digits, count, groups, end))
+    Some((digits, groups, ends))
 }
 
 /// How cards are written: in one run, in fours, or as American Express and Diners do.
 fn is_grouped(groups: [usize; 5], count: usize) -> bool {
     (groups[1] == 0 && (12..=19).contains(&count))
-        || matches!(groups, [4, 4, 4, 4, 0..=3] | [4, 6, 5, 0, 0] | [4, 6, 4, 0, 0] | [4, 4, 5, 0, 0])
+        || matches!(groups, [4, 4, 4, 4, 0..=3] | [4, 6, 4 | 5, 0, 0])
 }
 
 fn is_issued(digits: &[u8]) -> bool {

@@ -29,7 +29,7 @@ pub(super) fn run_start(bytes: &[u8], to: usize, most: usize, test: impl Fn(u8) 
     to - head.iter().rev().take(most).take_while(|byte| test(**byte)).count()
 }
 
-/// Whether one of the words stands in the `most` bytes before `at`, in the same paragraph. Words are in lower case; the text's case doesn't matter.
+/// Whether one of the words stands in the `most` bytes before `at`, on the same line. Words are in lower case; the text's case doesn't matter.
 /// A tag that replaced something is no word.
 pub(super) fn word_before(text: &str, at: usize, most: usize, words: &[&str]) -> bool {
     let mut start = at.saturating_sub(most);
@@ -37,7 +37,7 @@ pub(super) fn word_before(text: &str, at: usize, most: usize, words: &[&str]) ->
         start += 1;
     }
     let window = &text[start..at];
-    let window = window.rfind("\n\n").map_or(window, |end| &window[end..]);
+    let window = window.rfind('\n').map_or(window, |end| &window[end..]);
     spans_of_words(window).any(|(from, word)| {
         let whole = from > 0 || start == 0 || !is_wordy(before(text, start));
         whole && !is_tag(window, from, word) && words.iter().any(|known| equals_lower(word, known))
@@ -114,6 +114,6 @@ mod tests {
         );
         let word = |text: &str| word_before(text, text.len(), 20, &["call"]);
         assert!(word("please call Jane at ") && word("Call "));
-        assert!(!word("recall it ") && !word("call\n\nJane ") && !word("call a very long way before it "));
+        assert!(!word("recall it ") && !word("call\nJane ") && !word("call a very long way before it "));
     }
 }

@@ -197,7 +197,7 @@ fn merge(all: Vec<Found>, mut fresh: Vec<Found>) -> Vec<Found> {
     for found in fresh {
         match merged.last_mut() {
             Some(last) if found.range.start < last.range.end => {
-                last.range.end = last.range.end.max(found.range.end)
+                last.range.end = last.range.end.max(found.range.end);
             }
             _ => merged.push(found),
         }

@@ -15,10 +15,12 @@ const SENTENCE: [&str; 36] = [
     "us", "me", "is", "are", "was", "it", "them", "and", "or", "not",
 ];
 /// Ends of domains that a bare `dot` is believed with.
-const ENDS: [&str; 40] = [
+const ENDS: [&str; 68] = [
     "com", "org", "net", "edu", "gov", "mil", "info", "biz", "name", "io", "dev", "app", "ai", "co", "uk",
     "de", "fr", "nl", "ch", "at", "eu", "ru", "jp", "cn", "au", "ca", "nz", "br", "es", "pl", "se", "dk",
-    "fi", "cz", "ie", "be", "il", "kr", "tw", "za",
+    "fi", "cz", "ie", "be", "il", "kr", "tw", "za", "museum", "design", "online", "site", "tech", "xyz",
+    "cloud", "blog", "shop", "store", "email", "news", "pro", "travel", "jobs", "tv", "gr", "pt", "ro", "hu",
+    "tr", "mx", "ar", "cl", "sg", "hk", "ac", "agency",
 ];
 const CONTEXT: [&str; 12] = [
     "email",

@@ -118,7 +118,31 @@ struct Context<'t> {
     start: usize,
 }
 
+/// Labels of numbers that are no phones.
+const OTHER_LABELS: [&str; 16] = [
+    "order",
+    "id",
+    "ref",
+    "reference",
+    "invoice",
+    "ticket",
+    "tracking",
+    "serial",
+    "account",
+    "case",
+    "isbn",
+    "sku",
+    "item",
+    "part",
+    "commit",
+    "timestamp",
+];
+
 impl Context<'_> {
+    fn is_other(&self) -> bool {
+        label_before(self.text, self.start, &OTHER_LABELS)
+    }
+
     fn said(&self) -> bool {
         self.label
             || word_before(self.text, self.start, 40, &WORDS)
@@ -154,6 +178,11 @@ fn read(text: &str, digit: usize) -> Option<Number> {
         number.count += 1;
         let Some((next, kind)) = separator_at(text, end) else { break };
         (at, separator) = (next, kind);
+    }
+    // A parenthesis that does not close after the first group was opened for the sentence, not for the number.
+    if opened && !has_plus && number.count > 1 && number.groups[1].separator != Separator::Parens {
+        number.start = digit;
+        number.has_parens = false;
     }
     (number.count > 0 && digits >= 7).then_some(number)
 }
@@ -193,6 +222,7 @@ fn may_start(text: &str, number: &Number) -> bool {
         return true;
     }
     let touches = is_wordy(previous) || previous.is_some_and(|c| "-/=#$%@*^\\~€£¥+)".contains(c));
+    let touches = touches || (previous == Some('(') && is_wordy(before(text, number.start - 1)));
     let dotted = previous == Some('.') && !before(text, number.start - 1).is_some_and(char::is_alphabetic);
     // `1 234-5678`: the middle of a longer row of numbers.
     let in_row = matches!(previous, Some(' '))
@@ -251,12 +281,17 @@ fn is_phone(text: &str, number: &Number, groups: &[Group], context: &Context<'_>
     }
     let digits = &digits[..count];
     let mut distinct = [false; 10];
-    digits.iter().for_each(|digit| distinct[*digit as usize] = true);
-    if distinct.iter().filter(|seen| **seen).count() < 2 || is_date(digits, groups) {
+    for digit in digits {
+        distinct[*digit as usize] = true;
+    }
+    if distinct.iter().filter(|seen| **seen).count() < 2 {
         return false;
     }
     if number.has_plus {
         return is_international(digits, groups);
+    }
+    if is_date(digits, groups) {
+        return false;
     }
     is_north_american(digits, number, groups, context)
         || is_national(digits, number, groups, context)
@@ -271,7 +306,7 @@ fn is_international(digits: &[u8], groups: &[Group]) -> bool {
         return (national.len() == 10 && national[0] > 1) || local;
     }
     // The trunk zero, in parentheses or not, is no part of an international number, but people write it.
-    if national.first() == Some(&0) && &digits[..code] != [3, 9] {
+    if national.first() == Some(&0) && digits[..code] != [3, 9] {
         let in_parens = groups.iter().any(|group| group.len() <= 4 && group.separator == Separator::Parens);
         if !in_parens && groups.len() < 2 {
             return false;
@@ -312,14 +347,16 @@ fn is_north_american(digits: &[u8], number: &Number, groups: &[Group], context: 
         [3, 3, 4] if same(Separator::Dot) => (is_area && digits[3] > 1) || context.said(),
         [3, 3, 4] => (is_area && trunk && digits[3] > 1) || context.said(),
         [3, 4] => context.label && !parens,
-        [10] => context.said() && is_area && (digits[3] > 1 || context.label),
+        [10] => context.said() && !context.is_other() && is_area && (digits[3] > 1 || context.label),
         _ => false,
     }
 }
 
 /// Numbers of other countries without their code: a trunk zero and words before it, or a label right before it.
 fn is_national(digits: &[u8], number: &Number, groups: &[Group], context: &Context<'_>) -> bool {
-    let shape = groups.len() <= 6 && groups.iter().skip(1).all(|group| group.len() >= 2);
+    // `030/901820-0`: only an extension at the end may be one digit.
+    let middle = groups.get(1..groups.len().saturating_sub(1)).unwrap_or(&[]);
+    let shape = groups.len() <= 6 && middle.iter().all(|group| group.len() >= 2);
     let trunk = digits[0] == 0 && digits[1] != 0 && (9..=12).contains(&digits.len());
     let in_parens = number.has_parens && trunk && (3..=6).contains(&groups[0].len()) && groups.len() > 1;
     let dotted = groups.len() == 4
@@ -335,7 +372,7 @@ fn is_date(digits: &[u8], groups: &[Group]) -> bool {
     let year = |at: usize| matches!(digits.get(at..at + 2), Some([1, 5..=9] | [2, 0 | 1]));
     let lengths: Vec<usize> = groups.iter().map(Group::len).collect();
     match lengths.as_slice() {
-        [4, 2, 2, ..] | [4, 1, 2, ..] | [4, 2, 1, ..] => year(0),
+        [4, 1 | 2, 2, ..] | [4, 2, 1, ..] => year(0),
         [4, 4, ..] => year(0) && year(4),
         [2, 2, 4, ..] => year(4),
         [1, 2, 4, ..] | [2, 1, 4, ..] => year(3),

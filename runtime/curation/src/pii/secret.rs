@@ -113,20 +113,14 @@ pub(super) fn assigned(text: &str, end: usize, kind: Kind) -> Option<Range<usize
 
 fn value(text: &str, start: usize, quote: Option<u8>, kind: Kind) -> Option<Range<usize>> {
     let bytes = text.as_bytes();
-    let end = match quote {
-        Some(quote) => {
-            let end = run_end(bytes, start, *VALUE.end(), |byte| {
-                byte > b' ' && byte < 0x7f && byte != quote && !b"<>".contains(&byte)
-            });
-            (bytes.get(end) == Some(&quote)).then_some(end)?
-        }
-        None => {
-            let end = run_end(bytes, start, *VALUE.end(), |byte| {
-                byte.is_ascii_alphanumeric() || b"+/=_-.~!@#%^&*?".contains(&byte)
-            });
-            let cut = text[start..end].trim_end_matches(['.', '?', '!']).len();
-            start + cut
-        }
+    let end = if let Some(quote) = quote {
+        let is_value = |byte: u8| byte > b' ' && byte < 0x7f && byte != quote && !b"<>".contains(&byte);
+        let end = run_end(bytes, start, *VALUE.end(), is_value);
+        (bytes.get(end) == Some(&quote)).then_some(end)?
+    } else {
+        let is_value = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=_-.~!@#%^&*?".contains(&byte);
+        let end = run_end(bytes, start, *VALUE.end(), is_value);
+        start + text[start..end].trim_end_matches(['.', '?', '!']).len()
     };
     let found = text.get(start..end)?;
     let next = after(text, end);

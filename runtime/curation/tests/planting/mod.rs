@@ -4,23 +4,26 @@
 //! what the index knows of them: those of fewer than [`LEAST_WORDS`] words (twice as many for halves) are not planted, because four words of
 //! a question are a phrase of the language. Decoys are questions of the same benchmarks that are not in the index.
 //!
-//! A find is right where it names the planted item, or one with the same question, and its span meets the plant. Each other find is wrong, in
-//! carriers too, but for one case: an item whose words truly stand in the untouched carrier (a quote) leaked before we came; such
-//! finds are counted as `quotes` and shown.
+//! A find is right where it names the planted item and its span meets the plant. Each other find is wrong, in carriers too, but for one case: an item
+//! of which a long run of words truly stands in the carrier or in the planted question (benchmarks repeat passages and stems, and each other)
+//! did leak; such finds are counted as `twins`, neither right nor wrong. A run is long from 13 words on (the measure of the GPT-3 paper, 2020,
+//! arXiv 2005.14165, appendix C), or half of a shorter question, but never below 8 words or the whole question.
 
+#![allow(clippy::unwrap_used, reason = "a measurement stops where its data is missing")]
 #![allow(dead_code, reason = "the test and the bench each use a part")]
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use cupola_curation::decontaminate::{EvalIndex, EvalItem, Leak, Scratch, items_of};
 
 /// Questions of fewer words are not planted.
-pub const LEAST_WORDS: usize = 8;
+pub(crate) const LEAST_WORDS: usize = 8;
 
 /// How a question is planted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Sort {
+pub(crate) enum Sort {
     /// As it is.
     Exact,
     /// A tenth of its words replaced, deleted, inserted or swapped.
@@ -31,15 +34,15 @@ pub enum Sort {
 
 impl Sort {
     /// All sorts.
-    pub const ALL: [Self; 3] = [Self::Exact, Self::Edited, Self::Half];
+    pub(crate) const ALL: [Self; 3] = [Self::Exact, Self::Edited, Self::Half];
 }
 
 /// SplitMix64: the same seed, the same plants.
-pub struct Rng(pub u64);
+pub(crate) struct Rng(pub(crate) u64);
 
 impl Rng {
     /// The next 64 bits.
-    pub fn bits(&mut self) -> u64 {
+    pub(crate) fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -47,13 +50,13 @@ impl Rng {
     }
 
     /// A number below `end`.
-    pub fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         (self.bits() % end.max(1) as u64) as usize
     }
 }
 
 /// A question to be planted, as one of the sorts; `None` where it is too short.
-pub fn plant(question: &str, sort: Sort, vocabulary: &[&str], rng: &mut Rng) -> Option<String> {
+pub(crate) fn plant(question: &str, sort: Sort, vocabulary: &[&str], rng: &mut Rng) -> Option<String> {
     let words: Vec<&str> = question.split_whitespace().collect();
     let least = if sort == Sort::Half { 2 * LEAST_WORDS } else { LEAST_WORDS };
     if words.iter().filter(|word| word.contains(char::is_alphanumeric)).count() < least {
@@ -90,56 +93,65 @@ fn edited(words: Vec<&str>, vocabulary: &[&str], rng: &mut Rng) -> String {
 
 /// Counts of finds.
 #[derive(Debug, Default, Clone)]
-pub struct Score {
+pub(crate) struct Score {
     /// Plants.
-    pub planted: usize,
+    pub(crate) planted: usize,
     /// Plants that were found.
-    pub found: usize,
+    pub(crate) found: usize,
     /// Finds that are no plant.
-    pub wrong: usize,
-    /// Finds that truly stand in the carrier.
-    pub quotes: usize,
+    pub(crate) wrong: usize,
+    /// Finds of other items of which a long run truly stands there.
+    pub(crate) twins: usize,
 }
 
 impl Score {
     /// Found plants among all plants.
-    pub fn recall(&self) -> f64 {
+    pub(crate) fn recall(&self) -> f64 {
         self.found as f64 / self.planted.max(1) as f64
     }
 
-    /// Found plants among all finds, quotes aside.
-    pub fn precision(&self) -> f64 {
+    /// Found plants among all finds, twins aside.
+    pub(crate) fn precision(&self) -> f64 {
         self.found as f64 / (self.found + self.wrong).max(1) as f64
     }
 
     /// Adds counts.
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.planted += other.planted;
         self.found += other.found;
         self.wrong += other.wrong;
-        self.quotes += other.quotes;
+        self.twins += other.twins;
     }
 }
 
 /// What is measured with: an index, carriers, and questions that are not in the index.
-pub struct Range<'a> {
-    pub index: &'a EvalIndex,
-    pub carriers: &'a [String],
-    pub decoys: &'a [EvalItem],
-    pub vocabulary: Vec<&'a str>,
+pub(crate) struct Range<'a> {
+    pub(crate) index: &'a EvalIndex,
+    pub(crate) carriers: &'a [String],
+    pub(crate) decoys: &'a [EvalItem],
+    pub(crate) vocabulary: Vec<&'a str>,
+    /// Indexed items by benchmark and id.
+    pub(crate) by_name: std::rc::Rc<BTreeMap<(String, String), EvalItem>>,
     /// Shows wrong finds.
-    pub verbose: bool,
+    pub(crate) verbose: bool,
 }
 
 impl<'a> Range<'a> {
     /// A range whose edits draw words from the carriers.
-    pub fn new(index: &'a EvalIndex, carriers: &'a [String], decoys: &'a [EvalItem]) -> Self {
+    pub(crate) fn new(
+        index: &'a EvalIndex,
+        indexed: &[EvalItem],
+        carriers: &'a [String],
+        decoys: &'a [EvalItem],
+    ) -> Self {
         let vocabulary = carriers.iter().take(50).flat_map(|text| text.split_whitespace()).collect();
-        Self { index, carriers, decoys, vocabulary, verbose: false }
+        let named = |item: &EvalItem| ((item.benchmark.clone(), item.id.clone()), item.clone());
+        let by_name = std::rc::Rc::new(indexed.iter().map(named).collect());
+        Self { index, carriers, decoys, vocabulary, by_name, verbose: false }
     }
 
     /// Plants each item once, as one sort; every plant stands beside a decoy in another document.
-    pub fn measure(&self, items: &[EvalItem], sort: Sort, seed: u64) -> Score {
+    pub(crate) fn measure(&self, items: &[EvalItem], sort: Sort, seed: u64) -> Score {
         let mut rng = Rng(seed);
         let mut scratch = Scratch::default();
         let mut score = Score::default();
@@ -155,9 +167,14 @@ impl<'a> Range<'a> {
             score.planted += 1;
             score.found += usize::from(leaks.iter().any(is_right));
             for leak in leaks.iter().filter(|leak| !is_right(leak)) {
-                self.judge_wrong(leak, &text, Some(item), &mut score);
+                self.judge_other(leak, &text, item, &mut score);
             }
-            if self.verbose && !leaks.iter().any(is_right) {
+            if let Some(leak) = leaks.iter().find(|leak| is_right(leak)).filter(|_| self.verbose) {
+                println!(
+                    "right {sort:?} {} {}: {:?} {:.3} {:.1}",
+                    item.benchmark, item.id, leak.kind, leak.score, leak.evidence
+                );
+            } else if self.verbose {
                 println!("missed {sort:?} {} {}: {plant:?}", item.benchmark, item.id);
             }
             self.decoy(sort, &mut rng, &mut scratch, &mut score);
@@ -174,15 +191,25 @@ impl<'a> Range<'a> {
         let Some(plant) = plant(&text_of(decoy), sort, &self.vocabulary, rng) else { return };
         let (text, _) = self.embed(&plant, rng);
         for leak in self.index.check(&text, scratch) {
-            self.judge_wrong(&leak, &text, None, score);
+            self.judge_other(&leak, &text, decoy, score);
         }
     }
 
-    fn judge_wrong(&self, leak: &Leak, text: &str, planted: Option<&EvalItem>, score: &mut Score) {
+    /// A find of another item than the planted one.
+    fn judge_other(&self, leak: &Leak, text: &str, planted: &EvalItem, score: &mut Score) {
+        let item = &self.by_name[&(leak.benchmark.to_string(), leak.item.to_string())];
+        let is_twin = shares_a_run(item, &text_of(planted)) || shares_a_run(item, text);
+        if is_twin {
+            score.twins += 1;
+        } else {
+            score.wrong += 1;
+        }
         if self.verbose {
-            let of = planted.map_or("a decoy".to_owned(), |item| format!("{} {}", item.benchmark, item.id));
+            let name = if is_twin { "twin" } else { "wrong" };
             println!(
-                "wrong in {of}: {} {} {:.2} {:.0} {:?}",
+                "{name} in {} {}: {} {} {:.3} {:.1} {:?}",
+                planted.benchmark,
+                planted.id,
                 leak.benchmark,
                 leak.item,
                 leak.score,
@@ -190,7 +217,6 @@ impl<'a> Range<'a> {
                 &text[leak.range.clone()]
             );
         }
-        score.wrong += 1;
     }
 
     /// A stretch of a carrier with the plant between two of its words.
@@ -205,16 +231,18 @@ impl<'a> Range<'a> {
         (text, start..start + plant.len())
     }
 
-    /// Finds in the carriers as they are.
-    pub fn carriers_alone(&self) -> usize {
+    /// Finds in the carriers as they are, those aside of which a long run stands there.
+    pub(crate) fn carriers_alone(&self) -> usize {
         let mut scratch = Scratch::default();
         let mut finds = 0;
         for carrier in self.carriers {
             for leak in self.index.check(carrier, &mut scratch) {
-                finds += 1;
+                let name = (leak.benchmark.to_string(), leak.item.to_string());
+                let is_twin = shares_a_run(&self.by_name[&name], carrier);
+                finds += usize::from(!is_twin);
                 if self.verbose {
                     println!(
-                        "in a carrier: {} {} {:.2} {:.0} {:?}",
+                        "in a carrier ({is_twin}): {} {} {:.3} {:.1} {:?}",
                         leak.benchmark,
                         leak.item,
                         leak.score,
@@ -228,8 +256,24 @@ impl<'a> Range<'a> {
     }
 }
 
+/// Whether a long run of words of an item's question or passage stands in a text.
+fn shares_a_run(item: &EvalItem, text: &str) -> bool {
+    let words = |text: &str| -> Vec<String> {
+        text.split(|c: char| !c.is_alphanumeric())
+            .filter(|word| !word.is_empty())
+            .map(str::to_lowercase)
+            .collect()
+    };
+    let text = words(text);
+    [&item.question, &item.passage].iter().any(|part| {
+        let part = words(part);
+        let run = 13.min(part.len() / 2).max(8).min(part.len());
+        run > 0 && part.windows(run).any(|run_words| text.windows(run).any(|window| window == run_words))
+    })
+}
+
 /// What is planted of an item: the question with its passage before it.
-pub fn text_of(item: &EvalItem) -> String {
+pub(crate) fn text_of(item: &EvalItem) -> String {
     if item.passage.is_empty() {
         item.question.clone()
     } else {
@@ -238,21 +282,38 @@ pub fn text_of(item: &EvalItem) -> String {
 }
 
 /// Shared data, where it is.
-pub fn shared() -> Option<PathBuf> {
+pub(crate) fn shared() -> Option<PathBuf> {
     std::env::var_os("CUPOLA_SHARED").map(PathBuf::from)
 }
 
 /// A gzipped file as text.
-pub fn gunzip(path: &Path) -> String {
+pub(crate) fn gunzip(path: &Path) -> String {
     let mut text = String::new();
     let file = std::fs::File::open(path).unwrap();
     flate2::read::MultiGzDecoder::new(file).read_to_string(&mut text).unwrap();
     text
 }
 
+/// The benchmarks of a folder of `.jsonl` files, by name.
+pub(crate) fn folder_benchmarks(folder: &Path) -> Vec<(String, Vec<EvalItem>)> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut paths: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|end| end == "jsonl")).collect();
+    paths.sort();
+    let read = |path: &PathBuf| {
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let items = parse_items(&name, &std::fs::read_to_string(path).unwrap());
+        (name, items)
+    };
+    paths.iter().map(read).collect()
+}
+
 /// The questions of a gzipped JSON-lines file, one for each question.
-pub fn read_items(benchmark: &str, path: &Path) -> Vec<EvalItem> {
-    let text = gunzip(path);
+pub(crate) fn read_items(benchmark: &str, path: &Path) -> Vec<EvalItem> {
+    parse_items(benchmark, &gunzip(path))
+}
+
+fn parse_items(benchmark: &str, text: &str) -> Vec<EvalItem> {
     let mut seen = std::collections::BTreeSet::new();
     let mut items = Vec::new();
     for (at, line) in text.lines().enumerate() {
@@ -266,7 +327,7 @@ pub fn read_items(benchmark: &str, path: &Path) -> Vec<EvalItem> {
 }
 
 /// All question files of the shared folder by benchmark.
-pub fn shared_benchmarks(shared: &Path) -> Vec<(String, Vec<EvalItem>)> {
+pub(crate) fn shared_benchmarks(shared: &Path) -> Vec<(String, Vec<EvalItem>)> {
     let mut benchmarks = Vec::new();
     for (folder, names) in [
         (
@@ -298,7 +359,7 @@ pub fn shared_benchmarks(shared: &Path) -> Vec<(String, Vec<EvalItem>)> {
 }
 
 /// Stretches of about 3,000 characters of the shared texts, `each` of each corpus.
-pub fn shared_carriers(shared: &Path, each: usize) -> Vec<String> {
+pub(crate) fn shared_carriers(shared: &Path, each: usize) -> Vec<String> {
     let mut carriers = Vec::new();
     for name in [
         "peps.jsonl.gz",
@@ -332,60 +393,65 @@ pub fn shared_carriers(shared: &Path, each: usize) -> Vec<String> {
     carriers
 }
 
-const NOUNS: &str = "farmer river market lantern orchard engine teacher village copper violin glacier harbor pilot merchant castle garden window rocket \
-    painter bridge forest monkey sailor doctor kitchen island desert candle planet mirror hunter basket thunder piano ladder needle wagon";
-const VERBS: &str = "carried measured painted repaired borrowed gathered planted counted delivered polished examined lifted traded folded buried \
-    mixed weighed sorted heated cooled divided collected washed stacked";
-const PLACES: &str = "morning winter valley harbor station library workshop festival mountain factory school bakery museum airport stadium cellar \
-    attic meadow tunnel canyon temple theater clinic quarry";
+const SYLLABLES: [&str; 24] = [
+    "ba", "cor", "del", "fi", "gra", "hem", "ju", "kal", "lo", "mir", "nes", "or", "pa", "quin", "ris",
+    "sol", "tam", "ul", "ven", "wex", "yor", "zan", "bre", "tho",
+];
 
-/// Questions made up from a few templates, and carriers made up from the same words: for tests without shared data.
-pub fn made_up(count: usize, rng: &mut Rng) -> Vec<EvalItem> {
-    let pick = |list: &'static str, rng: &mut Rng| {
-        let all: Vec<&str> = list.split_ascii_whitespace().collect();
-        all[rng.below(all.len())]
-    };
-    (0..count)
-        .map(|at| {
-            let (a, b, c) = (pick(NOUNS, rng), pick(NOUNS, rng), pick(NOUNS, rng));
-            let (v, w, p) = (pick(VERBS, rng), pick(VERBS, rng), pick(PLACES, rng));
-            let (m, n) = (3 + rng.below(90), 3 + rng.below(90));
-            let question = match at % 3 {
-                0 => format!("A {a} {v} {m} crates of {b} fruit at the {p} and later {w} {n} of them for the {c}. How many crates were left when the {p} closed?"),
-                1 => format!("Which of the following best explains why the {a} near the {p} {v} the old {b} before anyone {w} the broken {c}?"),
-                _ => format!("The {a} {v} a {b} in the {p} while the {c} {w} it, so who asked about the {p} after {m} days?"),
-            };
-            EvalItem { benchmark: "made-up".into(), id: at.to_string(), question, answer: Some(n.to_string()), ..EvalItem::default() }
-        })
-        .collect()
+/// A word of three syllables, one of some thousands.
+fn made_up_word(rng: &mut Rng) -> String {
+    (0..3).map(|_| SYLLABLES[rng.below(SYLLABLES.len())]).collect()
 }
 
-/// Text of no question, with the phrases that questions share.
-pub fn made_up_carriers(count: usize, rng: &mut Rng) -> Vec<String> {
-    let words: Vec<&str> = [NOUNS, VERBS, PLACES, "the of a in and to was for at with on by it as from"]
-        .iter()
-        .flat_map(|list| list.split_ascii_whitespace())
-        .collect();
+/// Questions made up from three templates: for tests without shared data.
+pub(crate) fn made_up(count: usize, rng: &mut Rng) -> Vec<EvalItem> {
+    let question = |at: usize, rng: &mut Rng| {
+        let [a, b, c, d, e, f] = std::array::from_fn(|_| made_up_word(rng));
+        let (m, n) = (3 + rng.below(90), 3 + rng.below(90));
+        match at % 3 {
+            0 => format!(
+                "A {a} {b}ed {m} crates of {c} fruit at the {d} and later {e}ed {n} of them for the {f}. How many crates were left when the {d} closed?"
+            ),
+            1 => format!(
+                "Which of the following best explains why the {a} near the {b} {c}ed the old {d} before anyone {e}ed the broken {f}?"
+            ),
+            _ => format!(
+                "The {a} {b}ed a {c} in the {d} while the {e} {f}ed it, so who asked about the {c} after {m} days?"
+            ),
+        }
+    };
+    let item = |at: usize, rng: &mut Rng| EvalItem {
+        benchmark: "made-up".into(),
+        id: at.to_string(),
+        question: question(at, rng),
+        answer: Some(rng.below(100).to_string()),
+        ..EvalItem::default()
+    };
+    (0..count).map(|at| item(at, rng)).collect()
+}
+
+/// Text of no question, with words and phrases that questions use.
+pub(crate) fn made_up_carriers(count: usize, rng: &mut Rng) -> Vec<String> {
+    let common: Vec<&str> =
+        "the of a in and to was for at with on by it as from which".split_ascii_whitespace().collect();
     let phrases = [
-        "which of the following best explains why",
-        "how many crates were left",
+        "which of the following best explains why the",
+        "how many crates were left when the",
         "while the",
         "and later",
         "of them for the",
     ];
-    (0..count)
-        .map(|_| {
-            let mut text = String::new();
-            for at in 0..300 {
-                let word = if rng.below(12) == 0 {
-                    phrases[rng.below(phrases.len())]
-                } else {
-                    words[rng.below(words.len())]
-                };
-                text.push_str(word);
-                text.push_str(if at % 14 == 13 { ". " } else { " " });
+    let carrier = |rng: &mut Rng| {
+        let mut text = String::new();
+        for at in 0..300 {
+            match rng.below(12) {
+                0 => text.push_str(phrases[rng.below(phrases.len())]),
+                1..=5 => text.push_str(common[rng.below(common.len())]),
+                _ => text.push_str(&made_up_word(rng)),
             }
-            text
-        })
-        .collect()
+            text.push_str(if at % 14 == 13 { ". " } else { " " });
+        }
+        text
+    };
+    (0..count).map(|_| carrier(rng)).collect()
 }
