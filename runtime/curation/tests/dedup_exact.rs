@@ -16,7 +16,9 @@ fn exact(documents: &[(u64, u32, u128)], budget: usize, inputs: usize) -> Vec<Me
     let dedup = ExactDedup::open(folder.path(), Budget::new(budget)).unwrap();
     for (name, part) in documents.chunks(documents.len().div_ceil(inputs)).enumerate() {
         let mut input = dedup.input(&name.to_string()).unwrap().unwrap();
-        part.iter().for_each(|&(document, group, hash)| input.add(document, group, hash).unwrap());
+        for &(document, group, hash) in part {
+            input.add(document, group, hash).unwrap();
+        }
         input.finish().unwrap();
     }
     assert_eq!(dedup.num_documents(), documents.len() as u64);
@@ -30,7 +32,8 @@ fn exact(documents: &[(u64, u32, u128)], budget: usize, inputs: usize) -> Vec<Me
 
 #[test]
 fn the_first_copy_stays() {
-    let text = |document: u64| if document.is_multiple_of(3) { "same".into() } else { format!("text {document}") };
+    let text =
+        |document: u64| if document.is_multiple_of(3) { "same".into() } else { format!("text {document}") };
     let mut documents: Vec<(u64, u32, u128)> =
         (0..2_000).map(|document| (document, (document % 2) as u32, text_hash(&text(document)))).collect();
     let whole = exact(&documents, 1 << 24, 1);
