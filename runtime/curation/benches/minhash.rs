@@ -213,7 +213,8 @@ fn recall(pairs: usize) -> Outcome<()> {
 fn bounded(documents: u64) -> Outcome<()> {
     let budget = Budget::new(64 << 20);
     let text = |document: u64| if (document + 1).is_multiple_of(10) { document / 2 } else { document };
-    let mixed = |number: u64| (u128::from(number) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+    let mixed =
+        |number: u64| (u128::from(number) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
     let folder = tempfile::tempdir()?;
 
     let start = Instant::now();
