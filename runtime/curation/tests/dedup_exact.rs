@@ -214,3 +214,44 @@ fn ranges_end_at_characters_and_odd_lengths_are_refused() {
     let refused = SubstringDedup::open(folder.path(), Budget::new(0), 3);
     assert!(matches!(refused, Err(DedupError::Parameter { .. })));
 }
+
+/// Fills ten inputs; ends the process within the one of that number.
+fn fill_ten(folder: &std::path::Path, dies_in: Option<u64>) -> ExactDedup {
+    let dedup = ExactDedup::open(folder, Budget::new(0)).unwrap();
+    for number in 0..10 {
+        let Some(mut input) = dedup.input(&number.to_string()).unwrap() else { continue };
+        for document in number * 300..(number + 1) * 300 {
+            input.add(document, 0, u128::from(document % 1_000)).unwrap();
+            if dies_in == Some(number) && document % 300 == 299 {
+                std::process::abort();
+            }
+        }
+        input.finish().unwrap();
+    }
+    dedup
+}
+
+#[test]
+fn a_process_that_dies_is_gone_on_from() {
+    const FOLDER: &str = "DEDUP_TEST_FOLDER";
+    if let Some(folder) = std::env::var_os(FOLDER) {
+        fill_ten(std::path::Path::new(&folder), Some(6));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let status = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_process_that_dies_is_gone_on_from"])
+        .env(FOLDER, folder.path())
+        .output()
+        .unwrap();
+    assert!(!status.status.success());
+    let names = |extension: &str| {
+        let entries = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.extension().is_some_and(|found| found == extension)).count()
+    };
+    assert_eq!(names("done"), 6);
+    let resumed: Vec<Member> = fill_ten(folder.path(), None).finish().unwrap().map(Result::unwrap).collect();
+    let whole = tempfile::tempdir().unwrap();
+    let whole: Vec<Member> = fill_ten(whole.path(), None).finish().unwrap().map(Result::unwrap).collect();
+    assert_eq!(whole.len(), 3_000);
+    assert_eq!(resumed, whole);
+}
