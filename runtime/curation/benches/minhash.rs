@@ -5,6 +5,7 @@
 //! CUPOLA_SHARED=… cargo bench -p cupola-curation --bench minhash -- peers PYTHON     # an interpreter with the packages of minhash.py
 //! CUPOLA_SHARED=… cargo bench -p cupola-curation --bench minhash -- corpus           # signatures to clusters, on disk
 //! cargo bench -p cupola-curation --bench minhash -- recall PAIRS
+//! cargo bench -p cupola-curation --bench minhash -- bounded DOCUMENTS                # numbers alone: memory and the sort's speed
 //! ```
 //!
 //! Documents are stretches of about 2,000 bytes of the shared texts.
@@ -15,7 +16,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use cupola_curation::dedup::{BandFiles, Budget, MinHashParams, MinHasher, Scratch, Verification};
+use cupola_curation::dedup::{
+    BandFiles, Budget, ExactDedup, MinHashParams, MinHasher, SKETCH_BYTES, Scratch, Signature, Verification,
+};
 
 const DOCUMENT_BYTES: usize = 2_000;
 const ROUNDS: usize = 5;
@@ -30,6 +33,7 @@ fn main() -> Outcome<()> {
         "speed" => speed(&documents()?),
         "peers" => peers(&documents()?, argument.unwrap_or("python3")),
         "corpus" => corpus(&documents()?),
+        "bounded" => bounded(argument.unwrap_or("2000000").parse()?),
         "recall" => recall(argument.unwrap_or("5000").parse()?),
         _ => Err(format!("no mode {mode:?}").into()),
     }
@@ -95,7 +99,7 @@ fn peers(documents: &[String], python: &str) -> Outcome<()> {
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../benches/peers/minhash.py");
     let folder = tempfile::tempdir()?;
     let hasher = MinHasher::new(MinHashParams::default())?;
-    for (peer, count) in [("datatrove", 400), ("rensa", 4_000), ("datasketch", 2_000)] {
+    for (peer, count) in [("datatrove", 200), ("rensa", 2_000), ("datasketch", 1_000)] {
         let step = (documents.len() / count).max(1);
         let some: Vec<String> = documents.iter().step_by(step).take(count).cloned().collect();
         let path = folder.path().join("documents.jsonl");
@@ -202,5 +206,49 @@ fn recall(pairs: usize) -> Outcome<()> {
         }
         println!("{union:5} shingles, all: ratio {:.4}", all_found / all_expected);
     }
+    Ok(())
+}
+
+/// Sorts what stands for many documents within 64 MiB: each tenth is a copy of an earlier one.
+fn bounded(documents: u64) -> Outcome<()> {
+    let budget = Budget::new(64 << 20);
+    let text = |document: u64| if (document + 1).is_multiple_of(10) { document / 2 } else { document };
+    let mixed =
+        |number: u64| (u128::from(number) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+    let folder = tempfile::tempdir()?;
+
+    let start = Instant::now();
+    let exact = ExactDedup::open(&folder.path().join("exact"), budget)?;
+    let Some(mut input) = exact.input("all")? else { return Err("a new folder has the input".into()) };
+    for document in 0..documents {
+        input.add(document, 0, mixed(text(document)))?;
+    }
+    input.finish()?;
+    let members = exact.finish()?.count();
+    report("exact", documents, members, start)?;
+
+    let start = Instant::now();
+    let params = MinHashParams::default();
+    let files = BandFiles::open(&folder.path().join("bands"), budget, &params, Verification::Report)?;
+    let Some(mut input) = files.input("all")? else { return Err("a new folder has the input".into()) };
+    for document in 0..documents {
+        let keys: Vec<u64> = (0..14).map(|band| (mixed(text(document) * 14 + band) >> 40) as u64).collect();
+        let sketch = [(text(document) % 251) as u8; SKETCH_BYTES];
+        input.add(document, 0, &Signature { keys: &keys, sketch: &sketch, num_words: 1 })?;
+    }
+    input.finish()?;
+    let members = files.finish()?.members.count();
+    report("bands", documents, members, start)
+}
+
+fn report(name: &str, documents: u64, members: usize, start: Instant) -> Outcome<()> {
+    let seconds = start.elapsed().as_secs_f64();
+    let status = fs::read_to_string("/proc/self/status")?;
+    let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
+    println!(
+        "{name}: {documents} documents, {members} in clusters, {:.0}/s; {}",
+        documents as f64 / seconds,
+        peak.split_whitespace().collect::<Vec<_>>().join(" ")
+    );
     Ok(())
 }

@@ -16,7 +16,9 @@ fn exact(documents: &[(u64, u32, u128)], budget: usize, inputs: usize) -> Vec<Me
     let dedup = ExactDedup::open(folder.path(), Budget::new(budget)).unwrap();
     for (name, part) in documents.chunks(documents.len().div_ceil(inputs)).enumerate() {
         let mut input = dedup.input(&name.to_string()).unwrap().unwrap();
-        part.iter().for_each(|&(document, group, hash)| input.add(document, group, hash).unwrap());
+        for &(document, group, hash) in part {
+            input.add(document, group, hash).unwrap();
+        }
         input.finish().unwrap();
     }
     assert_eq!(dedup.num_documents(), documents.len() as u64);
@@ -30,7 +32,8 @@ fn exact(documents: &[(u64, u32, u128)], budget: usize, inputs: usize) -> Vec<Me
 
 #[test]
 fn the_first_copy_stays() {
-    let text = |document: u64| if document.is_multiple_of(3) { "same".into() } else { format!("text {document}") };
+    let text =
+        |document: u64| if document.is_multiple_of(3) { "same".into() } else { format!("text {document}") };
     let mut documents: Vec<(u64, u32, u128)> =
         (0..2_000).map(|document| (document, (document % 2) as u32, text_hash(&text(document)))).collect();
     let whole = exact(&documents, 1 << 24, 1);
@@ -210,4 +213,45 @@ fn ranges_end_at_characters_and_odd_lengths_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let refused = SubstringDedup::open(folder.path(), Budget::new(0), 3);
     assert!(matches!(refused, Err(DedupError::Parameter { .. })));
+}
+
+/// Fills ten inputs; ends the process within the one of that number.
+fn fill_ten(folder: &std::path::Path, dies_in: Option<u64>) -> ExactDedup {
+    let dedup = ExactDedup::open(folder, Budget::new(0)).unwrap();
+    for number in 0..10 {
+        let Some(mut input) = dedup.input(&number.to_string()).unwrap() else { continue };
+        for document in number * 300..(number + 1) * 300 {
+            input.add(document, 0, u128::from(document % 1_000)).unwrap();
+            if dies_in == Some(number) && document % 300 == 299 {
+                std::process::abort();
+            }
+        }
+        input.finish().unwrap();
+    }
+    dedup
+}
+
+#[test]
+fn a_process_that_dies_is_gone_on_from() {
+    const FOLDER: &str = "DEDUP_TEST_FOLDER";
+    if let Some(folder) = std::env::var_os(FOLDER) {
+        fill_ten(std::path::Path::new(&folder), Some(6));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let status = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_process_that_dies_is_gone_on_from"])
+        .env(FOLDER, folder.path())
+        .output()
+        .unwrap();
+    assert!(!status.status.success());
+    let names = |extension: &str| {
+        let entries = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.extension().is_some_and(|found| found == extension)).count()
+    };
+    assert_eq!(names("done"), 6);
+    let resumed: Vec<Member> = fill_ten(folder.path(), None).finish().unwrap().map(Result::unwrap).collect();
+    let whole = tempfile::tempdir().unwrap();
+    let whole: Vec<Member> = fill_ten(whole.path(), None).finish().unwrap().map(Result::unwrap).collect();
+    assert_eq!(whole.len(), 3_000);
+    assert_eq!(resumed, whole);
 }

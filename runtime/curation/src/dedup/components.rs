@@ -38,12 +38,21 @@ pub(super) fn components(
     budget: Budget,
 ) -> Result<Sorted<Label>, DedupError> {
     let bytes = num_edges.saturating_mul(BYTES_PER_EDGE as u64);
-    let is_small = bytes <= (budget.bytes() / 2) as u64 && num_edges < u64::from(u32::MAX / 2);
-    if is_small { in_memory(&edges, folder, budget) } else { by_stars(edges, folder, budget) }
+    let is_small = bytes <= (budget.bytes() / 4) as u64 && num_edges < u64::from(u32::MAX / 2);
+    if is_small {
+        in_memory(&edges, num_edges as usize, folder, budget)
+    } else {
+        by_stars(edges, folder, budget)
+    }
 }
 
-fn in_memory(edges: &Sorted<Edge>, folder: &Path, budget: Budget) -> Result<Sorted<Label>, DedupError> {
-    let mut documents = Vec::new();
+fn in_memory(
+    edges: &Sorted<Edge>,
+    num_edges: usize,
+    folder: &Path,
+    budget: Budget,
+) -> Result<Sorted<Label>, DedupError> {
+    let mut documents = Vec::with_capacity(2 * num_edges);
     for edge in edges.distinct()? {
         let Edge { one, other } = edge?;
         documents.extend([one, other]);
@@ -58,7 +67,7 @@ fn in_memory(edges: &Sorted<Edge>, folder: &Path, budget: Budget) -> Result<Sort
         // The lesser index is the earlier document.
         parents[one.max(other) as usize] = one.min(other);
     }
-    let mut labels = Spill::new(&folder.join("labels"), budget.part(2))?;
+    let mut labels = Spill::new(&folder.join("labels"), budget.part(3))?;
     for index in 0..documents.len() {
         let cluster = documents[root(&mut parents, index as u32) as usize];
         labels.push(Label { cluster, document: documents[index] })?;
@@ -77,7 +86,7 @@ fn root(parents: &mut [u32], mut at: u32) -> u32 {
 }
 
 fn by_stars(mut edges: Sorted<Edge>, folder: &Path, budget: Budget) -> Result<Sorted<Label>, DedupError> {
-    let part = budget.part(3);
+    let part = budget.part(4);
     let mut before = None;
     for round in 0u64.. {
         let both = spilled(&folder.join(format!("both-{round}")), part, |spill| {

@@ -12,7 +12,7 @@
 //! - the *r* rows of a band come from *r* independent functions, so a band agrees with probability *sʳ* exactly. (Rows taken from one
 //!   function would be drawn without replacement and agree less often, 13 % less for 50 shingles at s = 0.8, r = 8);
 //! - the bins of one function are drawn without replacement: they are negatively associated (Joag-Dev, Proschan 1983, "Negative
-//!   Association of Random Variables"), and so are the bands, so that at least one agrees no less often than by the theory's
+//!   Association of Random Variables with Applications"), and so are the bands, so that at least one agrees no less often than by the theory's
 //!   *1 − (1 − sʳ)ᵇ*.
 //!
 //! **Empty bins** (short texts) are filled as by Dahlgaard, Knudsen, Thorup 2017, "Fast Similarity Sketching" (arXiv:1704.04370): further

@@ -13,7 +13,9 @@
 //! order. An input that was finished is not taken again after a crash: see [`sort`].
 //!
 //! **Results** are streamed in document order and follow from the documents, numbers and groups alone: not from threads, budget,
-//! inputs or their order.
+//! inputs or their order. They are read from scratch files in the folder: asking for one anew ends the one before it.
+//!
+//! **After a crash** inputs that were finished are there, and their results are made again.
 
 mod bands;
 mod clusters;

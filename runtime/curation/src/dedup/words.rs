@@ -294,4 +294,46 @@ mod tests {
             (1..=word.len()).flat_map(|length| words(&word[..length])).collect();
         assert_eq!(all.len(), word.len());
     }
+
+    /// Words as the module's text says it, a character at a time.
+    fn plainly(text: &str) -> Vec<String> {
+        let (mut words, mut word, mut is_behind_digit) = (Vec::new(), String::new(), false);
+        let mut characters = text.chars().peekable();
+        while let Some(character) = characters.next() {
+            let (folded, letters) = fold(character);
+            let next_is_digit = characters.peek().is_some_and(char::is_ascii_digit);
+            match folded {
+                Folded::Digit if is_behind_digit => {}
+                Folded::Digit => word.push('0'),
+                Folded::Separator if is_behind_digit && next_is_digit && ".,".contains(character) => continue,
+                Folded::Separator => words.push(std::mem::take(&mut word)),
+                Folded::Letters(_, 0) => continue,
+                Folded::Letters(..) | Folded::Long => word.push_str(&letters),
+                Folded::Word(..) => words.extend([std::mem::take(&mut word), letters]),
+            }
+            is_behind_digit = folded == Folded::Digit;
+        }
+        words.push(word);
+        words.retain(|word| !word.is_empty());
+        words
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_fast_way_is_the_plain_way(text in "([a-zA-Z0-9.,é ]|[\u{301}ñß漢ก한\u{ad}٣İ]|.){0,60}") {
+            let plain = plainly(&text);
+            let splitter = SPLITTER.get_or_init(WordSplitter::new);
+            let mut one = 0;
+            let mut other = Vec::new();
+            splitter.each(&text, |word| other.push(word));
+            for word in &plain {
+                // A word by itself has the hash that it has in the text.
+                splitter.each(word, |word| one = word);
+                proptest::prop_assert!(other.contains(&one), "{:?}", word);
+            }
+            proptest::prop_assert_eq!(plain.len(), other.len(), "{:?}", plain);
+        }
+    }
+
+    static SPLITTER: std::sync::OnceLock<WordSplitter> = std::sync::OnceLock::new();
 }

@@ -45,7 +45,9 @@ fn pairs(seed: u64, count: u64) -> Vec<Pair> {
 
 fn fill(sorter: &Sorter<Pair>, name: &str, records: &[Pair]) {
     let mut input = sorter.input(name).unwrap().unwrap();
-    records.iter().for_each(|record| input.push(*record).unwrap());
+    for record in records {
+        input.push(*record).unwrap();
+    }
     input.finish().unwrap();
 }
 
@@ -97,7 +99,9 @@ fn a_spill_keeps_in_memory_what_fits_and_leaves_nothing_behind() {
     for (bytes, spills) in [(4096, true), (1 << 24, false)] {
         let place = folder.path().join("spill");
         let mut spill = Spill::new(&place, Budget::new(bytes)).unwrap();
-        texts.iter().for_each(|text| spill.push(text.clone()).unwrap());
+        for text in &texts {
+            spill.push(text.clone()).unwrap();
+        }
         let sorted = spill.sorted().unwrap();
         assert_eq!(!files(&place, ".run").is_empty(), spills);
         let reader = sorted.records().unwrap();
@@ -167,7 +171,9 @@ fn what_was_finished_stays_and_what_was_begun_goes() {
         files(folder.path(), "").iter().map(|path| fs::metadata(path).unwrap().modified().unwrap()).collect();
     // The process ends within an input: its runs are there, its marker is not.
     let mut begun = sorter.input("two").unwrap().unwrap();
-    pairs(2, 1_000).iter().for_each(|record| begun.push(*record).unwrap());
+    for record in pairs(2, 1_000) {
+        begun.push(record).unwrap();
+    }
     assert!(matches!(sorter.input("two"), Err(DedupError::OpenTwice { .. })));
     assert!(files(folder.path(), "").len() > written.len());
     std::mem::forget(begun);

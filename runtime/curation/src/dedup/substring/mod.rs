@@ -8,8 +8,8 @@
 //! **Method.** Texts are cut into pieces that overlap by `min_bytes − 1` bytes, so that each place has its bytes within one. Pieces are sorted by
 //! group and document and gathered into blocks. A suffix array and its longest common prefixes (libsais) put places with the same bytes
 //! beside each other. A group that fits one block takes one suffix array; one of *k* blocks takes *k·(k + 1)/2*, one for each two blocks. So memory
-//! is bounded whatever the corpus, and time grows with the square of a group's size over the budget: a block holds 1/32 of the budget, 2 GiB of
-//! text at once with a budget of 64 GiB. The result is the same for every budget.
+//! is bounded whatever the corpus, and time grows with the square of a group's size over the block's: 1/32 of the budget, 512 MiB at most. The
+//! result is the same for every budget.
 
 mod block;
 mod ranges;
