@@ -48,8 +48,14 @@ impl Archive {
         let path = folder.join(file_name(end.file));
         let file = open_at(&path, end.bytes).map_err(|error| CrawlError::io(&path, error))?;
         let (user_agent, respect_robots) = (crawl.user_agent.clone(), crawl.respect_robots);
-        let mut archive =
-            Self { folder: folder.to_path_buf(), file, end, max_bytes: crawl.warc_bytes, user_agent, respect_robots };
+        let mut archive = Self {
+            folder: folder.to_path_buf(),
+            file,
+            end,
+            max_bytes: crawl.warc_bytes,
+            user_agent,
+            respect_robots,
+        };
         if end.bytes == 0 {
             archive.begin_file()?;
         }

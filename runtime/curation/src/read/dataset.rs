@@ -148,7 +148,9 @@ impl Config {
     /// Its splits and the patterns of their files.
     fn patterns(&self) -> Vec<(Option<String>, String)> {
         let below = |pattern: &str| match &self.data_dir {
-            Some(folder) if self.data_files.is_none() => format!("{}/{pattern}", folder.trim_end_matches('/')),
+            Some(folder) if self.data_files.is_none() => {
+                format!("{}/{pattern}", folder.trim_end_matches('/'))
+            }
             _ => pattern.to_owned(),
         };
         let each = |split: Option<&String>, paths: &Paths| -> Vec<(Option<String>, String)> {
@@ -202,7 +204,8 @@ fn read_card(folder: &Path) -> Result<Card, ReadError> {
     let mut text = Vec::new();
     match std::fs::File::open(&path) {
         Ok(file) => {
-            let read = std::io::Read::read_to_end(&mut std::io::Read::take(file, MAX_README_BYTES), &mut text);
+            let read =
+                std::io::Read::read_to_end(&mut std::io::Read::take(file, MAX_README_BYTES), &mut text);
             read.map_err(|error| ReadError::io(&path, error))?;
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Card::default()),
@@ -228,12 +231,20 @@ fn matching(folder: &Path, names: &[String], pattern: &str) -> Result<Vec<String
 fn is_about(name: &str) -> bool {
     let file = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
     let extension = Path::new(&file).extension().and_then(|e| e.to_str()).unwrap_or_default();
-    matches!(extension, "md" | "py" | "yaml" | "yml" | "toml" | "cfg" | "png" | "jpg" | "svg" | "ipynb" | "lock")
-        || matches!(
-            file.as_str(),
-            "dataset_infos.json" | "dataset_info.json" | "dataset_dict.json" | "state.json" | "license" | "license.txt"
-                | "citation.cff" | "requirements.txt"
-        )
+    matches!(
+        extension,
+        "md" | "py" | "yaml" | "yml" | "toml" | "cfg" | "png" | "jpg" | "svg" | "ipynb" | "lock"
+    ) || matches!(
+        file.as_str(),
+        "dataset_infos.json"
+            | "dataset_info.json"
+            | "dataset_dict.json"
+            | "state.json"
+            | "license"
+            | "license.txt"
+            | "citation.cff"
+            | "requirements.txt"
+    )
 }
 
 fn format_of(name: &str, fields: &Fields) -> Result<Format, &'static str> {
@@ -248,7 +259,9 @@ fn format_of(name: &str, fields: &Fields) -> Result<Format, &'static str> {
         "html" | "htm" => Ok(Format::Html),
         "warc" | "wet" => Ok(Format::Warc(Statuses::Success)),
         "arrow" => Err("Arrow files are not read; save the data set as Parquet (`to_parquet`)."),
-        "csv" | "tsv" => Err("Tables of text with separators are not read; save the data set as Parquet or JSONL."),
+        "csv" | "tsv" => {
+            Err("Tables of text with separators are not read; save the data set as Parquet or JSONL.")
+        }
         "zip" | "tar" | "tgz" | "xz" | "bz2" | "7z" => Err("Archives are not read; unpack it."),
         _ => Err("The format is not one of those that are read."),
     }
@@ -316,7 +329,8 @@ mod tests {
     fn a_card_names_configurations_and_patterns() {
         let card = "---\nlicense: mit\nconfigs:\n- config_name: en\n  data_files:\n  - split: train\n    path: en/*.jsonl\n  \
                     - split: test\n    path: [en/held/out.jsonl]\n- config_name: fr\n  data_dir: fr\n---\n# x\n";
-        let folder = folder(&[("README.md", card), ("en/a.jsonl", ""), ("en/held/out.jsonl", ""), ("fr/b.jsonl", "")]);
+        let folder =
+            folder(&[("README.md", card), ("en/a.jsonl", ""), ("en/held/out.jsonl", ""), ("fr/b.jsonl", "")]);
         let own = |name: &str, split, config: &str| (name.to_owned(), split, config.to_owned());
         assert_eq!(
             listed(&folder),

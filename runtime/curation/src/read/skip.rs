@@ -114,9 +114,10 @@ impl SkipReason {
             Self::ExpandsTooMuch => {
                 ("expands_too_much", "The data unpacks to more than its size allows, as a bomb does.")
             }
-            Self::ArcFormat => {
-                ("arc_format", "The file is an ARC, the predecessor of WARC; convert it (`warcio recompress`).")
-            }
+            Self::ArcFormat => (
+                "arc_format",
+                "The file is an ARC, the predecessor of WARC; convert it (`warcio recompress`).",
+            ),
             Self::NotAWarcRecord => ("not_a_warc_record", "Bytes between records are no record."),
             Self::BadWarcHeader => {
                 ("bad_warc_header", "The header block of a record is no list of `Name: value` lines.")
@@ -134,13 +135,20 @@ impl SkipReason {
             Self::RecordTooLarge => {
                 ("record_too_large", "A record, line, value or file has more bytes than the limit.")
             }
-            Self::UnknownRecordType => ("unknown_record_type", "The record's `WARC-Type` is not one of WARC's."),
-            Self::BadHttpHeader => ("bad_http_header", "The response does not begin with an HTTP status line."),
-            Self::HttpStatus => ("http_status", "The server answered with another status than those asked for."),
-            Self::ContentType => ("content_type", "The content is neither HTML nor plain text."),
-            Self::UnknownContentEncoding => {
-                ("unknown_content_encoding", "A content encoding is not known, or there are too many of them.")
+            Self::UnknownRecordType => {
+                ("unknown_record_type", "The record's `WARC-Type` is not one of WARC's.")
             }
+            Self::BadHttpHeader => {
+                ("bad_http_header", "The response does not begin with an HTTP status line.")
+            }
+            Self::HttpStatus => {
+                ("http_status", "The server answered with another status than those asked for.")
+            }
+            Self::ContentType => ("content_type", "The content is neither HTML nor plain text."),
+            Self::UnknownContentEncoding => (
+                "unknown_content_encoding",
+                "A content encoding is not known, or there are too many of them.",
+            ),
             Self::BadContentEncoding => {
                 ("bad_content_encoding", "The body is not in the content encoding that its header names.")
             }
@@ -150,8 +158,12 @@ impl SkipReason {
             Self::InvalidUtf8 => ("invalid_utf8", "The text is not UTF-8."),
             Self::BadJson => ("bad_json", "The line is not a JSON object."),
             Self::JsonTooDeep => ("json_too_deep", "Arrays and objects are nested deeper than the limit."),
-            Self::MissingText => ("missing_text", "The field or column of the text is missing or holds no text."),
-            Self::BrokenParquet => ("broken_parquet", "The file is no Parquet file, or its footer is damaged."),
+            Self::MissingText => {
+                ("missing_text", "The field or column of the text is missing or holds no text.")
+            }
+            Self::BrokenParquet => {
+                ("broken_parquet", "The file is no Parquet file, or its footer is damaged.")
+            }
             Self::BrokenRowGroup => ("broken_row_group", "The rest of a row group is damaged."),
         }
     }

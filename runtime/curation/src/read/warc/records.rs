@@ -167,7 +167,10 @@ impl Records {
     ///
     /// # Errors
     /// The file can't be read.
-    #[allow(clippy::should_implement_trait, reason = "an entry borrows from the reader, which `Iterator` can't say")]
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "an entry borrows from the reader, which `Iterator` can't say"
+    )]
     pub fn next(&mut self) -> Result<Option<Entry<'_>>, ReadError> {
         loop {
             match self.step()? {
@@ -219,6 +222,10 @@ impl Records {
             let name = name(head, &header, offset);
             return self.garbage((name, offset), SkipReason::BadContentLength, head_bytes);
         };
+        if self.input.bytes_left().is_some_and(|left| (head_bytes as u64).saturating_add(block_bytes) > left)
+        {
+            return self.overlong((name(head, &header, offset), offset), head_bytes);
+        }
         if self.only_content && header.kind.is_content_free() {
             return self.pass(head_bytes, block_bytes, None, (name(head, &header, offset), offset));
         }
@@ -395,6 +402,17 @@ impl Records {
         };
         let (detail, bytes) = (format!("{block_bytes} bytes"), head_bytes as u64 + block_bytes);
         Ok(Step::Skipped(Skipped { index: 0, offset, name, reason, detail, bytes }))
+    }
+
+    /// Passes over a record that says that it is longer than the file: the file was cut, or the length is wrong and others follow.
+    fn overlong(&mut self, named: (String, u64), head_bytes: usize) -> Result<Step, ReadError> {
+        let mut step = self.garbage(named, SkipReason::TruncatedRecord, head_bytes)?;
+        if let Step::Skipped(skipped) = &mut step
+            && !self.ended
+        {
+            skipped.reason = SkipReason::WrongLength;
+        }
+        Ok(step)
     }
 
     /// Passes over what is no record up to the next line that begins one.
