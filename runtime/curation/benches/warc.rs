@@ -1,4 +1,4 @@
-//! WARC.gz reading against FastWARC (PyPI, C++), in alternating runs, one thread each.
+//! WARC.gz reading against FastWARC (PyPI, Rust), in alternating runs, one thread each.
 //!
 //! `CUPOLA_SHARED=… cargo bench -p cupola-curation --bench warc -- PYTHON [PAIRS]`, where PYTHON is an interpreter that has `fastwarc`
 //! (`pip install fastwarc==2.0.1`). The well-formed shared archives are repeated to 200 MB of packed bytes. Both sides read every record and all bytes of its

@@ -81,7 +81,8 @@ pub(super) struct Frontier {
     queued: u64,
 }
 
-fn key(url: &str) -> [u8; 16] {
+/// What is remembered of a text: two that differ have the same key by no accident that happens.
+pub(super) fn key(url: &str) -> [u8; 16] {
     let mut key = [0; 16];
     for (to, from) in key.iter_mut().zip(blake3::hash(url.as_bytes()).as_bytes()) {
         *to = *from;

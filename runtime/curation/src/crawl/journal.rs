@@ -106,18 +106,26 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Appends lines, and has them on disk when it returns.
+    /// Appends lines, and has them on disk when it returns, with those that were noted before.
     ///
     /// # Errors
     /// The disk fails.
     pub(super) fn append(&mut self, lines: &[Line]) -> Result<(), CrawlError> {
+        self.note(lines)?;
+        self.file.sync_data().map_err(|error| CrawlError::io(&self.path, error))
+    }
+
+    /// Appends lines that may be lost in a crash: what they say would be found out again without a request.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub(super) fn note(&mut self, lines: &[Line]) -> Result<(), CrawlError> {
         let mut text = Vec::new();
         for line in lines {
             serde_json::to_writer(&mut text, line)
                 .map_err(|error| CrawlError::io(&self.path, error.into()))?;
             text.push(b'\n');
         }
-        self.file.write_all(&text).map_err(|error| CrawlError::io(&self.path, error))?;
-        self.file.sync_data().map_err(|error| CrawlError::io(&self.path, error))
+        self.file.write_all(&text).map_err(|error| CrawlError::io(&self.path, error))
     }
 }

@@ -104,7 +104,7 @@ impl Default for Crawl {
             max_pages: 10_000,
             max_pages_per_host: 10_000,
             max_alike: 1_000,
-            max_urls: 5_000_000,
+            max_urls: 2_000_000,
             max_bytes: 10 << 30,
             max_body_bytes: 16 << 20,
             max_redirects: 5,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use url::Url;
 
+use super::frontier::key;
 use super::{Crawl, CrawlError, CrawlSkip};
 
 /// Parts of a path.
@@ -80,7 +81,7 @@ fn allowed(text: &str) -> Result<Allowed, CrawlError> {
 /// Counts of addresses by shape, which find endless ones.
 #[derive(Default)]
 pub(super) struct Shapes {
-    counts: HashMap<String, u64>,
+    counts: HashMap<[u8; 16], u64>,
 }
 
 impl Shapes {
@@ -91,7 +92,7 @@ impl Shapes {
         if parts.len() > MAX_PATH_PARTS || parts.iter().any(|part| repeats(part) > MAX_REPEATS) {
             return Some(CrawlSkip::Trap);
         }
-        let count = self.counts.entry(shape(url)).or_insert(0);
+        let count = self.counts.entry(key(&shape(url))).or_insert(0);
         *count += 1;
         (*count > max_alike).then_some(CrawlSkip::TooManyAlike)
     }

@@ -21,6 +21,8 @@ use super::{Crawl, CrawlError, CrawlSkip, CrawlSummary, Progress};
 use crate::read::Limits;
 use crate::read::warc::html_of;
 
+/// Addresses that are begun before the loop looks at what came back.
+const MAX_BEGUN: usize = 1_000;
 /// Bytes of a sitemap as it is sent.
 const MAX_SITEMAP_BYTES: u64 = 50 << 20;
 
@@ -171,7 +173,11 @@ impl<'a> Work<'a> {
     /// Begins what can be begun now.
     fn begin(&mut self) -> Result<(), CrawlError> {
         let needs_rules = self.crawl.respect_robots || self.crawl.sitemaps;
-        while self.may_begin() {
+        // Addresses that are refused after all cost no wait; between so many of them the fetches go on.
+        for _ in 0..MAX_BEGUN {
+            if !self.may_begin() {
+                break;
+            }
             let Some(job) = self.frontier.next(Instant::now(), needs_rules) else { break };
             let fetcher = self.fetcher.clone();
             match job {
@@ -191,7 +197,8 @@ impl<'a> Work<'a> {
                 })),
                 Job::Page(target) => {
                     if let Some(reason) = self.refused(&target) {
-                        self.done(&target, Done { skip: Some(reason), ..Done::default() }, Vec::new())?;
+                        let line = self.line_of(&target, Done { skip: Some(reason), ..Done::default() });
+                        self.journal.note(&[line])?;
                         self.frontier.free(&target.url, false, Duration::ZERO);
                         continue;
                     }
@@ -377,13 +384,18 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Notes that an address is done.
+    /// Notes that an address is done, behind the lines of what it led to.
     fn done(&mut self, target: &Target, done: Done, mut lines: Vec<Line>) -> Result<(), CrawlError> {
+        lines.push(self.line_of(target, done));
+        self.journal.append(&lines)
+    }
+
+    /// Counts an address that is done, and gives its line.
+    fn line_of(&mut self, target: &Target, done: Done) -> Line {
         let End { file, bytes } = self.archive.end();
         let done = Done { url: target.url.to_string(), file, file_bytes: bytes, ..done };
         add(&mut self.summary, &done);
-        lines.push(Line::Done(done));
-        self.journal.append(&lines)
+        Line::Done(done)
     }
 
     fn finish(mut self) -> CrawlSummary {
