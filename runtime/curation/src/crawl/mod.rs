@@ -23,6 +23,7 @@ mod rules;
 mod scope;
 mod sitemap;
 mod summary;
+mod tally;
 mod work;
 
 use std::path::Path;

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use memchr::memmem;
 
-use super::header::{Header, HeaderError, RecordKind, Span, block_end, is_version};
+use super::header::{Header, HeaderError, block_end, is_version};
+use super::record::{Record, at_offset, name};
 use crate::read::input::{Fill, Input};
 use crate::read::{Cursor, Limits, ReadError, SkipReason, Skipped};
 
@@ -12,87 +13,6 @@ use crate::read::{Cursor, Limits, ReadError, SkipReason, Skipped};
 const VERSION_BYTES: usize = 8;
 /// Bytes that are shown of what is no record.
 const DETAIL_BYTES: usize = 40;
-
-/// One record, as long as the reader does not move on.
-#[derive(Debug)]
-pub struct Record<'a> {
-    /// What it is.
-    pub kind: RecordKind,
-    /// Where it begins: an offset of the file.
-    pub offset: u64,
-    /// Its block: of a response the HTTP message.
-    pub block: &'a [u8],
-    head: &'a [u8],
-    header: Header,
-}
-
-impl<'a> Record<'a> {
-    fn text(&self, (start, end): Span) -> Option<String> {
-        let text = String::from_utf8_lossy(self.head.get(start..end)?).into_owned();
-        (!text.is_empty()).then_some(text)
-    }
-
-    /// `WARC-Target-URI`.
-    pub fn uri(&self) -> Option<String> {
-        self.text(self.header.uri)
-    }
-
-    /// `WARC-Record-ID`.
-    pub fn id(&self) -> Option<String> {
-        self.text(self.header.id)
-    }
-
-    /// `WARC-Date`.
-    pub fn date(&self) -> Option<String> {
-        self.text(self.header.date)
-    }
-
-    /// `WARC-Identified-Content-Language`.
-    pub fn language(&self) -> Option<String> {
-        self.text(self.header.language)
-    }
-
-    /// `WARC-Truncated`.
-    pub fn truncated(&self) -> Option<String> {
-        self.text(self.header.truncated)
-    }
-
-    /// `WARC-Type`, as it is written.
-    pub fn kind_name(&self) -> Option<String> {
-        self.text(self.header.kind_name)
-    }
-
-    /// `Content-Type` of the block.
-    pub fn content_type(&self) -> &'a [u8] {
-        self.head.get(self.header.content_type.0..self.header.content_type.1).unwrap_or_default()
-    }
-
-    /// The body, where the block is an HTTP message, else the block.
-    pub fn payload(&self) -> &'a [u8] {
-        let is_http = self.block.starts_with(b"HTTP/") || self.kind == RecordKind::Request;
-        if !is_http {
-            return self.block;
-        }
-        block_end(self.block, 0).and_then(|end| self.block.get(end..)).unwrap_or_default()
-    }
-
-    /// The name by which people find it.
-    pub(crate) fn name(&self) -> String {
-        name(self.head, &self.header, self.offset)
-    }
-}
-
-fn name(head: &[u8], header: &Header, offset: u64) -> String {
-    [header.uri, header.id]
-        .into_iter()
-        .filter_map(|(start, end)| head.get(start..end))
-        .find(|text| !text.is_empty())
-        .map_or_else(|| at_offset(offset), |text| String::from_utf8_lossy(text).into_owned())
-}
-
-fn at_offset(offset: u64) -> String {
-    format!("byte {offset}")
-}
 
 /// What stands at a place of the file.
 #[derive(Debug)]
@@ -185,7 +105,7 @@ impl Records {
     fn record(&self, found: &Found) -> Record<'_> {
         let (head, rest) = self.input.bytes().split_at_checked(found.head_bytes).unwrap_or_default();
         let block = rest.get(..found.block_bytes).unwrap_or_default();
-        Record { kind: found.header.kind, offset: found.offset, block, head, header: found.header }
+        Record::new(found.header, found.offset, head, block)
     }
 
     fn step(&mut self) -> Result<Step, ReadError> {
