@@ -190,20 +190,22 @@ impl Input {
         if between && ahead == self.end - self.start && self.broken.is_none() {
             return (self.raw_offset, 0);
         }
-        let mark = self.marks.iter().rev().find(|mark| mark.position <= position);
-        let mark = mark.copied().unwrap_or(Mark { position, offset: self.raw_offset });
+        let behind = self.marks.partition_point(|mark| mark.position <= position);
+        let mark = behind.checked_sub(1).and_then(|at| self.marks.get(at)).copied();
+        let mark = mark.unwrap_or(Mark { position, offset: self.raw_offset });
         match self.packing {
             Packing::Plain => (mark.offset + (position - mark.position), 0),
             _ => (mark.offset, position - mark.position),
         }
     }
 
-    /// How far ahead in the window the next members begin.
-    pub(super) fn members_ahead(&self) -> impl Iterator<Item = usize> {
-        let (now, length) = (self.position, (self.end - self.start) as u64);
+    /// How far ahead in the window the next members begin, up to a distance.
+    pub(super) fn members_ahead(&self, below: usize) -> impl Iterator<Item = usize> {
+        let now = self.position;
+        let length = below.min(self.end - self.start) as u64;
         let ahead =
-            self.marks.iter().filter(move |mark| mark.position >= now && mark.position <= now + length);
-        ahead.map(move |mark| (mark.position - now) as usize)
+            self.marks.iter().filter(move |mark| mark.position >= now).map(move |mark| mark.position - now);
+        ahead.take_while(move |ahead| *ahead < length).map(|ahead| ahead as usize)
     }
 
     /// Appends at least one byte to the window, if there is one.

@@ -186,8 +186,8 @@ impl Records {
         loop {
             let bytes = self.input.bytes();
             if let Some(end) = block_end(bytes, from) {
-                let cut = |ahead: usize| ahead < end && bytes.get(ahead..).is_some_and(is_version);
-                if self.input.members_ahead().any(|ahead| ahead > 0 && cut(ahead)) {
+                let cut = |ahead: usize| bytes.get(ahead..).is_some_and(is_version);
+                if self.input.members_ahead(end).any(|ahead| ahead > 0 && cut(ahead)) {
                     return Ok(Err((Fill::More, SkipReason::BadWarcHeader)));
                 }
                 let over = end as u64 > self.limits.header_bytes;
@@ -249,7 +249,7 @@ impl Records {
     /// Where within a record another one begins: at a member's begin, or at a line, if nothing follows where this one ends.
     fn next_record_within(&self, head_bytes: usize, length: usize) -> Option<usize> {
         let bytes = self.input.bytes();
-        let members = self.input.members_ahead().filter(|ahead| *ahead < length && *ahead >= head_bytes);
+        let members = self.input.members_ahead(length).filter(|ahead| *ahead >= head_bytes);
         let mut begins = members.filter(|ahead| bytes.get(*ahead..).is_some_and(is_version));
         if let Some(cut) = begins.next() {
             return Some(cut);
@@ -276,9 +276,10 @@ impl Records {
         self.input.consume(head_bytes);
         let mut left = block_bytes;
         while left > 0 {
-            let cut = self.input.members_ahead().find(|ahead| {
-                (*ahead as u64) < left && self.input.bytes().get(*ahead..).is_some_and(is_version)
-            });
+            let below = usize::try_from(left).unwrap_or(usize::MAX);
+            let mut members = self.input.members_ahead(below);
+            let cut = members.find(|ahead| self.input.bytes().get(*ahead..).is_some_and(is_version));
+            drop(members);
             if let Some(cut) = cut {
                 self.taken = cut;
                 let detail = format!("Content-Length {block_bytes}");
@@ -358,7 +359,7 @@ impl Records {
             let window = self.input.bytes();
             let lines = memmem::find_iter(window, b"\nWARC/").map(|at| at + 1);
             let lines = lines.filter(|at| window.get(*at..).is_some_and(is_version)).take(1);
-            let members = self.input.members_ahead();
+            let members = self.input.members_ahead(usize::MAX);
             let members = members.filter(|at| window.get(*at..).is_some_and(is_version)).take(1);
             if let Some(next) = lines.chain(members).min() {
                 self.taken = next;
