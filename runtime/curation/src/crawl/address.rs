@@ -42,8 +42,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         // Unspecified, loopback, IPv4 in two forms.
         [0, 0, 0, 0, 0, 0 | 0xffff, high, low] => embedded(high, low) && parts[5] == 0xffff,
         // NAT64 and 6to4 lead to the IPv4 address within.
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low),
-        [0x2002, high, low, ..] => embedded(high, low),
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => embedded(high, low),
         [0x2001, second, ..] if second < 0x200 || second == 0xdb8 => false,
         // Unicast addresses that were given out are in 2000::/3; 3fff::/20 is for documents.
         [first, second, ..] => (first & 0xe000) == 0x2000 && !(first == 0x3fff && second < 0x1000),

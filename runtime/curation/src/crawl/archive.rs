@@ -173,7 +173,9 @@ fn record_id(parts: &[&[u8]]) -> String {
         hash.update(part);
     }
     let hash = hash.finalize();
-    let hex: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let mut half = [0; 16];
+    half.copy_from_slice(&hash[..16]);
+    let hex = format!("{:032x}", u128::from_be_bytes(half));
     let (a, b, c, d, e) = (&hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..]);
     format!("<urn:uuid:{a}-{b}-8{c}-8{d}-{e}>")
 }

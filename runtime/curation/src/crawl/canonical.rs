@@ -34,6 +34,9 @@ const TRACKING: [&str; 12] = [
 ];
 /// Bytes of an address.
 const MAX_URL_BYTES: usize = 2048;
+/// The digits of an escape.
+pub(super) const HEX: [char; 16] =
+    ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
 
 /// The canonical form of a link found at `base`; `None` if it is no address of a page.
 ///
@@ -96,7 +99,9 @@ fn escapes(text: &str) -> String {
                 if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
                     clean.push(char::from(byte));
                 } else {
-                    clean.push_str(&format!("%{byte:02X}"));
+                    clean.push('%');
+                    clean.push(HEX[usize::from(byte >> 4)]);
+                    clean.push(HEX[usize::from(byte & 15)]);
                 }
                 rest = after.get(2..).unwrap_or_default();
             }

@@ -181,16 +181,11 @@ pub(super) fn unescaped(text: &str) -> String {
                 char::from_u32(number.ok()?)
             }
         });
-        match (character, reference) {
-            (Some(character), Some((_, after))) => {
-                clean.push(character);
-                rest = after;
-            }
-            _ => {
-                clean.push('&');
-                rest = after;
-            }
-        }
+        clean.push(character.unwrap_or('&'));
+        rest = match (character, reference) {
+            (Some(_), Some((_, behind))) => behind,
+            _ => after,
+        };
     }
     clean.push_str(rest);
     clean

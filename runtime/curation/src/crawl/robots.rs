@@ -1,5 +1,7 @@
 //! robots.txt (RFC 9309), with `Crawl-delay` and `Sitemap`, which it leaves to others.
 
+use super::canonical::HEX;
+
 /// Bytes of a robots.txt that are looked at: what the RFC asks for at least.
 pub(super) const MAX_ROBOTS_BYTES: usize = 500 << 10;
 /// Rules that are kept.
@@ -117,7 +119,9 @@ fn normal(path: &str) -> String {
         } else if byte.is_ascii_graphic() {
             clean.push(char::from(byte));
         } else {
-            clean.push_str(&format!("%{byte:02X}"));
+            clean.push('%');
+            clean.push(HEX[usize::from(byte >> 4)]);
+            clean.push(HEX[usize::from(byte & 15)]);
         }
     }
     clean

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use futures::future::LocalBoxFuture;
 use futures::stream::FuturesUnordered;
-use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::archive::{Archive, End, file_name};
@@ -70,7 +69,7 @@ pub(super) fn run(
 fn fingerprint(crawl: &Crawl) -> String {
     let Crawl { seeds, allowed_hosts, allowed_paths, denied_paths, max_depth, canonical, .. } = crawl;
     let text = format!("{seeds:?}{allowed_hosts:?}{allowed_paths:?}{denied_paths:?}{max_depth}{canonical:?}");
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    blake3::hash(text.as_bytes()).to_hex().to_string()
 }
 
 /// The name by which robots.txt files know the crawler.
@@ -140,7 +139,7 @@ impl<'a> Work<'a> {
                 return Ok(());
             }
             let wait =
-                next_at.map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(Instant::now()));
+                next_at.map_or(Duration::from_hours(1), |at| at.saturating_duration_since(Instant::now()));
             let may_wait = self.under_way.len() < self.crawl.max_connections;
             let came = if self.under_way.is_empty() {
                 tokio::time::sleep(wait).await;
@@ -268,7 +267,7 @@ impl<'a> Work<'a> {
             Came::Page(target, fetched) => {
                 self.pages_under_way -= 1;
                 let url = target.url.clone();
-                let pause = self.page(target, fetched)?;
+                let pause = self.page(&target, fetched)?;
                 self.frontier.free(&url, true, pause);
                 Ok(Some(url))
             }
@@ -276,24 +275,24 @@ impl<'a> Work<'a> {
     }
 
     /// Takes a page's answer; gives the pause that its server needs.
-    fn page(&mut self, target: Target, fetched: Result<Fetched, Failure>) -> Result<Duration, CrawlError> {
+    fn page(&mut self, target: &Target, fetched: Result<Fetched, Failure>) -> Result<Duration, CrawlError> {
         let skipped = |reason, detail| Done { skip: Some(reason), detail, ..Done::default() };
         let fetched = match fetched {
             Ok(fetched) => fetched,
             Err(Failure::Private) => {
                 let done = skipped(CrawlSkip::PrivateAddress, String::new());
-                return self.done(&target, done, Vec::new()).map(|()| Duration::ZERO);
+                return self.done(target, done, Vec::new()).map(|()| Duration::ZERO);
             }
             Err(Failure::Unreachable(detail)) => {
-                if let Some(pause) = self.again(&target, None) {
+                if let Some(pause) = self.again(target, None) {
                     return Ok(pause);
                 }
                 let done = skipped(CrawlSkip::Unreachable, detail);
-                return self.done(&target, done, Vec::new()).map(|()| Duration::ZERO);
+                return self.done(target, done, Vec::new()).map(|()| Duration::ZERO);
             }
         };
         let may_pass = matches!(fetched.status, 408 | 429 | 500 | 502 | 503 | 504);
-        if may_pass && let Some(pause) = self.again(&target, fetched.retry_after.as_deref()) {
+        if may_pass && let Some(pause) = self.again(target, fetched.retry_after.as_deref()) {
             return Ok(pause);
         }
         let mut done = Done {
@@ -323,7 +322,7 @@ impl<'a> Work<'a> {
                 }
             }
             (301 | 302 | 303 | 307 | 308, Some(location)) => {
-                self.redirect(&target, location, &mut done, &mut lines)
+                self.redirect(target, location, &mut done, &mut lines);
             }
             (300..400, _) => done.skip = Some(CrawlSkip::BadRedirect),
             _ => done.skip = Some(CrawlSkip::HttpStatus),
@@ -331,7 +330,7 @@ impl<'a> Work<'a> {
         if done.archived {
             self.archive.write(target.url.as_str(), &fetched)?;
         }
-        self.done(&target, done, lines).map(|()| Duration::ZERO)
+        self.done(target, done, lines).map(|()| Duration::ZERO)
     }
 
     /// Puts a page back to be asked for again, if it may be; gives the pause before that.

@@ -154,16 +154,14 @@ impl Iterator for Attributes<'_> {
             return Some((name, Vec::new()));
         };
         let value = value.trim_ascii_start();
-        let (value, rest) = match value.first() {
-            Some(quote @ (b'"' | b'\'')) => {
-                let value = value.get(1..)?;
-                let end = memchr::memchr(*quote, value).unwrap_or(value.len());
-                (value.get(..end)?, value.get(end + 1..).unwrap_or_default())
-            }
-            _ => {
-                let end = value.iter().position(|byte| byte.is_ascii_whitespace() || *byte == b'>');
-                value.split_at_checked(end.unwrap_or(value.len()))?
-            }
+        let quote = value.first().filter(|byte| matches!(byte, b'"' | b'\''));
+        let (value, rest) = if let Some(quote) = quote {
+            let value = value.get(1..)?;
+            let end = memchr::memchr(*quote, value).unwrap_or(value.len());
+            (value.get(..end)?, value.get(end + 1..).unwrap_or_default())
+        } else {
+            let end = value.iter().position(|byte| byte.is_ascii_whitespace() || *byte == b'>');
+            value.split_at_checked(end.unwrap_or(value.len()))?
         };
         self.rest = rest;
         Some((name, value.to_ascii_lowercase()))
@@ -175,7 +173,7 @@ impl Attributes<'_> {
     fn declared(&mut self) -> Option<&'static Encoding> {
         let (mut from_charset, mut from_content, mut is_pragma) = (None, None, false);
         let mut seen: Vec<Vec<u8>> = Vec::new();
-        while let Some((name, value)) = self.next() {
+        for (name, value) in self.by_ref() {
             if seen.contains(&name) {
                 continue;
             }

@@ -70,8 +70,8 @@ struct Card {
 
 #[derive(Debug, Deserialize)]
 struct Config {
-    #[serde(default = "default_config")]
-    config_name: String,
+    #[serde(default = "default_config", rename = "config_name")]
+    name: String,
     #[serde(default)]
     data_files: Option<DataFiles>,
     #[serde(default)]
@@ -118,7 +118,7 @@ pub fn list_dataset(folder: &Path, fields: &Fields) -> Result<DatasetListing, Re
             let split = |name: &str| split.as_deref().and_then(split_word).or_else(|| split_of(name));
             claimed.extend(matches.into_iter().map(|name| {
                 let split = split(&name).unwrap_or(Split::Train);
-                (config.config_name.clone(), name, split)
+                (config.name.clone(), name, split)
             }));
         }
     }
@@ -174,7 +174,7 @@ impl Config {
     }
 }
 
-fn failed(path: &Path, message: impl ToString) -> ReadError {
+fn failed(path: &Path, message: &dyn std::fmt::Display) -> ReadError {
     ReadError::Dataset { path: path.to_path_buf(), message: message.to_string() }
 }
 
@@ -183,16 +183,16 @@ fn file_names(folder: &Path) -> Result<Vec<String>, ReadError> {
     let hidden = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with('.');
     let walk = WalkDir::new(folder).follow_links(true).into_iter();
     for entry in walk.filter_entry(|entry| entry.depth() == 0 || !hidden(entry.file_name())) {
-        let entry = entry.map_err(|error| failed(folder, error))?;
+        let entry = entry.map_err(|error| failed(folder, &error))?;
         if !entry.file_type().is_file() {
             continue;
         }
-        let below = entry.path().strip_prefix(folder).map_err(|error| failed(folder, error))?;
+        let below = entry.path().strip_prefix(folder).map_err(|error| failed(folder, &error))?;
         let parts: Option<Vec<&str>> = below.iter().map(|part| part.to_str()).collect();
-        let parts = parts.ok_or_else(|| failed(entry.path(), "the file's name is not UTF-8; rename it"))?;
+        let parts = parts.ok_or_else(|| failed(entry.path(), &"the file's name is not UTF-8; rename it"))?;
         names.push(parts.join("/"));
         if names.len() > MAX_FILES {
-            return Err(failed(folder, format!("more than {MAX_FILES} files; list a folder below it")));
+            return Err(failed(folder, &format!("more than {MAX_FILES} files; list a folder below it")));
         }
     }
     names.sort();
@@ -216,13 +216,13 @@ fn read_card(folder: &Path) -> Result<Card, ReadError> {
     let Some(matter) = text.strip_prefix("---\n").and_then(|rest| rest.split_once("\n---")) else {
         return Ok(Card::default());
     };
-    serde_yaml::from_str(matter.0).map_err(|error| failed(&path, format!("front matter: {error}")))
+    serde_yaml::from_str(matter.0).map_err(|error| failed(&path, &format!("front matter: {error}")))
 }
 
 fn matching(folder: &Path, names: &[String], pattern: &str) -> Result<Vec<String>, ReadError> {
     let pattern = pattern.trim_start_matches("./");
     let glob = GlobBuilder::new(pattern).literal_separator(true).build();
-    let glob = glob.map_err(|error| failed(&folder.join("README.md"), format!("`{pattern}`: {error}")))?;
+    let glob = glob.map_err(|error| failed(&folder.join("README.md"), &format!("`{pattern}`: {error}")))?;
     let matcher = glob.compile_matcher();
     Ok(names.iter().filter(|name| matcher.is_match(name)).cloned().collect())
 }

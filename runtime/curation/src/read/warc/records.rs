@@ -200,7 +200,7 @@ impl Records {
             match self.input.fill()? {
                 Fill::More => {}
                 Fill::End => return Ok(Err((Fill::End, SkipReason::TruncatedRecord))),
-                broken => return Ok(Err((broken, SkipReason::BrokenArchive))),
+                broken @ Fill::Broken(_) => return Ok(Err((broken, SkipReason::BrokenArchive))),
             }
         }
     }
