@@ -114,7 +114,7 @@ fn answer(stream: &mut &TcpStream, path: &str, tries: usize, address: SocketAddr
         "/noindex" => send("200 OK", html, "<meta name=robots content=noindex><a href=/from-noindex>x</a>"),
         "/chunked" => {
             let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/html\r\n\r\n";
-            write!(stream, "{head}e\r\n<p>in chunks</p\r\n1\r\n>\r\n0\r\n\r\n")
+            write!(stream, "{head}f\r\n<p>in chunks</p\r\n1\r\n>\r\n0\r\n\r\n")
         }
         "/slow" => {
             write!(stream, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n")?;
