@@ -1,4 +1,5 @@
 //! A crawl of a local site with everything that goes wrong on real ones.
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -101,7 +102,7 @@ fn answer(stream: &mut &TcpStream, path: &str, tries: usize, address: SocketAddr
                 "/repeat/",
                 "/chunked",
             ];
-            let links: String = links.iter().map(|link| format!("<a href=\"{link}\">x</a>")).collect();
+            let links = links.map(|link| format!("<a href=\"{link}\">x</a>")).concat();
             send("200 OK", html, &format!("<p>Welcome</p>{links}<a rel=nofollow href=/unwanted>x</a>"))
         }
         "/loop" => send("302 Found", "Location: /loop2\r\n", ""),
@@ -116,39 +117,41 @@ fn answer(stream: &mut &TcpStream, path: &str, tries: usize, address: SocketAddr
             let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/html\r\n\r\n";
             write!(stream, "{head}f\r\n<p>in chunks</p\r\n1\r\n>\r\n0\r\n\r\n")
         }
-        "/slow" => {
-            write!(stream, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n")?;
-            for _ in 0..600 {
-                stream.write_all(b"slow ")?;
-                std::thread::sleep(Duration::from_millis(100));
-            }
-            Ok(())
+        "/slow" | "/huge" => endless(stream, path),
+        _ => send("200 OK", html, &format!("<p>Page {path}</p>{}", links_of(path))),
+    }
+}
+
+/// An answer that comes drop by drop, or one of 5 GB.
+fn endless(stream: &mut &TcpStream, path: &str) -> std::io::Result<()> {
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n";
+    if path == "/slow" {
+        write!(stream, "{head}\r\n")?;
+        for _ in 0..600 {
+            stream.write_all(b"slow ")?;
+            std::thread::sleep(Duration::from_millis(100));
         }
-        "/huge" => {
-            write!(
-                stream,
-                "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n",
-                5_u64 << 30
-            )?;
-            let block = "huge words ".repeat(6000);
-            let mut left = 5_u64 << 30;
-            while left > block.len() as u64 {
-                stream.write_all(block.as_bytes())?;
-                left -= block.len() as u64;
-            }
-            Ok(())
-        }
-        _ => {
-            let (folder, last) = path.rsplit_once('/').unwrap_or(("", ""));
-            let number: u64 = last.parse().unwrap_or(0);
-            let link = match folder {
-                "/trap" => format!("<a href=/trap/{}>x</a>", number + 1),
-                "/many" if number > 0 => (0..number).map(|n| format!("<a href=/page-{n}/>x</a>")).collect(),
-                _ if path.starts_with("/repeat") => "<a href=more/>x</a>".to_owned(),
-                _ => String::new(),
-            };
-            send("200 OK", html, &format!("<p>Page {path}</p>{link}"))
-        }
+        return Ok(());
+    }
+    write!(stream, "{head}Content-Length: {}\r\n\r\n", 5_u64 << 30)?;
+    let block = "huge words ".repeat(6000);
+    let mut left = 5_u64 << 30;
+    while left > block.len() as u64 {
+        stream.write_all(block.as_bytes())?;
+        left -= block.len() as u64;
+    }
+    Ok(())
+}
+
+/// The links of pages that go on for ever, and of one with many.
+fn links_of(path: &str) -> String {
+    let (folder, last) = path.rsplit_once('/').unwrap_or(("", ""));
+    let number: u64 = last.parse().unwrap_or(0);
+    match folder {
+        "/trap" => format!("<a href=/trap/{}>x</a>", number + 1),
+        "/many" => (0..number).map(|n| format!("<a href=/page-{n}/>x</a>")).collect::<Vec<_>>().concat(),
+        _ if path.starts_with("/repeat") => "<a href=more/>x</a>".to_owned(),
+        _ => String::new(),
     }
 }
 
