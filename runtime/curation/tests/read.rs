@@ -92,10 +92,13 @@ fn page(uri: &str, http: &str, body: &[u8]) -> Vec<u8> {
     record("response", uri, "application/http; msgtype=response", &block)
 }
 
+/// A file, and what of it is read.
+type Archive = (&'static str, usize, u64, &'static [(&'static str, usize)]);
+
 /// Documents, records without content by their type, and skips by reason of every shared archive. Records of each kind are as many as warcio 1.8.1
 /// and FastWARC 2.0.1 find, where these read the file (`runtime/benches/peers/warc.py --counts` prints theirs): of `clipped` they give the cut record
 /// as a whole one, of `example-trunc` FastWARC gives up, and ARC files only warcio reads.
-const ARCHIVES: [(&str, usize, u64, &[(&str, usize)]); 25] = [
+const ARCHIVES: [Archive; 25] = [
     ("clipped.warc.gz", 0, 0, &[("truncated_archive", 1)]),
     ("clueweb-quirk.warc.gz", 29, 1, &[]),
     ("example.warc.gz", 129, 523, &[("content_type", 122), ("empty", 1), ("http_status", 47)]),
@@ -186,10 +189,15 @@ fn archives_are_read_the_same_however_they_are_packed() {
     assert_eq!(texts(&expected).len(), 6, "{expected:?}");
     assert!(texts(&expected)[1].contains("déjà vu, garçon"));
     assert_eq!(texts(&expected)[5], "plain text\nof two lines\n");
-    use SkipReason::{Binary, ContentType, HttpStatus, UnknownRecordType};
     assert_eq!(
         skipped(&expected),
-        [ContentType, Binary, HttpStatus, SkipReason::BadHttpHeader, UnknownRecordType]
+        [
+            SkipReason::ContentType,
+            SkipReason::Binary,
+            SkipReason::HttpStatus,
+            SkipReason::BadHttpHeader,
+            SkipReason::UnknownRecordType
+        ]
     );
     let packings = [
         ("members", by_member),
