@@ -345,5 +345,14 @@ fn a_crawl_ends_when_it_is_told_to_and_knows_its_own_folder() {
     assert!(matches!(other.run(folder.path(), &|_| true), Err(CrawlError::OtherCrawl { .. })));
     let few = Crawl { max_pages: part.pages + 1, ..crawl.clone() }.run(folder.path(), &|_| true).unwrap();
     assert_eq!((few.pages, few.finished), (part.pages + 1, false));
-    assert!(crawl.run(folder.path(), &|_| true).unwrap().finished);
+    let beside = |_| {
+        assert!(matches!(crawl.run(folder.path(), &|_| true), Err(CrawlError::InsideRuntime)));
+        let second =
+            std::thread::scope(|scope| scope.spawn(|| crawl.run(folder.path(), &|_| true)).join().unwrap());
+        assert!(matches!(second, Err(CrawlError::Busy { .. })), "{second:?}");
+        true
+    };
+    assert!(crawl.run(folder.path(), &beside).unwrap().finished);
+    std::fs::write(folder.path().join("crawl-00000.warc.gz"), b"").unwrap();
+    assert!(matches!(crawl.run(folder.path(), &|_| true), Err(CrawlError::Io { .. })));
 }

@@ -139,10 +139,15 @@ impl Archive {
 }
 
 fn open_at(path: &Path, bytes: u64) -> std::io::Result<File> {
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    let file = OpenOptions::new().create(true).append(true).open(path)?;
+    let there = file.metadata()?.len();
+    if there < bytes {
+        let detail =
+            format!("has {there} bytes of the {bytes} that the journal speaks of; crawl into another folder");
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, detail));
+    }
     file.set_len(bytes)?;
-    drop(file);
-    OpenOptions::new().append(true).open(path)
+    Ok(file)
 }
 
 /// The time as WARC writes it.

@@ -23,6 +23,12 @@ pub enum CrawlError {
         /// The journal.
         path: PathBuf,
     },
+    /// Another process crawls into the folder.
+    #[error("{path}: another process crawls into this folder; wait for it, or use another folder")]
+    Busy {
+        /// The journal.
+        path: PathBuf,
+    },
     /// The journal is damaged before its last line.
     #[error("{path}, line {line}: the journal is damaged ({detail}); crawl into another folder")]
     Journal {

@@ -3,7 +3,7 @@
 //! An address that was found is a line, and one that is done. Lines of the links of a page stand before the line that says that the page is done. A last line
 //! without its end was being written when the crawl was killed, and is cut off.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
@@ -56,7 +56,7 @@ pub(super) struct Done {
     pub(super) file_bytes: u64,
 }
 
-/// The file.
+/// The file. It is locked as long as this lives: two crawls can't write into one folder.
 pub(super) struct Journal {
     path: PathBuf,
     file: File,
@@ -66,7 +66,7 @@ impl Journal {
     /// Opens a journal, and gives what it has line by line.
     ///
     /// # Errors
-    /// It is another crawl's, is damaged, or the disk fails.
+    /// It is another crawl's, is in use, is damaged, or the disk fails.
     pub(super) fn open(
         path: &Path,
         fingerprint: &str,
@@ -97,8 +97,8 @@ impl Journal {
             }
             good_bytes += read as u64;
         }
-        reader.into_inner().set_len(good_bytes).map_err(io)?;
-        let file = OpenOptions::new().append(true).open(path).map_err(io)?;
+        let file = reader.into_inner();
+        file.set_len(good_bytes).map_err(io)?;
         let mut journal = Self { path: path.to_path_buf(), file };
         if number == 0 {
             journal.append(&[Line::Crawl { fingerprint: fingerprint.to_owned() }])?;
