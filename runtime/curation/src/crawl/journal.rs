@@ -73,8 +73,12 @@ impl Journal {
         replay: &mut dyn FnMut(Line),
     ) -> Result<Self, CrawlError> {
         let io = |error| CrawlError::io(path, error);
-        let file =
-            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).map_err(io)?;
+        let file = OpenOptions::new().create(true).read(true).append(true).open(path).map_err(io)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(CrawlError::Busy { path: path.to_path_buf() }),
+            Err(TryLockError::Error(error)) => return Err(io(error)),
+        }
         let mut reader = BufReader::new(file);
         let (mut good_bytes, mut number, mut text) = (0_u64, 0_u64, Vec::new());
         loop {

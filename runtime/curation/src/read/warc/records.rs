@@ -353,6 +353,8 @@ impl Records {
         self.at_begin = false;
         let begin = &self.input.bytes()[..self.input.bytes().len().min(DETAIL_BYTES)];
         let detail = begin.escape_ascii().to_string();
+        // The line end before `from` stays: a record may begin right behind it.
+        let from = from.saturating_sub(1);
         let mut bytes = from as u64;
         self.input.consume(from);
         loop {
