@@ -8,14 +8,13 @@ import collections
 import sys
 import time
 
-from fastwarc.stream_io import FileStream
 from fastwarc.warc import ArchiveIterator
 
 
 def read(path):
     start = time.perf_counter()
     records = size = 0
-    for record in ArchiveIterator(FileStream(path, "rb"), parse_http=False):
+    for record in ArchiveIterator(path, parse_http=False, inplace=True):
         records += 1
         size += len(record.reader.read())
     print(time.perf_counter() - start, records, size)

@@ -1,4 +1,4 @@
-//! WARC.gz reading against FastWARC (PyPI, C++), in alternating runs, one thread each.
+//! WARC.gz reading against FastWARC (PyPI, Rust), in alternating runs, one thread each.
 //!
 //! `CUPOLA_SHARED=… cargo bench -p cupola-curation --bench warc -- PYTHON [PAIRS]`, where PYTHON is an interpreter that has `fastwarc`
 //! (`pip install fastwarc==2.0.1`). The well-formed shared archives are repeated to 200 MB of packed bytes. Both sides read every record and all bytes of its
@@ -13,7 +13,8 @@ use cupola_curation::read::warc::{Entry, Records};
 use cupola_curation::read::{Cursor, FileReader, Format, Item, Limits, Statuses};
 
 /// Archives without damage: on these both sides must count the same.
-const ARCHIVES: [&str; 4] = ["example.warc.gz", "sample-0000.warc.gz", "sample-0001.warc.gz", "warcfile.warc.gz"];
+const ARCHIVES: [&str; 4] =
+    ["example.warc.gz", "sample-0000.warc.gz", "sample-0001.warc.gz", "warcfile.warc.gz"];
 const PACKED_BYTES: u64 = 200 << 20;
 
 fn main() -> Result<()> {
@@ -39,7 +40,11 @@ fn main() -> Result<()> {
     }
     let ratios: Vec<f64> = ours.iter().zip(&peers).map(|(ours, peer)| peer / ours).collect();
     let rate = |seconds: f64| PACKED_BYTES as f64 / 1e6 / seconds;
-    println!("records: {:.0} MB/s of packed bytes; FastWARC {:.0} MB/s", rate(median(ours)), rate(median(peers)));
+    println!(
+        "records: {:.0} MB/s of packed bytes; FastWARC {:.0} MB/s",
+        rate(median(ours)),
+        rate(median(peers))
+    );
     println!("ratio of speeds, median of {pairs} pairs: {:.2}", median(ratios));
     println!("documents (content and charset decoded): {:.0} MB/s of packed bytes", rate(median(documents)));
     Ok(())

@@ -42,8 +42,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         // Unspecified, loopback, IPv4 in two forms.
         [0, 0, 0, 0, 0, 0 | 0xffff, high, low] => embedded(high, low) && parts[5] == 0xffff,
         // NAT64 and 6to4 lead to the IPv4 address within.
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low),
-        [0x2002, high, low, ..] => embedded(high, low),
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => embedded(high, low),
         [0x2001, second, ..] if second < 0x200 || second == 0xdb8 => false,
         // Unicast addresses that were given out are in 2000::/3; 3fff::/20 is for documents.
         [first, second, ..] => (first & 0xe000) == 0x2000 && !(first == 0x3fff && second < 0x1000),
@@ -86,13 +85,39 @@ mod tests {
     #[test]
     fn only_addresses_of_the_internet_are_public() {
         let public = |text: &str| is_public(text.parse().unwrap());
-        for text in ["93.184.216.34", "1.1.1.1", "172.32.0.1", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101"] {
+        for text in [
+            "93.184.216.34",
+            "1.1.1.1",
+            "172.32.0.1",
+            "2606:4700::1111",
+            "::ffff:1.1.1.1",
+            "64:ff9b::101:101",
+        ] {
             assert!(public(text), "{text}");
         }
         for text in [
-            "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
-            "255.255.255.255", "::", "::1", "fe80::1", "fc00::1", "ff02::1", "::ffff:127.0.0.1", "::127.0.0.1",
-            "64:ff9b::a00:1", "2002:7f00:1::", "2001::1", "2001:db8::1", "fec0::1", "3fff::1",
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "fe80::1",
+            "fc00::1",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "::127.0.0.1",
+            "64:ff9b::a00:1",
+            "2002:7f00:1::",
+            "2001::1",
+            "2001:db8::1",
+            "fec0::1",
+            "3fff::1",
         ] {
             assert!(!public(text), "{text}");
         }

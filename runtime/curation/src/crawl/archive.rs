@@ -48,8 +48,14 @@ impl Archive {
         let path = folder.join(file_name(end.file));
         let file = open_at(&path, end.bytes).map_err(|error| CrawlError::io(&path, error))?;
         let (user_agent, respect_robots) = (crawl.user_agent.clone(), crawl.respect_robots);
-        let mut archive =
-            Self { folder: folder.to_path_buf(), file, end, max_bytes: crawl.warc_bytes, user_agent, respect_robots };
+        let mut archive = Self {
+            folder: folder.to_path_buf(),
+            file,
+            end,
+            max_bytes: crawl.warc_bytes,
+            user_agent,
+            respect_robots,
+        };
         if end.bytes == 0 {
             archive.begin_file()?;
         }
@@ -133,10 +139,15 @@ impl Archive {
 }
 
 fn open_at(path: &Path, bytes: u64) -> std::io::Result<File> {
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    let file = OpenOptions::new().create(true).append(true).open(path)?;
+    let there = file.metadata()?.len();
+    if there < bytes {
+        let detail =
+            format!("has {there} bytes of the {bytes} that the journal speaks of; crawl into another folder");
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, detail));
+    }
     file.set_len(bytes)?;
-    drop(file);
-    OpenOptions::new().append(true).open(path)
+    Ok(file)
 }
 
 /// The time as WARC writes it.
@@ -167,7 +178,9 @@ fn record_id(parts: &[&[u8]]) -> String {
         hash.update(part);
     }
     let hash = hash.finalize();
-    let hex: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let mut half = [0; 16];
+    half.copy_from_slice(&hash[..16]);
+    let hex = format!("{:032x}", u128::from_be_bytes(half));
     let (a, b, c, d, e) = (&hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..]);
     format!("<urn:uuid:{a}-{b}-8{c}-8{d}-{e}>")
 }

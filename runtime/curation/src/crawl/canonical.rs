@@ -19,11 +19,24 @@ impl Default for Canonical {
 
 /// Names of query parts that say who asks, not what for.
 const TRACKING: [&str; 12] = [
-    "gclid", "fbclid", "msclkid", "dclid", "mc_cid", "mc_eid", "igshid", "phpsessid", "jsessionid", "aspsessionid",
-    "sessionid", "session_id",
+    "gclid",
+    "fbclid",
+    "msclkid",
+    "dclid",
+    "mc_cid",
+    "mc_eid",
+    "igshid",
+    "phpsessid",
+    "jsessionid",
+    "aspsessionid",
+    "sessionid",
+    "session_id",
 ];
 /// Bytes of an address.
 const MAX_URL_BYTES: usize = 2048;
+/// The digits of an escape.
+pub(super) const HEX: [char; 16] =
+    ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
 
 /// The canonical form of a link found at `base`; `None` if it is no address of a page.
 ///
@@ -86,7 +99,9 @@ fn escapes(text: &str) -> String {
                 if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
                     clean.push(char::from(byte));
                 } else {
-                    clean.push_str(&format!("%{byte:02X}"));
+                    clean.push('%');
+                    clean.push(HEX[usize::from(byte >> 4)]);
+                    clean.push(HEX[usize::from(byte & 15)]);
                 }
                 rest = after.get(2..).unwrap_or_default();
             }

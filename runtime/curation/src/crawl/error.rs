@@ -16,8 +16,16 @@ pub enum CrawlError {
         problem: String,
     },
     /// The folder is that of another crawl.
-    #[error("{path}: the folder has a crawl with other parameters; use another folder, or the parameters it was begun with")]
+    #[error(
+        "{path}: the folder has a crawl with other parameters; use another folder, or the parameters it was begun with"
+    )]
     OtherCrawl {
+        /// The journal.
+        path: PathBuf,
+    },
+    /// Another process crawls into the folder.
+    #[error("{path}: another process crawls into this folder; wait for it, or use another folder")]
+    Busy {
         /// The journal.
         path: PathBuf,
     },

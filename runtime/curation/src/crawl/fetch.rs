@@ -170,7 +170,8 @@ impl Fetcher {
     }
 
     fn request(&self, url: &Url) -> Vec<u8> {
-        let path = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
+        let path =
+            url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
         let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
         let host = url.host_str().unwrap_or_default();
         format!(
@@ -202,7 +203,8 @@ fn failure(error: &reqwest::Error) -> Failure {
 fn head(answer: &Response) -> Vec<u8> {
     let version = if answer.version() == Version::HTTP_10 { "1.0" } else { "1.1" };
     let status = answer.status();
-    let mut head = format!("HTTP/{version} {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or_default());
+    let mut head =
+        format!("HTTP/{version} {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or_default());
     head = head.trim_end().to_owned() + "\r\n";
     let mut head = head.into_bytes();
     for (name, value) in answer.headers() {

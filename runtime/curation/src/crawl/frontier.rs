@@ -81,7 +81,8 @@ pub(super) struct Frontier {
     queued: u64,
 }
 
-fn key(url: &str) -> [u8; 16] {
+/// What is remembered of a text: two that differ have the same key by no accident that happens.
+pub(super) fn key(url: &str) -> [u8; 16] {
     let mut key = [0; 16];
     for (to, from) in key.iter_mut().zip(blake3::hash(url.as_bytes()).as_bytes()) {
         *to = *from;
@@ -99,7 +100,10 @@ impl Frontier {
     /// A field of the crawl can't be used.
     pub(super) fn new(crawl: &Crawl) -> Result<Self, CrawlError> {
         let pause = Duration::try_from_secs_f64(1.0 / crawl.rate).map_err(|_| {
-            CrawlError::field("rate", format!("{} is no rate; write requests per second, above 0", crawl.rate))
+            CrawlError::field(
+                "rate",
+                format!("{} is no rate; write requests per second, above 0", crawl.rate),
+            )
         })?;
         Ok(Self {
             hosts: BTreeMap::new(),

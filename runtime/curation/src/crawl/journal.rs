@@ -3,7 +3,7 @@
 //! An address that was found is a line, and one that is done. Lines of the links of a page stand before the line that says that the page is done. A last line
 //! without its end was being written when the crawl was killed, and is cut off.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
@@ -56,7 +56,7 @@ pub(super) struct Done {
     pub(super) file_bytes: u64,
 }
 
-/// The file.
+/// The file. It is locked as long as this lives: two crawls can't write into one folder.
 pub(super) struct Journal {
     path: PathBuf,
     file: File,
@@ -66,10 +66,19 @@ impl Journal {
     /// Opens a journal, and gives what it has line by line.
     ///
     /// # Errors
-    /// It is another crawl's, is damaged, or the disk fails.
-    pub(super) fn open(path: &Path, fingerprint: &str, replay: &mut dyn FnMut(Line)) -> Result<Self, CrawlError> {
+    /// It is another crawl's, is in use, is damaged, or the disk fails.
+    pub(super) fn open(
+        path: &Path,
+        fingerprint: &str,
+        replay: &mut dyn FnMut(Line),
+    ) -> Result<Self, CrawlError> {
         let io = |error| CrawlError::io(path, error);
-        let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).map_err(io)?;
+        let file = OpenOptions::new().create(true).read(true).append(true).open(path).map_err(io)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(CrawlError::Busy { path: path.to_path_buf() }),
+            Err(TryLockError::Error(error)) => return Err(io(error)),
+        }
         let mut reader = BufReader::new(file);
         let (mut good_bytes, mut number, mut text) = (0_u64, 0_u64, Vec::new());
         loop {
@@ -92,8 +101,8 @@ impl Journal {
             }
             good_bytes += read as u64;
         }
-        reader.into_inner().set_len(good_bytes).map_err(io)?;
-        let file = OpenOptions::new().append(true).open(path).map_err(io)?;
+        let file = reader.into_inner();
+        file.set_len(good_bytes).map_err(io)?;
         let mut journal = Self { path: path.to_path_buf(), file };
         if number == 0 {
             journal.append(&[Line::Crawl { fingerprint: fingerprint.to_owned() }])?;
@@ -101,17 +110,26 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Appends lines, and has them on disk when it returns.
+    /// Appends lines, and has them on disk when it returns, with those that were noted before.
     ///
     /// # Errors
     /// The disk fails.
     pub(super) fn append(&mut self, lines: &[Line]) -> Result<(), CrawlError> {
+        self.note(lines)?;
+        self.file.sync_data().map_err(|error| CrawlError::io(&self.path, error))
+    }
+
+    /// Appends lines that may be lost in a crash: what they say would be found out again without a request.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub(super) fn note(&mut self, lines: &[Line]) -> Result<(), CrawlError> {
         let mut text = Vec::new();
         for line in lines {
-            serde_json::to_writer(&mut text, line).map_err(|error| CrawlError::io(&self.path, error.into()))?;
+            serde_json::to_writer(&mut text, line)
+                .map_err(|error| CrawlError::io(&self.path, error.into()))?;
             text.push(b'\n');
         }
-        self.file.write_all(&text).map_err(|error| CrawlError::io(&self.path, error))?;
-        self.file.sync_data().map_err(|error| CrawlError::io(&self.path, error))
+        self.file.write_all(&text).map_err(|error| CrawlError::io(&self.path, error))
     }
 }

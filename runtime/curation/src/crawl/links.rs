@@ -29,7 +29,8 @@ pub(super) fn links(html: &str, page: &Url, header: &str, respect: bool, options
     let mut hrefs: Vec<(String, bool)> = Vec::new();
     let mut tags = Tags { rest: html };
     while let Some(tag) = tags.next() {
-        let attribute = |name: &str| tag.attributes.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        let attribute =
+            |name: &str| tag.attributes.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
         match tag.name.as_str() {
             "base" if !has_base => {
                 if let Some(url) = attribute("href").and_then(|href| page.join(href.trim()).ok()) {
@@ -86,7 +87,8 @@ impl Tags<'_> {
                 self.rest = comment.split_once("-->").map_or("", |(_, after)| after);
             } else if self.rest.starts_with(|c: char| c.is_ascii_alphabetic()) {
                 let tag = self.tag();
-                if matches!(tag.name.as_str(), "script" | "style" | "textarea" | "title" | "xmp" | "noembed") {
+                if matches!(tag.name.as_str(), "script" | "style" | "textarea" | "title" | "xmp" | "noembed")
+                {
                     self.skip_text(&tag.name);
                 }
                 return Some(tag);
@@ -95,7 +97,10 @@ impl Tags<'_> {
     }
 
     fn tag(&mut self) -> Tag {
-        let end = self.rest.find(|c: char| c.is_ascii_whitespace() || matches!(c, '/' | '>')).unwrap_or(self.rest.len());
+        let end = self
+            .rest
+            .find(|c: char| c.is_ascii_whitespace() || matches!(c, '/' | '>'))
+            .unwrap_or(self.rest.len());
         let name = self.rest[..end].to_ascii_lowercase();
         self.rest = &self.rest[end..];
         let mut attributes = Vec::new();
@@ -122,14 +127,17 @@ impl Tags<'_> {
         let end = self.rest[first..].find(is_end).map_or(self.rest.len(), |at| at + first);
         let name = self.rest[..end].to_ascii_lowercase();
         self.rest = &self.rest[end..];
-        let Some(value) = self.rest.trim_ascii_start().strip_prefix('=') else { return (name, String::new()) };
+        let Some(value) = self.rest.trim_ascii_start().strip_prefix('=') else {
+            return (name, String::new());
+        };
         let value = value.trim_ascii_start();
         let (text, rest) = match value.chars().next() {
             Some(quote @ ('"' | '\'')) => {
                 let inner = &value[1..];
                 inner.split_once(quote).unwrap_or((inner, ""))
             }
-            _ => value.split_at(value.find(|c: char| c.is_ascii_whitespace() || c == '>').unwrap_or(value.len())),
+            _ => value
+                .split_at(value.find(|c: char| c.is_ascii_whitespace() || c == '>').unwrap_or(value.len())),
         };
         self.rest = rest;
         (name, unescaped(text))
@@ -140,7 +148,9 @@ impl Tags<'_> {
         let bytes = self.rest.as_bytes();
         let mut ends = memchr::memmem::find_iter(bytes, b"</");
         let end = ends.find(|at| {
-            bytes.get(at + 2..at + 2 + name.len()).is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()))
+            bytes
+                .get(at + 2..at + 2 + name.len())
+                .is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()))
         });
         self.rest = end.map_or("", |end| &self.rest[end..]);
     }
@@ -165,20 +175,17 @@ pub(super) fn unescaped(text: &str) -> String {
             "apos" => Some('\''),
             _ => {
                 let digits = name.strip_prefix('#')?;
-                let number = digits.strip_prefix(['x', 'X']).map_or_else(|| digits.parse(), |hex| u32::from_str_radix(hex, 16));
+                let number = digits
+                    .strip_prefix(['x', 'X'])
+                    .map_or_else(|| digits.parse(), |hex| u32::from_str_radix(hex, 16));
                 char::from_u32(number.ok()?)
             }
         });
-        match (character, reference) {
-            (Some(character), Some((_, after))) => {
-                clean.push(character);
-                rest = after;
-            }
-            _ => {
-                clean.push('&');
-                rest = after;
-            }
-        }
+        clean.push(character.unwrap_or('&'));
+        rest = match (character, reference) {
+            (Some(_), Some((_, behind))) => behind,
+            _ => after,
+        };
     }
     clean.push_str(rest);
     clean
@@ -199,7 +206,8 @@ mod tests {
         let html = "<A HREF='a?x=1&amp;y=2'>x</a><a href=b>x</a><a title=\"<a href=no>\" href = \"/c\">x</a><!-- <a href=no> -->\
                     <script>'<a href=no>'</script><a href=b#2><area href=d><iframe src=e></iframe><a href=\"mailto:x@y\"><a href=f rel='x NoFollow'>";
         let (urls, nofollow, noindex) = found(html, "");
-        let expected = ["a?x=1&y=2", "b", "../c", "d", "e"].map(|link| Url::parse("http://h/dir/").unwrap().join(link).unwrap().to_string());
+        let expected = ["a?x=1&y=2", "b", "../c", "d", "e"]
+            .map(|link| Url::parse("http://h/dir/").unwrap().join(link).unwrap().to_string());
         assert_eq!((urls, nofollow, noindex), (expected.to_vec(), 1, false));
         assert_eq!(found("<base href='/other/'><a href=x>", "").0, ["http://h/other/x"]);
     }
@@ -208,7 +216,9 @@ mod tests {
     fn pages_say_what_they_want() {
         assert_eq!(found("<meta name=ROBOTS content='NoIndex, nofollow'><a href=x>", ""), (vec![], 1, true));
         assert_eq!(found("<a href=x>", "none"), (vec![], 1, true));
-        for broken in ["<a", "<a href", "<a href=", "<a href='x", "<!--", "<script", "<", "<a href=\"é", "<aé é=é>"] {
+        for broken in
+            ["<a", "<a href", "<a href=", "<a href='x", "<!--", "<script", "<", "<a href=\"é", "<aé é=é>"]
+        {
             found(broken, "");
         }
     }

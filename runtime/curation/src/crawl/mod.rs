@@ -23,6 +23,7 @@ mod rules;
 mod scope;
 mod sitemap;
 mod summary;
+mod tally;
 mod work;
 
 use std::path::Path;
@@ -104,15 +105,15 @@ impl Default for Crawl {
             max_pages: 10_000,
             max_pages_per_host: 10_000,
             max_alike: 1_000,
-            max_urls: 5_000_000,
+            max_urls: 2_000_000,
             max_bytes: 10 << 30,
             max_body_bytes: 16 << 20,
             max_redirects: 5,
             max_retries: 3,
             retry_pause: Duration::from_secs(5),
-            max_pause: Duration::from_secs(120),
+            max_pause: Duration::from_mins(2),
             answer_timeout: Duration::from_secs(30),
-            body_timeout: Duration::from_secs(120),
+            body_timeout: Duration::from_mins(2),
             min_bytes_per_sec: 500,
             max_connections: 32,
             warc_bytes: 1 << 30,

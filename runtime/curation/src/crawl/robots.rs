@@ -1,5 +1,7 @@
 //! robots.txt (RFC 9309), with `Crawl-delay` and `Sitemap`, which it leaves to others.
 
+use super::canonical::HEX;
+
 /// Bytes of a robots.txt that are looked at: what the RFC asks for at least.
 pub(super) const MAX_ROBOTS_BYTES: usize = 500 << 10;
 /// Rules that are kept.
@@ -88,7 +90,9 @@ impl Group {
     fn line(&mut self, key: &str, value: &str) {
         match key {
             // An empty rule forbids nothing.
-            "allow" | "disallow" if !value.is_empty() && self.rules.len() < MAX_RULES && value.len() <= MAX_RULE_BYTES => {
+            "allow" | "disallow"
+                if !value.is_empty() && self.rules.len() < MAX_RULES && value.len() <= MAX_RULE_BYTES =>
+            {
                 self.rules.push(Rule { allow: key == "allow", path: normal(value) });
             }
             "crawl-delay" => {
@@ -115,7 +119,9 @@ fn normal(path: &str) -> String {
         } else if byte.is_ascii_graphic() {
             clean.push(char::from(byte));
         } else {
-            clean.push_str(&format!("%{byte:02X}"));
+            clean.push('%');
+            clean.push(HEX[usize::from(byte >> 4)]);
+            clean.push(HEX[usize::from(byte & 15)]);
         }
     }
     clean
@@ -153,7 +159,13 @@ mod tests {
         let robots = Robots::parse(text.as_bytes(), "cupola");
         assert_eq!((robots.delay_secs, robots.sitemaps.len()), (Some(2.5), 1));
         for (path, allowed) in [
-            ("/", true), ("/a", false), ("/a/b", true), ("/x.pdf", false), ("/x.pdf?q", true), ("/c", true), ("/d/e", false),
+            ("/", true),
+            ("/a", false),
+            ("/a/b", true),
+            ("/x.pdf", false),
+            ("/x.pdf?q", true),
+            ("/c", true),
+            ("/d/e", false),
             ("/robots.txt", true),
         ] {
             assert_eq!(robots.allows(path), allowed, "{path}");
@@ -166,7 +178,9 @@ mod tests {
     fn stars_and_ends_match_as_the_rfc_says() {
         assert!(matches("/a*b*c", "/axbyc/more") && !matches("/a*b*c", "/axb"));
         assert!(matches("/a*.gif$", "/a.gif.gif") && !matches("/a*.gif$", "/a.gifx"));
-        assert!(matches("/a$", "/a") && !matches("/a$", "/ab") && matches("*", "/x") && matches("/*/", "/x/y"));
+        assert!(
+            matches("/a$", "/a") && !matches("/a$", "/ab") && matches("*", "/x") && matches("/*/", "/x/y")
+        );
         assert!(!Robots::parse("user-agent: *\ndisallow: /ö%aa".as_bytes(), "x").allows("/%C3%B6%AA"));
     }
 }

@@ -13,9 +13,20 @@ use super::{Crawl, CrawlSkip};
 const MAX_ROBOTS_REDIRECTS: u32 = 5;
 
 /// Reads robots.txt of an address's origin: an error of the server closes the host, one of ours (4xx) opens it. Redirects are followed within the scope.
-pub(super) async fn rules_of(page: &Url, fetcher: &Fetcher, crawl: &Crawl, scope: &Scope, product: &str) -> Rules {
-    let unavailable =
-        || if crawl.respect_robots { Rules::Closed(CrawlSkip::RobotsUnavailable) } else { Rules::Known(Robots::default()) };
+pub(super) async fn rules_of(
+    page: &Url,
+    fetcher: &Fetcher,
+    crawl: &Crawl,
+    scope: &Scope,
+    product: &str,
+) -> Rules {
+    let unavailable = || {
+        if crawl.respect_robots {
+            Rules::Closed(CrawlSkip::RobotsUnavailable)
+        } else {
+            Rules::Known(Robots::default())
+        }
+    };
     let Ok(mut url) = page.join("/robots.txt") else { return unavailable() };
     let (mut redirects, mut tries) = (0, 0);
     loop {
@@ -26,7 +37,8 @@ pub(super) async fn rules_of(page: &Url, fetcher: &Fetcher, crawl: &Crawl, scope
                 return Rules::Known(Robots::parse(&fetched.body, product));
             }
             Ok(fetched) if (300..400).contains(&fetched.status) => {
-                let next = fetched.location.and_then(|location| canonical(&location, Some(&url), crawl.canonical));
+                let next =
+                    fetched.location.and_then(|location| canonical(&location, Some(&url), crawl.canonical));
                 redirects += 1;
                 match next.filter(|next| scope.allows(next) && redirects <= MAX_ROBOTS_REDIRECTS) {
                     Some(next) => url = next,
@@ -40,7 +52,8 @@ pub(super) async fn rules_of(page: &Url, fetcher: &Fetcher, crawl: &Crawl, scope
                 if tries >= crawl.max_retries {
                     return unavailable();
                 }
-                tokio::time::sleep(crawl.retry_pause.saturating_mul(1 << tries.min(16)).min(crawl.max_pause)).await;
+                tokio::time::sleep(crawl.retry_pause.saturating_mul(1 << tries.min(16)).min(crawl.max_pause))
+                    .await;
                 tries += 1;
             }
         }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use url::Url;
 
+use super::frontier::key;
 use super::{Crawl, CrawlError, CrawlSkip};
 
 /// Parts of a path.
@@ -49,19 +50,30 @@ impl Scope {
             }
         });
         let begins = |prefix: &String| url.path().starts_with(prefix.as_str());
-        host_allowed && (self.paths.is_empty() || self.paths.iter().any(begins)) && !self.denied.iter().any(begins)
+        host_allowed
+            && (self.paths.is_empty() || self.paths.iter().any(begins))
+            && !self.denied.iter().any(begins)
     }
 }
 
 fn allowed(text: &str) -> Result<Allowed, CrawlError> {
-    let wrong = || CrawlError::field("allowed_hosts", format!("`{text}` is no host; write `example.org`, not an address"));
+    let wrong = || {
+        CrawlError::field(
+            "allowed_hosts",
+            format!("`{text}` is no host; write `example.org`, not an address"),
+        )
+    };
     if let Some(domain) = text.strip_prefix("*.") {
         let url = Url::parse(&format!("http://{domain}/")).map_err(|_| wrong())?;
         return Ok(Allowed::Below(url.host_str().ok_or_else(wrong)?.to_owned()));
     }
     // With a scheme that has no default port, a port that is written is not lost.
     let url = Url::parse(&format!("http://{text}/")).map_err(|_| wrong())?;
-    let host = url.host_str().filter(|_| url.path() == "/" && url.username().is_empty()).ok_or_else(wrong)?.to_owned();
+    let host = url
+        .host_str()
+        .filter(|_| url.path() == "/" && url.username().is_empty())
+        .ok_or_else(wrong)?
+        .to_owned();
     let written = text.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
     Ok(written.map_or_else(|| Allowed::Host(host.clone()), |port| Allowed::HostPort(host.clone(), port)))
 }
@@ -69,7 +81,7 @@ fn allowed(text: &str) -> Result<Allowed, CrawlError> {
 /// Counts of addresses by shape, which find endless ones.
 #[derive(Default)]
 pub(super) struct Shapes {
-    counts: HashMap<String, u64>,
+    counts: HashMap<[u8; 16], u64>,
 }
 
 impl Shapes {
@@ -80,7 +92,7 @@ impl Shapes {
         if parts.len() > MAX_PATH_PARTS || parts.iter().any(|part| repeats(part) > MAX_REPEATS) {
             return Some(CrawlSkip::Trap);
         }
-        let count = self.counts.entry(shape(url)).or_insert(0);
+        let count = self.counts.entry(key(&shape(url))).or_insert(0);
         *count += 1;
         (*count > max_alike).then_some(CrawlSkip::TooManyAlike)
     }
@@ -98,7 +110,8 @@ fn shape(url: &Url) -> String {
         }
         in_number = c.is_ascii_digit();
     }
-    let mut names: Vec<&str> = url.query().unwrap_or_default().split('&').filter_map(|part| part.split('=').next()).collect();
+    let mut names: Vec<&str> =
+        url.query().unwrap_or_default().split('&').filter_map(|part| part.split('=').next()).collect();
     names.sort_unstable();
     names.dedup();
     shape.push('?');
@@ -122,10 +135,18 @@ mod tests {
             ..Crawl::default()
         };
         let scope = Scope::new(&crawl).unwrap();
-        for text in ["http://a.example/", "https://a.example:9/x", "http://b.example:8080/", "http://x.c.example/", "http://c.example/"] {
+        for text in [
+            "http://a.example/",
+            "https://a.example:9/x",
+            "http://b.example:8080/",
+            "http://x.c.example/",
+            "http://c.example/",
+        ] {
             assert!(scope.allows(&url(text)), "{text}");
         }
-        for text in ["http://b.example/", "http://xa.example/", "http://xc.example/", "http://a.example/private/x"] {
+        for text in
+            ["http://b.example/", "http://xa.example/", "http://xc.example/", "http://a.example/private/x"]
+        {
             assert!(!scope.allows(&url(text)), "{text}");
         }
         assert!(Scope::new(&Crawl::default()).is_err());

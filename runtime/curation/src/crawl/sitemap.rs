@@ -42,7 +42,8 @@ pub(super) fn parse(bytes: &[u8]) -> Sitemap {
     {
         let Some((address, after)) = after.split_once("</loc>") else { break };
         let address = address.trim();
-        let address = address.strip_prefix("<![CDATA[").and_then(|inner| inner.strip_suffix("]]>")).unwrap_or(address);
+        let address =
+            address.strip_prefix("<![CDATA[").and_then(|inner| inner.strip_suffix("]]>")).unwrap_or(address);
         list.push(super::links::unescaped(address.trim()));
         rest = after;
     }

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use futures::future::LocalBoxFuture;
 use futures::stream::FuturesUnordered;
-use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::archive::{Archive, End, file_name};
@@ -17,10 +16,13 @@ use super::journal::{Done, Journal, Line};
 use super::links::links;
 use super::rules::rules_of;
 use super::sitemap;
+use super::tally::{add, count, replay};
 use super::{Crawl, CrawlError, CrawlSkip, CrawlSummary, Progress};
 use crate::read::Limits;
 use crate::read::warc::html_of;
 
+/// Addresses that are begun before the loop looks at what came back.
+const MAX_BEGUN: usize = 1_000;
 /// Bytes of a sitemap as it is sent.
 const MAX_SITEMAP_BYTES: u64 = 50 << 20;
 
@@ -67,7 +69,7 @@ pub(super) fn run(
 fn fingerprint(crawl: &Crawl) -> String {
     let Crawl { seeds, allowed_hosts, allowed_paths, denied_paths, max_depth, canonical, .. } = crawl;
     let text = format!("{seeds:?}{allowed_hosts:?}{allowed_paths:?}{denied_paths:?}{max_depth}{canonical:?}");
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    blake3::hash(text.as_bytes()).to_hex().to_string()
 }
 
 /// The name by which robots.txt files know the crawler.
@@ -92,9 +94,12 @@ impl<'a> Work<'a> {
         let mut seeds = Vec::new();
         for seed in &crawl.seeds {
             let url = canonical(seed, None, crawl.canonical);
-            let url = url.ok_or_else(|| CrawlError::field("seeds", format!("`{seed}` is no address of a page")))?;
+            let url =
+                url.ok_or_else(|| CrawlError::field("seeds", format!("`{seed}` is no address of a page")))?;
             if !frontier.scope().allows(&url) {
-                let problem = format!("`{seed}` is on a host or path that may not be visited; add it to `allowed_hosts`");
+                let problem = format!(
+                    "`{seed}` is on a host or path that may not be visited; add it to `allowed_hosts`"
+                );
                 return Err(CrawlError::field("seeds", problem));
             }
             seeds.push(url);
@@ -133,7 +138,8 @@ impl<'a> Work<'a> {
             if self.under_way.is_empty() && next_at.is_none() {
                 return Ok(());
             }
-            let wait = next_at.map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(Instant::now()));
+            let wait =
+                next_at.map_or(Duration::from_hours(1), |at| at.saturating_duration_since(Instant::now()));
             let may_wait = self.under_way.len() < self.crawl.max_connections;
             let came = if self.under_way.is_empty() {
                 tokio::time::sleep(wait).await;
@@ -167,7 +173,11 @@ impl<'a> Work<'a> {
     /// Begins what can be begun now.
     fn begin(&mut self) -> Result<(), CrawlError> {
         let needs_rules = self.crawl.respect_robots || self.crawl.sitemaps;
-        while self.may_begin() {
+        // Addresses that are refused after all cost no wait; between so many of them the fetches go on.
+        for _ in 0..MAX_BEGUN {
+            if !self.may_begin() {
+                break;
+            }
             let Some(job) = self.frontier.next(Instant::now(), needs_rules) else { break };
             let fetcher = self.fetcher.clone();
             match job {
@@ -187,7 +197,8 @@ impl<'a> Work<'a> {
                 })),
                 Job::Page(target) => {
                     if let Some(reason) = self.refused(&target) {
-                        self.done(&target, Done { skip: Some(reason), ..Done::default() }, Vec::new())?;
+                        let line = self.line_of(&target, Done { skip: Some(reason), ..Done::default() });
+                        self.journal.note(&[line])?;
                         self.frontier.free(&target.url, false, Duration::ZERO);
                         continue;
                     }
@@ -222,7 +233,10 @@ impl<'a> Work<'a> {
         match came {
             Came::Robots(url, rules) => {
                 if let (Rules::Known(robots), true) = (&rules, self.crawl.sitemaps) {
-                    let sitemaps = robots.sitemaps.iter().filter_map(|link| canonical(link, Some(&url), self.crawl.canonical));
+                    let sitemaps = robots
+                        .sitemaps
+                        .iter()
+                        .filter_map(|link| canonical(link, Some(&url), self.crawl.canonical));
                     sitemaps.for_each(|sitemap| self.frontier.offer_sitemap(sitemap));
                 }
                 self.frontier.set_rules(&url, rules, self.crawl.max_pause);
@@ -253,7 +267,7 @@ impl<'a> Work<'a> {
             Came::Page(target, fetched) => {
                 self.pages_under_way -= 1;
                 let url = target.url.clone();
-                let pause = self.page(target, fetched)?;
+                let pause = self.page(&target, fetched)?;
                 self.frontier.free(&url, true, pause);
                 Ok(Some(url))
             }
@@ -261,24 +275,24 @@ impl<'a> Work<'a> {
     }
 
     /// Takes a page's answer; gives the pause that its server needs.
-    fn page(&mut self, target: Target, fetched: Result<Fetched, Failure>) -> Result<Duration, CrawlError> {
+    fn page(&mut self, target: &Target, fetched: Result<Fetched, Failure>) -> Result<Duration, CrawlError> {
         let skipped = |reason, detail| Done { skip: Some(reason), detail, ..Done::default() };
         let fetched = match fetched {
             Ok(fetched) => fetched,
             Err(Failure::Private) => {
                 let done = skipped(CrawlSkip::PrivateAddress, String::new());
-                return self.done(&target, done, Vec::new()).map(|()| Duration::ZERO);
+                return self.done(target, done, Vec::new()).map(|()| Duration::ZERO);
             }
             Err(Failure::Unreachable(detail)) => {
-                if let Some(pause) = self.again(&target, None) {
+                if let Some(pause) = self.again(target, None) {
                     return Ok(pause);
                 }
                 let done = skipped(CrawlSkip::Unreachable, detail);
-                return self.done(&target, done, Vec::new()).map(|()| Duration::ZERO);
+                return self.done(target, done, Vec::new()).map(|()| Duration::ZERO);
             }
         };
         let may_pass = matches!(fetched.status, 408 | 429 | 500 | 502 | 503 | 504);
-        if may_pass && let Some(pause) = self.again(&target, fetched.retry_after.as_deref()) {
+        if may_pass && let Some(pause) = self.again(target, fetched.retry_after.as_deref()) {
             return Ok(pause);
         }
         let mut done = Done {
@@ -297,21 +311,26 @@ impl<'a> Work<'a> {
                     let found = links(&html, &target.url, tag, respect, self.crawl.canonical);
                     done.nofollow = found.nofollow;
                     for url in found.urls {
-                        self.found(Target { url, depth: target.depth + 1, via: Vec::new(), tries: 0 }, &mut lines);
+                        self.found(
+                            Target { url, depth: target.depth + 1, via: Vec::new(), tries: 0 },
+                            &mut lines,
+                        );
                     }
                     if found.noindex {
                         (done.archived, done.skip) = (false, Some(CrawlSkip::Noindex));
                     }
                 }
             }
-            (301 | 302 | 303 | 307 | 308, Some(location)) => self.redirect(&target, location, &mut done, &mut lines),
+            (301 | 302 | 303 | 307 | 308, Some(location)) => {
+                self.redirect(target, location, &mut done, &mut lines);
+            }
             (300..400, _) => done.skip = Some(CrawlSkip::BadRedirect),
             _ => done.skip = Some(CrawlSkip::HttpStatus),
         }
         if done.archived {
             self.archive.write(target.url.as_str(), &fetched)?;
         }
-        self.done(&target, done, lines).map(|()| Duration::ZERO)
+        self.done(target, done, lines).map(|()| Duration::ZERO)
     }
 
     /// Puts a page back to be asked for again, if it may be; gives the pause before that.
@@ -333,7 +352,9 @@ impl<'a> Work<'a> {
             Some(url) if url.as_str() == own || target.via.iter().any(|via| via == url.as_str()) => {
                 Some(CrawlSkip::RedirectLoop)
             }
-            _ if target.via.len() as u64 >= u64::from(self.crawl.max_redirects) => Some(CrawlSkip::TooManyRedirects),
+            _ if target.via.len() as u64 >= u64::from(self.crawl.max_redirects) => {
+                Some(CrawlSkip::TooManyRedirects)
+            }
             _ => None,
         };
         if let (None, Some(url)) = (reason, next) {
@@ -363,13 +384,18 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Notes that an address is done.
+    /// Notes that an address is done, behind the lines of what it led to.
     fn done(&mut self, target: &Target, done: Done, mut lines: Vec<Line>) -> Result<(), CrawlError> {
+        lines.push(self.line_of(target, done));
+        self.journal.append(&lines)
+    }
+
+    /// Counts an address that is done, and gives its line.
+    fn line_of(&mut self, target: &Target, done: Done) -> Line {
         let End { file, bytes } = self.archive.end();
         let done = Done { url: target.url.to_string(), file, file_bytes: bytes, ..done };
         add(&mut self.summary, &done);
-        lines.push(Line::Done(done));
-        self.journal.append(&lines)
+        Line::Done(done)
     }
 
     fn finish(mut self) -> CrawlSummary {
@@ -381,51 +407,6 @@ impl<'a> Work<'a> {
         self.summary.finished = self.summary.left == 0;
         self.summary.files = (0..=self.archive.end().file).map(file_name).collect();
         self.summary
-    }
-}
-
-fn count(summary: &mut CrawlSummary, reason: CrawlSkip) {
-    *summary.skipped.entry(reason.name().to_owned()).or_insert(0) += 1;
-}
-
-fn add(summary: &mut CrawlSummary, done: &Done) {
-    if let Some(reason) = done.skip {
-        count(summary, reason);
-    }
-    summary.nofollow += done.nofollow;
-    if done.archived {
-        summary.responses += 1;
-        summary.pages += u64::from((200..300).contains(&done.status));
-        summary.bytes += done.bytes;
-        summary.truncated += u64::from(done.truncated);
-    }
-}
-
-/// One line of an earlier run's journal.
-fn replay(line: Line, frontier: &mut Frontier, summary: &mut CrawlSummary, end: &mut End) {
-    match line {
-        Line::Crawl { .. } => {}
-        Line::Sitemap { url } => frontier.replay_sitemap(&url),
-        Line::Skipped { url, reason } => {
-            frontier.replay_refused(&url, reason);
-            if reason != CrawlSkip::TooDeep {
-                count(summary, reason);
-            }
-        }
-        Line::Found { url, depth, via } => {
-            if let Ok(url) = Url::parse(&url) {
-                frontier.offer(Target { url, depth, via, tries: 0 });
-            }
-        }
-        Line::Done(done) => {
-            *end = End { file: done.file, bytes: done.file_bytes };
-            if let Ok(url) = Url::parse(&done.url) {
-                let asked = done.status != 0
-                    || matches!(done.skip, Some(CrawlSkip::Unreachable | CrawlSkip::PrivateAddress));
-                frontier.replay_done(&url, asked);
-            }
-            add(summary, &done);
-        }
     }
 }
 

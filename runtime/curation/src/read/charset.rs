@@ -154,16 +154,14 @@ impl Iterator for Attributes<'_> {
             return Some((name, Vec::new()));
         };
         let value = value.trim_ascii_start();
-        let (value, rest) = match value.first() {
-            Some(quote @ (b'"' | b'\'')) => {
-                let value = value.get(1..)?;
-                let end = memchr::memchr(*quote, value).unwrap_or(value.len());
-                (value.get(..end)?, value.get(end + 1..).unwrap_or_default())
-            }
-            _ => {
-                let end = value.iter().position(|byte| byte.is_ascii_whitespace() || *byte == b'>');
-                value.split_at_checked(end.unwrap_or(value.len()))?
-            }
+        let quote = value.first().filter(|byte| matches!(byte, b'"' | b'\''));
+        let (value, rest) = if let Some(quote) = quote {
+            let value = value.get(1..)?;
+            let end = memchr::memchr(*quote, value).unwrap_or(value.len());
+            (value.get(..end)?, value.get(end + 1..).unwrap_or_default())
+        } else {
+            let end = value.iter().position(|byte| byte.is_ascii_whitespace() || *byte == b'>');
+            value.split_at_checked(end.unwrap_or(value.len()))?
         };
         self.rest = rest;
         Some((name, value.to_ascii_lowercase()))
@@ -175,7 +173,7 @@ impl Attributes<'_> {
     fn declared(&mut self) -> Option<&'static Encoding> {
         let (mut from_charset, mut from_content, mut is_pragma) = (None, None, false);
         let mut seen: Vec<Vec<u8>> = Vec::new();
-        while let Some((name, value)) = self.next() {
+        for (name, value) in self.by_ref() {
             if seen.contains(&name) {
                 continue;
             }
@@ -210,7 +208,10 @@ mod tests {
         let page = b"<!-- x --><META charset='koi8-r'><p>\xd0\xd2\xc9\xd7\xc5\xd4";
         assert_eq!(charset(page, "text/html"), "KOI8-R");
         assert_eq!(charset(page, "text/html; Charset = \"windows-1251\""), "windows-1251");
-        assert_eq!(charset(&[b"\xef\xbb\xbf", &b"caf\xc3\xa9"[..]].concat(), "text/html; charset=koi8-r"), "UTF-8");
+        assert_eq!(
+            charset(&[b"\xef\xbb\xbf", &b"caf\xc3\xa9"[..]].concat(), "text/html; charset=koi8-r"),
+            "UTF-8"
+        );
         assert_eq!(charset(b"\xff\xfea\0b\0", ""), "UTF-16LE");
     }
 
@@ -220,7 +221,7 @@ mod tests {
         let pragma = b"<meta content='text/html; charset=sjis' http-equiv=Content-Type>";
         assert_eq!(found(pragma), Some("Shift_JIS"));
         assert_eq!(found(b"<meta content='text/html; charset=sjis'>"), None);
-        assert_eq!(found(b"<!--<meta charset=sjis>--><meta charset=gbk/>"), Some("GBK"));
+        assert_eq!(found(b"<!--<meta charset=sjis>--><meta charset=gbk />"), Some("GBK"));
         assert_eq!(found(b"<!--><meta charset=gbk>"), Some("GBK"));
         assert_eq!(found(b"<a title='<meta charset=sjis>'><meta charset=utf-16>"), Some("UTF-8"));
         assert_eq!(found(b"<meta charset=nonsense><meta charset=big5>"), Some("Big5"));
@@ -230,7 +231,8 @@ mod tests {
 
     #[test]
     fn undeclared_text_is_guessed_and_a_wrong_default_does_not_win() {
-        let russian: Vec<u8> = encoding_rs::WINDOWS_1251.encode("Привет, мир, как дела сегодня").0.into_owned();
+        let russian: Vec<u8> =
+            encoding_rs::WINDOWS_1251.encode("Привет, мир, как дела сегодня").0.into_owned();
         assert_eq!(charset(&russian, ""), "windows-1251");
         assert_eq!(charset("café crème".as_bytes(), "text/html; charset=iso-8859-1"), "UTF-8");
         assert_eq!(charset(b"caf\xe9", "text/html; charset=iso-8859-1"), "windows-1252");

@@ -70,8 +70,8 @@ struct Card {
 
 #[derive(Debug, Deserialize)]
 struct Config {
-    #[serde(default = "default_config")]
-    config_name: String,
+    #[serde(default = "default_config", rename = "config_name")]
+    name: String,
     #[serde(default)]
     data_files: Option<DataFiles>,
     #[serde(default)]
@@ -118,7 +118,7 @@ pub fn list_dataset(folder: &Path, fields: &Fields) -> Result<DatasetListing, Re
             let split = |name: &str| split.as_deref().and_then(split_word).or_else(|| split_of(name));
             claimed.extend(matches.into_iter().map(|name| {
                 let split = split(&name).unwrap_or(Split::Train);
-                (config.config_name.clone(), name, split)
+                (config.name.clone(), name, split)
             }));
         }
     }
@@ -148,7 +148,9 @@ impl Config {
     /// Its splits and the patterns of their files.
     fn patterns(&self) -> Vec<(Option<String>, String)> {
         let below = |pattern: &str| match &self.data_dir {
-            Some(folder) if self.data_files.is_none() => format!("{}/{pattern}", folder.trim_end_matches('/')),
+            Some(folder) if self.data_files.is_none() => {
+                format!("{}/{pattern}", folder.trim_end_matches('/'))
+            }
             _ => pattern.to_owned(),
         };
         let each = |split: Option<&String>, paths: &Paths| -> Vec<(Option<String>, String)> {
@@ -172,7 +174,7 @@ impl Config {
     }
 }
 
-fn failed(path: &Path, message: impl ToString) -> ReadError {
+fn failed(path: &Path, message: &dyn std::fmt::Display) -> ReadError {
     ReadError::Dataset { path: path.to_path_buf(), message: message.to_string() }
 }
 
@@ -181,16 +183,16 @@ fn file_names(folder: &Path) -> Result<Vec<String>, ReadError> {
     let hidden = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with('.');
     let walk = WalkDir::new(folder).follow_links(true).into_iter();
     for entry in walk.filter_entry(|entry| entry.depth() == 0 || !hidden(entry.file_name())) {
-        let entry = entry.map_err(|error| failed(folder, error))?;
+        let entry = entry.map_err(|error| failed(folder, &error))?;
         if !entry.file_type().is_file() {
             continue;
         }
-        let below = entry.path().strip_prefix(folder).map_err(|error| failed(folder, error))?;
+        let below = entry.path().strip_prefix(folder).map_err(|error| failed(folder, &error))?;
         let parts: Option<Vec<&str>> = below.iter().map(|part| part.to_str()).collect();
-        let parts = parts.ok_or_else(|| failed(entry.path(), "the file's name is not UTF-8; rename it"))?;
+        let parts = parts.ok_or_else(|| failed(entry.path(), &"the file's name is not UTF-8; rename it"))?;
         names.push(parts.join("/"));
         if names.len() > MAX_FILES {
-            return Err(failed(folder, format!("more than {MAX_FILES} files; list a folder below it")));
+            return Err(failed(folder, &format!("more than {MAX_FILES} files; list a folder below it")));
         }
     }
     names.sort();
@@ -202,7 +204,8 @@ fn read_card(folder: &Path) -> Result<Card, ReadError> {
     let mut text = Vec::new();
     match std::fs::File::open(&path) {
         Ok(file) => {
-            let read = std::io::Read::read_to_end(&mut std::io::Read::take(file, MAX_README_BYTES), &mut text);
+            let read =
+                std::io::Read::read_to_end(&mut std::io::Read::take(file, MAX_README_BYTES), &mut text);
             read.map_err(|error| ReadError::io(&path, error))?;
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Card::default()),
@@ -213,13 +216,13 @@ fn read_card(folder: &Path) -> Result<Card, ReadError> {
     let Some(matter) = text.strip_prefix("---\n").and_then(|rest| rest.split_once("\n---")) else {
         return Ok(Card::default());
     };
-    serde_yaml::from_str(matter.0).map_err(|error| failed(&path, format!("front matter: {error}")))
+    serde_yaml::from_str(matter.0).map_err(|error| failed(&path, &format!("front matter: {error}")))
 }
 
 fn matching(folder: &Path, names: &[String], pattern: &str) -> Result<Vec<String>, ReadError> {
     let pattern = pattern.trim_start_matches("./");
     let glob = GlobBuilder::new(pattern).literal_separator(true).build();
-    let glob = glob.map_err(|error| failed(&folder.join("README.md"), format!("`{pattern}`: {error}")))?;
+    let glob = glob.map_err(|error| failed(&folder.join("README.md"), &format!("`{pattern}`: {error}")))?;
     let matcher = glob.compile_matcher();
     Ok(names.iter().filter(|name| matcher.is_match(name)).cloned().collect())
 }
@@ -228,12 +231,20 @@ fn matching(folder: &Path, names: &[String], pattern: &str) -> Result<Vec<String
 fn is_about(name: &str) -> bool {
     let file = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
     let extension = Path::new(&file).extension().and_then(|e| e.to_str()).unwrap_or_default();
-    matches!(extension, "md" | "py" | "yaml" | "yml" | "toml" | "cfg" | "png" | "jpg" | "svg" | "ipynb" | "lock")
-        || matches!(
-            file.as_str(),
-            "dataset_infos.json" | "dataset_info.json" | "dataset_dict.json" | "state.json" | "license" | "license.txt"
-                | "citation.cff" | "requirements.txt"
-        )
+    matches!(
+        extension,
+        "md" | "py" | "yaml" | "yml" | "toml" | "cfg" | "png" | "jpg" | "svg" | "ipynb" | "lock"
+    ) || matches!(
+        file.as_str(),
+        "dataset_infos.json"
+            | "dataset_info.json"
+            | "dataset_dict.json"
+            | "state.json"
+            | "license"
+            | "license.txt"
+            | "citation.cff"
+            | "requirements.txt"
+    )
 }
 
 fn format_of(name: &str, fields: &Fields) -> Result<Format, &'static str> {
@@ -248,7 +259,9 @@ fn format_of(name: &str, fields: &Fields) -> Result<Format, &'static str> {
         "html" | "htm" => Ok(Format::Html),
         "warc" | "wet" => Ok(Format::Warc(Statuses::Success)),
         "arrow" => Err("Arrow files are not read; save the data set as Parquet (`to_parquet`)."),
-        "csv" | "tsv" => Err("Tables of text with separators are not read; save the data set as Parquet or JSONL."),
+        "csv" | "tsv" => {
+            Err("Tables of text with separators are not read; save the data set as Parquet or JSONL.")
+        }
         "zip" | "tar" | "tgz" | "xz" | "bz2" | "7z" => Err("Archives are not read; unpack it."),
         _ => Err("The format is not one of those that are read."),
     }
@@ -316,7 +329,8 @@ mod tests {
     fn a_card_names_configurations_and_patterns() {
         let card = "---\nlicense: mit\nconfigs:\n- config_name: en\n  data_files:\n  - split: train\n    path: en/*.jsonl\n  \
                     - split: test\n    path: [en/held/out.jsonl]\n- config_name: fr\n  data_dir: fr\n---\n# x\n";
-        let folder = folder(&[("README.md", card), ("en/a.jsonl", ""), ("en/held/out.jsonl", ""), ("fr/b.jsonl", "")]);
+        let folder =
+            folder(&[("README.md", card), ("en/a.jsonl", ""), ("en/held/out.jsonl", ""), ("fr/b.jsonl", "")]);
         let own = |name: &str, split, config: &str| (name.to_owned(), split, config.to_owned());
         assert_eq!(
             listed(&folder),

@@ -32,7 +32,13 @@ impl FileReader {
     ///
     /// # Errors
     /// The file can't be read, the cursor is not in it, or a column that was asked for is missing. Damage is no error: it comes as an item.
-    pub fn open(path: &Path, name: &str, format: Format, limits: Limits, from: Cursor) -> Result<Self, ReadError> {
+    pub fn open(
+        path: &Path,
+        name: &str,
+        format: Format,
+        limits: Limits,
+        from: Cursor,
+    ) -> Result<Self, ReadError> {
         let kind = match format {
             Format::Warc(statuses) => {
                 Kind::Warc(Box::new(Records::open(path, limits, from, true)?), statuses)

@@ -53,6 +53,12 @@ pub struct Fields {
 impl Default for Fields {
     fn default() -> Self {
         let own = str::to_owned;
-        Self { text: own("text"), url: own("url"), id: own("id"), language: own("language"), date: own("date") }
+        Self {
+            text: own("text"),
+            url: own("url"),
+            id: own("id"),
+            language: own("language"),
+            date: own("date"),
+        }
     }
 }

@@ -116,7 +116,8 @@ impl Gzip {
                 self.at = At::Trailer;
                 let trailer = self.trailer(packed.get(used..).unwrap_or_default());
                 // A trailer that is not all there yet is the next step's; what was made counts now.
-                let outcome = if trailer.outcome == Outcome::Starved { Outcome::Going } else { trailer.outcome };
+                let outcome =
+                    if trailer.outcome == Outcome::Starved { Outcome::Going } else { trailer.outcome };
                 Stepped { used: used + trailer.used, made, outcome }
             }
             Ok(_) if used == 0 && made == 0 => Stepped { used, made, outcome: Outcome::Starved },

@@ -65,6 +65,7 @@ pub(super) struct Input {
     raw_end: usize,
     /// The file's offset of `raw[raw_start]`.
     raw_offset: u64,
+    file_bytes: u64,
     data: Vec<u8>,
     start: usize,
     end: usize,
@@ -85,6 +86,7 @@ impl Input {
     /// The file can't be read; the cursor is behind its end.
     pub(super) fn open(path: &Path, limits: Limits, from: Cursor) -> Result<Self, ReadError> {
         let mut file = File::open(path).map_err(|error| ReadError::io(path, error))?;
+        let file_bytes = file.metadata().map_err(|error| ReadError::io(path, error))?.len();
         let mut head = Vec::new();
         let most = 8 + zst::MAX_DICTIONARY_BYTES as u64;
         (&mut file).take(8).read_to_end(&mut head).map_err(|error| ReadError::io(path, error))?;
@@ -119,6 +121,7 @@ impl Input {
             raw_start: 0,
             raw_end: 0,
             raw_offset: from.offset,
+            file_bytes,
             data: Vec::new(),
             start: 0,
             end: 0,
@@ -187,19 +190,22 @@ impl Input {
         if between && ahead == self.end - self.start && self.broken.is_none() {
             return (self.raw_offset, 0);
         }
-        let mark = self.marks.iter().rev().find(|mark| mark.position <= position);
-        let mark = mark.copied().unwrap_or(Mark { position, offset: self.raw_offset });
+        let behind = self.marks.partition_point(|mark| mark.position <= position);
+        let mark = behind.checked_sub(1).and_then(|at| self.marks.get(at)).copied();
+        let mark = mark.unwrap_or(Mark { position, offset: self.raw_offset });
         match self.packing {
             Packing::Plain => (mark.offset + (position - mark.position), 0),
             _ => (mark.offset, position - mark.position),
         }
     }
 
-    /// How far ahead in the window the next members begin.
-    pub(super) fn members_ahead(&self) -> impl Iterator<Item = usize> {
-        let (now, length) = (self.position, (self.end - self.start) as u64);
-        let ahead = self.marks.iter().filter(move |mark| mark.position >= now && mark.position <= now + length);
-        ahead.map(move |mark| (mark.position - now) as usize)
+    /// How far ahead in the window the next members begin, up to a distance.
+    pub(super) fn members_ahead(&self, below: usize) -> impl Iterator<Item = usize> {
+        let now = self.position;
+        let length = below.min(self.end - self.start) as u64;
+        let ahead =
+            self.marks.iter().filter(move |mark| mark.position >= now).map(move |mark| mark.position - now);
+        ahead.take_while(move |ahead| *ahead < length).map(|ahead| ahead as usize)
     }
 
     /// Appends at least one byte to the window, if there is one.
@@ -385,6 +391,12 @@ impl Input {
         self.file.seek(SeekFrom::Start(offset)).map_err(|error| ReadError::io(&self.path, error))?;
         (self.raw_start, self.raw_end, self.raw_offset) = (0, 0, offset);
         Ok(())
+    }
+
+    /// Bytes from the window's begin to the file's end, where that is known: in a file that is not packed.
+    pub(super) fn bytes_left(&self) -> Option<u64> {
+        let unread = self.file_bytes.saturating_sub(self.raw_offset);
+        matches!(self.packing, Packing::Plain).then_some(unread + (self.end - self.start) as u64)
     }
 
     /// The file's offset up to which damage is known: a part of every cursor.

@@ -198,7 +198,10 @@ mod tests {
         let json = r#"{"meta": {"text": [1, "}"]}, "id": 7, "text": "a \"b\"", "url": null, "date": "2024"}"#;
         let document = read(json).unwrap();
         assert_eq!(document.content, Content::Text("a \"b\"\n".into()));
-        assert_eq!((document.id.as_deref(), document.url, document.date.as_deref()), (Some("7"), None, Some("2024")));
+        assert_eq!(
+            (document.id.as_deref(), document.url, document.date.as_deref()),
+            (Some("7"), None, Some("2024"))
+        );
     }
 
     #[test]
@@ -210,6 +213,9 @@ mod tests {
         assert_eq!(read(r#"{"text": " "}"#).unwrap_err(), SkipReason::Empty);
         let deep = format!(r#"{{"x": {}1{}, "text": "a"}}"#, "[".repeat(100), "]".repeat(100));
         assert_eq!(read(&deep).unwrap_err(), SkipReason::JsonTooDeep);
-        assert!(read(&format!(r#"{{"text": "{}"}}"#, "[".repeat(200))).is_ok(), "braces of the text count for nothing");
+        assert!(
+            read(&format!(r#"{{"text": "{}"}}"#, "[".repeat(200))).is_ok(),
+            "braces of the text count for nothing"
+        );
     }
 }

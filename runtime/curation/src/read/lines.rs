@@ -169,7 +169,8 @@ impl Lines {
             passed += length as u64;
             self.input.consume(length);
             scan.at = 0;
-            let refusal = (SkipReason::RecordTooLarge, format!("more than {} bytes", self.limits.record_bytes));
+            let refusal =
+                (SkipReason::RecordTooLarge, format!("more than {} bytes", self.limits.record_bytes));
             if end.is_some() {
                 return Ok(self.skipped(refusal, offset, passed));
             }

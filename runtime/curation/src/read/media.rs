@@ -15,15 +15,49 @@ const SNIFFED_BYTES: usize = 1445;
 
 /// The begins of HTML, each followed by a blank or `>`.
 const HTML_BEGINS: [&str; 17] = [
-    "<!doctype html", "<html", "<head", "<script", "<iframe", "<h1", "<div", "<font", "<table", "<a", "<style",
-    "<title", "<b", "<body", "<br", "<p", "<meta",
+    "<!doctype html",
+    "<html",
+    "<head",
+    "<script",
+    "<iframe",
+    "<h1",
+    "<div",
+    "<font",
+    "<table",
+    "<a",
+    "<style",
+    "<title",
+    "<b",
+    "<body",
+    "<br",
+    "<p",
+    "<meta",
 ];
 
 /// The begins of formats that are no text.
 const BINARY_BEGINS: [&[u8]; 22] = [
-    b"%PDF-", b"PK\x03\x04", b"PK\x05\x06", b"\x89PNG", b"GIF87a", b"GIF89a", b"\xff\xd8\xff", b"RIFF", b"\x1f\x8b",
-    b"\x7fELF", b"OggS", b"ID3", b"wOFF", b"wOF2", b"Rar!", b"7z\xbc\xaf\x27\x1c", b"BZh9", b"\xfd7zXZ",
-    b"SQLite format 3", b"\x28\xb5\x2f\xfd", b"\xca\xfe\xba\xbe", b"\xd0\xcf\x11\xe0",
+    b"%PDF-",
+    b"PK\x03\x04",
+    b"PK\x05\x06",
+    b"\x89PNG",
+    b"GIF87a",
+    b"GIF89a",
+    b"\xff\xd8\xff",
+    b"RIFF",
+    b"\x1f\x8b",
+    b"\x7fELF",
+    b"OggS",
+    b"ID3",
+    b"wOFF",
+    b"wOF2",
+    b"Rar!",
+    b"7z\xbc\xaf\x27\x1c",
+    b"BZh9",
+    b"\xfd7zXZ",
+    b"SQLite format 3",
+    b"\x28\xb5\x2f\xfd",
+    b"\xca\xfe\xba\xbe",
+    b"\xd0\xcf\x11\xe0",
 ];
 
 /// The type of content by its `Content-Type`, and by the content itself where there is none. `None`: there is no declared type, and
@@ -94,7 +128,8 @@ mod tests {
 
     #[test]
     fn types_are_declared_or_sniffed() {
-        let media = |content_type: &[u8], content: &[u8]| media_of(content_type, Some(content)).ok().flatten();
+        let media =
+            |content_type: &[u8], content: &[u8]| media_of(content_type, Some(content)).ok().flatten();
         assert_eq!(media(b"Text/HTML; charset=x", b""), Some(Media::Html));
         assert_eq!(media(b"text/plain", b"<html>"), Some(Media::Text));
         assert_eq!(media(b"", b"\xef\xbb\xbf \n<!DOCTYPE HTML>"), Some(Media::Html));

@@ -98,7 +98,8 @@ impl Rows {
             let column = schema.column(at);
             column.physical_type() == Type::BYTE_ARRAY && column.max_rep_level() == 0
         };
-        let find = |name: &str| (0..schema.num_columns()).find(|at| schema.column(*at).path().string() == name);
+        let find =
+            |name: &str| (0..schema.num_columns()).find(|at| schema.column(*at).path().string() == name);
         let names =
             [&self.fields.text, &self.fields.url, &self.fields.id, &self.fields.language, &self.fields.date];
         self.leaves = names.map(|name| find(name).filter(|at| can_hold_text(*at)));
@@ -182,7 +183,10 @@ impl Rows {
             return Err((SkipReason::MissingText, format!("column `{}`", self.fields.text)));
         };
         if text.len() as u64 > self.limits.record_bytes {
-            return Err((SkipReason::RecordTooLarge, format!("more than {} bytes", self.limits.record_bytes)));
+            return Err((
+                SkipReason::RecordTooLarge,
+                format!("more than {} bytes", self.limits.record_bytes),
+            ));
         }
         let bytes = text.len() as u64;
         let text =
@@ -191,9 +195,9 @@ impl Rows {
         if text.trim().is_empty() {
             return Err((SkipReason::Empty, String::new()));
         }
-        let [url, id, language, date] = rest.each_ref().map(|value| {
-            value.as_ref().map(|value| String::from_utf8_lossy(value.data()).into_owned())
-        });
+        let [url, id, language, date] = rest
+            .each_ref()
+            .map(|value| value.as_ref().map(|value| String::from_utf8_lossy(value.data()).into_owned()));
         Ok(RawDocument {
             index: self.index,
             id,
@@ -234,7 +238,8 @@ fn open_group(
 ) -> Result<Group, Refusal> {
     let metadata = file.metadata().row_group(index as usize);
     let sizes = leaves.iter().flatten().filter_map(|leaf| metadata.columns().get(*leaf));
-    let bytes: u64 = sizes.map(|column| u64::try_from(column.uncompressed_size()).unwrap_or(u64::MAX)).max().unwrap_or(0);
+    let bytes: u64 =
+        sizes.map(|column| u64::try_from(column.uncompressed_size()).unwrap_or(u64::MAX)).max().unwrap_or(0);
     if bytes > limits.row_group_bytes {
         return Err((SkipReason::RecordTooLarge, format!("a column of {bytes} bytes")));
     }
@@ -307,7 +312,9 @@ impl Column {
             if self.present == 0 {
                 rows.extend(values.map(Some));
             } else {
-                rows.extend(levels.iter().map(|level| (*level == self.present).then(|| values.next()).flatten()));
+                rows.extend(
+                    levels.iter().map(|level| (*level == self.present).then(|| values.next()).flatten()),
+                );
             }
         }
         Ok(rows)

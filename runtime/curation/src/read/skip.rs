@@ -96,63 +96,69 @@ impl SkipReason {
 
     /// The stable name, as it stands in reports.
     pub fn name(self) -> &'static str {
-        self.words().0
+        match self {
+            Self::BrokenArchive => "broken_archive",
+            Self::TruncatedArchive => "truncated_archive",
+            Self::BadChecksum => "bad_checksum",
+            Self::ExpandsTooMuch => "expands_too_much",
+            Self::ArcFormat => "arc_format",
+            Self::NotAWarcRecord => "not_a_warc_record",
+            Self::BadWarcHeader => "bad_warc_header",
+            Self::HeadersTooLarge => "headers_too_large",
+            Self::BadContentLength => "bad_content_length",
+            Self::WrongLength => "wrong_length",
+            Self::TruncatedRecord => "truncated_record",
+            Self::RecordTooLarge => "record_too_large",
+            Self::UnknownRecordType => "unknown_record_type",
+            Self::BadHttpHeader => "bad_http_header",
+            Self::HttpStatus => "http_status",
+            Self::ContentType => "content_type",
+            Self::UnknownContentEncoding => "unknown_content_encoding",
+            Self::BadContentEncoding => "bad_content_encoding",
+            Self::BodyTooLarge => "body_too_large",
+            Self::Binary => "binary",
+            Self::Empty => "empty",
+            Self::InvalidUtf8 => "invalid_utf8",
+            Self::BadJson => "bad_json",
+            Self::JsonTooDeep => "json_too_deep",
+            Self::MissingText => "missing_text",
+            Self::BrokenParquet => "broken_parquet",
+            Self::BrokenRowGroup => "broken_row_group",
+        }
     }
 
     /// A sentence for people.
     pub fn sentence(self) -> &'static str {
-        self.words().1
-    }
-
-    fn words(self) -> (&'static str, &'static str) {
         match self {
-            Self::BrokenArchive => ("broken_archive", "The compressed data is damaged."),
-            Self::TruncatedArchive => ("truncated_archive", "The compressed data ends in the middle."),
-            Self::BadChecksum => {
-                ("bad_checksum", "A checksum of the compressed data is not that of the bytes.")
-            }
-            Self::ExpandsTooMuch => {
-                ("expands_too_much", "The data unpacks to more than its size allows, as a bomb does.")
-            }
+            Self::BrokenArchive => "The compressed data is damaged.",
+            Self::TruncatedArchive => "The compressed data ends in the middle.",
+            Self::BadChecksum => "A checksum of the compressed data is not that of the bytes.",
+            Self::ExpandsTooMuch => "The data unpacks to more than its size allows, as a bomb does.",
             Self::ArcFormat => {
-                ("arc_format", "The file is an ARC, the predecessor of WARC; convert it (`warcio recompress`).")
+                "The file is an ARC, the predecessor of WARC; convert it (`warcio recompress`)."
             }
-            Self::NotAWarcRecord => ("not_a_warc_record", "Bytes between records are no record."),
-            Self::BadWarcHeader => {
-                ("bad_warc_header", "The header block of a record is no list of `Name: value` lines.")
-            }
-            Self::HeadersTooLarge => {
-                ("headers_too_large", "A header block has more bytes or fields than the limit.")
-            }
-            Self::BadContentLength => {
-                ("bad_content_length", "A record has no `Content-Length`, or one that is no number.")
-            }
-            Self::WrongLength => {
-                ("wrong_length", "Another record begins before this one's `Content-Length` ends.")
-            }
-            Self::TruncatedRecord => ("truncated_record", "The file ends inside the record."),
-            Self::RecordTooLarge => {
-                ("record_too_large", "A record, line, value or file has more bytes than the limit.")
-            }
-            Self::UnknownRecordType => ("unknown_record_type", "The record's `WARC-Type` is not one of WARC's."),
-            Self::BadHttpHeader => ("bad_http_header", "The response does not begin with an HTTP status line."),
-            Self::HttpStatus => ("http_status", "The server answered with another status than those asked for."),
-            Self::ContentType => ("content_type", "The content is neither HTML nor plain text."),
-            Self::UnknownContentEncoding => {
-                ("unknown_content_encoding", "A content encoding is not known, or there are too many of them.")
-            }
-            Self::BadContentEncoding => {
-                ("bad_content_encoding", "The body is not in the content encoding that its header names.")
-            }
-            Self::BodyTooLarge => ("body_too_large", "The unpacked body has more bytes than the limit."),
-            Self::Binary => ("binary", "The content is called text, and is not."),
-            Self::Empty => ("empty", "There is no text in it."),
-            Self::InvalidUtf8 => ("invalid_utf8", "The text is not UTF-8."),
-            Self::BadJson => ("bad_json", "The line is not a JSON object."),
-            Self::JsonTooDeep => ("json_too_deep", "Arrays and objects are nested deeper than the limit."),
-            Self::MissingText => ("missing_text", "The field or column of the text is missing or holds no text."),
-            Self::BrokenParquet => ("broken_parquet", "The file is no Parquet file, or its footer is damaged."),
-            Self::BrokenRowGroup => ("broken_row_group", "The rest of a row group is damaged."),
+            Self::NotAWarcRecord => "Bytes between records are no record.",
+            Self::BadWarcHeader => "The header block of a record is no list of `Name: value` lines.",
+            Self::HeadersTooLarge => "A header block has more bytes or fields than the limit.",
+            Self::BadContentLength => "A record has no `Content-Length`, or one that is no number.",
+            Self::WrongLength => "Another record begins before this one's `Content-Length` ends.",
+            Self::TruncatedRecord => "The file ends inside the record.",
+            Self::RecordTooLarge => "A record, line, value or file has more bytes than the limit.",
+            Self::UnknownRecordType => "The record's `WARC-Type` is not one of WARC's.",
+            Self::BadHttpHeader => "The response does not begin with an HTTP status line.",
+            Self::HttpStatus => "The server answered with another status than those asked for.",
+            Self::ContentType => "The content is neither HTML nor plain text.",
+            Self::UnknownContentEncoding => "A content encoding is not known, or there are too many of them.",
+            Self::BadContentEncoding => "The body is not in the content encoding that its header names.",
+            Self::BodyTooLarge => "The unpacked body has more bytes than the limit.",
+            Self::Binary => "The content is called text, and is not.",
+            Self::Empty => "There is no text in it.",
+            Self::InvalidUtf8 => "The text is not UTF-8.",
+            Self::BadJson => "The line is not a JSON object.",
+            Self::JsonTooDeep => "Arrays and objects are nested deeper than the limit.",
+            Self::MissingText => "The field or column of the text is missing or holds no text.",
+            Self::BrokenParquet => "The file is no Parquet file, or its footer is damaged.",
+            Self::BrokenRowGroup => "The rest of a row group is damaged.",
         }
     }
 }

@@ -66,7 +66,8 @@ impl Whole {
             let decoded = decode(bytes, None, true)?;
             (Content::Html(decoded.text.into_owned()), decoded.charset, decoded.num_replaced)
         } else {
-            let text = std::str::from_utf8(bytes).map_err(|error| (SkipReason::InvalidUtf8, error.to_string()))?;
+            let text =
+                std::str::from_utf8(bytes).map_err(|error| (SkipReason::InvalidUtf8, error.to_string()))?;
             if memchr::memchr(0, bytes).is_some() {
                 return Err((SkipReason::Binary, "a NUL character".to_owned()));
             }

@@ -39,6 +39,8 @@ pub(super) fn unpack<'a>(
     encodings: &str,
     limits: &Limits,
 ) -> Result<Unpacked<'a>, Refusal> {
+    // Bombs are judged by what came over the wire, however many codings it has.
+    let stored_bytes = body.len() as u64;
     let mut unpacked = Unpacked { body, cut: false };
     for (depth, name) in encodings.split(',').rev().map(str::trim).enumerate() {
         if depth as u64 >= limits.num_codings {
@@ -49,7 +51,7 @@ pub(super) fn unpack<'a>(
         if !is_in(coding, &unpacked.body) {
             continue;
         }
-        match unpack_one(coding, &unpacked.body, limits)? {
+        match unpack_one(coding, &unpacked.body, stored_bytes, limits)? {
             Some((body, cut)) => unpacked = Unpacked { body: Cow::Owned(body), cut: unpacked.cut || cut },
             None if looks_plain(&unpacked.body) => {}
             None => return Err((SkipReason::BadContentEncoding, name.to_owned())),
@@ -87,22 +89,29 @@ fn looks_plain(body: &[u8]) -> bool {
 }
 
 /// `None`: nothing of it could be unpacked. The flag says that it ended in the middle.
-fn unpack_one(coding: Coding, packed: &[u8], limits: &Limits) -> Result<Option<(Vec<u8>, bool)>, Refusal> {
+fn unpack_one(
+    coding: Coding,
+    packed: &[u8],
+    stored_bytes: u64,
+    limits: &Limits,
+) -> Result<Option<(Vec<u8>, bool)>, Refusal> {
     let unpacked = match coding {
-        Coding::Gzip => drain(MultiGzDecoder::new(packed), packed, limits)?,
+        Coding::Gzip => drain(MultiGzDecoder::new(packed), stored_bytes, limits)?,
         // Browsers take both forms, since servers send both.
-        Coding::Deflate => match drain(ZlibDecoder::new(packed), packed, limits)? {
-            (body, _) if body.is_empty() => drain(DeflateDecoder::new(packed), packed, limits)?,
+        Coding::Deflate => match drain(ZlibDecoder::new(packed), stored_bytes, limits)? {
+            (body, _) if body.is_empty() => drain(DeflateDecoder::new(packed), stored_bytes, limits)?,
             zlib => zlib,
         },
-        Coding::Brotli => drain(brotli_decompressor::Decompressor::new(packed, 16 << 10), packed, limits)?,
+        Coding::Brotli => {
+            drain(brotli_decompressor::Decompressor::new(packed, 16 << 10), stored_bytes, limits)?
+        }
         Coding::Zstd => {
             let decoder = zstd::Decoder::with_buffer(BufReader::new(packed)).and_then(|mut decoder| {
                 decoder.window_log_max(ZSTD_WINDOW_LOG)?;
                 Ok(decoder)
             });
             match decoder {
-                Ok(decoder) => drain(decoder, packed, limits)?,
+                Ok(decoder) => drain(decoder, stored_bytes, limits)?,
                 Err(_) => (Vec::new(), true),
             }
         }
@@ -112,7 +121,7 @@ fn unpack_one(coding: Coding, packed: &[u8], limits: &Limits) -> Result<Option<(
 }
 
 /// All that a decoder gives, and whether it failed at the end.
-fn drain(mut decoder: impl Read, packed: &[u8], limits: &Limits) -> Result<(Vec<u8>, bool), Refusal> {
+fn drain(mut decoder: impl Read, stored_bytes: u64, limits: &Limits) -> Result<(Vec<u8>, bool), Refusal> {
     const STEP_BYTES: usize = 64 << 10;
     let mut body = Vec::new();
     loop {
@@ -120,8 +129,8 @@ fn drain(mut decoder: impl Read, packed: &[u8], limits: &Limits) -> Result<(Vec<
         body.resize(length + STEP_BYTES, 0);
         let read = decoder.read(body.get_mut(length..).unwrap_or_default());
         body.truncate(length + read.as_ref().map_or(0, |read| *read));
-        if limits.is_bomb(packed.len() as u64, body.len() as u64) {
-            return Err((SkipReason::ExpandsTooMuch, format!("{} bytes of {}", body.len(), packed.len())));
+        if limits.is_bomb(stored_bytes, body.len() as u64) {
+            return Err((SkipReason::ExpandsTooMuch, format!("{} bytes of {stored_bytes}", body.len())));
         }
         if body.len() as u64 > limits.body_bytes {
             return Err((SkipReason::BodyTooLarge, format!("more than {} bytes", limits.body_bytes)));
@@ -145,7 +154,7 @@ mod tests {
     use super::*;
 
     fn gzip(text: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
         encoder.write_all(text).unwrap();
         encoder.finish().unwrap()
     }

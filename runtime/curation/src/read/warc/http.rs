@@ -47,7 +47,10 @@ impl<'a> Response<'a> {
             Response { status, content_type, language, encodings: String::new(), chunked: false, stored };
         for (at, line) in head.split(|byte| *byte == b'\n').skip(1).enumerate() {
             if at as u64 > limits.num_headers {
-                return Err((SkipReason::HeadersTooLarge, format!("more than {} fields", limits.num_headers)));
+                return Err((
+                    SkipReason::HeadersTooLarge,
+                    format!("more than {} fields", limits.num_headers),
+                ));
             }
             if let Some(colon) = memchr::memchr(b':', line) {
                 let (name, value) = line.split_at_checked(colon).unwrap_or_default();

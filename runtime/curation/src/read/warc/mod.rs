@@ -8,9 +8,11 @@ mod coding;
 mod header;
 mod http;
 mod page;
+mod record;
 mod records;
 
 pub use self::header::RecordKind;
 pub(super) use self::page::document;
 pub(crate) use self::page::html_of;
-pub use self::records::{Entry, Record, Records};
+pub use self::record::Record;
+pub use self::records::{Entry, Records};

@@ -13,7 +13,11 @@ use crate::read::{Content, Limits, RawDocument, SkipReason, Statuses};
 ///
 /// # Errors
 /// Why it is none, with what was there instead.
-pub(crate) fn document(record: &Record<'_>, statuses: Statuses, limits: &Limits) -> Result<RawDocument, Refusal> {
+pub(crate) fn document(
+    record: &Record<'_>,
+    statuses: Statuses,
+    limits: &Limits,
+) -> Result<RawDocument, Refusal> {
     let mut language = record.language();
     let (media, charset_from, body) = match record.kind {
         RecordKind::Response if is_http(record) => {

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use memchr::memmem;
 
-use super::header::{Header, HeaderError, RecordKind, Span, block_end, is_version};
+use super::header::{Header, HeaderError, block_end, is_version};
+use super::record::{Record, at_offset, name};
 use crate::read::input::{Fill, Input};
 use crate::read::{Cursor, Limits, ReadError, SkipReason, Skipped};
 
@@ -12,87 +13,6 @@ use crate::read::{Cursor, Limits, ReadError, SkipReason, Skipped};
 const VERSION_BYTES: usize = 8;
 /// Bytes that are shown of what is no record.
 const DETAIL_BYTES: usize = 40;
-
-/// One record, as long as the reader does not move on.
-#[derive(Debug)]
-pub struct Record<'a> {
-    /// What it is.
-    pub kind: RecordKind,
-    /// Where it begins: an offset of the file.
-    pub offset: u64,
-    /// Its block: of a response the HTTP message.
-    pub block: &'a [u8],
-    head: &'a [u8],
-    header: Header,
-}
-
-impl<'a> Record<'a> {
-    fn text(&self, (start, end): Span) -> Option<String> {
-        let text = String::from_utf8_lossy(self.head.get(start..end)?).into_owned();
-        (!text.is_empty()).then_some(text)
-    }
-
-    /// `WARC-Target-URI`.
-    pub fn uri(&self) -> Option<String> {
-        self.text(self.header.uri)
-    }
-
-    /// `WARC-Record-ID`.
-    pub fn id(&self) -> Option<String> {
-        self.text(self.header.id)
-    }
-
-    /// `WARC-Date`.
-    pub fn date(&self) -> Option<String> {
-        self.text(self.header.date)
-    }
-
-    /// `WARC-Identified-Content-Language`.
-    pub fn language(&self) -> Option<String> {
-        self.text(self.header.language)
-    }
-
-    /// `WARC-Truncated`.
-    pub fn truncated(&self) -> Option<String> {
-        self.text(self.header.truncated)
-    }
-
-    /// `WARC-Type`, as it is written.
-    pub fn kind_name(&self) -> Option<String> {
-        self.text(self.header.kind_name)
-    }
-
-    /// `Content-Type` of the block.
-    pub fn content_type(&self) -> &'a [u8] {
-        self.head.get(self.header.content_type.0..self.header.content_type.1).unwrap_or_default()
-    }
-
-    /// The body, where the block is an HTTP message, else the block.
-    pub fn payload(&self) -> &'a [u8] {
-        let is_http = self.block.starts_with(b"HTTP/") || self.kind == RecordKind::Request;
-        if !is_http {
-            return self.block;
-        }
-        block_end(self.block, 0).and_then(|end| self.block.get(end..)).unwrap_or_default()
-    }
-
-    /// The name by which people find it.
-    pub(crate) fn name(&self) -> String {
-        name(self.head, &self.header, self.offset)
-    }
-}
-
-fn name(head: &[u8], header: &Header, offset: u64) -> String {
-    [header.uri, header.id]
-        .into_iter()
-        .filter_map(|(start, end)| head.get(start..end))
-        .find(|text| !text.is_empty())
-        .map_or_else(|| at_offset(offset), |text| String::from_utf8_lossy(text).into_owned())
-}
-
-fn at_offset(offset: u64) -> String {
-    format!("byte {offset}")
-}
 
 /// What stands at a place of the file.
 #[derive(Debug)]
@@ -167,7 +87,10 @@ impl Records {
     ///
     /// # Errors
     /// The file can't be read.
-    #[allow(clippy::should_implement_trait, reason = "an entry borrows from the reader, which `Iterator` can't say")]
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "an entry borrows from the reader, which `Iterator` can't say"
+    )]
     pub fn next(&mut self) -> Result<Option<Entry<'_>>, ReadError> {
         loop {
             match self.step()? {
@@ -182,7 +105,7 @@ impl Records {
     fn record(&self, found: &Found) -> Record<'_> {
         let (head, rest) = self.input.bytes().split_at_checked(found.head_bytes).unwrap_or_default();
         let block = rest.get(..found.block_bytes).unwrap_or_default();
-        Record { kind: found.header.kind, offset: found.offset, block, head, header: found.header }
+        Record::new(found.header, found.offset, head, block)
     }
 
     fn step(&mut self) -> Result<Step, ReadError> {
@@ -219,6 +142,10 @@ impl Records {
             let name = name(head, &header, offset);
             return self.garbage((name, offset), SkipReason::BadContentLength, head_bytes);
         };
+        if self.input.bytes_left().is_some_and(|left| (head_bytes as u64).saturating_add(block_bytes) > left)
+        {
+            return self.overlong((name(head, &header, offset), offset), head_bytes);
+        }
         if self.only_content && header.kind.is_content_free() {
             return self.pass(head_bytes, block_bytes, None, (name(head, &header, offset), offset));
         }
@@ -259,8 +186,8 @@ impl Records {
         loop {
             let bytes = self.input.bytes();
             if let Some(end) = block_end(bytes, from) {
-                let cut = |ahead: usize| ahead < end && bytes.get(ahead..).is_some_and(is_version);
-                if self.input.members_ahead().any(|ahead| ahead > 0 && cut(ahead)) {
+                let cut = |ahead: usize| bytes.get(ahead..).is_some_and(is_version);
+                if self.input.members_ahead(end).any(|ahead| ahead > 0 && cut(ahead)) {
                     return Ok(Err((Fill::More, SkipReason::BadWarcHeader)));
                 }
                 let over = end as u64 > self.limits.header_bytes;
@@ -273,7 +200,7 @@ impl Records {
             match self.input.fill()? {
                 Fill::More => {}
                 Fill::End => return Ok(Err((Fill::End, SkipReason::TruncatedRecord))),
-                broken => return Ok(Err((broken, SkipReason::BrokenArchive))),
+                broken @ Fill::Broken(_) => return Ok(Err((broken, SkipReason::BrokenArchive))),
             }
         }
     }
@@ -322,7 +249,7 @@ impl Records {
     /// Where within a record another one begins: at a member's begin, or at a line, if nothing follows where this one ends.
     fn next_record_within(&self, head_bytes: usize, length: usize) -> Option<usize> {
         let bytes = self.input.bytes();
-        let members = self.input.members_ahead().filter(|ahead| *ahead < length && *ahead >= head_bytes);
+        let members = self.input.members_ahead(length).filter(|ahead| *ahead >= head_bytes);
         let mut begins = members.filter(|ahead| bytes.get(*ahead..).is_some_and(is_version));
         if let Some(cut) = begins.next() {
             return Some(cut);
@@ -349,9 +276,10 @@ impl Records {
         self.input.consume(head_bytes);
         let mut left = block_bytes;
         while left > 0 {
-            let cut = self.input.members_ahead().find(|ahead| {
-                (*ahead as u64) < left && self.input.bytes().get(*ahead..).is_some_and(is_version)
-            });
+            let below = usize::try_from(left).unwrap_or(usize::MAX);
+            let mut members = self.input.members_ahead(below);
+            let cut = members.find(|ahead| self.input.bytes().get(*ahead..).is_some_and(is_version));
+            drop(members);
             if let Some(cut) = cut {
                 self.taken = cut;
                 let detail = format!("Content-Length {block_bytes}");
@@ -397,6 +325,17 @@ impl Records {
         Ok(Step::Skipped(Skipped { index: 0, offset, name, reason, detail, bytes }))
     }
 
+    /// Passes over a record that says that it is longer than the file: the file was cut, or the length is wrong and others follow.
+    fn overlong(&mut self, named: (String, u64), head_bytes: usize) -> Result<Step, ReadError> {
+        let mut step = self.garbage(named, SkipReason::TruncatedRecord, head_bytes)?;
+        if let Step::Skipped(skipped) = &mut step
+            && !self.ended
+        {
+            skipped.reason = SkipReason::WrongLength;
+        }
+        Ok(step)
+    }
+
     /// Passes over what is no record up to the next line that begins one.
     fn garbage(
         &mut self,
@@ -414,13 +353,15 @@ impl Records {
         self.at_begin = false;
         let begin = &self.input.bytes()[..self.input.bytes().len().min(DETAIL_BYTES)];
         let detail = begin.escape_ascii().to_string();
+        // The line end before `from` stays: a record may begin right behind it.
+        let from = from.saturating_sub(1);
         let mut bytes = from as u64;
         self.input.consume(from);
         loop {
             let window = self.input.bytes();
             let lines = memmem::find_iter(window, b"\nWARC/").map(|at| at + 1);
             let lines = lines.filter(|at| window.get(*at..).is_some_and(is_version)).take(1);
-            let members = self.input.members_ahead();
+            let members = self.input.members_ahead(usize::MAX);
             let members = members.filter(|at| window.get(*at..).is_some_and(is_version)).take(1);
             if let Some(next) = lines.chain(members).min() {
                 self.taken = next;
