@@ -45,6 +45,18 @@ impl Forest {
         out
     }
 
+    /// Whether every line of the table was read and every child exists.
+    #[cfg(test)]
+    pub(super) fn is_whole(&self) -> bool {
+        let ends = self.trees.iter().skip(1).copied().chain([(self.splits.len() as u32, self.leaves.len() as u32)]);
+        let is_whole = |((splits, leaves), (next_splits, next_leaves)): ((u32, u32), (u32, u32))| {
+            let own = &self.splits[splits as usize..next_splits as usize];
+            let exists = |child: i16| if child >= 0 { (child as usize) < own.len() } else { (!child as u32) < next_leaves - leaves };
+            !own.is_empty() && own.len() as u32 + 1 >= next_leaves - leaves && own.iter().all(|split| exists(split.left) && exists(split.right))
+        };
+        !self.trees.is_empty() && self.trees.iter().copied().zip(ends).all(is_whole)
+    }
+
     fn tree(&self, index: usize, row: &[f32]) -> f32 {
         let Some(&(splits, leaves)) = self.trees.get(index) else { return 0.0 };
         let mut at = 0_i16;

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
 /// Kinds of class and id words, in the order of their bits.
 pub(super) const CLASS_KINDS: [(&str, &str); 30] = [
@@ -69,7 +69,7 @@ impl Lexicon {
     fn new(kinds: &'static [(&'static str, &'static str)], separator: char) -> Self {
         let words = kinds.iter().enumerate().flat_map(|(kind, (_, words))| words.split(separator).map(move |word| (kind as u8, word)));
         let words: Vec<(u8, &str)> = words.collect();
-        let matcher = AhoCorasick::builder().ascii_case_insensitive(true).match_kind(MatchKind::Standard).build(words.iter().map(|word| word.1)).ok();
+        let matcher = AhoCorasick::builder().kind(Some(AhoCorasickKind::DFA)).ascii_case_insensitive(true).match_kind(MatchKind::Standard).build(words.iter().map(|word| word.1)).ok();
         Self { matcher, words: words.iter().map(|(kind, word)| (*kind, word.len() as u8)).collect() }
     }
 }
