@@ -1,6 +1,6 @@
 //! Which blocks of a page are kept.
 
-use super::blocks::Blocks;
+use super::blocks::Layout;
 use super::context::{self, best_threshold, context};
 use super::error::Limits;
 use super::features::{self, Features};
@@ -8,9 +8,6 @@ use super::kind::{PageType, kind};
 use super::model::{FIRST, SECOND};
 use super::page::About;
 use super::{ExtractOptions, markdown, tree};
-
-/// In an article a block must be at least this likely: what surrounds articles is known well, and half-likely blocks are captions and teasers.
-const MIN_IN_ARTICLE: f32 = 0.5;
 
 /// An article body of the structured data counts from this many characters on.
 const MIN_BODY: usize = 500;
@@ -29,26 +26,18 @@ pub(super) struct Decision {
 }
 
 /// Decides for every block.
-pub(super) fn decide(blocks: &Blocks, about: &About, url: Option<&str>) -> Decision {
-    let (features, wording) = features::features(blocks, about, url);
-    let width = features.width.max(1);
-    let first: Vec<f32> = features.values.chunks(width).map(|row| FIRST.probability(row)).collect();
+pub(super) fn decide(blocks: &Layout, about: &About, url: Option<&str>) -> Decision {
+    let (mut features, wording) = features::features(blocks, about, url, context::NAMES.len());
+    let (width, stride) = (features.width, features.stride);
+    let first = FIRST.likely(&features.values, stride);
     let around = context(blocks, &first, &wording);
-    let mut row = Vec::with_capacity(width + context::NAMES.len());
-    let second: Vec<f32> = features
-        .values
-        .chunks(width)
-        .zip(around.chunks(context::NAMES.len()))
-        .map(|(own, around)| {
-            row.clear();
-            row.extend_from_slice(own);
-            row.extend_from_slice(around);
-            SECOND.probability(&row)
-        })
-        .collect();
-    let (page_type, is_article) = kind(&features);
-    let (best, _) = best_threshold(&second, &wording);
-    let threshold = best.max(MIN_IN_ARTICLE * is_article);
+    let rows = features.values.chunks_mut(stride.max(1));
+    for (row, around) in rows.zip(around.chunks(context::NAMES.len())) {
+        row[width..].copy_from_slice(around);
+    }
+    let second = SECOND.likely(&features.values, stride);
+    let page_type = kind(&features);
+    let (threshold, _) = best_threshold(&second, &wording);
     let keep = second.iter().map(|likely| *likely >= threshold).collect();
     Decision { keep, page_type, features, first, second }
 }
@@ -66,6 +55,6 @@ pub(super) fn article_body(about: &About, options: &ExtractOptions) -> String {
     }
     let limits = Limits::default();
     let Ok(dom) = tree::parse(body, limits) else { return String::new() };
-    let Ok(found) = super::blocks::find(&dom, options.keep_math, limits) else { return String::new() };
+    let Ok(found) = super::walk::find(&dom, options.keep_math, limits) else { return String::new() };
     markdown::render(&dom, &found, &vec![true; found.blocks.len()], options.format)
 }

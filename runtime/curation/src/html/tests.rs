@@ -45,9 +45,15 @@ fn implied_tags_are_opened_and_closed() {
         ("<ul><li>a<ul><li>b</ul><li>c</ul>d", "<Ul><Li>a<Ul><Li>b</></></><Li>c</></>d"),
         ("<dl><dt>a<dd>b<dt>c</dl>", "<Dl><Dt>a</><Dd>b</><Dt>c</></>"),
         ("<table><tr><td>a<td>b<tr><th>c</table>d", "<Table><Tr><Td>a</><Td>b</></><Tr><Th>c</></></>d"),
-        ("<table><thead><tr><td>a<tbody><tr><td>b</table>", "<Table><Thead><Tr><Td>a</></></><Tbody><Tr><Td>b</></></></>"),
+        (
+            "<table><thead><tr><td>a<tbody><tr><td>b</table>",
+            "<Table><Thead><Tr><Td>a</></></><Tbody><Tr><Td>b</></></></>",
+        ),
         ("<table><td>a<table><tr><td>b</table>c", "<Table><Tr><Td>a<Table><Tr><Td>b</></></>c</></></>"),
-        ("<select><option>a<option>b<optgroup><option>c</select>", "<Select><Option>a</><Option>b</><Optgroup><Option>c</></></>"),
+        (
+            "<select><option>a<option>b<optgroup><option>c</select>",
+            "<Select><Option>a</><Option>b</><Optgroup><Option>c</></></>",
+        ),
         ("<h1>a<h2>b</h1>c", "<H1>a</><H2>b</>c"),
         ("<title>a</title><p>b", "<Title>a</><P>b</>"),
         ("<html><head><meta name=a><p>b</html>c", "<Html><Head><Meta></></><P>bc</></>"),
@@ -99,7 +105,10 @@ fn raw_text_ends_where_it_should() {
 fn the_first_of_two_attributes_counts() {
     let dom = parse("<a HREF=x href=y id='&lt;' class=\"a\"/class=b>", Limits::default()).unwrap();
     let value = |name| dom.attribute(1, name);
-    assert_eq!((value(dom::Attr::Href), value(dom::Attr::Id), value(dom::Attr::Class)), (Some("x"), Some("<"), Some("a")));
+    assert_eq!(
+        (value(dom::Attr::Href), value(dom::Attr::Id), value(dom::Attr::Class)),
+        (Some("x"), Some("<"), Some("a"))
+    );
 }
 
 #[test]
@@ -109,7 +118,10 @@ fn structure_becomes_markdown() {
         ("<ul><li>a<ul><li>b<li>c</ul><li>d</ul><p>e", "- a\n  - b\n  - c\n- d\n\ne"),
         ("<ol start=3><li>a<li><p>b<p>c<li>d</ol>", "3. a\n4. b\n\n   c\n5. d"),
         ("<blockquote><p>a<p>b<blockquote>c</blockquote></blockquote>d", "> a\n\n> b\n\n> > c\n\nd"),
-        ("<pre><code class='hljs language-Rust'>\nfn a() {\n    b\n}\n</code></pre>", "```rust\nfn a() {\n    b\n}\n```"),
+        (
+            "<pre><code class='hljs language-Rust'>\nfn a() {\n    b\n}\n</code></pre>",
+            "```rust\nfn a() {\n    b\n}\n```",
+        ),
         ("<div class='highlight highlight-source-c'><pre>a<br>b</pre></div>", "```c\na\nb\n```"),
         ("<pre><div>a</div><div>  b</div></pre>", "```\na\n  b\n```"),
         ("<pre>a ``` b</pre>", "````\na ``` b\n````"),
@@ -117,7 +129,10 @@ fn structure_becomes_markdown() {
         ("<p>call <code>f(x)</code>, or <kbd>Ctrl</kbd>", "call `f(x)`, or `Ctrl`"),
         ("a<br>b<br><br>c", "a\nb\n\nc"),
         ("<dl><dt>a<dd>b</dl>", "a\n\n: b"),
-        ("<table><caption>T</caption><tr><th>a<th>b<tr><td>1|2<td><p>3<p>4<tr><td><td colspan=2>5</table>", "T\n\n| a | b |\n| --- | --- |\n| 1\\|2 | 3 4 |\n|  | 5 |"),
+        (
+            "<table><caption>T</caption><tr><th>a<th>b<tr><td>1|2<td><p>3<p>4<tr><td><td colspan=2>5</table>",
+            "T\n\n| a | b |\n| --- | --- |\n| 1\\|2 | 3 4 |\n|  | 5 |",
+        ),
         ("<table><tr><td><h2>a</h2><p>b<td>c<tr><td>d<td>e</table>", "a\n\nb\n\nc\n\nd\n\ne"),
         ("<p>so <math><mi>x</mi><mo>=</mo><mn>1</mn></math>.", "so $x=1$."),
         ("<p>a</p><span>b</span> <span>c</span>", "a\n\nb c"),
@@ -141,16 +156,24 @@ fn a_page_says_what_it_is() {
         <link rel='canonical' href='https://a.b/c'><meta name=author content='A B'><meta name=description content='About'>\
         <script type='application/ld+json'>{\"@type\":\"NewsArticle\",\"datePublished\":\"2024-05-06\"}</script></head><body><p>x";
     let page = extract(html, None, &all()).unwrap();
-    assert_eq!((page.title.as_deref(), page.language.as_deref(), page.site_name.as_deref()), (Some("T"), Some("de-AT"), Some("Site")));
-    assert_eq!((page.canonical_url.as_deref(), page.published.as_deref(), page.author.as_deref()), (Some("https://a.b/c"), Some("2024-05-06"), Some("A B")));
+    assert_eq!(
+        (page.title.as_deref(), page.language.as_deref(), page.site_name.as_deref()),
+        (Some("T"), Some("de-AT"), Some("Site"))
+    );
+    assert_eq!(
+        (page.canonical_url.as_deref(), page.published.as_deref(), page.author.as_deref()),
+        (Some("https://a.b/c"), Some("2024-05-06"), Some("A B"))
+    );
     assert_eq!(page.description.as_deref(), Some("About"));
 }
 
 /// A page with a menu, an article, a sidebar and a footer.
 fn article() -> String {
     let sentence = "The committee met on Tuesday, and after a long debate it decided that the bridge should be repaired before the winter comes. ";
-    let paragraphs: String = (0..8).map(|number| format!("<p>{number}. {}</p>", sentence.repeat(3))).collect();
-    let links: String = (0..12).map(|number| format!("<li><a href=/{number}>Section {number}</a></li>")).collect();
+    let paragraphs: String =
+        (0..8).fold(String::new(), |all, number| format!("{all}<p>{number}. {}</p>", sentence.repeat(3)));
+    let links: String = (0..12)
+        .fold(String::new(), |all, number| format!("{all}<li><a href=/{number}>Section {number}</a></li>"));
     format!(
         "<html><head><title>The bridge</title><meta property=og:type content=article></head><body><nav class=menu><ul>{links}</ul></nav><main><article><h1>The bridge</h1>\
          <div class=article-body>{paragraphs}</div></article></main><aside class=related><h2>Related articles</h2><ul>{links}</ul></aside>\
@@ -160,7 +183,8 @@ fn article() -> String {
 
 #[test]
 fn an_article_is_kept_and_what_is_around_it_is_not() {
-    let page = extract(&article(), Some("https://example.org/news/2024/bridge"), &ExtractOptions::default()).unwrap();
+    let page = extract(&article(), Some("https://example.org/news/2024/bridge"), &ExtractOptions::default())
+        .unwrap();
     assert!((0..8).all(|number| page.text.contains(&format!("{number}. The committee"))), "{}", page.text);
     assert!(!page.text.contains("Section 3") && !page.text.contains("All rights reserved"), "{}", page.text);
     assert_eq!(page.page_type, PageType::Article);
@@ -169,9 +193,13 @@ fn an_article_is_kept_and_what_is_around_it_is_not() {
 #[test]
 fn an_article_that_a_script_would_show_is_taken_from_the_data() {
     let body = "A sentence of the article that is long enough to count. ".repeat(20);
-    let html = format!("<script type='application/ld+json'>{{\"@type\":\"Article\",\"articleBody\":\"<p>{body}</p>\"}}</script><div id=app>Loading</div>");
+    let html = format!(
+        "<script type='application/ld+json'>{{\"@type\":\"Article\",\"articleBody\":\"<p>{body}</p>\"}}</script><div id=app>Loading</div>"
+    );
     let page = extract(&html, None, &ExtractOptions::default()).unwrap();
-    assert!(page.is_from_data && page.text.starts_with("A sentence of the article") && !page.text.contains('<'));
+    assert!(
+        page.is_from_data && page.text.starts_with("A sentence of the article") && !page.text.contains('<')
+    );
 }
 
 #[test]
@@ -179,9 +207,10 @@ fn the_models_are_whole() {
     let explanation = explain(&article(), None, Limits::default()).unwrap();
     let width = explanation.names.len();
     assert!(explanation.blocks.iter().all(|block| block.features.len() == width));
-    assert!(model::FIRST.is_whole() && model::FIRST.width <= width);
-    assert!(model::SECOND.is_whole() && model::SECOND.width <= width + context::NAMES.len());
-    assert!(model::KINDS.is_whole());
+    assert!(model::FIRST.is_whole(width));
+    assert!(model::SECOND.is_whole(width + context::NAMES.len()));
+    let whole_from = explanation.names.iter().position(|name| name == "page.blocks").unwrap();
+    assert!(model::KINDS.is_whole(width - whole_from));
 }
 
 fn limit(html: &str, limits: Limits) -> Work {
@@ -233,12 +262,13 @@ fn hostile_pages_take_linear_work() {
 
 /// Pieces that HTML is made of, to be put together at random.
 fn pieces() -> impl Strategy<Value = String> {
-    let piece = prop::sample::select(vec![
-        "<p>", "</p>", "<div class=\"a b\">", "</div>", "<a href='x'>", "</a>", "<b>", "</b>", "<table>", "<tr>", "<td>", "</table>", "<ul>", "<li>", "</ul>", "<pre>",
-        "</pre>", "<code>", "</code>", "<math>", "<mfrac>", "<mi>", "</math>", "<svg>", "</svg>", "<script>", "</script>", "<!--", "-->", "<br>", "<br/>", "&amp;", "&#x41;",
-        "&", "<", ">", "\"", "text ", "é€", "\0", "<template>", "</template>", "<select>", "<option>", "<h1>", "</h2>", "<title>", "<blockquote>", "<dl><dt>", "<dd>",
-        "<![CDATA[", "]]>", "<body>", "</body>", "<html lang=x>", "<head>", "<plaintext>", "<span class=katex>", "<img class=tex alt='$'>", "<form>", "\n", "  ", "`", "|", "<caption>", "<td colspan=9>",
-    ]);
+    let pieces = "<p>¦</p>¦<div class=\"a b\">¦</div>¦<a href='x'>¦</a>¦<b>¦</b>¦<table>¦<tr>¦<td>¦</table>¦\
+        <ul>¦<li>¦</ul>¦<pre>¦</pre>¦<code>¦</code>¦<math>¦<mfrac>¦<mi>¦</math>¦<svg>¦</svg>¦\
+        <script>¦</script>¦<!--¦-->¦<br>¦<br/>¦&amp;¦&#x41;¦&¦<¦>¦\"¦text ¦é€¦\0¦<template>¦\
+        </template>¦<select>¦<option>¦<h1>¦</h2>¦<title>¦<blockquote>¦<dl><dt>¦<dd>¦<![CDATA[¦]]>¦\
+        <body>¦</body>¦<html lang=x>¦<head>¦<plaintext>¦<span class=katex>¦<img class=tex alt='$'>¦\
+        <form>¦\n¦  ¦`¦|¦<caption>¦<td colspan=9>";
+    let piece = prop::sample::select(pieces.split('¦').collect::<Vec<_>>());
     prop::collection::vec(piece, 0..80).prop_map(|pieces| pieces.concat())
 }
 

@@ -35,7 +35,7 @@ fn main() {
     let folder = Path::new(folder);
     let mut every = pages(folder, "scrapinghub", "s");
     every.extend(pages(folder, "wcxb", "w"));
-    let without_comments = trafilatura::Options { exclude_comments: true, enable_fallback: true, ..trafilatura::Options::default() };
+    let without_comments = trafilatura::Options::default().with_exclude_comments(true).with_fallback(true);
     let extract = |url: &str, html: &str| match name.as_str() {
         "trafilatura" => trafilatura::extract(html, &without_comments).map(|answer| answer.content_text).unwrap_or_default(),
         _ => {
