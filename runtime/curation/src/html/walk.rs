@@ -29,6 +29,7 @@ struct Walk<'d, 'a> {
     block: Option<Block>,
     needs_space: bool,
     after_break: bool,
+    seen: words::SeenKinds,
 }
 
 /// Nodes of code within a line.
@@ -77,6 +78,7 @@ pub(super) fn find(dom: &Dom, keep_math: bool, limits: Limits) -> Result<Layout,
         block: None,
         needs_space: false,
         after_break: false,
+        seen: words::SeenKinds::default(),
     };
     walk.out.text.reserve(dom.source.len() / 8);
     let mut id = 0;
@@ -139,13 +141,13 @@ impl Walk<'_, '_> {
             match attribute.name {
                 Attr::Class if is_line_numbers(value) => return false,
                 Attr::Class => {
-                    own_kinds |= words::class_kinds(value);
+                    own_kinds |= self.seen.class_kinds(value);
                     let first = value.split_ascii_whitespace().next().unwrap_or_default();
                     signature = first.bytes().fold(signature, |hash, byte| {
                         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
                     });
                 }
-                Attr::Id | Attr::Itemprop | Attr::AriaLabel => own_kinds |= words::class_kinds(value),
+                Attr::Id | Attr::Itemprop | Attr::AriaLabel => own_kinds |= self.seen.class_kinds(value),
                 Attr::Role => own_places |= place::place_of_role(value),
                 Attr::Hidden => own_places |= place::HIDDEN,
                 Attr::AriaHidden if value == "true" => own_places |= place::HIDDEN,

@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Kinds of class and id words, in the order of their bits.
 pub(super) const CLASS_KINDS: [(&str, &str); 30] = [
@@ -118,8 +119,30 @@ static TEXTS: LazyLock<Lexicon> = LazyLock::new(|| Lexicon::new(&TEXT_KINDS, '|'
 /// Words shorter than this count only as whole words: `ad` is not in `header`.
 const MIN_PART: u8 = 6;
 
+/// Names seen last and their kinds: a page says the same few classes again and again.
+#[derive(Debug)]
+pub(super) struct SeenKinds(Vec<(u64, u32)>);
+
+impl Default for SeenKinds {
+    fn default() -> Self {
+        Self(vec![(0, 0); 256])
+    }
+}
+
+impl SeenKinds {
+    /// The kinds of a name, as [`class_kinds`] finds them.
+    pub(super) fn class_kinds(&mut self, value: &str) -> u32 {
+        let hash = xxh3_64(value.as_bytes());
+        let slot = hash as usize % self.0.len();
+        if self.0[slot].0 != hash {
+            self.0[slot] = (hash, class_kinds(value));
+        }
+        self.0[slot].1
+    }
+}
+
 /// The kinds of the words of a class, an id or another name for machines.
-pub(super) fn class_kinds(value: &str) -> u32 {
+fn class_kinds(value: &str) -> u32 {
     let Some(matcher) = &CLASSES.matcher else { return 0 };
     let bytes = value.as_bytes();
     let mut kinds = 0;
@@ -160,16 +183,23 @@ const STOP_WORDS: &str = "the of and to in a is that it for on with as was he be
     des auch es an le la les de et des en un une du que est pour dans qui par sur pas au el los las y del se por con una su para es lo como il di che è per \
     non della con sono het een van dat op te zijn voor met o e do da em os no na og det som på av är att och w z na się jest do nie и в не на что с по";
 
-static STOP: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-    let mut words: Vec<&str> = STOP_WORDS.split_whitespace().collect();
+static STOP: LazyLock<Vec<u64>> = LazyLock::new(|| {
+    let mut words: Vec<u64> = STOP_WORDS.split_whitespace().filter_map(packed).collect();
     words.sort_unstable();
     words.dedup();
     words
 });
 
+/// A word of at most eight bytes as a number.
+fn packed(word: &str) -> Option<u64> {
+    let mut bytes = [0; 8];
+    bytes.get_mut(..word.len())?.copy_from_slice(word.as_bytes());
+    Some(u64::from_le_bytes(bytes))
+}
+
 /// Whether a word in small letters is one that sentences are made with.
 pub(super) fn is_stop_word(word: &str) -> bool {
-    word.len() <= 8 && STOP.binary_search(&word).is_ok()
+    packed(word).is_some_and(|word| STOP.binary_search(&word).is_ok())
 }
 
 #[cfg(test)]

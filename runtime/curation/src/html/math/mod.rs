@@ -4,7 +4,7 @@
 mod mathml;
 mod symbols;
 
-use super::dom::{Attr, Dom, NodeId};
+use super::dom::{Attr, Attribute, Dom, NodeId};
 use super::tag::Tag;
 
 /// A formula of a page.
@@ -49,11 +49,26 @@ pub(super) fn formula(dom: &Dom, id: NodeId) -> Option<Formula> {
     }
 }
 
+/// Whether a class may be one of those below: they all have `math` or `tex` in them, in some spelling.
+fn may_be_of_formula(class: &str) -> bool {
+    class
+        .as_bytes()
+        .windows(3)
+        .any(|part| part.eq_ignore_ascii_case(b"ath") || part.eq_ignore_ascii_case(b"tex"))
+}
+
 /// An element of MathJax, KaTeX or one of their kin.
 fn of_container(dom: &Dom, id: NodeId) -> Option<Formula> {
     let node = dom.node(id);
     if node.tag == Tag::Unknown {
         return of_mathjax_3(dom, id);
+    }
+    let is_named = |attribute: &Attribute| match attribute.name {
+        Attr::Class => may_be_of_formula(dom.value(attribute)),
+        name => matches!(name, Attr::DataTex | Attr::DataLatex | Attr::DataExpr),
+    };
+    if !dom.attributes(node).iter().any(is_named) {
+        return None;
     }
     let class = dom.attribute(id, Attr::Class).unwrap_or_default();
     let has = |name: &str| class.split_ascii_whitespace().any(|word| word == name);
