@@ -32,6 +32,7 @@ FIRST_TREES, SECOND_TREES = 110, 70
 KIND = dict(objective="multiclass", num_class=len(KINDS), verbose=-1, num_threads=1, seed=7, deterministic=True, learning_rate=0.1, num_leaves=5,
             min_data_in_leaf=8, feature_fraction=0.5, lambda_l2=5.0)
 KIND_ROUNDS = 25
+RULE = dict(floor=0.6, sure=0.8)  # as in decide.rs
 NEWS_WEIGHT = 3.0  # of a Scrapinghub page: they are a fifth of the pages and a set of their own, whose truths are stricter
 
 
@@ -168,8 +169,9 @@ def grams(words):
     return collections.Counter(tuple(words[at : at + 4]) for at in range(max(1, len(words) - 3)) if words[at : at + 4])
 
 
-def evaluate(data, p, article, how=None, floor=0.0, times=1.0, half=None):
-    """Both F1s and WCXB's by kind; `how` is a fixed threshold instead of the page's own, `half` one half of the hosts."""
+def evaluate(data, p, article, how=None, floor=0.0, sure=0.0, half=None):
+    """Both F1s and WCXB's by kind; `how` is a fixed threshold instead of the page's own, `floor` the least for pages that are
+    articles with this likelihood, `half` one half of the hosts."""
     precisions, recalls, kinds = [], [], collections.defaultdict(list)
     for page, (truth, host, kind) in data.truth.items():
         if half is not None and hashlib.sha1(host.encode()).digest()[0] % 2 != half:
@@ -177,7 +179,7 @@ def evaluate(data, p, article, how=None, floor=0.0, times=1.0, half=None):
         index = np.array(data.where.get(page, []), int)
         kept = []
         if len(index):
-            t = how or max(times * threshold_of(p[index], data.size[index])[0], floor * article[page])
+            t = how or max(threshold_of(p[index], data.size[index])[0], floor if article[page] >= sure else 0.0)
             kept = [word for block in index[p[index] >= t] for word in data.words[block]]
         true = WORD.findall(truth)
         if page[0] == "s":
@@ -248,9 +250,10 @@ def main():
     show("labels", data, data.y, article, how=0.6)
     p1 = crossed(FIRST, FIRST_TREES, data, data.x)
     show("first", data, p1, article)
+    show("first", data, p1, article, **RULE)
     x = np.concatenate([data.x, context(data, p1)], 1)
     p2 = crossed(SECOND, SECOND_TREES, data, x)
-    for settings in (dict(half=0), dict(half=1), {}, dict(times=0.8), dict(times=1.1), dict(times=1.2), dict(floor=0.5)):
+    for settings in ({}, dict(floor=0.5, sure=0.7), dict(floor=0.6, sure=0.5), dict(floor=0.6, sure=0.7), dict(floor=0.6, sure=0.85), RULE, dict(RULE, half=0), dict(RULE, half=1)):
         show("second", data, p2, article, **settings)
     np.save(f"{folder}/second.npy", p2)
     if "--write" in sys.argv:

@@ -9,6 +9,12 @@ use super::model::{FIRST, SECOND};
 use super::page::About;
 use super::{ExtractOptions, markdown, tree};
 
+/// From this likelihood on a page is taken for an article.
+const SURELY_ARTICLE: f32 = 0.8;
+
+/// In an article a block must be at least this likely: what is half likely there is a caption or a teaser.
+const MIN_IN_ARTICLE: f32 = 0.6;
+
 /// An article body of the structured data counts from this many characters on.
 const MIN_BODY: usize = 500;
 
@@ -36,8 +42,9 @@ pub(super) fn decide(blocks: &Layout, about: &About, url: Option<&str>) -> Decis
         row[width..].copy_from_slice(around);
     }
     let second = SECOND.likely(&features.values, stride);
-    let page_type = kind(&features);
-    let (threshold, _) = best_threshold(&second, &wording);
+    let (page_type, is_article) = kind(&features);
+    let (best, _) = best_threshold(&second, &wording);
+    let threshold = if is_article >= SURELY_ARTICLE { best.max(MIN_IN_ARTICLE) } else { best };
     let keep = second.iter().map(|likely| *likely >= threshold).collect();
     Decision { keep, page_type, features, first, second }
 }
