@@ -1,12 +1,37 @@
 //! What the second stage sees: what the first said of a block, of those around it, of the regions around it, and of the page.
 
-use super::blocks::{Blocks, NONE};
-use super::features::Wording;
+use super::blocks::{Layout, NONE};
+use super::wording::Wording;
 
 /// Names of the features, in their order.
 pub(super) const NAMES: [&str; 27] = [
-    "p", "p-4", "p-3", "p-2", "p-1", "p+1", "p+2", "p+3", "p+4", "mean3", "mean8", "mean20", "mean60", "page.mean", "page.max", "share_before", "sum_after",
-    "page.threshold", "page.f1", "max_before", "max_after", "up0.mean", "up1.mean", "up2.mean", "up3.mean", "up1.sum", "up3.sum",
+    "p",
+    "p-4",
+    "p-3",
+    "p-2",
+    "p-1",
+    "p+1",
+    "p+2",
+    "p+3",
+    "p+4",
+    "mean3",
+    "mean8",
+    "mean20",
+    "mean60",
+    "page.mean",
+    "page.max",
+    "share_before",
+    "sum_after",
+    "page.threshold",
+    "page.f1",
+    "max_before",
+    "max_after",
+    "up0.mean",
+    "up1.mean",
+    "up2.mean",
+    "up3.mean",
+    "up1.sum",
+    "up3.sum",
 ];
 
 /// How much a block weighs: its words, and a little so that one without words has an answer.
@@ -44,11 +69,12 @@ pub(super) fn best_threshold(probabilities: &[f32], wording: &[Wording]) -> (f32
 }
 
 /// Appends each block's context to `rows`, one after the other.
-pub(super) fn context(blocks: &Blocks, probabilities: &[f32], wording: &[Wording]) -> Vec<f32> {
+pub(super) fn context(blocks: &Layout, probabilities: &[f32], wording: &[Wording]) -> Vec<f32> {
     let count = probabilities.len();
     let sums = running(probabilities.iter().zip(wording).map(|(p, wording)| p * weight(wording)));
     let weights = running(wording.iter().map(weight));
-    let mean = |from: usize, to: usize| ((sums[to] - sums[from]) / (weights[to] - weights[from]).max(1e-9)) as f32;
+    let mean =
+        |from: usize, to: usize| ((sums[to] - sums[from]) / (weights[to] - weights[from]).max(1e-9)) as f32;
     let all = sums.last().copied().unwrap_or(0.0);
     let most = probabilities.iter().copied().fold(0.0, f32::max);
     let (threshold, f1) = best_threshold(probabilities, wording);
@@ -65,19 +91,34 @@ pub(super) fn context(blocks: &Blocks, probabilities: &[f32], wording: &[Wording
         before = before.max(probabilities[index]);
         out.push(probabilities[index]);
         for offset in [-4_isize, -3, -2, -1, 1, 2, 3, 4] {
-            out.push(index.checked_add_signed(offset).and_then(|at| probabilities.get(at)).copied().unwrap_or(-1.0));
+            out.push(
+                index
+                    .checked_add_signed(offset)
+                    .and_then(|at| probabilities.get(at))
+                    .copied()
+                    .unwrap_or(-1.0),
+            );
         }
         for reach in [3_usize, 8, 20, 60] {
             out.push(mean(index.saturating_sub(reach), (index + reach + 1).min(count)));
         }
-        out.extend([mean(0, count), most, (sums[index] / all.max(1e-9)) as f32, (all - sums[index + 1]) as f32, threshold, f1, before, after[index]]);
+        out.extend([
+            mean(0, count),
+            most,
+            (sums[index] / all.max(1e-9)) as f32,
+            (all - sums[index + 1]) as f32,
+            threshold,
+            f1,
+            before,
+            after[index],
+        ]);
         up(blocks, &regions, blocks.blocks[index].region, &mut out);
     }
     out
 }
 
 /// For each region the sum of the probabilities within it, by words, and the words.
-fn region_sums(blocks: &Blocks, probabilities: &[f32], wording: &[Wording]) -> Vec<(f64, f64)> {
+fn region_sums(blocks: &Layout, probabilities: &[f32], wording: &[Wording]) -> Vec<(f64, f64)> {
     let mut sums = vec![(0.0, 0.0); blocks.regions.len()];
     for ((block, p), wording) in blocks.blocks.iter().zip(probabilities).zip(wording) {
         if let Some(sum) = sums.get_mut(block.region as usize) {
@@ -95,7 +136,7 @@ fn region_sums(blocks: &Blocks, probabilities: &[f32], wording: &[Wording]) -> V
     sums
 }
 
-fn up(blocks: &Blocks, sums: &[(f64, f64)], region: u32, out: &mut Vec<f32>) {
+fn up(blocks: &Layout, sums: &[(f64, f64)], region: u32, out: &mut Vec<f32>) {
     let mut levels = [(-1.0_f64, 0.0_f64); 4];
     let mut at = region;
     for level in &mut levels {

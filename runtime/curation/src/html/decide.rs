@@ -1,6 +1,6 @@
 //! Which blocks of a page are kept.
 
-use super::blocks::Blocks;
+use super::blocks::Layout;
 use super::context::{self, best_threshold, context};
 use super::error::Limits;
 use super::features::{self, Features};
@@ -9,8 +9,11 @@ use super::model::{FIRST, SECOND};
 use super::page::About;
 use super::{ExtractOptions, markdown, tree};
 
-/// In an article a block must be at least this likely: what surrounds articles is known well, and half-likely blocks are captions and teasers.
-const MIN_IN_ARTICLE: f32 = 0.5;
+/// From this likelihood on a page is taken for an article.
+const SURELY_ARTICLE: f32 = 0.8;
+
+/// In an article a block must be at least this likely: what is half likely there is a caption or a teaser.
+const MIN_IN_ARTICLE: f32 = 0.6;
 
 /// An article body of the structured data counts from this many characters on.
 const MIN_BODY: usize = 500;
@@ -29,26 +32,19 @@ pub(super) struct Decision {
 }
 
 /// Decides for every block.
-pub(super) fn decide(blocks: &Blocks, about: &About, url: Option<&str>) -> Decision {
-    let (features, wording) = features::features(blocks, about, url);
-    let width = features.width.max(1);
-    let first: Vec<f32> = features.values.chunks(width).map(|row| FIRST.probability(row)).collect();
+pub(super) fn decide(blocks: &Layout, about: &About, url: Option<&str>) -> Decision {
+    let (mut features, wording) = features::features(blocks, about, url, context::NAMES.len());
+    let (width, stride) = (features.width, features.stride);
+    let first = FIRST.likely(&features.values, stride);
     let around = context(blocks, &first, &wording);
-    let mut row = Vec::with_capacity(width + context::NAMES.len());
-    let second: Vec<f32> = features
-        .values
-        .chunks(width)
-        .zip(around.chunks(context::NAMES.len()))
-        .map(|(own, around)| {
-            row.clear();
-            row.extend_from_slice(own);
-            row.extend_from_slice(around);
-            SECOND.probability(&row)
-        })
-        .collect();
+    let rows = features.values.chunks_mut(stride.max(1));
+    for (row, around) in rows.zip(around.chunks(context::NAMES.len())) {
+        row[width..].copy_from_slice(around);
+    }
+    let second = SECOND.likely(&features.values, stride);
     let (page_type, is_article) = kind(&features);
     let (best, _) = best_threshold(&second, &wording);
-    let threshold = best.max(MIN_IN_ARTICLE * is_article);
+    let threshold = if is_article >= SURELY_ARTICLE { best.max(MIN_IN_ARTICLE) } else { best };
     let keep = second.iter().map(|likely| *likely >= threshold).collect();
     Decision { keep, page_type, features, first, second }
 }
@@ -66,6 +62,6 @@ pub(super) fn article_body(about: &About, options: &ExtractOptions) -> String {
     }
     let limits = Limits::default();
     let Ok(dom) = tree::parse(body, limits) else { return String::new() };
-    let Ok(found) = super::blocks::find(&dom, options.keep_math, limits) else { return String::new() };
+    let Ok(found) = super::walk::find(&dom, options.keep_math, limits) else { return String::new() };
     markdown::render(&dom, &found, &vec![true; found.blocks.len()], options.format)
 }

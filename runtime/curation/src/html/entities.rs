@@ -14,8 +14,8 @@ const LONGEST: usize = 31;
 
 /// What the numbers 0x80 to 0x9F mean: windows-1252, since that is what their authors had.
 const WINDOWS_1252: [char; 32] = [
-    '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}', '\u{90}', '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š',
-    '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
+    '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}', '\u{90}',
+    '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
 ];
 
 /// One name.
@@ -30,7 +30,11 @@ static ENTITIES: LazyLock<Vec<Entity>> = LazyLock::new(|| TABLE.lines().filter_m
 fn entity(line: &'static str) -> Option<Entity> {
     let mut fields = line.split(' ');
     let name = fields.next()?;
-    let text = fields.next()?.split('+').filter_map(|hex| char::from_u32(u32::from_str_radix(hex, 16).ok()?)).collect();
+    let text = fields
+        .next()?
+        .split('+')
+        .filter_map(|hex| char::from_u32(u32::from_str_radix(hex, 16).ok()?))
+        .collect();
     Some(Entity { name, text, legacy: fields.next().is_some() })
 }
 
@@ -78,7 +82,8 @@ fn reference(text: &str, place: Place, out: &mut String) -> usize {
     for length in (2..=run.min(LONGEST_LEGACY)).rev() {
         let Some(entity) = named(&name[..length]).filter(|entity| entity.legacy) else { continue };
         let next = bytes.get(length + 1);
-        if place == Place::Attribute && next.is_some_and(|byte| *byte == b'=' || byte.is_ascii_alphanumeric()) {
+        if place == Place::Attribute && next.is_some_and(|byte| *byte == b'=' || byte.is_ascii_alphanumeric())
+        {
             return 0;
         }
         out.push_str(&entity.text);

@@ -34,7 +34,7 @@ pub(super) const KINDS: [PageType; 7] = [
     PageType::Service,
 ];
 
-/// The kind of a page, from what is the same for all of its blocks, and how likely it is that it is an article.
+/// The kind of a page, from what is the same for all of its blocks, and how likely it is an article.
 pub(super) fn kind(features: &Features) -> (PageType, f32) {
     let row = features.values.get(features.whole_from..features.width).unwrap_or_default();
     let sums = model::KINDS.classes(row, KINDS.len());
@@ -44,7 +44,6 @@ pub(super) fn kind(features: &Features) -> (PageType, f32) {
             best = index;
         }
     }
-    let most = sums[best];
-    let all: f32 = sums.iter().map(|sum| (sum - most).exp()).sum();
-    (KINDS[best], (sums[0] - most).exp() / all)
+    let all: f32 = sums.iter().map(|sum| (sum - sums[best]).exp()).sum();
+    (KINDS[best], (sums[0] - sums[best]).exp() / all)
 }

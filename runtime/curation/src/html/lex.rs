@@ -190,7 +190,8 @@ impl Lexer {
     pub(super) fn raw_text(&mut self, source: &str, name: &str) -> (usize, usize) {
         let bytes = source.as_bytes();
         let start = self.at;
-        let end = if name == "script" { script_end(bytes, start) } else { raw_end(bytes, start, name.as_bytes()) };
+        let end =
+            if name == "script" { script_end(bytes, start) } else { raw_end(bytes, start, name.as_bytes()) };
         self.at = memchr::memchr(b'>', &bytes[end..]).map_or(bytes.len(), |offset| end + offset + 1);
         (start, end)
     }

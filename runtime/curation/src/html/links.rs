@@ -45,13 +45,16 @@ pub fn links(html: &str, base: &str) -> Result<Vec<Link>, HtmlError> {
         if !matches!(dom.tag(id), Tag::A | Tag::Area) || dom.node(id).is_text() {
             continue;
         }
-        let Some(mut url) = dom.attribute(id, Attr::Href).and_then(|href| base.join(href.trim()).ok()) else { continue };
+        let Some(mut url) = dom.attribute(id, Attr::Href).and_then(|href| base.join(href.trim()).ok()) else {
+            continue;
+        };
         if !matches!(url.scheme(), "http" | "https") {
             continue;
         }
         url.set_fragment(None);
         let rel = dom.attribute(id, Attr::Rel).unwrap_or_default().to_ascii_lowercase();
-        let is_nofollow = robots.is_nofollow || rel.split_ascii_whitespace().any(|word| matches!(word, "nofollow" | "ugc" | "sponsored"));
+        let is_nofollow = robots.is_nofollow
+            || rel.split_ascii_whitespace().any(|word| matches!(word, "nofollow" | "ugc" | "sponsored"));
         let url = String::from(url);
         if seen.insert(url.clone()) {
             out.push(Link { url, text: text_of(&dom, id), is_nofollow });
@@ -71,11 +74,18 @@ pub fn robots(html: &str) -> Result<Robots, HtmlError> {
 fn robots_of(dom: &Dom) -> Robots {
     let mut out = Robots::default();
     for id in 0..dom.len() {
-        let is_robots = dom.tag(id) == Tag::Meta && dom.attribute(id, Attr::Name).is_some_and(|name| name.eq_ignore_ascii_case("robots"));
+        let is_robots = dom.tag(id) == Tag::Meta
+            && dom.attribute(id, Attr::Name).is_some_and(|name| name.eq_ignore_ascii_case("robots"));
         if !is_robots {
             continue;
         }
-        for word in dom.attribute(id, Attr::Content).unwrap_or_default().to_ascii_lowercase().split(',').map(str::trim) {
+        for word in dom
+            .attribute(id, Attr::Content)
+            .unwrap_or_default()
+            .to_ascii_lowercase()
+            .split(',')
+            .map(str::trim)
+        {
             out.is_noindex |= matches!(word, "noindex" | "none");
             out.is_nofollow |= matches!(word, "nofollow" | "none");
         }
@@ -115,7 +125,8 @@ mod tests {
         let html = "<base href='/docs/'><a href='a?x=1&amp;y=2#part'>A <b>b</b></a><a href='a?x=1&y=2'>again</a><a href='mailto:a@b.c'>m</a>\
             <a rel='Nofollow noopener' href=//other.org/>o</a><area href='/map'><a>none</a><a href='http://['>bad</a>";
         let found = links(html, "https://example.org/x/y").unwrap();
-        let found: Vec<_> = found.iter().map(|link| (link.url.as_str(), link.text.as_str(), link.is_nofollow)).collect();
+        let found: Vec<_> =
+            found.iter().map(|link| (link.url.as_str(), link.text.as_str(), link.is_nofollow)).collect();
         assert_eq!(
             found,
             [
@@ -130,7 +141,10 @@ mod tests {
     fn the_meta_tag_counts_for_all() {
         let html = "<meta name=ROBOTS content='NoFollow, max-snippet:2'><a href=/a>a</a>";
         assert!(links(html, "https://example.org/").unwrap()[0].is_nofollow);
-        assert_eq!(robots("<meta name=robots content=none>").unwrap(), Robots { is_noindex: true, is_nofollow: true });
+        assert_eq!(
+            robots("<meta name=robots content=none>").unwrap(),
+            Robots { is_noindex: true, is_nofollow: true }
+        );
         assert_eq!(robots("<meta name=robots content='index, follow'>").unwrap(), Robots::default());
         assert!(links("<a href=/a>a</a>", "not an address").unwrap().is_empty());
     }

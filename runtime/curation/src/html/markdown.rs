@@ -1,11 +1,12 @@
 //! Kept blocks as Markdown: headings, lists in lists, quotes, fenced code, pipe tables. Text is written as it is: a star of the page stays a star, since a
 //! model reads the text and no renderer does.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
-use super::blocks::{Block, Blocks, NONE, place};
+use super::blocks::{Block, Layout, NONE};
 use super::dom::{Attr, Dom, NodeId};
+use super::place;
 use super::tag::Tag;
 use super::{Format, tables};
 
@@ -27,7 +28,7 @@ struct Frame {
 
 pub(super) struct Writer<'d, 'a> {
     dom: &'d Dom<'a>,
-    blocks: &'d Blocks,
+    blocks: &'d Layout,
     format: Format,
     out: String,
     /// The number of each list item that was written, and how many its list has so far.
@@ -39,7 +40,7 @@ pub(super) struct Writer<'d, 'a> {
 }
 
 /// Writes the blocks that are kept.
-pub(super) fn render(dom: &Dom, blocks: &Blocks, keep: &[bool], format: Format) -> String {
+pub(super) fn render(dom: &Dom, blocks: &Layout, keep: &[bool], format: Format) -> String {
     let mut writer = Writer {
         dom,
         blocks,
@@ -51,21 +52,24 @@ pub(super) fn render(dom: &Dom, blocks: &Blocks, keep: &[bool], format: Format) 
         last_pre: None,
         last_quotes: 0,
     };
-    let kept: Vec<&Block> = blocks.blocks.iter().zip(keep).filter(|(_, keep)| **keep).map(|(block, _)| block).collect();
+    let kept: Vec<&Block> =
+        blocks.blocks.iter().zip(keep).filter(|(_, keep)| **keep).map(|(block, _)| block).collect();
+    let mut layouts = HashSet::new();
     let mut index = 0;
     while let Some(block) = kept.get(index) {
         let frame = writer.frame(block);
-        let table = frame.table.filter(|_| format == Format::Markdown);
-        let run = table.map_or(0, |table| kept[index..].iter().take_while(|block| writer.is_within(block.region, table)).count());
-        match table.and_then(|table| tables::pipes(dom, blocks, table, &kept[index..index + run])) {
-            Some(pipes) => {
-                writer.paragraph(&frame, &pipes);
-                index += run.max(1);
-            }
-            None => {
-                writer.block(block, &frame);
-                index += 1;
-            }
+        let table = frame.table.filter(|table| format == Format::Markdown && !layouts.contains(table));
+        let run = table.map_or(0, |table| {
+            kept[index..].iter().take_while(|block| writer.is_within(block.region, table)).count()
+        });
+        let pipes = table.and_then(|table| tables::pipes(dom, blocks, table, &kept[index..index + run]));
+        if let Some(pipes) = pipes {
+            writer.paragraph(&frame, &pipes);
+            index += run.max(1);
+        } else {
+            layouts.extend(table);
+            writer.block(block, &frame);
+            index += 1;
         }
     }
     writer.out
@@ -198,14 +202,21 @@ impl Writer<'_, '_> {
         let number = if let Some(number) = self.numbers.get(&item) {
             *number
         } else {
-            let first = list_region.and_then(|region| self.dom.attribute(region.node, Attr::Start)).and_then(|start| start.trim().parse().ok()).unwrap_or(1_u32);
+            let first = list_region
+                .and_then(|region| self.dom.attribute(region.node, Attr::Start))
+                .and_then(|start| start.trim().parse().ok())
+                .unwrap_or(1_u32);
             let count = self.counts.entry(list).or_insert(0);
             *count += 1;
             let number = first.saturating_add(*count - 1);
             self.numbers.insert(item, number);
             number
         };
-        if list_region.is_some_and(|region| region.tag == Tag::Ol) { format!("{number}. ") } else { "- ".to_owned() }
+        if list_region.is_some_and(|region| region.tag == Tag::Ol) {
+            format!("{number}. ")
+        } else {
+            "- ".to_owned()
+        }
     }
 }
 
@@ -222,7 +233,9 @@ fn language(dom: &Dom, pre: NodeId) -> String {
     let candidates = [inner, Some(pre), Some(outer), Some(dom.node(outer).parent)];
     for id in candidates.into_iter().flatten() {
         for attribute in [Attr::DataLang, Attr::DataLanguage, Attr::Lang] {
-            if let Some(value) = dom.attribute(id, attribute).filter(|value| attribute != Attr::Lang || id != outer && is_language(value))
+            if let Some(value) = dom
+                .attribute(id, attribute)
+                .filter(|value| attribute != Attr::Lang || id != outer && is_language(value))
                 && is_language(value)
             {
                 return value.to_ascii_lowercase();
@@ -236,20 +249,29 @@ fn language(dom: &Dom, pre: NodeId) -> String {
 }
 
 fn is_language(name: &str) -> bool {
-    !name.is_empty() && name.len() <= 20 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'#' | b'-' | b'_' | b'.'))
+    !name.is_empty()
+        && name.len() <= 20
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'#' | b'-' | b'_' | b'.'))
 }
 
 fn language_of_class(class: &str) -> Option<String> {
     let mut words = class.split_ascii_whitespace().peekable();
     while let Some(word) = words.next() {
-        let name = ["language-", "lang-", "highlight-source-", "highlight-", "brush:", "sourceCode-"].iter().find_map(|prefix| word.strip_prefix(prefix));
+        let name = ["language-", "lang-", "highlight-source-", "highlight-", "brush:", "sourceCode-"]
+            .iter()
+            .find_map(|prefix| word.strip_prefix(prefix));
         let name = match name {
             Some("") if word == "brush:" => words.next().map(|next| next.trim_end_matches(';')),
             Some(name) => Some(name.trim_end_matches(';')),
             None if word == "sourceCode" => words.peek().copied(),
             None => None,
         };
-        if let Some(name) = name.filter(|name| is_language(name) && !matches!(*name, "none" | "default" | "notranslate" | "plain" | "plaintext" | "text")) {
+        if let Some(name) = name.filter(|name| {
+            is_language(name)
+                && !matches!(*name, "none" | "default" | "notranslate" | "plain" | "plaintext" | "text")
+        }) {
             return Some(name.to_ascii_lowercase());
         }
     }

@@ -17,16 +17,22 @@ mod tree;
 
 mod math;
 
+mod place;
 mod words;
 
 mod blocks;
 mod page;
+mod walk;
+
+mod wording;
+
+mod survey;
 
 mod features;
 
 mod context;
-mod model;
 mod kind;
+mod model;
 
 mod decide;
 
@@ -39,7 +45,7 @@ mod site;
 #[cfg(test)]
 mod tests;
 
-use self::blocks::Blocks;
+use self::blocks::Layout;
 use self::decide::Decision;
 use self::page::About;
 
@@ -75,7 +81,13 @@ pub struct ExtractOptions {
 
 impl Default for ExtractOptions {
     fn default() -> Self {
-        Self { main_content: true, keep_math: true, keep_code: true, format: Format::Markdown, limits: Limits::default() }
+        Self {
+            main_content: true,
+            keep_math: true,
+            keep_code: true,
+            format: Format::Markdown,
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -100,9 +112,9 @@ pub struct Extracted {
     pub site_name: Option<String>,
     /// What it says about itself in a sentence or two.
     pub description: Option<String>,
-    /// Blocks of text it shows.
+    /// Layout of text it shows.
     pub num_blocks: usize,
-    /// Blocks that were kept.
+    /// Layout that were kept.
     pub num_kept: usize,
     /// The text is the article body of the page's structured data, since the page itself shows hardly any of it.
     pub is_from_data: bool,
@@ -138,13 +150,14 @@ pub struct Explanation {
 /// [`HtmlError::Limit`] for a page that no one wrote for people: drop it by its name.
 pub fn extract(html: &str, url: Option<&str>, options: &ExtractOptions) -> Result<Extracted, HtmlError> {
     let dom = tree::parse(html, options.limits)?;
-    let found = blocks::find(&dom, options.keep_math, options.limits)?;
+    let found = walk::find(&dom, options.keep_math, options.limits)?;
     let about = page::about(&dom);
     let decision = decide::decide(&found, &about, url);
     let keep = kept(&found, &decision, options);
     let num_kept = keep.iter().filter(|keep| **keep).count();
     let mut text = markdown::render(&dom, &found, &keep, options.format);
-    let body = (options.main_content && decide::is_hidden(&text, &about)).then(|| decide::article_body(&about, options));
+    let body = (options.main_content && decide::is_hidden(&text, &about))
+        .then(|| decide::article_body(&about, options));
     let is_from_data = body.is_some();
     if let Some(body) = body {
         text = body;
@@ -166,8 +179,8 @@ pub fn extract(html: &str, url: Option<&str>, options: &ExtractOptions) -> Resul
 }
 
 /// Which blocks are written under these options.
-fn kept(found: &Blocks, decision: &Decision, options: &ExtractOptions) -> Vec<bool> {
-    let is_wanted = |block: &blocks::Block| options.keep_code || block.places & blocks::place::PRE == 0;
+fn kept(found: &Layout, decision: &Decision, options: &ExtractOptions) -> Vec<bool> {
+    let is_wanted = |block: &blocks::Block| options.keep_code || block.places & place::PRE == 0;
     let chosen = |index: usize| !options.main_content || decision.keep.get(index).copied().unwrap_or(false);
     found.blocks.iter().enumerate().map(|(index, block)| chosen(index) && is_wanted(block)).collect()
 }
@@ -178,22 +191,26 @@ fn kept(found: &Blocks, decision: &Decision, options: &ExtractOptions) -> Vec<bo
 /// [`HtmlError::Limit`].
 pub fn explain(html: &str, url: Option<&str>, limits: Limits) -> Result<Explanation, HtmlError> {
     let dom = tree::parse(html, limits)?;
-    let found = blocks::find(&dom, true, limits)?;
+    let found = walk::find(&dom, true, limits)?;
     let about: About = page::about(&dom);
     let decision = decide::decide(&found, &about, url);
     let names = decision.features.names.clone();
-    let width = decision.features.width.max(1);
-    let rows = decision.features.values.chunks(width);
+    let rows = decision.features.values.chunks(decision.features.stride.max(1));
     let blocks = found.blocks.iter().zip(rows).enumerate().map(|(index, (block, row))| BlockReport {
         text: found.text_of(block).to_owned(),
-        features: row.to_vec(),
-        likely: (decision.first.get(index).copied().unwrap_or(0.0), decision.second.get(index).copied().unwrap_or(0.0)),
+        features: row[..decision.features.width].to_vec(),
+        likely: (
+            decision.first.get(index).copied().unwrap_or(0.0),
+            decision.second.get(index).copied().unwrap_or(0.0),
+        ),
         is_kept: decision.keep.get(index).copied().unwrap_or(false),
         regions: regions_around(&found, block.region),
     });
     Ok(Explanation { names, blocks: blocks.collect() })
 }
 
-fn regions_around(found: &Blocks, region: u32) -> Vec<u32> {
-    std::iter::successors(Some(region), |at| found.regions.get(*at as usize).map(|region| region.parent)).take_while(|at| *at != blocks::NONE).collect()
+fn regions_around(found: &Layout, region: u32) -> Vec<u32> {
+    std::iter::successors(Some(region), |at| found.regions.get(*at as usize).map(|region| region.parent))
+        .take_while(|at| *at != blocks::NONE)
+        .collect()
 }

@@ -20,13 +20,110 @@ pub(super) const SCHEMA_KINDS: [(&str, &[&str]); 8] = [
 
 /// Kinds of words of an address, as bits.
 pub(super) const ADDRESS_KINDS: [(&str, &[&str]); 8] = [
-    ("forum", &["forum", "forums", "thread", "threads", "topic", "topics", "viewtopic", "showthread", "discussion", "discussions", "community", "questions", "comments", "t", "q", "issues"]),
+    (
+        "forum",
+        &[
+            "forum",
+            "forums",
+            "thread",
+            "threads",
+            "topic",
+            "topics",
+            "viewtopic",
+            "showthread",
+            "discussion",
+            "discussions",
+            "community",
+            "questions",
+            "comments",
+            "t",
+            "q",
+            "issues",
+        ],
+    ),
     ("product", &["product", "products", "shop", "store", "p", "item", "itm", "dp", "buy", "sku", "ip"]),
-    ("collection", &["collection", "collections", "category", "categories", "catalog", "c", "cat", "browse", "subcategory", "search", "department"]),
-    ("documentation", &["docs", "doc", "documentation", "reference", "api", "guide", "guides", "manual", "wiki", "help", "kb", "support", "developer", "developers", "learn", "tutorial", "tutorials", "stable", "latest"]),
-    ("article", &["blog", "blogs", "news", "article", "articles", "story", "stories", "post", "posts", "insights", "opinion", "magazine", "press"]),
-    ("service", &["service", "services", "solutions", "pricing", "plans", "features", "platform", "about", "contact", "courses", "programs"]),
-    ("listing", &["tag", "tags", "archive", "archives", "directory", "listing", "listings", "events", "jobs", "best", "top", "list", "results", "topics"]),
+    (
+        "collection",
+        &[
+            "collection",
+            "collections",
+            "category",
+            "categories",
+            "catalog",
+            "c",
+            "cat",
+            "browse",
+            "subcategory",
+            "search",
+            "department",
+        ],
+    ),
+    (
+        "documentation",
+        &[
+            "docs",
+            "doc",
+            "documentation",
+            "reference",
+            "api",
+            "guide",
+            "guides",
+            "manual",
+            "wiki",
+            "help",
+            "kb",
+            "support",
+            "developer",
+            "developers",
+            "learn",
+            "tutorial",
+            "tutorials",
+            "stable",
+            "latest",
+        ],
+    ),
+    (
+        "article",
+        &[
+            "blog", "blogs", "news", "article", "articles", "story", "stories", "post", "posts", "insights",
+            "opinion", "magazine", "press",
+        ],
+    ),
+    (
+        "service",
+        &[
+            "service",
+            "services",
+            "solutions",
+            "pricing",
+            "plans",
+            "features",
+            "platform",
+            "about",
+            "contact",
+            "courses",
+            "programs",
+        ],
+    ),
+    (
+        "listing",
+        &[
+            "tag",
+            "tags",
+            "archive",
+            "archives",
+            "directory",
+            "listing",
+            "listings",
+            "events",
+            "jobs",
+            "best",
+            "top",
+            "list",
+            "results",
+            "topics",
+        ],
+    ),
     ("index", &["index", "home", "default", "main"]),
 ];
 
@@ -67,15 +164,21 @@ pub(super) fn about(dom: &Dom) -> About {
         }
         match node.tag {
             Tag::Html => about.language = dom.attribute(id, Attr::Lang).and_then(clean),
-            Tag::Title if about.title.is_none() && node.flags & super::dom::flag::FOREIGN == 0 => about.title = clean(&dom.text_within(id)),
+            Tag::Title if about.title.is_none() && node.flags & super::dom::flag::FOREIGN == 0 => {
+                about.title = clean(&dom.text_within(id));
+            }
             Tag::H1 if about.heading.is_none() && headings < MAX_HEADINGS => {
                 headings += 1;
                 about.heading = clean(&dom.text_within(id));
             }
             Tag::Link => about.link(dom, id),
             Tag::Meta => about.meta(dom, id),
-            Tag::Time if about.published.is_none() => about.published = dom.attribute(id, Attr::Datetime).and_then(clean),
-            Tag::Script if dom.attribute(id, Attr::Type).is_some_and(|kind| kind.contains("ld+json")) => about.data(&dom.text_within(id)),
+            Tag::Time if about.published.is_none() => {
+                about.published = dom.attribute(id, Attr::Datetime).and_then(clean);
+            }
+            Tag::Script if dom.attribute(id, Attr::Type).is_some_and(|kind| kind.contains("ld+json")) => {
+                about.data(&dom.text_within(id));
+            }
             _ => {}
         }
     }
@@ -91,7 +194,9 @@ pub(super) fn clean(text: &str) -> Option<String> {
 
 impl About {
     fn link(&mut self, dom: &Dom, id: u32) {
-        let is_canonical = dom.attribute(id, Attr::Rel).is_some_and(|rel| rel.split_ascii_whitespace().any(|word| word.eq_ignore_ascii_case("canonical")));
+        let is_canonical = dom.attribute(id, Attr::Rel).is_some_and(|rel| {
+            rel.split_ascii_whitespace().any(|word| word.eq_ignore_ascii_case("canonical"))
+        });
         if is_canonical && self.canonical_url.is_none() {
             self.canonical_url = dom.attribute(id, Attr::Href).and_then(clean);
         }
@@ -99,19 +204,36 @@ impl About {
 
     fn meta(&mut self, dom: &Dom, id: u32) {
         let Some(content) = dom.attribute(id, Attr::Content).and_then(clean) else { return };
-        let name = [Attr::Property, Attr::Name, Attr::Itemprop, Attr::HttpEquiv].into_iter().find_map(|name| dom.attribute(id, name));
+        let name = [Attr::Property, Attr::Name, Attr::Itemprop, Attr::HttpEquiv]
+            .into_iter()
+            .find_map(|name| dom.attribute(id, name));
         let name = name.unwrap_or_default().to_ascii_lowercase();
         match name.as_str() {
             "og:type" => self.open_graph_type = content.to_ascii_lowercase(),
             "generator" => self.generator = content.to_ascii_lowercase(),
             "robots" => self.robots = content.to_ascii_lowercase(),
-            "og:description" | "description" | "twitter:description" if self.description.len() < content.len() => self.description = content,
+            "og:description" | "description" | "twitter:description"
+                if self.description.len() < content.len() =>
+            {
+                self.description = content;
+            }
             "og:title" => self.title = Some(content),
             "og:site_name" => self.site_name = Some(content),
             "og:url" if self.canonical_url.is_none() => self.canonical_url = Some(content),
-            "author" | "article:author" | "dc.creator" if self.author.is_none() => self.author = Some(content),
-            "content-language" | "og:locale" | "language" if self.language.is_none() => self.language = Some(content.replace('_', "-")),
-            "article:published_time" | "datepublished" | "date" | "dc.date" | "pubdate" | "publish-date" | "parsely-pub-date" | "dc.date.issued"
+            "author" | "article:author" | "dc.creator" if self.author.is_none() => {
+                self.author = Some(content);
+            }
+            "content-language" | "og:locale" | "language" if self.language.is_none() => {
+                self.language = Some(content.replace('_', "-"));
+            }
+            "article:published_time"
+            | "datepublished"
+            | "date"
+            | "dc.date"
+            | "pubdate"
+            | "publish-date"
+            | "parsely-pub-date"
+            | "dc.date.issued"
                 if self.published.is_none() =>
             {
                 self.published = Some(content);
@@ -132,7 +254,14 @@ impl About {
                 Value::Array(items) => pending.extend(items.iter().rev()),
                 Value::Object(fields) => {
                     self.object(fields);
-                    pending.extend(fields.iter().filter(|(key, _)| matches!(key.as_str(), "@graph" | "mainEntity" | "mainEntityOfPage")).map(|(_, value)| value));
+                    pending.extend(
+                        fields
+                            .iter()
+                            .filter(|(key, _)| {
+                                matches!(key.as_str(), "@graph" | "mainEntity" | "mainEntityOfPage")
+                            })
+                            .map(|(_, value)| value),
+                    );
                 }
                 _ => {}
             }

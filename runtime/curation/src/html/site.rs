@@ -67,7 +67,8 @@ impl SiteBlocks {
 
     /// Counts a page's extracted text. `key` names the page (its address): the same key counts once.
     pub fn add(&mut self, host: &str, key: &str, text: &str) {
-        let mut hashes: Vec<u64> = lines(text).filter(|(_, in_code)| !in_code).filter_map(|(line, _)| line_hash(line)).collect();
+        let mut hashes: Vec<u64> =
+            lines(text).filter(|(_, in_code)| !in_code).filter_map(|(line, _)| line_hash(line)).collect();
         let half = self.options.max_lines / 2;
         if hashes.len() > self.options.max_lines {
             hashes.drain(half..hashes.len() - half);
@@ -78,7 +79,10 @@ impl SiteBlocks {
     }
 
     fn put(&mut self, host: u64, key: u64, hashes: Vec<u64>) {
-        if self.hosts.len() >= self.options.max_hosts && !self.hosts.contains_key(&host) && self.hosts.last_key_value().is_some_and(|last| *last.0 < host) {
+        if self.hosts.len() >= self.options.max_hosts
+            && !self.hosts.contains_key(&host)
+            && self.hosts.last_key_value().is_some_and(|last| *last.0 < host)
+        {
             return;
         }
         let pages = self.hosts.entry(host).or_default();
@@ -118,8 +122,12 @@ impl SiteBlocks {
             for hash in pages.values().flatten() {
                 *counts.entry(*hash).or_default() += 1;
             }
-            let enough = |count: usize| count >= self.options.min_pages.max(2) && count as f64 >= self.options.min_share * pages.len() as f64;
-            let repeated: HashSet<u64> = counts.into_iter().filter(|(_, count)| enough(*count)).map(|(hash, _)| hash).collect();
+            let enough = |count: usize| {
+                count >= self.options.min_pages.max(2)
+                    && count as f64 >= self.options.min_share * pages.len() as f64
+            };
+            let repeated: HashSet<u64> =
+                counts.into_iter().filter(|(_, count)| enough(*count)).map(|(hash, _)| hash).collect();
             if !repeated.is_empty() {
                 out.hosts.insert(*host, repeated);
             }
@@ -168,7 +176,9 @@ mod tests {
     use super::*;
 
     fn page(number: usize) -> String {
-        format!("# Title {number}\n\nFollow us today\n\nText of page {number}.\n\n```\nshared code\n```\n\n© Example")
+        format!(
+            "# Title {number}\n\nFollow us today\n\nText of page {number}.\n\n```\nshared code\n```\n\n© Example"
+        )
     }
 
     fn counted(order: impl Iterator<Item = usize>, options: SiteOptions) -> SiteBlocks {

@@ -1,6 +1,6 @@
 //! Tables of data as pipe tables. A table that only lays a page out stays a sequence of paragraphs.
 
-use super::blocks::{Block, Blocks, NONE};
+use super::blocks::{Block, Layout, NONE};
 use super::dom::{Attr, Dom};
 use super::tag::Tag;
 
@@ -21,7 +21,7 @@ struct TableRow {
 }
 
 /// The kept blocks of one table as a pipe table; none where the table is layout.
-pub(super) fn pipes(dom: &Dom, blocks: &Blocks, table: u32, kept: &[&Block]) -> Option<String> {
+pub(super) fn pipes(dom: &Dom, blocks: &Layout, table: u32, kept: &[&Block]) -> Option<String> {
     let mut rows: Vec<TableRow> = Vec::new();
     let mut caption = String::new();
     let mut chars = 0;
@@ -55,7 +55,7 @@ pub(super) fn pipes(dom: &Dom, blocks: &Blocks, table: u32, kept: &[&Block]) -> 
 }
 
 /// The cell and the row around a region, or that it is in the caption; none where another table or a heading is in between.
-fn cell_of(blocks: &Blocks, region: u32, table: u32) -> Option<(u32, u32, bool)> {
+fn cell_of(blocks: &Layout, region: u32, table: u32) -> Option<(u32, u32, bool)> {
     let (mut cell, mut row, mut in_caption) = (NONE, NONE, false);
     let mut at = region;
     while at != table {
@@ -73,7 +73,7 @@ fn cell_of(blocks: &Blocks, region: u32, table: u32) -> Option<(u32, u32, bool)>
     (in_caption || (cell != NONE && row != NONE)).then_some((cell, row, in_caption))
 }
 
-fn write(dom: &Dom, blocks: &Blocks, rows: &[TableRow], caption: &str) -> String {
+fn write(dom: &Dom, blocks: &Layout, rows: &[TableRow], caption: &str) -> String {
     let grid: Vec<Vec<String>> = rows.iter().map(|row| cells(dom, blocks, row)).collect();
     let width = grid.iter().map(Vec::len).max().unwrap_or(0);
     let mut lines = Vec::with_capacity(grid.len() + 2);
@@ -99,14 +99,17 @@ fn write(dom: &Dom, blocks: &Blocks, rows: &[TableRow], caption: &str) -> String
 }
 
 /// A row's cells with the empty ones of the page in between and what spans columns repeated as empty.
-fn cells(dom: &Dom, blocks: &Blocks, row: &TableRow) -> Vec<String> {
+fn cells(dom: &Dom, blocks: &Layout, row: &TableRow) -> Vec<String> {
     let mut out: Vec<String> = Vec::with_capacity(row.cells.len());
     let node = blocks.regions.get(row.region as usize).map_or(0, |region| region.node);
     let mut texts = row.cells.iter().peekable();
     for child in dom.children(node).filter(|child| matches!(dom.tag(*child), Tag::Td | Tag::Th)) {
-        let is_here = |cell: &&(u32, String)| blocks.regions.get(cell.0 as usize).is_some_and(|region| region.node == child);
+        let is_here = |cell: &&(u32, String)| {
+            blocks.regions.get(cell.0 as usize).is_some_and(|region| region.node == child)
+        };
         out.push(texts.next_if(is_here).map(|cell| cell.1.clone()).unwrap_or_default());
-        let span: usize = dom.attribute(child, Attr::Colspan).and_then(|span| span.trim().parse().ok()).unwrap_or(1);
+        let span: usize =
+            dom.attribute(child, Attr::Colspan).and_then(|span| span.trim().parse().ok()).unwrap_or(1);
         out.extend((1..span.min(MAX_SPAN)).map(|_| String::new()));
     }
     // Cells that are not the row's own children, as scripts make them.

@@ -55,10 +55,29 @@ pub(super) const LONGEST_NAME: usize = 14;
 impl Tag {
     /// Has no content and no end tag.
     pub(super) fn is_void(self) -> bool {
-        use Tag::{Area, Base, Basefont, Bgsound, Br, Col, Embed, Frame, Hr, Img, Input, Keygen, Link, Meta, Param, Source, Track, Wbr};
+        use Tag::{
+            Area, Base, Basefont, Bgsound, Br, Col, Embed, Frame, Hr, Img, Input, Keygen, Link, Meta, Param,
+            Source, Track, Wbr,
+        };
         matches!(
             self,
-            Area | Base | Basefont | Bgsound | Br | Col | Embed | Frame | Hr | Img | Input | Keygen | Link | Meta | Param | Source | Track | Wbr
+            Area | Base
+                | Basefont
+                | Bgsound
+                | Br
+                | Col
+                | Embed
+                | Frame
+                | Hr
+                | Img
+                | Input
+                | Keygen
+                | Link
+                | Meta
+                | Param
+                | Source
+                | Track
+                | Wbr
         )
     }
 
@@ -89,35 +108,95 @@ impl Tag {
     pub(super) fn is_of_head(self) -> bool {
         matches!(
             self,
-            Tag::Title | Tag::Meta | Tag::Link | Tag::Base | Tag::Style | Tag::Script | Tag::Noscript | Tag::Template | Tag::Bgsound | Tag::Basefont
+            Tag::Title
+                | Tag::Meta
+                | Tag::Link
+                | Tag::Base
+                | Tag::Style
+                | Tag::Script
+                | Tag::Noscript
+                | Tag::Template
+                | Tag::Bgsound
+                | Tag::Basefont
         )
     }
 
     /// An open paragraph ends before it, and its own end tag closes what is open within it.
     pub(super) fn closes_paragraph(self) -> bool {
         use Tag::{
-            Address, Article, Aside, Blockquote, Center, Details, Dialog, Dir, Div, Dl, Fieldset, Figcaption, Figure, Footer, Form, Header, Hgroup, Hr,
-            Listing, Main, Menu, Nav, Ol, P, Plaintext, Pre, Search, Section, Summary, Table, Ul, Xmp,
+            Address, Article, Aside, Blockquote, Center, Details, Dialog, Dir, Div, Dl, Fieldset, Figcaption,
+            Figure, Footer, Form, Header, Hgroup, Hr, Listing, Main, Menu, Nav, Ol, P, Plaintext, Pre,
+            Search, Section, Summary, Table, Ul, Xmp,
         };
         self.is_heading()
             || matches!(
                 self,
-                Address | Article | Aside | Blockquote | Center | Details | Dialog | Dir | Div | Dl | Fieldset | Figcaption | Figure | Footer | Form
-                    | Header | Hgroup | Hr | Listing | Main | Menu | Nav | Ol | P | Plaintext | Pre | Search | Section | Summary | Table | Ul | Xmp
+                Address
+                    | Article
+                    | Aside
+                    | Blockquote
+                    | Center
+                    | Details
+                    | Dialog
+                    | Dir
+                    | Div
+                    | Dl
+                    | Fieldset
+                    | Figcaption
+                    | Figure
+                    | Footer
+                    | Form
+                    | Header
+                    | Hgroup
+                    | Hr
+                    | Listing
+                    | Main
+                    | Menu
+                    | Nav
+                    | Ol
+                    | P
+                    | Plaintext
+                    | Pre
+                    | Search
+                    | Section
+                    | Summary
+                    | Table
+                    | Ul
+                    | Xmp
             )
     }
 
     /// The standard's category "special", as far as it is not void: an end tag of another name does not look past it.
     pub(super) fn is_special(self) -> bool {
         use Tag::{
-            Applet, Body, Button, Caption, Colgroup, Dd, Dt, Foreignobject, Frameset, Head, Html, Li, Marquee, Object, Select, Tbody, Td, Template, Tfoot,
-            Th, Thead, Tr,
+            Applet, Body, Button, Caption, Colgroup, Dd, Dt, Foreignobject, Frameset, Head, Html, Li,
+            Marquee, Object, Select, Tbody, Td, Template, Tfoot, Th, Thead, Tr,
         };
         self.closes_paragraph()
             || matches!(
                 self,
-                Applet | Body | Button | Caption | Colgroup | Dd | Dt | Foreignobject | Frameset | Head | Html | Li | Marquee | Object | Select | Tbody
-                    | Td | Template | Tfoot | Th | Thead | Tr
+                Applet
+                    | Body
+                    | Button
+                    | Caption
+                    | Colgroup
+                    | Dd
+                    | Dt
+                    | Foreignobject
+                    | Frameset
+                    | Head
+                    | Html
+                    | Li
+                    | Marquee
+                    | Object
+                    | Select
+                    | Tbody
+                    | Td
+                    | Template
+                    | Tfoot
+                    | Th
+                    | Thead
+                    | Tr
             )
     }
 
@@ -129,12 +208,33 @@ impl Tag {
 
     /// Starts a line of its own: what is before, within and after it are different blocks of text.
     pub(super) fn is_block(self) -> bool {
-        use Tag::{Body, Button, Caption, Datalist, Dd, Dt, Head, Html, Legend, Li, Optgroup, Option, Select, Tbody, Td, Textarea, Tfoot, Th, Thead, Tr, Video};
+        use Tag::{
+            Body, Button, Caption, Datalist, Dd, Dt, Head, Html, Legend, Li, Optgroup, Option, Select, Tbody,
+            Td, Textarea, Tfoot, Th, Thead, Tr, Video,
+        };
         self.closes_paragraph()
             || matches!(
                 self,
-                Body | Button | Caption | Datalist | Dd | Dt | Head | Html | Legend | Li | Optgroup | Option | Select | Tbody | Td | Textarea | Tfoot | Th
-                    | Thead | Tr | Video
+                Body | Button
+                    | Caption
+                    | Datalist
+                    | Dd
+                    | Dt
+                    | Head
+                    | Html
+                    | Legend
+                    | Li
+                    | Optgroup
+                    | Option
+                    | Select
+                    | Tbody
+                    | Td
+                    | Textarea
+                    | Tfoot
+                    | Th
+                    | Thead
+                    | Tr
+                    | Video
             )
     }
 
@@ -142,30 +242,92 @@ impl Tag {
     pub(super) fn is_table_part(self) -> bool {
         matches!(
             self,
-            Tag::Caption | Tag::Colgroup | Tag::Col | Tag::Thead | Tag::Tbody | Tag::Tfoot | Tag::Tr | Tag::Td | Tag::Th
+            Tag::Caption
+                | Tag::Colgroup
+                | Tag::Col
+                | Tag::Thead
+                | Tag::Tbody
+                | Tag::Tfoot
+                | Tag::Tr
+                | Tag::Td
+                | Tag::Th
         )
     }
 
     /// An end tag within it does not reach past it.
     pub(super) fn is_scope(self) -> bool {
-        use Tag::{AnnotationXml, Applet, Caption, Foreignobject, Html, Marquee, Mi, Mn, Mo, Ms, Mtext, Object, Table, Td, Template, Th};
+        use Tag::{
+            AnnotationXml, Applet, Caption, Foreignobject, Html, Marquee, Mi, Mn, Mo, Ms, Mtext, Object,
+            Table, Td, Template, Th,
+        };
         matches!(
             self,
-            AnnotationXml | Applet | Caption | Foreignobject | Html | Marquee | Mi | Mn | Mo | Ms | Mtext | Object | Table | Td | Template | Th
+            AnnotationXml
+                | Applet
+                | Caption
+                | Foreignobject
+                | Html
+                | Marquee
+                | Mi
+                | Mn
+                | Mo
+                | Ms
+                | Mtext
+                | Object
+                | Table
+                | Td
+                | Template
+                | Th
         )
     }
 
     /// HTML within SVG or MathML ends those when it is one of these.
     pub(super) fn breaks_out(self) -> bool {
         use Tag::{
-            B, Big, Blockquote, Body, Br, Center, Code, Dd, Div, Dl, Dt, Em, Embed, Head, Hr, I, Img, Li, Listing, Menu, Meta, Nobr, Ol, P, Pre, Ruby, S, Small,
-            Span, Strike, Strong, Sub, Sup, Table, Tt, U, Ul, Var,
+            B, Big, Blockquote, Body, Br, Center, Code, Dd, Div, Dl, Dt, Em, Embed, Head, Hr, I, Img, Li,
+            Listing, Menu, Meta, Nobr, Ol, P, Pre, Ruby, S, Small, Span, Strike, Strong, Sub, Sup, Table, Tt,
+            U, Ul, Var,
         };
         self.is_heading()
             || matches!(
                 self,
-                B | Big | Blockquote | Body | Br | Center | Code | Dd | Div | Dl | Dt | Em | Embed | Head | Hr | I | Img | Li | Listing | Menu | Meta | Nobr
-                    | Ol | P | Pre | Ruby | S | Small | Span | Strike | Strong | Sub | Sup | Table | Tt | U | Ul | Var
+                B | Big
+                    | Blockquote
+                    | Body
+                    | Br
+                    | Center
+                    | Code
+                    | Dd
+                    | Div
+                    | Dl
+                    | Dt
+                    | Em
+                    | Embed
+                    | Head
+                    | Hr
+                    | I
+                    | Img
+                    | Li
+                    | Listing
+                    | Menu
+                    | Meta
+                    | Nobr
+                    | Ol
+                    | P
+                    | Pre
+                    | Ruby
+                    | S
+                    | Small
+                    | Span
+                    | Strike
+                    | Strong
+                    | Sub
+                    | Sup
+                    | Table
+                    | Tt
+                    | U
+                    | Ul
+                    | Var
             )
     }
 
@@ -173,7 +335,15 @@ impl Tag {
     pub(super) fn is_integration_point(self) -> bool {
         matches!(
             self,
-            Tag::Foreignobject | Tag::Desc | Tag::Title | Tag::Mtext | Tag::Mi | Tag::Mo | Tag::Mn | Tag::Ms | Tag::AnnotationXml
+            Tag::Foreignobject
+                | Tag::Desc
+                | Tag::Title
+                | Tag::Mtext
+                | Tag::Mi
+                | Tag::Mo
+                | Tag::Mn
+                | Tag::Ms
+                | Tag::AnnotationXml
         )
     }
 }

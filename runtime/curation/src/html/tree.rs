@@ -63,7 +63,9 @@ pub(super) fn parse(source: &str, limits: Limits) -> Result<Dom<'_>, HtmlError> 
         let is_foreign = builder.is_foreign();
         match lexer.next(&mut builder.dom, is_foreign) {
             Token::Text(start, end) => builder.text(start, end, Some(Place::Text)),
-            Token::Start { tag, name, attributes, is_closed } => builder.start(&mut lexer, (tag, name), attributes, is_closed)?,
+            Token::Start { tag, name, attributes, is_closed } => {
+                builder.start(&mut lexer, (tag, name), attributes, is_closed)?;
+            }
             Token::End { tag, name } => builder.end(tag, name),
             Token::Nothing => {}
             Token::Over => break,
@@ -106,8 +108,11 @@ impl Builder<'_> {
 
     /// Appends a text; blank text is only a flag on what follows, except where white space counts.
     fn text(&mut self, start: usize, end: usize, place: Option<Place>) {
-        let is_blank = self.dom.source.as_bytes()[start..end].iter().all(|byte| matches!(byte, b'\t' | b'\n' | b'\x0c' | b'\r' | b' '));
-        if is_blank && !self.is_open(Tag::Pre) && !self.is_open(Tag::Listing) && !self.is_open(Tag::Textarea) {
+        let is_blank = self.dom.source.as_bytes()[start..end]
+            .iter()
+            .all(|byte| matches!(byte, b'\t' | b'\n' | b'\x0c' | b'\r' | b' '));
+        if is_blank && !self.is_open(Tag::Pre) && !self.is_open(Tag::Listing) && !self.is_open(Tag::Textarea)
+        {
             self.has_space = true;
             return;
         }
@@ -183,7 +188,13 @@ impl Builder<'_> {
         }
     }
 
-    fn start(&mut self, lexer: &mut Lexer, (tag, name): (Tag, u32), attributes: usize, is_closed: bool) -> Result<(), HtmlError> {
+    fn start(
+        &mut self,
+        lexer: &mut Lexer,
+        (tag, name): (Tag, u32),
+        attributes: usize,
+        is_closed: bool,
+    ) -> Result<(), HtmlError> {
         if self.is_foreign() && (tag.breaks_out() || tag == Tag::Font) {
             while self.is_foreign() {
                 self.pop();
@@ -196,7 +207,8 @@ impl Builder<'_> {
         }
         let tag = if tag == Tag::Image && !is_foreign { Tag::Img } else { tag };
         let span = Span { start: attributes as u32, end: self.dom.attributes.len() as u32 };
-        let node = Node { parent: 0, end: 0, span, name, tag, flags: if is_foreign { flag::FOREIGN } else { 0 } };
+        let node =
+            Node { parent: 0, end: 0, span, name, tag, flags: if is_foreign { flag::FOREIGN } else { 0 } };
         let is_raw = tag.is_raw() && (!is_foreign || matches!(tag, Tag::Script | Tag::Style));
         if is_closed && is_foreign || tag.is_void() && !is_foreign {
             self.append(node);
@@ -232,7 +244,9 @@ impl Builder<'_> {
         let place = matches!(tag, Tag::Title | Tag::Textarea).then_some(Place::Text);
         let is_data = tag == Tag::Script && {
             let id = self.stack.last().copied().unwrap_or(0);
-            self.dom.attribute(id, Attr::Type).is_some_and(|kind| kind.contains("json") || kind.contains("math"))
+            self.dom
+                .attribute(id, Attr::Type)
+                .is_some_and(|kind| kind.contains("json") || kind.contains("math"))
         };
         if start < end && (is_data || matches!(tag, Tag::Title | Tag::Textarea | Tag::Xmp)) {
             self.text(start, end, place);
@@ -344,7 +358,9 @@ impl Builder<'_> {
             _ if tag.is_formatting() => self.end_formatting(tag),
             Tag::Table | Tag::Template => self.close(Scope::Table, tag),
             _ if tag.is_table_part() => self.close(Scope::Table, tag),
-            Tag::Dd | Tag::Dt | Tag::Button | Tag::Select | Tag::Object | Tag::Applet | Tag::Marquee => self.close(Scope::Default, tag),
+            Tag::Dd | Tag::Dt | Tag::Button | Tag::Select | Tag::Object | Tag::Applet | Tag::Marquee => {
+                self.close(Scope::Default, tag);
+            }
             _ if tag.closes_paragraph() => self.close(Scope::Default, tag),
             _ => self.end_any(tag, name),
         }

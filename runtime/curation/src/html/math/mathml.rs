@@ -1,5 +1,7 @@
 //! Presentation MathML (MathML Core, W3C) to LaTeX. Iterative: what is open lies on a stack, so that nesting costs memory and no calls.
 
+use std::fmt::Write as _;
+
 use super::symbols;
 use crate::html::dom::{Attr, Dom, NodeId};
 use crate::html::tag::Tag;
@@ -23,7 +25,7 @@ pub(super) fn latex(dom: &Dom, math: NodeId) -> String {
     while id < end || stack.len() > 1 {
         if stack.len() > 1 && stack.last().is_some_and(|open| open.end <= id) {
             if let Some(open) = stack.pop() {
-                let latex = convert(dom, open);
+                let latex = convert(dom, &open);
                 add(&mut stack, latex);
             }
             continue;
@@ -84,7 +86,11 @@ fn token(dom: &Dom, id: NodeId, tag: Tag) -> String {
     let mut out = String::new();
     if matches!(tag, Tag::Mtext | Tag::Ms) {
         let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        return if words.is_empty() { " ".to_owned() } else { format!("\\text{{{}}}", words.replace(['{', '}', '$'], "")) };
+        return if words.is_empty() {
+            " ".to_owned()
+        } else {
+            format!("\\text{{{}}}", words.replace(['{', '}', '$'], ""))
+        };
     }
     let letters = text.chars().count();
     if tag != Tag::Mn && letters > 1 && text.chars().all(char::is_alphabetic) {
@@ -112,11 +118,11 @@ fn token(dom: &Dom, id: NodeId, tag: Tag) -> String {
 }
 
 /// The LaTeX of an element whose children are converted.
-fn convert(dom: &Dom, open: Open) -> String {
+fn convert(dom: &Dom, open: &Open) -> String {
     let part = |index: usize| open.parts.get(index).map_or("", |part| part.trim());
     let inner = || row(&open.parts);
     match open.tag {
-        Tag::Mfrac => fraction(dom, &open),
+        Tag::Mfrac => fraction(dom, open),
         Tag::Msqrt => format!("\\sqrt{{{}}}", inner().trim()),
         Tag::Mroot => format!("\\sqrt[{}]{{{}}}", part(1), part(0)),
         Tag::Msup => format!("{}{}", base(part(0)), script('^', part(1))),
@@ -125,9 +131,12 @@ fn convert(dom: &Dom, open: Open) -> String {
         Tag::Mover => over(part(0), part(1)),
         Tag::Munder => under(part(0), part(1)),
         Tag::Munderover => under_over(part(0), part(1), part(2)),
-        Tag::Mmultiscripts => multiscripts(dom, &open),
-        Tag::Mfenced => fenced(dom, &open),
-        Tag::Mtable => format!("\\begin{{matrix}} {} \\end{{matrix}}", open.parts.iter().map(|part| part.trim()).collect::<Vec<_>>().join(" \\\\ ")),
+        Tag::Mmultiscripts => multiscripts(dom, open),
+        Tag::Mfenced => fenced(dom, open),
+        Tag::Mtable => format!(
+            "\\begin{{matrix}} {} \\end{{matrix}}",
+            open.parts.iter().map(|part| part.trim()).collect::<Vec<_>>().join(" \\\\ ")
+        ),
         Tag::Mtr | Tag::Mlabeledtr => {
             let from = usize::from(open.tag == Tag::Mlabeledtr).min(open.parts.len());
             open.parts[from..].iter().map(|part| part.trim()).collect::<Vec<_>>().join(" & ")
@@ -141,15 +150,20 @@ fn convert(dom: &Dom, open: Open) -> String {
 /// A matrix within brackets that stretch.
 fn fences(latex: &str) -> String {
     let text = latex.trim();
-    let kinds = [("(", ")", "pmatrix"), ("[", "]", "bmatrix"), ("|", "|", "vmatrix"), ("\\{", "\\}", "Bmatrix")];
+    let kinds =
+        [("(", ")", "pmatrix"), ("[", "]", "bmatrix"), ("|", "|", "vmatrix"), ("\\{", "\\}", "Bmatrix")];
     for (open, close, kind) in kinds {
         let matrix = text.strip_prefix(open).and_then(|rest| rest.strip_suffix(close)).map(str::trim);
-        let rows = matrix.and_then(|matrix| matrix.strip_prefix("\\begin{matrix}")?.strip_suffix("\\end{matrix}"));
+        let rows =
+            matrix.and_then(|matrix| matrix.strip_prefix("\\begin{matrix}")?.strip_suffix("\\end{matrix}"));
         if let Some(rows) = rows.filter(|rows| !rows.contains("\\begin{matrix}")) {
             return format!("\\begin{{{kind}}}{rows}\\end{{{kind}}}");
         }
     }
-    let rows = text.strip_prefix("\\{").map(str::trim).and_then(|rest| rest.strip_prefix("\\begin{matrix}")?.strip_suffix("\\end{matrix}"));
+    let rows = text
+        .strip_prefix("\\{")
+        .map(str::trim)
+        .and_then(|rest| rest.strip_prefix("\\begin{matrix}")?.strip_suffix("\\end{matrix}"));
     match rows.filter(|rows| !rows.contains("\\begin{matrix}")) {
         Some(rows) => format!("\\begin{{cases}}{rows}\\end{{cases}}"),
         None => latex.to_owned(),
@@ -158,16 +172,25 @@ fn fences(latex: &str) -> String {
 
 fn fraction(dom: &Dom, open: &Open) -> String {
     let part = |index: usize| open.parts.get(index).map_or("", |part| part.trim());
-    let is_binomial = dom.attribute(open.id, Attr::Linethickness).is_some_and(|line| line.trim_end_matches(|letter: char| letter.is_alphabetic()).parse() == Ok(0.0));
+    let is_binomial = dom
+        .attribute(open.id, Attr::Linethickness)
+        .is_some_and(|line| line.trim_end_matches(|letter: char| letter.is_alphabetic()).parse() == Ok(0.0));
     let command = if is_binomial { "binom" } else { "frac" };
     format!("\\{command}{{{}}}{{{}}}", part(0), part(1))
 }
 
 /// What carries an index: one letter or command as it is, more in braces.
 fn base(latex: &str) -> String {
-    let is_one = latex.chars().count() == 1 || latex.strip_prefix('\\').is_some_and(|rest| rest.chars().all(|letter| letter.is_ascii_alphabetic()));
+    let is_one = latex.chars().count() == 1
+        || latex
+            .strip_prefix('\\')
+            .is_some_and(|rest| rest.chars().all(|letter| letter.is_ascii_alphabetic()));
     let is_group = latex.starts_with("\\math") && latex.ends_with('}') && latex.matches('{').count() == 1;
-    if is_one || is_group || latex.chars().all(|letter| letter.is_ascii_digit()) && !latex.is_empty() { latex.to_owned() } else { format!("{{{latex}}}") }
+    if is_one || is_group || latex.chars().all(|letter| letter.is_ascii_digit()) && !latex.is_empty() {
+        latex.to_owned()
+    } else {
+        format!("{{{latex}}}")
+    }
 }
 
 /// A superscript; primes are apostrophes.
@@ -181,9 +204,12 @@ fn script(mark: char, latex: &str) -> String {
 
 /// Whether limits of it stand under and over it by themselves.
 fn takes_limits(latex: &str) -> bool {
-    ["\\sum", "\\prod", "\\coprod", "\\int", "\\oint", "\\iint", "\\lim", "\\max", "\\min", "\\sup", "\\inf", "\\big", "\\limsup", "\\liminf", "\\arg", "\\det", "\\gcd", "\\Pr"]
-        .iter()
-        .any(|name| latex.starts_with(name))
+    [
+        "\\sum", "\\prod", "\\coprod", "\\int", "\\oint", "\\iint", "\\lim", "\\max", "\\min", "\\sup",
+        "\\inf", "\\big", "\\limsup", "\\liminf", "\\arg", "\\det", "\\gcd", "\\Pr",
+    ]
+    .iter()
+    .any(|name| latex.starts_with(name))
 }
 
 fn plain(latex: &str) -> String {
@@ -211,19 +237,28 @@ fn under(what: &str, under: &str) -> String {
 }
 
 fn under_over(what: &str, below: &str, above: &str) -> String {
-    if takes_limits(what) { format!("{what}_{{{below}}}^{{{above}}}") } else { over(&under(what, below), above) }
+    if takes_limits(what) {
+        format!("{what}_{{{below}}}^{{{above}}}")
+    } else {
+        over(&under(what, below), above)
+    }
 }
 
 /// Indices on both sides: base, pairs, `mprescripts`, pairs.
 fn multiscripts(dom: &Dom, open: &Open) -> String {
-    let tags: Vec<Tag> = dom.children(open.id).filter(|id| !dom.node(*id).is_text()).map(|id| dom.tag(id)).collect();
-    let split = tags.iter().position(|tag| *tag == Tag::Mprescripts).unwrap_or(open.parts.len()).min(open.parts.len());
+    let tags: Vec<Tag> =
+        dom.children(open.id).filter(|id| !dom.node(*id).is_text()).map(|id| dom.tag(id)).collect();
+    let split = tags
+        .iter()
+        .position(|tag| *tag == Tag::Mprescripts)
+        .unwrap_or(open.parts.len())
+        .min(open.parts.len());
     let scripts = |parts: &[String]| {
         let mut out = String::new();
         for pair in parts.chunks(2) {
             for (mark, part) in ['_', '^'].into_iter().zip(pair) {
                 if !part.trim().is_empty() {
-                    out.push_str(&format!("{mark}{{{}}}", part.trim()));
+                    let _ = write!(out, "{mark}{{{}}}", part.trim());
                 }
             }
         }
@@ -243,10 +278,17 @@ fn fenced(dom: &Dom, open: &Open) -> String {
         }
         out
     };
-    let separators: Vec<char> = dom.attribute(open.id, Attr::Separators).unwrap_or(",").chars().filter(|letter| !letter.is_whitespace()).collect();
+    let separators: Vec<char> = dom
+        .attribute(open.id, Attr::Separators)
+        .unwrap_or(",")
+        .chars()
+        .filter(|letter| !letter.is_whitespace())
+        .collect();
     let mut out = mark(Attr::Open, "(");
     for (index, part) in open.parts.iter().enumerate() {
-        if index > 0 && let Some(separator) = separators.get(index - 1).or(separators.last()) {
+        if index > 0
+            && let Some(separator) = separators.get(index - 1).or(separators.last())
+        {
             symbols::push(*separator, &mut out);
             out.push(' ');
         }

@@ -4,7 +4,7 @@
 mod mathml;
 mod symbols;
 
-use super::dom::{Attr, Dom, NodeId};
+use super::dom::{Attr, Attribute, Dom, NodeId};
 use super::tag::Tag;
 
 /// A formula of a page.
@@ -49,23 +49,49 @@ pub(super) fn formula(dom: &Dom, id: NodeId) -> Option<Formula> {
     }
 }
 
+/// Whether a class may be one of those below: they all have `math` or `tex` in them, in some spelling.
+fn may_be_of_formula(class: &str) -> bool {
+    class
+        .as_bytes()
+        .windows(3)
+        .any(|part| part.eq_ignore_ascii_case(b"ath") || part.eq_ignore_ascii_case(b"tex"))
+}
+
 /// An element of MathJax, KaTeX or one of their kin.
 fn of_container(dom: &Dom, id: NodeId) -> Option<Formula> {
     let node = dom.node(id);
     if node.tag == Tag::Unknown {
         return of_mathjax_3(dom, id);
     }
+    let is_named = |attribute: &Attribute| match attribute.name {
+        Attr::Class => may_be_of_formula(dom.value(attribute)),
+        name => matches!(name, Attr::DataTex | Attr::DataLatex | Attr::DataExpr),
+    };
+    if !dom.attributes(node).iter().any(is_named) {
+        return None;
+    }
     let class = dom.attribute(id, Attr::Class).unwrap_or_default();
     let has = |name: &str| class.split_ascii_whitespace().any(|word| word == name);
     let empty = Formula { latex: String::new(), is_display: false, end: node.end };
-    let source = [Attr::DataTex, Attr::DataLatex, Attr::DataExpr].into_iter().find_map(|name| dom.attribute(id, name));
+    let source =
+        [Attr::DataTex, Attr::DataLatex, Attr::DataExpr].into_iter().find_map(|name| dom.attribute(id, name));
     if let Some(source) = source {
-        return Some(Formula { latex: tidy(source), is_display: node.tag == Tag::Div || has("display"), ..empty });
+        return Some(Formula {
+            latex: tidy(source),
+            is_display: node.tag == Tag::Div || has("display"),
+            ..empty
+        });
     }
     if class.is_empty() {
         return None;
     }
-    if has("katex-display") || has("katex") || has("mwe-math-element") || has("MathJax_Display") || has("MathJax_SVG") || has("MathJax") {
+    if has("katex-display")
+        || has("katex")
+        || has("mwe-math-element")
+        || has("MathJax_Display")
+        || has("MathJax_SVG")
+        || has("MathJax")
+    {
         let inner = within(dom, id, |inner| dom.tag(inner) == Tag::Math);
         let is_display = has("katex-display") || has("MathJax_Display");
         return match inner {
@@ -75,7 +101,9 @@ fn of_container(dom: &Dom, id: NodeId) -> Option<Formula> {
             }
             // The source of MathJax 2 stands in a script beside its pixels.
             None if class.contains("MathJax") => Some(empty),
-            None => within(dom, id, |inner| dom.tag(inner) == Tag::Img).and_then(|inner| of_picture(dom, inner)).map(|formula| Formula { end: node.end, ..formula }),
+            None => within(dom, id, |inner| dom.tag(inner) == Tag::Img)
+                .and_then(|inner| of_picture(dom, inner))
+                .map(|formula| Formula { end: node.end, ..formula }),
         };
     }
     if has("MathJax_Preview") {
@@ -85,7 +113,11 @@ fn of_container(dom: &Dom, id: NodeId) -> Option<Formula> {
     if (has("math") || has("tex") || has("arithmatex")) && node.end - id <= 4 {
         let text = dom.text_within(id);
         let (latex, is_display) = without_delimiters(&text)?;
-        return Some(Formula { latex: tidy(latex), is_display: is_display || has("display") || node.tag == Tag::Div, ..empty });
+        return Some(Formula {
+            latex: tidy(latex),
+            is_display: is_display || has("display") || node.tag == Tag::Div,
+            ..empty
+        });
     }
     None
 }
@@ -98,7 +130,9 @@ fn of_mathjax_3(dom: &Dom, id: NodeId) -> Option<Formula> {
     }
     let is_display = dom.attribute(id, Attr::Display) == Some("true");
     let end = dom.node(id).end;
-    let latex = within(dom, id, |inner| dom.tag(inner) == Tag::Math).map(|inner| of_mathml(dom, inner).latex).unwrap_or_default();
+    let latex = within(dom, id, |inner| dom.tag(inner) == Tag::Math)
+        .map(|inner| of_mathml(dom, inner).latex)
+        .unwrap_or_default();
     Some(Formula { latex, is_display, end })
 }
 
@@ -106,13 +140,16 @@ fn of_mathjax_3(dom: &Dom, id: NodeId) -> Option<Formula> {
 const MAX_SEARCH: NodeId = 2_048;
 
 fn within(dom: &Dom, id: NodeId, wanted: impl Fn(NodeId) -> bool) -> Option<NodeId> {
-    (id + 1..dom.node(id).end.min(id + MAX_SEARCH)).find(|inner| !dom.node(*inner).is_text() && wanted(*inner))
+    (id + 1..dom.node(id).end.min(id + MAX_SEARCH))
+        .find(|inner| !dom.node(*inner).is_text() && wanted(*inner))
 }
 
 /// A picture of a formula, as Wikipedia and WordPress make them.
 fn of_picture(dom: &Dom, id: NodeId) -> Option<Formula> {
     let class = dom.attribute(id, Attr::Class).unwrap_or_default();
-    let is_formula = ["mwe-math-fallback-image", "latex", "tex", "math"].iter().any(|name| class.split_ascii_whitespace().any(|word| word.starts_with(name)));
+    let is_formula = ["mwe-math-fallback-image", "latex", "tex", "math"]
+        .iter()
+        .any(|name| class.split_ascii_whitespace().any(|word| word.starts_with(name)));
     let alt = dom.attribute(id, Attr::Alt).filter(|alt| is_formula && !alt.trim().is_empty())?;
     Some(Formula { latex: tidy(alt), is_display: class.contains("display"), end: dom.node(id).end })
 }
@@ -120,11 +157,16 @@ fn of_picture(dom: &Dom, id: NodeId) -> Option<Formula> {
 /// A `math` element: its annotation in TeX, its `alttext`, or what its presentation converts to.
 fn of_mathml(dom: &Dom, id: NodeId) -> Formula {
     let end = dom.node(id).end;
-    let is_display = dom.attribute(id, Attr::Display) == Some("block") || dom.attribute(id, Attr::Mode) == Some("display");
+    let is_display =
+        dom.attribute(id, Attr::Display) == Some("block") || dom.attribute(id, Attr::Mode) == Some("display");
     let is_tex = |inner: NodeId| {
-        dom.tag(inner) == Tag::Annotation && dom.attribute(inner, Attr::Encoding).is_some_and(|kind| kind.to_ascii_lowercase().contains("tex"))
+        dom.tag(inner) == Tag::Annotation
+            && dom
+                .attribute(inner, Attr::Encoding)
+                .is_some_and(|kind| kind.to_ascii_lowercase().contains("tex"))
     };
-    let annotation = within(dom, id, is_tex).map(|inner| tidy(&dom.text_within(inner))).filter(|latex| !latex.is_empty());
+    let annotation =
+        within(dom, id, is_tex).map(|inner| tidy(&dom.text_within(inner))).filter(|latex| !latex.is_empty());
     let alttext = || dom.attribute(id, Attr::Alttext).filter(|alt| !alt.trim().is_empty()).map(tidy);
     let latex = annotation.or_else(alttext).unwrap_or_else(|| mathml::latex(dom, id));
     Formula { latex, is_display, end }
@@ -133,7 +175,9 @@ fn of_mathml(dom: &Dom, id: NodeId) -> Formula {
 /// The TeX within `\( \)`, `\[ \]`, `$ $` or `$$ $$`, and whether those mean a line of its own; none where the text is not TeX.
 fn without_delimiters(text: &str) -> Option<(&str, bool)> {
     let text = text.trim();
-    for (start, end, is_display) in [("\\(", "\\)", false), ("\\[", "\\]", true), ("$$", "$$", true), ("$", "$", false)] {
+    for (start, end, is_display) in
+        [("\\(", "\\)", false), ("\\[", "\\]", true), ("$$", "$$", true), ("$", "$", false)]
+    {
         if let Some(inner) = text.strip_prefix(start).and_then(|rest| rest.strip_suffix(end)) {
             return Some((inner, is_display));
         }

@@ -3,7 +3,7 @@
 /// Characters that are a command, in the order of their code points.
 const COMMANDS: &str = "¬ neg|± pm|· cdot|× times|÷ div|ı imath|Γ Gamma|Δ Delta|Θ Theta|Λ Lambda|Ξ Xi|Π Pi|Σ Sigma|Υ Upsilon|Φ Phi|Ψ Psi|Ω Omega|α alpha|\
 β beta|γ gamma|δ delta|ε varepsilon|ζ zeta|η eta|θ theta|ι iota|κ kappa|λ lambda|μ mu|ν nu|ξ xi|π pi|ρ rho|ς varsigma|σ sigma|τ tau|υ upsilon|φ varphi|\
-χ chi|ψ psi|ω omega|ϑ vartheta|ϕ phi|ϖ varpi|ϱ varrho|ϵ epsilon|‖ \\||† dagger|‡ ddagger|• bullet|… ldots|′ prime|″ prime\\prime|ℏ hbar|ℑ Im|ℓ ell|\
+χ chi|ψ psi|ω omega|ϑ vartheta|ϕ phi|ϖ varpi|ϱ varrho|ϵ epsilon|† dagger|‡ ddagger|• bullet|… ldots|′ prime|″ prime\\prime|ℏ hbar|ℑ Im|ℓ ell|\
 ℘ wp|ℜ Re|ℵ aleph|ℶ beth|← leftarrow|↑ uparrow|→ rightarrow|↓ downarrow|↔ leftrightarrow|↕ updownarrow|↗ nearrow|↘ searrow|↙ swarrow|↖ nwarrow|↠ twoheadrightarrow|\
 ↣ rightarrowtail|↦ mapsto|↩ hookleftarrow|↪ hookrightarrow|↼ leftharpoonup|⇀ rightharpoonup|⇌ rightleftharpoons|⇐ Leftarrow|⇑ Uparrow|⇒ Rightarrow|⇓ Downarrow|\
 ⇔ Leftrightarrow|∀ forall|∁ complement|∂ partial|∃ exists|∄ nexists|∅ emptyset|∆ Delta|∇ nabla|∈ in|∉ notin|∋ ni|∏ prod|∐ coprod|∑ sum|− -|∓ mp|∖ setminus|∗ ast|\
@@ -18,8 +18,9 @@ const COMMANDS: &str = "¬ neg|± pm|· cdot|× times|÷ div|ı imath|Γ Gamma|�
 
 /// Function names with a command of their own.
 const FUNCTIONS: [&str; 33] = [
-    "arccos", "arcsin", "arctan", "arg", "cos", "cosh", "cot", "coth", "csc", "deg", "det", "dim", "exp", "gcd", "hom", "inf", "ker", "lg", "lim", "liminf",
-    "limsup", "ln", "log", "max", "min", "Pr", "sec", "sin", "sinh", "sup", "tan", "tanh", "mod",
+    "arccos", "arcsin", "arctan", "arg", "cos", "cosh", "cot", "coth", "csc", "deg", "det", "dim", "exp",
+    "gcd", "hom", "inf", "ker", "lg", "lim", "liminf", "limsup", "ln", "log", "max", "min", "Pr", "sec",
+    "sin", "sinh", "sup", "tan", "tanh", "mod",
 ];
 
 /// Alphabets of the block "Mathematical Alphanumeric Symbols": where their capitals start, and the command.
@@ -41,9 +42,27 @@ const ALPHABETS: [(u32, &str); 13] = [
 
 /// Letters that Unicode had before that block.
 const OLD_LETTERS: [(char, &str); 22] = [
-    ('ℂ', "mathbb{C}"), ('ℍ', "mathbb{H}"), ('ℕ', "mathbb{N}"), ('ℙ', "mathbb{P}"), ('ℚ', "mathbb{Q}"), ('ℝ', "mathbb{R}"), ('ℤ', "mathbb{Z}"),
-    ('ℬ', "mathcal{B}"), ('ℰ', "mathcal{E}"), ('ℱ', "mathcal{F}"), ('ℋ', "mathcal{H}"), ('ℐ', "mathcal{I}"), ('ℒ', "mathcal{L}"), ('ℳ', "mathcal{M}"),
-    ('ℛ', "mathcal{R}"), ('ℯ', "mathrm{e}"), ('ℊ', "mathcal{g}"), ('ℴ', "mathcal{o}"), ('ℭ', "mathfrak{C}"), ('ℌ', "mathfrak{H}"), ('ℨ', "mathfrak{Z}"),
+    ('ℂ', "mathbb{C}"),
+    ('ℍ', "mathbb{H}"),
+    ('ℕ', "mathbb{N}"),
+    ('ℙ', "mathbb{P}"),
+    ('ℚ', "mathbb{Q}"),
+    ('ℝ', "mathbb{R}"),
+    ('ℤ', "mathbb{Z}"),
+    ('ℬ', "mathcal{B}"),
+    ('ℰ', "mathcal{E}"),
+    ('ℱ', "mathcal{F}"),
+    ('ℋ', "mathcal{H}"),
+    ('ℐ', "mathcal{I}"),
+    ('ℒ', "mathcal{L}"),
+    ('ℳ', "mathcal{M}"),
+    ('ℛ', "mathcal{R}"),
+    ('ℯ', "mathrm{e}"),
+    ('ℊ', "mathcal{g}"),
+    ('ℴ', "mathcal{o}"),
+    ('ℭ', "mathfrak{C}"),
+    ('ℌ', "mathfrak{H}"),
+    ('ℨ', "mathfrak{Z}"),
     ('ℎ', "h"),
 ];
 
@@ -57,11 +76,18 @@ pub(super) fn push(letter: char, out: &mut String) {
         '\\' => command("backslash", out),
         '~' => command("sim", out),
         // Invisible operators, and spaces of a width.
-        '\u{2061}'..='\u{2064}' | '\u{200b}' | '\u{feff}' | '\u{a0}' | '\u{2009}' | '\u{200a}' | '\u{2003}' | '\u{2002}' => {}
+        '\u{2061}'..='\u{2064}'
+        | '\u{200b}'
+        | '\u{feff}'
+        | '\u{a0}'
+        | '\u{2009}'
+        | '\u{200a}'
+        | '\u{2003}'
+        | '\u{2002}' => {}
         '−' | '‐' | '–' => out.push('-'),
+        '‖' => out.push_str("\\|"),
         _ if letter.is_ascii() => out.push(letter),
         _ => match named(letter) {
-            Some("\\|") => out.push_str("\\|"),
             Some(name) => command(name, out),
             None => alphabet(letter, out),
         },
@@ -78,7 +104,7 @@ pub(super) fn command(name: &str, out: &mut String) {
 fn named(letter: char) -> Option<&'static str> {
     let mut text = [0; 4];
     let text: &str = letter.encode_utf8(&mut text);
-    COMMANDS.split('|').find_map(|entry| entry.strip_prefix(text)?.strip_prefix(' ')).filter(|name| !name.is_empty()).or((letter == '‖').then_some("\\|"))
+    COMMANDS.split('|').find_map(|entry| entry.strip_prefix(text)?.strip_prefix(' '))
 }
 
 fn alphabet(letter: char, out: &mut String) {
@@ -90,12 +116,24 @@ fn alphabet(letter: char, out: &mut String) {
         return;
     }
     let code = letter as u32;
-    let digits = [(0x1d7ce, "mathbf"), (0x1d7d8, "mathbb"), (0x1d7e2, "mathsf"), (0x1d7ec, "mathsf"), (0x1d7f6, "mathtt")];
-    let found = ALPHABETS.iter().find(|(start, _)| (*start..*start + 52).contains(&code)).map(|(start, name)| (code - start, *name));
+    let digits = [
+        (0x1d7ce, "mathbf"),
+        (0x1d7d8, "mathbb"),
+        (0x1d7e2, "mathsf"),
+        (0x1d7ec, "mathsf"),
+        (0x1d7f6, "mathtt"),
+    ];
+    let found = ALPHABETS
+        .iter()
+        .find(|(start, _)| (*start..*start + 52).contains(&code))
+        .map(|(start, name)| (code - start, *name));
     let plain = match found {
         Some((offset @ 0..26, name)) => Some((char::from(b'A' + offset as u8), name)),
         Some((offset, name)) => Some((char::from(b'a' + (offset - 26) as u8), name)),
-        None => digits.iter().find(|(start, _)| (*start..*start + 10).contains(&code)).map(|(start, name)| (char::from(b'0' + (code - start) as u8), *name)),
+        None => digits
+            .iter()
+            .find(|(start, _)| (*start..*start + 10).contains(&code))
+            .map(|(start, name)| (char::from(b'0' + (code - start) as u8), *name)),
     };
     match plain {
         Some((plain, "")) => out.push(plain),
