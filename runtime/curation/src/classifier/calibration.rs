@@ -134,7 +134,7 @@ fn isotonic(held_out: &[(f32, bool)]) -> Calibration {
     sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
     // Sum of scores, positives and number of each pool.
     let mut pools: Vec<[f64; 3]> = Vec::new();
-    for ties in sorted.chunk_by(|a, b| a.0 == b.0) {
+    for ties in sorted.chunk_by(|a, b| a.0.total_cmp(&b.0).is_eq()) {
         let positives = ties.iter().filter(|(_, is_positive)| *is_positive).count() as f64;
         let count = ties.len() as f64;
         let mut pool = [f64::from(ties[0].0) * count, positives, count];

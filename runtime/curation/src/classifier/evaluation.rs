@@ -104,7 +104,8 @@ fn sorted(scored: &[(f32, bool)]) -> Result<Vec<(f32, bool)>, ClassifierError> {
     if scored.iter().any(|(score, _)| score.is_nan()) {
         return Err(ClassifierError::Data("a measure needs scores that are numbers".into()));
     }
-    let mut sorted = scored.to_vec();
+    // Adding 0 makes -0 the same as 0.
+    let mut sorted: Vec<(f32, bool)> = scored.iter().map(|(score, is)| (score + 0.0, *is)).collect();
     sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
     Ok(sorted)
 }
@@ -112,7 +113,7 @@ fn sorted(scored: &[(f32, bool)]) -> Result<Vec<(f32, bool)>, ClassifierError> {
 /// The rank of each of some sorted scores, from 1; equal ones share their mean.
 fn midranks(sorted: &[f32]) -> Vec<f64> {
     let mut ranks = Vec::with_capacity(sorted.len());
-    for ties in sorted.chunk_by(|a, b| a == b) {
+    for ties in sorted.chunk_by(|a, b| a.total_cmp(b).is_eq()) {
         let rank = ranks.len() as f64 + (ties.len() + 1) as f64 / 2.0;
         ranks.resize(ranks.len() + ties.len(), rank);
     }
@@ -129,7 +130,7 @@ fn variance(values: &[f64]) -> f64 {
 fn precision(falling: &[(f32, bool)], counts: &[u32]) -> f64 {
     let (mut found, mut seen, mut sum) = (0.0, 0.0, 0.0);
     let mut at = 0;
-    for ties in falling.chunk_by(|a, b| a.0 == b.0) {
+    for ties in falling.chunk_by(|a, b| a.0.total_cmp(&b.0).is_eq()) {
         let (mut new, mut all) = (0.0, 0.0);
         for ((_, is_positive), count) in ties.iter().zip(&counts[at..]) {
             all += f64::from(*count);

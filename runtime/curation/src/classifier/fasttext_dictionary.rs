@@ -1,8 +1,8 @@
 //! The words of a fastText model, and what of a text it looks at.
 
-use super::features::{END, char_ngrams, is_blank, word_hash, word_ngrams};
+use super::features::{END, MAX_TEXT_FEATURES, MAX_WORD, char_ngrams, is_blank, word_hash, word_ngrams};
+use super::known::Known;
 use super::scores::Scratch;
-use super::trainer::Known;
 
 /// What a label's name begins with in a file of examples.
 pub(super) const LABEL: &str = "__label__";
@@ -92,7 +92,7 @@ impl Dictionary {
         for word in words.take_while(|word| *word != END) {
             self.word(word, scratch);
             if scratch.features.len().max(scratch.hashes.len() * self.word_ngrams)
-                > super::features::MAX_TEXT_FEATURES
+                > MAX_TEXT_FEATURES
             {
                 break;
             }
@@ -119,9 +119,7 @@ impl Dictionary {
         if self.chars.1 > 0 && word != END && self.buckets > 0 {
             bytes.clear();
             bytes.push(b'<');
-            bytes.extend_from_slice(
-                &word[..word.len().min(super::features::MAX_TEXT_FEATURES / self.chars.1)],
-            );
+            bytes.extend_from_slice(&word[..word.len().min(MAX_WORD)]);
             bytes.push(b'>');
             char_ngrams(bytes, self.chars, |hash| features.extend(self.ngram(hash % self.buckets)));
         }

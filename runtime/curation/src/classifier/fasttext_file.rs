@@ -9,8 +9,8 @@ use std::path::Path;
 use super::ClassifierError;
 use super::fasttext::{FastText, Output, tree};
 use super::fasttext_dictionary::{Dictionary, LABEL, Pruned};
+use super::known::Known;
 use super::scores::Scores;
-use super::trainer::Known;
 
 const MAGIC: i32 = 793_712_314;
 const VERSION: i32 = 12;

@@ -7,6 +7,8 @@ use super::Settings;
 
 /// The most features that are read of one text: what stands behind them is not looked at. It bounds what a hostile text costs.
 pub(super) const MAX_TEXT_FEATURES: usize = 1 << 20;
+/// The most bytes of a word whose character n-grams are read.
+pub(super) const MAX_WORD: usize = 1 << 16;
 /// The word at the end of each text.
 pub(super) const END: &[u8] = b"</s>";
 
@@ -134,7 +136,7 @@ impl Shape {
         out.push(hash % self.buckets);
         if self.chars.1 > 0 {
             // A word without blanks may be the whole of a hostile text.
-            let word = &word[..word.len().min(MAX_TEXT_FEATURES / self.chars.1)];
+            let word = &word[..word.len().min(MAX_WORD)];
             words.framed.clear();
             words.framed.push(b'<');
             words.framed.extend_from_slice(word);
@@ -188,7 +190,7 @@ mod tests {
         let (mut words, mut out) = (Words::default(), Vec::new());
         for text in ["x".repeat(3_000_000), "x ".repeat(1_500_000)] {
             shape.buckets(&text, &mut words, &mut out);
-            assert!(out.len() <= MAX_TEXT_FEATURES && out.len() > MAX_TEXT_FEATURES / 2, "{}", out.len());
+            assert!(out.len() <= MAX_TEXT_FEATURES && out.len() > MAX_WORD, "{}", out.len());
         }
     }
 }

@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 
 use super::features::Shape;
+use super::known::Known;
 use super::scores::{Scores, Scratch, to_probabilities};
-use super::trainer::Known;
 use super::{Calibration, ClassifierError, Settings};
 
 /// A trained classifier. It is the same to the bit for the same examples and settings.

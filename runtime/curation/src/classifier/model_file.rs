@@ -15,8 +15,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::known::Known;
 use super::scores::Scores;
-use super::trainer::Known;
 use super::{Calibration, ClassifierError, Model, Settings};
 
 const MAGIC: &[u8; 8] = b"cupolacl";

@@ -1,6 +1,10 @@
 //! Rows of numbers, each on cache lines of its own, and what is done with them.
 //!
 //! Sums run over sixteen lanes that are added in a fixed tree at the end, so that the result is the same whatever the width of the machine's registers.
+#![allow(
+    clippy::inline_always,
+    reason = "what is not inlined is not compiled for the wide registers of `widest`"
+)]
 
 /// Sixteen numbers: one cache line.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +23,9 @@ pub(super) const fn zeros<const S: usize>() -> Row<S> {
 }
 
 /// Runs numeric work with the widest registers of the machine. The results are the same with any.
-pub(super) fn widest<R>(work: impl FnOnce() -> R) -> R {
+///
+/// What `call` does must be inlined into it, all the way down; a closure is not.
+pub(super) fn widest<W: pulp::NullaryFnOnce>(work: W) -> W::Output {
     pulp::Arch::new().dispatch(work)
 }
 

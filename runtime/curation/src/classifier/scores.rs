@@ -1,4 +1,8 @@
 //! From features to scores to probabilities.
+#![allow(
+    clippy::inline_always,
+    reason = "what is not inlined is not compiled for the wide registers of `widest`"
+)]
 
 use super::features::Words;
 use super::rows::widest;
@@ -44,12 +48,7 @@ impl Scores {
         if labels > dim {
             return Self::Factored { dim, rows, outputs };
         }
-        let mut values = Vec::with_capacity(rows.len() / dim * labels);
-        widest(|| {
-            for row in rows.chunks_exact(dim) {
-                values.extend(outputs.chunks_exact(dim).map(|output| dot(row, output)));
-            }
-        });
+        let values = widest(Fold { rows: &rows, outputs: &outputs, dim });
         Self::Folded { labels, values }
     }
 
@@ -61,7 +60,7 @@ impl Scores {
         }
     }
 
-    /// The largest magnitude, or what is not finite.
+    /// Whether training ended in numbers.
     pub(super) fn check(&self) -> Result<(), ClassifierError> {
         let is_finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
         let fine = match self {
@@ -76,35 +75,80 @@ impl Scores {
 
     /// Writes the score of each label of a text with these features, their mean; zeros where there are none.
     pub(super) fn logits(&self, features: &[u32], hidden: &mut Vec<f32>, logits: &mut Vec<f32>) {
-        let mean = 1.0 / features.len().max(1) as f32;
-        widest(|| match self {
-            Self::Folded { labels: 2, values } => {
-                let pairs = values.as_chunks::<2>().0;
-                // Four sums, since one would wait for itself at each feature.
-                let mut sums = [[0.0_f32; 2]; 4];
-                let (fours, rest) = features.as_chunks::<4>();
-                for four in fours {
-                    for (sum, feature) in sums.iter_mut().zip(four) {
-                        let pair = &pairs[*feature as usize];
-                        *sum = [sum[0] + pair[0], sum[1] + pair[1]];
-                    }
-                }
-                for feature in rest {
-                    let pair = &pairs[*feature as usize];
-                    sums[0] = [sums[0][0] + pair[0], sums[0][1] + pair[1]];
-                }
-                let of = |at: usize| ((sums[0][at] + sums[1][at]) + (sums[2][at] + sums[3][at])) * mean;
-                logits.clear();
-                logits.extend([of(0), of(1)]);
+        widest(Score { scores: self, features, hidden, logits });
+    }
+}
+
+/// Multiplies two matrices.
+struct Fold<'a> {
+    rows: &'a [f32],
+    outputs: &'a [f32],
+    dim: usize,
+}
+
+impl pulp::NullaryFnOnce for Fold<'_> {
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    fn call(self) -> Vec<f32> {
+        let mut values = Vec::with_capacity(self.rows.len() / self.dim * (self.outputs.len() / self.dim));
+        for row in self.rows.chunks_exact(self.dim) {
+            for output in self.outputs.chunks_exact(self.dim) {
+                values.push(dot(row, output));
             }
-            Self::Folded { labels, values } => sum_rows(values, *labels, features, mean, logits),
-            Self::Factored { dim, rows, outputs } => {
+        }
+        values
+    }
+}
+
+/// Scores a text.
+struct Score<'a> {
+    scores: &'a Scores,
+    features: &'a [u32],
+    hidden: &'a mut Vec<f32>,
+    logits: &'a mut Vec<f32>,
+}
+
+impl pulp::NullaryFnOnce for Score<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { scores, features, hidden, logits } = self;
+        let mean = 1.0 / features.len().max(1) as f32;
+        match scores {
+            Scores::Folded { labels: 2, values } => {
+                logits.clear();
+                logits.extend_from_slice(&sum_pairs(values.as_chunks().0, features, mean));
+            }
+            Scores::Folded { labels, values } => sum_rows(values, *labels, features, mean, logits),
+            Scores::Factored { dim, rows, outputs } => {
                 sum_rows(rows, *dim, features, mean, hidden);
                 logits.clear();
-                logits.extend(outputs.chunks_exact(*dim).map(|output| dot(hidden, output)));
+                for output in outputs.chunks_exact(*dim) {
+                    logits.push(dot(hidden, output));
+                }
             }
-        });
+        }
     }
+}
+
+/// The mean of some pairs, in four sums, since one would wait for itself at each feature.
+#[inline(always)]
+fn sum_pairs(pairs: &[[f32; 2]], features: &[u32], mean: f32) -> [f32; 2] {
+    let mut sums = [[0.0_f32; 2]; 4];
+    let (fours, rest) = features.as_chunks::<4>();
+    for four in fours {
+        for (sum, feature) in sums.iter_mut().zip(four) {
+            let pair = &pairs[*feature as usize];
+            *sum = [sum[0] + pair[0], sum[1] + pair[1]];
+        }
+    }
+    for feature in rest {
+        let pair = &pairs[*feature as usize];
+        sums[0] = [sums[0][0] + pair[0], sums[0][1] + pair[1]];
+    }
+    [0, 1].map(|at| ((sums[0][at] + sums[1][at]) + (sums[2][at] + sums[3][at])) * mean)
 }
 
 /// The mean of some rows.

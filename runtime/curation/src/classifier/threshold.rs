@@ -26,7 +26,9 @@ impl Threshold {
     pub fn keep_fraction(scored: &[(f32, u64)], fraction: f64) -> Result<Self, ClassifierError> {
         let mut selection = Selection::new(fraction)?;
         for _ in 0..2 {
-            scored.iter().for_each(|(score, weight)| selection.add(*score, *weight));
+            for (score, weight) in scored {
+                selection.add(*score, *weight);
+            }
             selection.end_pass()?;
         }
         selection.threshold()

@@ -3,156 +3,34 @@
 //! fastText's threads write the same rows without locks (Recht et al. 2011, "Hogwild"), so that two runs differ. Here a block is read, then learned from, then
 //! written, and each of the three has one order. Only the rows of the features are up to 31 examples old when they are read; the outputs, on which every
 //! example pulls, are never.
+#![allow(
+    clippy::inline_always,
+    reason = "what is not inlined is not compiled for the wide registers of `widest`"
+)]
 
 use rayon::prelude::*;
 
+use super::examples::{NO_ROW, Numbered};
+use super::known::Known;
 use super::rows::{Row, WIDTH, add_scaled, dot, mix, scaled, widest, zeros};
 use super::scores::{Scores, sigmoid, softmax};
 use super::{ClassifierError, Loss, Settings};
 
 /// Most examples of a block.
 const BLOCK_EXAMPLES: usize = 32;
-/// A block ends with the example that reaches as many features.
-const BLOCK_FEATURES: u64 = 4096;
-
-/// Examples as features.
-#[derive(Debug, Default)]
-pub(super) struct Examples {
-    /// Where the features of each example end.
-    ends: Vec<u64>,
-    /// Features: buckets first, rows once it is known which there are. Ascending within an example.
-    features: Vec<u32>,
-    /// How often the example has each.
-    repeats: Vec<u16>,
-    /// Features of each example, repeats counted.
-    totals: Vec<u32>,
-    /// The label of each.
-    pub(super) labels: Vec<u32>,
-}
-
-impl Examples {
-    /// Adds an example; its buckets are sorted.
-    pub(super) fn push(&mut self, buckets: &mut [u32], label: u32) {
-        buckets.sort_unstable();
-        for run in buckets.chunk_by(|a, b| a == b) {
-            for part in run.chunks(usize::from(u16::MAX)) {
-                self.features.push(part[0]);
-                self.repeats.push(part.len() as u16);
-            }
-        }
-        self.ends.push(self.features.len() as u64);
-        self.totals.push(buckets.len() as u32);
-        self.labels.push(label);
-    }
-
-    /// Adds others behind these, if there is room.
-    pub(super) fn append(&mut self, others: &Self, limit: u64) -> Result<(), ClassifierError> {
-        let before = self.features.len() as u64;
-        if before + others.features.len() as u64 > limit {
-            return Err(ClassifierError::TooMany { limit });
-        }
-        self.ends.extend(others.ends.iter().map(|end| before + end));
-        self.features.extend_from_slice(&others.features);
-        self.repeats.extend_from_slice(&others.repeats);
-        self.totals.extend_from_slice(&others.totals);
-        self.labels.extend_from_slice(&others.labels);
-        Ok(())
-    }
-
-    /// Features of an example and how often it has each.
-    #[inline(always)]
-    fn of(&self, example: u32) -> (&[u32], &[u16]) {
-        let at = example as usize;
-        let start = if at == 0 { 0 } else { self.ends[at - 1] as usize };
-        let range = start..self.ends[at] as usize;
-        (&self.features[range.clone()], &self.repeats[range])
-    }
-
-    /// Turns buckets into rows, without those that are too rare.
-    fn number(&mut self, settings: &Settings) -> Known {
-        let mut counts = vec![0_u32; settings.buckets as usize];
-        for (bucket, repeats) in self.features.iter().zip(&self.repeats) {
-            let count = &mut counts[*bucket as usize];
-            *count = count.saturating_add(u32::from(*repeats));
-        }
-        let known = Known::new(settings.buckets, |bucket| counts[bucket as usize] >= settings.min_count);
-        let (mut start, mut kept) = (0, 0);
-        for (end, total) in self.ends.iter_mut().zip(&mut self.totals) {
-            for at in start..*end as usize {
-                match known.row(self.features[at]) {
-                    Some(row) => {
-                        self.features[kept] = row;
-                        self.repeats[kept] = self.repeats[at];
-                        kept += 1;
-                    }
-                    None => *total -= u32::from(self.repeats[at]),
-                }
-            }
-            start = *end as usize;
-            *end = kept as u64;
-        }
-        self.features.truncate(kept);
-        self.repeats.truncate(kept);
-        known
-    }
-}
-
-/// Which buckets have a row, and which one: a bit for each bucket, so that the table stays in the cache.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Known {
-    bits: Vec<u64>,
-    /// Rows before each word of bits.
-    before: Vec<u32>,
-}
-
-impl Known {
-    pub(super) fn new(buckets: u32, is_known: impl Fn(u32) -> bool) -> Self {
-        let mut bits = vec![0_u64; buckets.div_ceil(64) as usize];
-        for bucket in (0..buckets).filter(|bucket| is_known(*bucket)) {
-            bits[bucket as usize / 64] |= 1 << (bucket % 64);
-        }
-        Self::from_bits(bits)
-    }
-
-    pub(super) fn from_bits(bits: Vec<u64>) -> Self {
-        let mut rows = 0;
-        let count = |word: &u64| {
-            let before = rows;
-            rows += word.count_ones();
-            before
-        };
-        Self { before: bits.iter().map(count).collect(), bits }
-    }
-
-    pub(super) fn bits(&self) -> &[u64] {
-        &self.bits
-    }
-
-    /// How many have one.
-    pub(super) fn len(&self) -> usize {
-        self.bits.iter().map(|word| word.count_ones() as usize).sum()
-    }
-
-    #[inline]
-    pub(super) fn row(&self, bucket: u32) -> Option<u32> {
-        let (at, bit) = (bucket as usize / 64, 1_u64 << (bucket % 64));
-        let word = self.bits[at];
-        (word & bit != 0).then(|| self.before[at] + (word & (bit - 1)).count_ones())
-    }
-}
+/// A block ends with the example that reaches so many lanes of rows, so that they are in the cache when they are written.
+const BLOCK_LANES: usize = 8192;
 
 /// Learns; the model's features and their scores.
 pub(super) fn run(
-    mut examples: Examples,
+    examples: Numbered,
     labels: usize,
     settings: &Settings,
     threads: usize,
 ) -> Result<(Known, Scores), ClassifierError> {
-    let known = examples.number(settings);
-    let features = known.len();
-    let course = Course { examples: &examples, labels, features, settings };
+    let course = Course { examples: &examples, labels, settings, key: mix(settings.seed ^ 0x5e_ed0f_2095) };
     // Rows are rounded up to one of a few widths, each of which has machine code of its own.
-    let (rows, outputs) = match settings.dim.div_ceil(WIDTH) {
+    let scores = match settings.dim.div_ceil(WIDTH) {
         0 | 1 => course.learn::<1>(threads),
         2 => course.learn::<2>(threads),
         3 | 4 => course.learn::<4>(threads),
@@ -160,24 +38,26 @@ pub(super) fn run(
         8 => course.learn::<8>(threads),
         _ => course.learn::<16>(threads),
     }?;
-    let scores = Scores::of(rows, outputs, settings.dim);
     scores.check()?;
-    Ok((known, scores))
+    Ok((examples.all, scores))
 }
 
 /// What a training needs to know.
 #[derive(Clone, Copy)]
 struct Course<'a> {
-    examples: &'a Examples,
+    examples: &'a Numbered,
     labels: usize,
-    features: usize,
     settings: &'a Settings,
+    /// Of the rows' start.
+    key: u64,
 }
 
 /// The weights.
 struct Weights<const S: usize> {
-    /// One for each feature.
+    /// One for each feature that several examples have.
     rows: Vec<Row<S>>,
+    /// One for all that an example has alone: their weighted sum, and by how much of a gradient it grows.
+    own: Vec<(Row<S>, f32)>,
     /// One for each label.
     outputs: Vec<Row<S>>,
     /// Room for the scores of one text.
@@ -187,44 +67,61 @@ struct Weights<const S: usize> {
 }
 
 impl Course<'_> {
-    fn learn<const S: usize>(self, threads: usize) -> Result<(Vec<f32>, Vec<f32>), ClassifierError> {
+    fn learn<const S: usize>(self, threads: usize) -> Result<Scores, ClassifierError> {
         let mut weights = Weights {
-            rows: self.start::<S>(),
+            rows: Vec::with_capacity(self.examples.num_shared),
+            own: Vec::with_capacity(self.examples.num_own as usize),
             outputs: vec![zeros::<S>(); self.labels],
-            logits: Vec::new(),
+            logits: Vec::with_capacity(self.labels),
             block: vec![zeros::<S>(); BLOCK_EXAMPLES],
         };
+        widest(Start { course: self, weights: &mut weights });
         if threads <= 1 {
-            self.epochs(|block, lr| widest(|| self.step_alone(&mut weights, block, lr)));
+            self.epochs::<S>(|block, lr| {
+                widest(StepAlone { course: self, weights: &mut weights, block, lr });
+            });
         } else {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-            pool.install(|| self.epochs(|block, lr| self.step(&mut weights, block, lr, threads)));
+            pool.install(|| self.epochs::<S>(|block, lr| self.step(&mut weights, block, lr, threads)));
         }
-        let dim = self.settings.dim;
-        let flat = |rows: &[Row<S>]| -> Vec<f32> {
-            rows.iter().flat_map(|row| row.iter().flat_map(|lane| lane.0).take(dim)).collect()
-        };
-        Ok((flat(&weights.rows), flat(&weights.outputs)))
+        Ok(widest(Finish { course: self, weights: &weights }))
     }
 
-    /// Rows with values between -1/dim and 1/dim, as fastText starts.
-    fn start<const S: usize>(self) -> Vec<Row<S>> {
+    /// A row with values between -1/dim and 1/dim, as fastText starts: of sixteen bits each.
+    #[inline(always)]
+    fn start<const S: usize>(self, bucket: u32) -> Row<S> {
         let dim = self.settings.dim;
-        let scale = 2.0 / (dim as f32 * (1_u64 << 32) as f32);
-        let key = mix(self.settings.seed ^ 0x5e_ed0f_2095);
-        let row = |at: usize| {
-            let mut row = zeros::<S>();
-            for (value, place) in row.iter_mut().flat_map(|lane| &mut lane.0).take(dim).zip(0_u64..) {
-                let drawn = mix(key.wrapping_add((at as u64) << 8 | place)) >> 32;
-                *value = drawn as f32 * scale - 1.0 / dim as f32;
+        let scale = 2.0 / (dim as f32 * 65_536.0);
+        let mut row = zeros::<S>();
+        let key = self.key.wrapping_add(u64::from(bucket) << 8);
+        for four in 0..dim.div_ceil(4) {
+            let drawn = mix(key | four as u64);
+            for part in 0..4 {
+                let at = four * 4 + part;
+                if at < dim {
+                    let value = f32::from((drawn >> (16 * part)) as u16) + 0.5;
+                    row[at / WIDTH].0[at % WIDTH] = value * scale - 1.0 / dim as f32;
+                }
             }
-            row
-        };
-        (0..self.features).map(row).collect()
+        }
+        row
+    }
+
+    /// What an example's own features sum up to at the start, and by how much of a gradient that grows.
+    #[inline(always)]
+    fn start_own<const S: usize>(self, example: u32) -> (Row<S>, f32) {
+        let (buckets, repeats) = self.examples.singles.of(example);
+        let (mut sum, mut growth) = (zeros::<S>(), 0.0);
+        for (bucket, repeats) in buckets.iter().zip(repeats) {
+            let repeats = f32::from(*repeats);
+            add_scaled(&mut sum, repeats, &self.start(*bucket));
+            growth += repeats * repeats;
+        }
+        (sum, growth)
     }
 
     /// Calls `step` with every block of the run and its learning rate.
-    fn epochs(self, mut step: impl FnMut(&[u32], f32)) {
+    fn epochs<const S: usize>(self, mut step: impl FnMut(&[u32], f32)) {
         let Self { examples, settings, .. } = self;
         let has_features = |example: &u32| examples.totals[*example as usize] > 0;
         let mut order: Vec<u32> = (0..examples.labels.len() as u32).filter(has_features).collect();
@@ -235,9 +132,9 @@ impl Course<'_> {
             shuffle(&mut order, mix(settings.seed ^ mix(u64::from(epoch) + 1)));
             let mut rest = order.as_slice();
             while !rest.is_empty() {
-                let (mut size, mut features) = (0, 0);
-                while size < rest.len().min(BLOCK_EXAMPLES) && features < BLOCK_FEATURES {
-                    features += examples.of(rest[size]).0.len() as u64;
+                let (mut size, mut lanes) = (0, 0);
+                while size < rest.len().min(BLOCK_EXAMPLES) && lanes < BLOCK_LANES {
+                    lanes += examples.shared.of(rest[size]).0.len() * S;
                     size += 1;
                 }
                 let (block, behind) = rest.split_at(size);
@@ -249,66 +146,161 @@ impl Course<'_> {
         }
     }
 
-    #[inline(always)]
-    fn step_alone<const S: usize>(self, weights: &mut Weights<S>, block: &[u32], lr: f32) {
-        for (mean, example) in weights.block.iter_mut().zip(block) {
-            *mean = self.mean(&weights.rows, *example);
+    /// As [`StepAlone`], with the texts shared out for the means and the rows for the gradients.
+    fn step<const S: usize>(self, weights: &mut Weights<S>, block: &[u32], lr: f32, threads: usize) {
+        let texts = block.len().div_ceil(threads);
+        let Weights { rows, own, block: means, .. } = weights;
+        means[..block.len()].par_chunks_mut(texts).zip(block.par_chunks(texts)).for_each(
+            |(means, examples)| {
+                widest(Means { course: self, rows, own, examples, out: means });
+            },
+        );
+        widest(Learn { course: self, weights, block, lr });
+        let share = weights.rows.len().div_ceil(threads).max(1);
+        let gradients = &weights.block;
+        weights.rows.par_chunks_mut(share).enumerate().for_each(|(at, rows)| {
+            let first = (at * share) as u32;
+            widest(Write { course: self, rows, first, block, gradients });
+        });
+    }
+}
+
+/// Work of one thread, compiled for each width of registers. See [`widest`].
+macro_rules! work {
+    ($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty),* } -> $out:ty, |$self:ident| $body:expr) => {
+        $(#[$doc])*
+        struct $name<'a, const S: usize> {
+            course: Course<'a>,
+            $($field: $type),*
         }
-        self.learn_outputs(weights, block, lr);
+
+        impl<const S: usize> pulp::NullaryFnOnce for $name<'_, S> {
+            type Output = $out;
+
+            #[inline(always)]
+            fn call($self) -> $out {
+                $body
+            }
+        }
+    };
+}
+
+work! {
+    /// Gives every row its start.
+    Start { weights: &'a mut Weights<S> } -> (), |self| {
+        for example in 0..self.course.examples.labels.len() as u32 {
+            if self.course.examples.own[example as usize] != NO_ROW {
+                self.weights.own.push(self.course.start_own(example));
+            }
+        }
+        // A row's start is that of its bucket, so that a feature starts alike whatever else there is.
+        for bucket in self.course.examples.is_shared.buckets() {
+            self.weights.rows.push(self.course.start(bucket));
+        }
+    }
+}
+
+work! {
+    /// Learns from a block.
+    StepAlone { weights: &'a mut Weights<S>, block: &'a [u32], lr: f32 } -> (), |self| {
+        let Self { course, weights, block, lr } = self;
+        for (mean, example) in weights.block.iter_mut().zip(block) {
+            *mean = course.mean(&weights.rows, &weights.own, *example);
+        }
+        course.learn_outputs(weights, block, lr);
         for (gradient, example) in weights.block.iter().zip(block) {
-            let (features, repeats) = self.examples.of(*example);
+            let (features, repeats) = course.examples.shared.of(*example);
             for (feature, repeats) in features.iter().zip(repeats) {
                 add_scaled(&mut weights.rows[*feature as usize], f32::from(*repeats), gradient);
             }
         }
     }
+}
 
-    /// As [`Self::step_alone`], with the texts shared out for the means and the rows for the gradients.
-    fn step<const S: usize>(self, weights: &mut Weights<S>, block: &[u32], lr: f32, threads: usize) {
-        let texts = block.len().div_ceil(threads);
-        let rows = &weights.rows;
-        weights.block[..block.len()].par_chunks_mut(texts).zip(block.par_chunks(texts)).for_each(
-            |(means, examples)| {
-                widest(|| {
-                    for (mean, example) in means.iter_mut().zip(examples) {
-                        *mean = self.mean(rows, *example);
-                    }
-                });
-            },
-        );
-        widest(|| self.learn_outputs(weights, block, lr));
-        let share = weights.rows.len().div_ceil(threads).max(1);
-        let gradients = &weights.block;
-        weights.rows.par_chunks_mut(share).enumerate().for_each(|(at, rows)| {
-            let first = (at * share) as u32;
-            widest(|| self.write_rows(rows, first, block, gradients));
-        });
+work! {
+    /// The means of some texts' rows.
+    Means { rows: &'a [Row<S>], own: &'a [(Row<S>, f32)], examples: &'a [u32], out: &'a mut [Row<S>] } -> (), |self| {
+        for (mean, example) in self.out.iter_mut().zip(self.examples) {
+            *mean = self.course.mean(self.rows, self.own, *example);
+        }
     }
+}
 
-    /// Adds the gradients of a block to those of its rows that are among `rows`, whose first has number `first`.
-    #[inline(always)]
-    fn write_rows<const S: usize>(
-        self,
-        rows: &mut [Row<S>],
-        first: u32,
-        block: &[u32],
-        gradients: &[Row<S>],
-    ) {
-        for (gradient, example) in gradients.iter().zip(block) {
-            let (features, repeats) = self.examples.of(*example);
-            let start = features.partition_point(|feature| *feature < first);
+work! {
+    /// Teaches the outputs a block.
+    Learn { weights: &'a mut Weights<S>, block: &'a [u32], lr: f32 } -> (), |self| {
+        self.course.learn_outputs(self.weights, self.block, self.lr);
+    }
+}
+
+work! {
+    /// Adds the gradients of a block to those of its rows that are among some, the first of which has a number.
+    Write { rows: &'a mut [Row<S>], first: u32, block: &'a [u32], gradients: &'a [Row<S>] } -> (), |self| {
+        for (gradient, example) in self.gradients.iter().zip(self.block) {
+            let (features, repeats) = self.course.examples.shared.of(*example);
+            let start = features.partition_point(|feature| *feature < self.first);
             for (feature, repeats) in features[start..].iter().zip(&repeats[start..]) {
-                let Some(row) = rows.get_mut((feature - first) as usize) else { break };
+                let Some(row) = self.rows.get_mut((feature - self.first) as usize) else { break };
                 add_scaled(row, f32::from(*repeats), gradient);
+            }
+        }
+    }
+}
+
+work! {
+    /// Turns the weights into scores, every feature with a row of its own again.
+    Finish { weights: &'a Weights<S> } -> Scores, |self| {
+        let Self { course, weights } = self;
+        let Course { examples, settings, labels, .. } = course;
+        let dim = settings.dim;
+        let mut out = vec![0.0_f32; examples.all.len() * labels.min(dim)];
+        for (bucket, row) in examples.is_shared.buckets().zip(&weights.rows) {
+            course.put(&weights.outputs, (bucket, row), &mut out);
+        }
+        for (example, own) in examples.own.iter().enumerate().filter(|(_, own)| **own != NO_ROW) {
+            let (end, growth) = weights.own[*own as usize];
+            let (mut way, _) = course.start_own::<S>(example as u32);
+            way = scaled(way, -1.0);
+            add_scaled(&mut way, 1.0, &end);
+            let (buckets, repeats) = examples.singles.of(example as u32);
+            for (bucket, repeats) in buckets.iter().zip(repeats) {
+                let mut row = course.start::<S>(*bucket);
+                add_scaled(&mut row, f32::from(*repeats) / growth, &way);
+                course.put(&weights.outputs, (*bucket, &row), &mut out);
+            }
+        }
+        if labels <= dim {
+            return Scores::Folded { labels, values: out };
+        }
+        let flat = weights.outputs.iter().flat_map(|row| row.iter().flat_map(|lane| lane.0).take(dim));
+        Scores::Factored { dim, rows: out, outputs: flat.collect() }
+    }
+}
+
+impl Course<'_> {
+    /// Writes a feature's scores, or its row where there are more labels than values.
+    #[inline(always)]
+    fn put<const S: usize>(self, outputs: &[Row<S>], (bucket, row): (u32, &Row<S>), out: &mut [f32]) {
+        let width = self.labels.min(self.settings.dim);
+        let at = self.examples.all.row(bucket).unwrap_or(0) as usize * width;
+        let place = &mut out[at..at + width];
+        if self.labels <= self.settings.dim {
+            for (score, output) in place.iter_mut().zip(outputs) {
+                *score = dot(row, output);
+            }
+        } else {
+            for (at, value) in place.iter_mut().enumerate() {
+                *value = row[at / WIDTH].0[at % WIDTH];
             }
         }
     }
 
     /// The mean of a text's rows.
     #[inline(always)]
-    fn mean<const S: usize>(self, rows: &[Row<S>], example: u32) -> Row<S> {
-        let (features, repeats) = self.examples.of(example);
-        let mut sum = zeros::<S>();
+    fn mean<const S: usize>(self, rows: &[Row<S>], own: &[(Row<S>, f32)], example: u32) -> Row<S> {
+        let (features, repeats) = self.examples.shared.of(example);
+        let at = self.examples.own[example as usize];
+        let mut sum = if at == NO_ROW { zeros::<S>() } else { own[at as usize].0 };
         for (feature, repeats) in features.iter().zip(repeats) {
             add_scaled(&mut sum, f32::from(*repeats), &rows[*feature as usize]);
         }
@@ -318,15 +310,21 @@ impl Course<'_> {
     /// Teaches the outputs one text after the other, and leaves the gradient of each text's rows in its mean's place.
     #[inline(always)]
     fn learn_outputs<const S: usize>(self, weights: &mut Weights<S>, block: &[u32], lr: f32) {
-        let Weights { outputs, logits, block: means, .. } = weights;
+        let Weights { outputs, logits, block: means, own, .. } = weights;
         for (mean, example) in means.iter_mut().zip(block) {
             let at = *example as usize;
             let label = self.examples.labels[at] as usize;
             logits.clear();
-            logits.extend(outputs.iter().map(|output| dot(mean, output)));
+            for output in outputs.iter() {
+                logits.push(dot(mean, output));
+            }
             match self.settings.loss {
                 Loss::Softmax => softmax(logits),
-                Loss::OneVsAll => logits.iter_mut().for_each(|logit| *logit = sigmoid(*logit)),
+                Loss::OneVsAll => {
+                    for logit in logits.iter_mut() {
+                        *logit = sigmoid(*logit);
+                    }
+                }
             }
             let mut gradient = zeros::<S>();
             for (other, (output, probability)) in outputs.iter_mut().zip(logits.iter()).enumerate() {
@@ -335,6 +333,11 @@ impl Course<'_> {
                 add_scaled(output, pull, mean);
             }
             *mean = scaled(gradient, 1.0 / self.examples.totals[at] as f32);
+            let place = self.examples.own[at];
+            if place != NO_ROW {
+                let (sum, growth) = &mut own[place as usize];
+                add_scaled(sum, *growth, mean);
+            }
         }
     }
 }
@@ -345,34 +348,5 @@ fn shuffle(order: &mut [u32], key: u64) {
         let drawn = mix(key.wrapping_add((at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
         let other = (u128::from(drawn) * (at as u128 + 1)) >> 64;
         order.swap(at, other as usize);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_are_numbered_by_their_buckets() {
-        let known = Known::new(200, |bucket| bucket % 3 == 0);
-        assert_eq!(known.len(), 67);
-        for bucket in 0..200 {
-            assert_eq!(known.row(bucket), (bucket % 3 == 0).then_some(bucket / 3), "{bucket}");
-        }
-        assert_eq!(Known::from_bits(known.bits().to_vec()), known);
-    }
-
-    #[test]
-    fn rare_buckets_are_left_out_and_repeats_are_kept() {
-        let mut examples = Examples::default();
-        examples.push(&mut [7, 3, 7, 9], 0);
-        examples.push(&mut vec![3; 70_000], 1);
-        examples.push(&mut [], 1);
-        let known = examples.number(&Settings { buckets: 10, min_count: 2, ..Settings::default() });
-        assert_eq!(known.len(), 2);
-        assert_eq!(examples.of(0), (&[0, 1][..], &[1, 2][..]));
-        assert_eq!(examples.of(1), (&[0, 0][..], &[65_535, 4465][..]));
-        assert_eq!(examples.totals, [3, 70_000, 0]);
-        assert!(examples.of(2).0.is_empty());
     }
 }

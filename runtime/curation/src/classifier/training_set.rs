@@ -2,9 +2,9 @@
 
 use rayon::prelude::*;
 
+use super::examples::Examples;
 use super::features::{Shape, Words};
-use super::trainer::{self, Examples};
-use super::{ClassifierError, Model, Settings};
+use super::{ClassifierError, Model, Settings, trainer};
 
 /// A text and which label it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +47,8 @@ impl TrainingSet {
         settings.check()?;
         let mut sorted: Vec<&String> = labels.iter().collect();
         sorted.sort_unstable();
-        if let Some(twice) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(ClassifierError::Data(format!("the label {:?} is named twice", twice[0])));
+        if let Some([twice, _]) = sorted.array_windows().find(|[a, b]| a == b) {
+            return Err(ClassifierError::Data(format!("the label {twice:?} is named twice")));
         }
         if labels.len() < 2 || labels.len() > MAX_LABELS {
             return Err(ClassifierError::Data(format!(
@@ -114,7 +114,8 @@ impl TrainingSet {
                 self.len()
             )));
         }
-        let (known, scores) = trainer::run(self.examples, self.labels.len(), &self.settings, threads)?;
+        let examples = self.examples.number(&self.settings);
+        let (known, scores) = trainer::run(examples, self.labels.len(), &self.settings, threads)?;
         Ok(Model::new(self.settings, self.labels, known, scores))
     }
 }

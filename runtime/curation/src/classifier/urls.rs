@@ -1,5 +1,7 @@
 //! One spelling for the addresses of one page.
 
+use std::fmt::Write;
+
 use url::Url;
 
 /// The longest address that is looked at, bytes.
@@ -42,7 +44,8 @@ pub fn canonical_url(address: &str) -> Option<String> {
     }
     let mut out = format!("https://{host}");
     if let Some(port) = url.port().filter(|port| !matches!(port, 80 | 443)) {
-        out.push_str(&format!(":{port}"));
+        // Writing to a string can't fail.
+        let _ = write!(out, ":{port}");
     }
     let path = url.path();
     let name = path.rsplit('/').next().unwrap_or_default();
@@ -88,9 +91,11 @@ fn push_plain(out: &mut String, text: &str) {
         let digit = |byte: u8| char::from(byte).to_digit(16);
         match escape.and_then(|pair| Some((digit(pair[0])? * 16 + digit(pair[1])?) as u8)) {
             Some(byte) if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => {
-                out.push(char::from(byte))
+                out.push(char::from(byte));
             }
-            Some(byte) => out.push_str(&format!("%{byte:02X}")),
+            Some(byte) => {
+                let _ = write!(out, "%{byte:02X}");
+            }
             None => {
                 out.push('%');
                 rest = &rest[at + 1..];

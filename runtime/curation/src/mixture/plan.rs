@@ -92,7 +92,8 @@ fn check(weights: &BTreeMap<String, f64>, sizes: &BTreeMap<String, u64>) -> Resu
             return Err(MixtureError::Empty { source_name: name.clone(), weight: *weight, known });
         }
     }
-    let sum: f64 = weights.values().sum();
+    // An empty sum is -0.
+    let sum = weights.values().sum::<f64>() + 0.0;
     if (sum - 1.0).abs() > SUM_TOLERANCE {
         return Err(MixtureError::Sum { sum });
     }

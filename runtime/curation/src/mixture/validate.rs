@@ -73,7 +73,9 @@ pub(super) fn cross_validate(runs: &ProxyRuns, folds: usize, seed: u64) -> [Cros
         let (held, fitted_on) = (places(true), runs.take(&places(false)));
         for (predictions, penalty) in planes.iter_mut().zip(PENALTIES) {
             let plane = Plane::fit(&fitted_on, penalty);
-            held.iter().for_each(|at| predictions[*at] = plane.predict(&runs.mixtures[*at]));
+            for at in &held {
+                predictions[*at] = plane.predict(&runs.mixtures[*at]);
+            }
         }
         let mut sums: Option<Vec<f64>> = None;
         let mut round = 0;
@@ -118,7 +120,7 @@ fn best(
 pub fn spearman(a: &[f64], b: &[f64]) -> f64 {
     let count = a.len().min(b.len());
     let (a, b) = (ranks(&a[..count]), ranks(&b[..count]));
-    let mean = (count as f64 + 1.0) / 2.0;
+    let mean = f64::midpoint(count as f64, 1.0);
     let product =
         |x: &[f64], y: &[f64]| -> f64 { x.iter().zip(y).map(|(x, y)| (x - mean) * (y - mean)).sum() };
     let scale = (product(&a, &a) * product(&b, &b)).sqrt();
@@ -130,7 +132,7 @@ fn ranks(values: &[f64]) -> Vec<f64> {
     order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
     let mut ranks = vec![0.0; values.len()];
     let mut before = 0;
-    for ties in order.chunk_by(|a, b| values[*a] == values[*b]) {
+    for ties in order.chunk_by(|a, b| values[*a].total_cmp(&values[*b]).is_eq()) {
         for at in ties {
             ranks[*at] = before as f64 + (ties.len() + 1) as f64 / 2.0;
         }
