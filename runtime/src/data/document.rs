@@ -20,6 +20,8 @@ pub(super) struct Document {
     pub(super) unit: String,
     /// Its domain.
     pub(super) domain: String,
+    /// The language of its prose, ISO 639-1, where it could be told.
+    pub(super) language: Option<String>,
     /// Where it was on the web.
     pub(super) url: Option<String>,
     /// What the rules apply.

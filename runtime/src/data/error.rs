@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use cupola_curation::classifier::ClassifierError;
 use cupola_curation::crawl::CrawlError;
 use cupola_curation::dedup::DedupError;
+use cupola_curation::language::LanguageError;
 use cupola_curation::read::ReadError;
 use cupola_curation::rules::RulesError;
+use cupola_curation::urls::UrlError;
 
 use crate::job::{ErrorFacts, JobError, StepError};
 
@@ -55,6 +57,12 @@ pub enum DataError {
     /// The filters can't be run.
     #[error(transparent)]
     Rules(#[from] RulesError),
+    /// A list of addresses can't be read.
+    #[error(transparent)]
+    Urls(#[from] UrlError),
+    /// A language that can't be told.
+    #[error(transparent)]
+    Language(#[from] LanguageError),
     /// A classifier can't be trained.
     #[error(transparent)]
     Classifier(#[from] ClassifierError),
@@ -125,6 +133,8 @@ impl StepError for DataError {
                     ErrorFacts::bug("deduplication", error.hint())
                 }
             },
+            Self::Urls(_) => ErrorFacts::user("urls", ""),
+            Self::Language(_) => ErrorFacts::user("language", ""),
             Self::Rules(_) => ErrorFacts::user("filters", ""),
             Self::Classifier(_) => ErrorFacts::user("classifier", "give it more examples, and other ones for each label"),
             Self::Crawl(error) => match error {

@@ -76,6 +76,7 @@ impl Filters {
             changes,
             dropped: judged.dropped.map(|dropped| (first + dropped.rule, dropped.reason)),
             signals: signals.collect(),
+            language: None,
         }
     }
 }

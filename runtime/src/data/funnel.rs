@@ -25,6 +25,8 @@ pub(super) struct Outcome {
     pub(super) dropped: Option<(usize, String)>,
     /// What was measured.
     pub(super) signals: Vec<(String, f64)>,
+    /// The language, where the station tells it.
+    pub(super) language: Option<&'static str>,
 }
 
 impl Outcome {
@@ -64,6 +66,9 @@ impl Funnel {
             add_example(rule, &document.file, excerpt);
         }
         document.signals.extend(outcome.signals);
+        if let Some(language) = outcome.language {
+            document.language = Some(language.to_owned());
+        }
         if let Some((index, reason)) = outcome.dropped {
             let rule = &mut self.rules[first + index];
             rule.dropped_documents += 1;

@@ -12,6 +12,7 @@ use super::document::Document;
 use super::extract::select as select_pairs;
 use super::feed::files_of;
 use super::funnel::Funnel;
+use super::portrait::Portrait;
 use super::rules::Rules;
 use super::segment::Segments;
 use super::select::Selected;
@@ -171,6 +172,7 @@ fn write(
     let sources = params.sources.iter().map(|source| source.name.clone()).collect();
     let mut sides = Sides::new(ctx.staging(), sources, held_out, params.shard_documents)?;
     let mut units = BTreeSet::new();
+    let mut portrait = Portrait::default();
     for document in documents.documents() {
         let document = document?;
         let is_listed = params.split.by != SplitUnit::Document && held_out.contains(&document.unit);
@@ -178,9 +180,11 @@ fn write(
             units.insert(document.unit.clone());
         }
         look(&document);
+        portrait.add(&document);
         sides.write(document)?;
     }
     [statistics.train, statistics.validation] = sides.finish()?;
+    portrait.finish(statistics);
     statistics.num_validation_units = held_out.len() as u64;
     statistics.validation_units = units.into_iter().collect();
     Ok(())

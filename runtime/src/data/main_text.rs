@@ -1,6 +1,7 @@
 //! The text of web pages: what a page is about is found in its source, and what all pages of a site have at their top and bottom goes.
 
 use cupola_curation::html::{ExtractOptions, HtmlError, RepeatedLines, SiteBlocks, SiteOptions, extract};
+use cupola_curation::urls::host_of;
 use cupola_specs::job::ExtractParams;
 
 use super::DataError;
@@ -43,20 +44,9 @@ pub(super) fn judge(options: &ExtractOptions, document: &Document) -> Outcome {
                 ("page_blocks".to_owned(), found.num_blocks as f64),
                 ("page_blocks_kept".to_owned(), found.num_kept as f64),
             ];
-            Outcome { text: Some(found.text), changes: vec![(0, removed, String::new())], signals, dropped: None }
+            Outcome { text: Some(found.text), changes: vec![(0, removed, String::new())], signals, ..Outcome::default() }
         }
     }
-}
-
-/// The host of an address, in lower case and without its port.
-pub(super) fn host_of(url: &str) -> Option<String> {
-    let rest = url.split_once("://")?.1;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let host = authority.rsplit('@').next()?;
-    let host = host.rsplit_once(':').map_or(host, |(host, port)| {
-        if port.bytes().all(|byte| byte.is_ascii_digit()) { host } else { authority }
-    });
-    (!host.is_empty()).then(|| host.to_lowercase())
 }
 
 /// Lines that the sites of a corpus repeat.
@@ -109,19 +99,5 @@ mod tests {
         let empty = Document { text: "<html><body></body></html>".into(), is_page: true, ..Document::default() };
         assert_eq!(judge(&options, &empty).dropped.unwrap().0, 2);
         assert!(judge(&options, &Document { text: html, ..Document::default() }).text.is_none());
-    }
-
-    #[test]
-    fn hosts_are_told() {
-        let cases = [
-            ("http://Example.org:8080/a?b", Some("example.org")),
-            ("https://user@host.de#x", Some("host.de")),
-            ("http://[::1]:80/", Some("[::1]")),
-            ("no address", None),
-            ("file:///etc", None),
-        ];
-        for (url, host) in cases {
-            assert_eq!(host_of(url).as_deref(), host, "{url}");
-        }
     }
 }

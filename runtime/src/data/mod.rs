@@ -12,6 +12,7 @@
 //! Invariants: the output does not depend on the number of threads, on where segments and shards end, or on kills; nothing leaves without a
 //! line in the funnel; no excerpt in the statistics shows personal data.
 
+mod addresses;
 mod clusters;
 mod crawl;
 mod decontamination;
@@ -34,6 +35,7 @@ mod main_text;
 mod page;
 pub mod pairs;
 mod personal;
+mod portrait;
 mod quality;
 mod rules;
 #[cfg(test)]

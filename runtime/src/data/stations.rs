@@ -3,6 +3,7 @@
 use cupola_curation::html::ExtractOptions;
 use cupola_curation::pii::Finder;
 use cupola_curation::rules::WordList;
+use cupola_curation::urls::UrlFilter;
 use cupola_specs::artifact::{CorpusPair, DroppedDocument};
 use cupola_specs::job::{DataParams, SourceFormat, SourceParams, ToxicityParams};
 
@@ -10,14 +11,15 @@ use super::document::{Class, Document};
 use super::extract::extract;
 use super::filters::Filters;
 use super::funnel::{Funnel, Outcome};
-use super::language::LanguageFilter;
-use super::{DataError, main_text, personal};
+use super::language::LanguageStation;
+use super::{DataError, addresses, main_text, personal};
 use crate::job::StepContext;
 
 /// A station with what it needs looked up.
 enum Station {
     MainText(ExtractOptions),
-    Language(LanguageFilter),
+    Addresses(Box<UrlFilter>),
+    Language(LanguageStation),
     Filters(Box<Filters>),
     Toxicity(Box<WordList>, ToxicityParams),
     Personal(Finder),
@@ -27,6 +29,7 @@ impl Station {
     fn judge(&self, document: &Document) -> Outcome {
         match self {
             Self::MainText(options) => main_text::judge(options, document),
+            Self::Addresses(filter) => addresses::judge(filter, document),
             Self::Language(language) => language.judge(document),
             Self::Filters(filters) => filters.judge(document),
             Self::Toxicity(words, params) => toxicity(words, params, document),
@@ -69,15 +72,19 @@ impl<'p> Stations<'p> {
     /// Looks up what the job's rules need.
     pub(super) fn new(ctx: &StepContext, params: &'p DataParams) -> Result<Self, DataError> {
         let mut stations = Self { params, stations: Vec::new(), rules: Vec::new() };
+        if !params.urls.is_empty() {
+            let filter = addresses::filter(ctx, &params.urls)?;
+            stations.push(addresses::rules(), Station::Addresses(Box::new(filter)));
+        }
         let has_pages = |source: &SourceParams| {
             matches!(source.format, SourceFormat::Html | SourceFormat::Warc | SourceFormat::Crawl)
         };
         if params.sources.iter().any(has_pages) {
             stations.push(main_text::rules(), Station::MainText(main_text::options(&params.extract)));
         }
-        if let Some(language) = &params.language {
-            stations.push(vec!["language".to_owned()], Station::Language(LanguageFilter::new(language)?));
-        }
+        let language = LanguageStation::new(params.language.as_ref())?;
+        let rules = if params.language.is_some() { vec!["language".to_owned()] } else { Vec::new() };
+        stations.push(rules, Station::Language(language));
         let words = params.toxicity.as_ref().map(|_| word_list(ctx)).transpose()?;
         let filters = Filters::new(params, words.as_ref())?;
         stations.push(filters.rules().to_vec(), Station::Filters(Box::new(filters)));

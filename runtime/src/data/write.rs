@@ -49,6 +49,7 @@ impl<'w> Sides<'w> {
             file: document.file,
             url: document.url,
             domain: document.domain,
+            language: document.language,
             signals: document.signals,
         })
     }

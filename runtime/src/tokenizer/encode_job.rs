@@ -328,6 +328,7 @@ mod tests {
             file: "a.rs".into(),
             url: None,
             domain: "code".into(),
+            language: None,
             signals: BTreeMap::new(),
         };
         shards.append(&document, &[0, 1, 2]).unwrap();

@@ -24,6 +24,9 @@ pub struct CorpusDocument {
     pub url: Option<String>,
     /// Its domain.
     pub domain: String,
+    /// The language of its prose, ISO 639-1, where it could be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
     /// What the rules measured.
     pub signals: BTreeMap<String, f64>,
 }
@@ -78,6 +81,15 @@ pub struct CorpusStatistics {
     /// Sampling weight by domain, as the data step was told; sums to 1.
     #[serde(default)]
     pub domain_weights: BTreeMap<String, f64>,
+    /// What is left, by length.
+    #[serde(default)]
+    pub lengths: Vec<LengthBin>,
+    /// Documents that are left by language, ISO 639-1; those whose language could not be told are not in it.
+    #[serde(default)]
+    pub languages: BTreeMap<String, u64>,
+    /// The sites with the most documents that are left.
+    #[serde(default)]
+    pub sites: Vec<SiteStatistics>,
     /// The model-based quality filter, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quality: Option<QualityStatistics>,
@@ -117,6 +129,26 @@ pub struct ShardFrame {
     pub offset: u64,
     /// Documents of the shard before it.
     pub first: u64,
+}
+
+/// Documents of about one length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LengthBin {
+    /// They have fewer UTF-8 bytes than this, and at least half as many.
+    pub below_bytes: u64,
+    /// How many there are.
+    pub documents: u64,
+}
+
+/// What one site gave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteStatistics {
+    /// Its registered domain.
+    pub site: String,
+    /// Documents.
+    pub documents: u64,
+    /// UTF-8 bytes.
+    pub bytes: u64,
 }
 
 /// What the model-based quality filter learned and how good it is.

@@ -11,7 +11,8 @@ mod tokens;
 
 pub use corpus::{
     ClusterExample, ClusterStatistics, CorpusDocument, CorpusPair, CorpusStatistics, DomainStatistics,
-    DroppedDocument, QualityStatistics, RuleStatistics,
+    DroppedDocument, LengthBin, QualityStatistics, RuleStatistics,
+    SiteStatistics,
     ShardFrame, ShardIndex, ShardRecord,
     SourceStatistics,
 };
