@@ -98,3 +98,92 @@ impl Encoding {
         String::from_utf8_lossy(&self.decode_bytes(ids)).into_owned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cupola_specs::job::Digits;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Ranks;
+
+    /// The bytes and some words of several lengths, as tiktoken would merge them.
+    fn encoding(pattern: &str) -> Encoding {
+        let words = [
+            "th",
+            "the",
+            " the",
+            "in",
+            "ing",
+            "aa",
+            "aaaa",
+            "aaaaaaaa",
+            "日",
+            "日本",
+            "  ",
+            "    ",
+            "an",
+            "and",
+            " and",
+            "er",
+            "on",
+            "re",
+            "at",
+            "en",
+            "internation",
+            "international",
+        ];
+        let line = |(rank, token): (usize, Vec<u8>)| {
+            use base64::Engine as _;
+            format!("{} {rank}\n", base64::engine::general_purpose::STANDARD.encode(token))
+        };
+        let bytes = (0..=255).map(|byte| vec![byte]);
+        let file: String =
+            bytes.chain(words.iter().map(|word| word.as_bytes().to_vec())).enumerate().map(line).collect();
+        let bpe = Bpe::new(Ranks::parse(file.as_bytes()).unwrap().vocabulary().unwrap(), &[], true).unwrap();
+        Encoding::new(Splitter::named(pattern, Digits::UpTo3).unwrap(), bpe)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn every_way_to_encode_gives_the_same_ids_and_they_decode_to_the_text(
+            texts in proptest::collection::vec(r"([a-e日本 \n']{0,8}(the|ing|and|internationalinternational|aaaaaaaaaaaaaaaaaaaa|\PC)){0,12}", 0..90),
+            pattern in prop_oneof![Just("gpt2"), Just("cl100k"), Just("o200k"), Just("code"), Just(r"\S+|\s+")],
+        ) {
+            let encoding = encoding(pattern);
+            let one_by_one: Vec<Vec<u32>> = texts.iter().map(|text| encoding.encode(text)).collect();
+            prop_assert_eq!(&encoding.encode_batch(&texts), &one_by_one);
+            let mut encoder = encoding.encoder();
+            for (text, expected) in texts.iter().zip(&one_by_one) {
+                let mut ids = Vec::new();
+                encoder.encode_into(text, &mut ids);
+                prop_assert_eq!(&ids, expected);
+                prop_assert_eq!(&encoding.decode(&ids), text);
+                let mut end = 0;
+                for (id, range) in encoding.encode_with_offsets(text) {
+                    prop_assert_eq!(range.start, end);
+                    prop_assert_eq!(&text.as_bytes()[range.clone()], encoding.bpe().token(id).unwrap());
+                    end = range.end;
+                }
+                prop_assert_eq!(end, text.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_word_of_a_million_letters_takes_no_longer_for_each_byte() {
+        let encoding = encoding("gpt2");
+        for text in ["a".repeat(1_000_000), "th".repeat(500_000), "日本".repeat(200_000)] {
+            let ids = encoding.encode(&text);
+            assert_eq!(encoding.decode(&ids), text);
+        }
+        assert_eq!(encoding.encode(&"a".repeat(800)).len(), 100);
+    }
+
+    #[test]
+    fn ids_out_of_the_vocabulary_are_shown_as_such() {
+        assert_eq!(encoding("gpt2").decode(&[97, 4_000_000_000]), "a\u{fffd}");
+    }
+}

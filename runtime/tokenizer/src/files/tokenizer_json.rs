@@ -253,3 +253,107 @@ fn vocabulary(model: &Value, added: &[AddedToken]) -> Result<Vocabulary, EngineE
     let merges = merges.collect::<Result<_, _>>()?;
     Ok(Vocabulary { tokens, byte_ids, merges })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Bpe;
+
+    /// A file with the 256 bytes, `ab` and `abc`, in GPT-2's old form.
+    fn old_form() -> Value {
+        let mut vocab: Map<String, Value> =
+            byte_chars().iter().enumerate().map(|(byte, char)| (char.to_string(), json!(byte))).collect();
+        vocab.insert("ab".into(), json!(256));
+        vocab.insert("abc".into(), json!(257));
+        json!({
+            "added_tokens": [{"id": 258, "content": "<|end|>", "special": true}],
+            "normalizer": null, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false},
+            "post_processor": {"type": "ByteLevel"},
+            "model": {"unk_token": null, "continuing_subword_prefix": "", "vocab": vocab, "merges": ["a b", ["ab", "c"]]},
+        })
+    }
+
+    #[test]
+    fn the_old_form_and_both_spellings_of_merges_are_read_and_written_anew() {
+        let json = TokenizerJson::read(&old_form()).unwrap();
+        assert_eq!(json.patterns, [GPT2_PATTERN]);
+        assert_eq!(json.vocabulary.merges, [(97, 98, 256), (256, 99, 257)]);
+        assert_eq!(json.spellings()[258], "<|end|>");
+        let bpe = Bpe::new(json.vocabulary.clone(), &[258], json.ignore_merges).unwrap();
+        assert_eq!((bpe.whole(b"abc"), bpe.whole(b"<|end|>")), (Some(257), None));
+        assert_eq!(TokenizerJson::parse(json.to_value().to_string().as_bytes()).unwrap(), json);
+    }
+
+    #[test]
+    fn what_is_not_carried_out_is_refused_by_field() {
+        let cases = [
+            ("/normalizer", json!({"type": "NFC"}), "normalizer: expected null, got {\"type\":\"NFC\"}"),
+            ("/model/type", json!("WordPiece"), "model.type: expected \"BPE\", got \"WordPiece\""),
+            (
+                "/model/byte_fallback",
+                json!(true),
+                "model.byte_fallback: expected false: a vocabulary of byte strings",
+            ),
+            ("/model/dropout", json!(0.1), "model.dropout: expected null or \"\", got 0.1"),
+            ("/model/vocab", json!([]), "model.vocab: expected an object, got []"),
+            ("/model/vocab/ab", json!(255), "model.vocab: expected one token for each id, got two for 255"),
+            ("/model/vocab/ab", json!(-1), "model.vocab: expected ids, got -1"),
+            ("/model/vocab/ab", json!(4_294_967_295_u32), "model.vocab: expected ids, got 4294967295"),
+            (
+                "/model/vocab/ab",
+                json!(4_000_000),
+                "model.vocab: expected ids without large gaps, got 4000001",
+            ),
+            (
+                "/model/merges",
+                json!(["a b", "b x"]),
+                "model.merges.1: expected two tokens that make a third one",
+            ),
+            (
+                "/pre_tokenizer",
+                json!({"type": "Whitespace"}),
+                "pre_tokenizer.0: expected isolated regex splits",
+            ),
+            (
+                "/pre_tokenizer",
+                json!({"type": "Sequence", "pretokenizers": []}),
+                "pre_tokenizer: expected ByteLevel",
+            ),
+            (
+                "/post_processor",
+                json!({"type": "BertProcessing"}),
+                "post_processor.type: expected null or \"ByteLevel\"",
+            ),
+            (
+                "/added_tokens",
+                json!([{"content": "x", "id": 1, "lstrip": true}]),
+                "added_tokens.0.lstrip: expected false",
+            ),
+            ("/added_tokens", json!([{"content": "x"}]), "added_tokens.0: expected content and id"),
+        ];
+        for (pointer, value, message) in cases {
+            let mut file = old_form();
+            let (parent, key) = pointer.rsplit_once('/').unwrap();
+            file.pointer_mut(parent).unwrap()[key] = value;
+            let error = TokenizerJson::read(&file).unwrap_err().to_string();
+            assert!(error.starts_with(message), "{error}");
+        }
+        let mut file = old_form();
+        file["model"]["vocab"].as_object_mut().unwrap().remove("!");
+        let error = TokenizerJson::read(&file).unwrap_err().to_string();
+        assert_eq!(error, "model.vocab: expected all 256 bytes, got no '!'");
+        let error = TokenizerJson::parse(b"{").unwrap_err().to_string();
+        assert!(error.starts_with("the file: expected JSON, got "), "{error}");
+    }
+
+    #[test]
+    fn a_merge_that_does_not_make_its_token_is_refused() {
+        let mut json = TokenizerJson::read(&old_form()).unwrap();
+        json.vocabulary.merges.push((97, 97, 257));
+        let error = json.vocabulary.check().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "merges.2: expected two tokens and the token that they make, got 97 and 97 make 257"
+        );
+    }
+}
