@@ -37,6 +37,9 @@ fn main() -> Result<()> {
         ["one", vocabulary, folder, documents, ids] => {
             one(vocabulary, Path::new(folder), Path::new(documents), Some(Path::new(ids)))
         }
+        ["parts", vocabulary, folder, documents] => {
+            parts(vocabulary, Path::new(folder), Path::new(documents))
+        }
         ["speed", rest @ ..] => {
             speed(rest.first().map_or(Ok(5), |pairs| pairs.parse())?, rest.get(1).copied())
         }
@@ -91,6 +94,42 @@ fn one(vocabulary: &str, folder: &Path, documents: &Path, ids_path: Option<&Path
             format!("{} {:x}\n", ids.len(), Sha256::digest(bytes))
         };
         std::fs::write(path, ids.iter().map(line).collect::<String>())?;
+    }
+    Ok(())
+}
+
+/// Where the time goes: splitting alone, then encoding with a cold cache and with a warm one.
+fn parts(vocabulary: &str, folder: &Path, documents: &Path) -> Result<()> {
+    let encoding = encoding(vocabulary, folder)?;
+    let texts = read_documents(documents)?;
+    let megabytes = texts.iter().map(String::len).sum::<usize>() as f64 / 1e6;
+    let told = |what: &str, start: Instant, count: usize| {
+        let seconds = start.elapsed().as_secs_f64();
+        println!(
+            "{what}: {:.0} MB/s, {:.1} ns for each of {count}",
+            megabytes / seconds,
+            seconds * 1e9 / count as f64
+        );
+    };
+    for _ in 0..2 {
+        let (start, mut pieces, mut bytes) = (Instant::now(), 0, 0);
+        for text in &texts {
+            encoding.splitter().pieces(text, &mut |piece| {
+                pieces += 1;
+                bytes += piece.len();
+            });
+        }
+        told(&format!("split ({bytes} bytes)"), start, pieces);
+    }
+    let mut encoder = encoding.encoder();
+    let mut ids = Vec::with_capacity((megabytes * 1e6) as usize);
+    for what in ["cold", "warm", "warm"] {
+        ids.clear();
+        let start = Instant::now();
+        for text in &texts {
+            encoder.encode_into(text, &mut ids);
+        }
+        told(what, start, ids.len());
     }
     Ok(())
 }

@@ -50,22 +50,30 @@ impl ShortCache {
     #[inline(always)]
     pub(super) fn get(&self, key: Key, ids: &mut Vec<u32>) -> bool {
         let home = (key.hash() >> self.shift) as usize;
-        for way in 0..WAYS {
-            let Some(slot) = self.slots.get(home ^ way) else { break };
+        // The first two ways lie in one cache line: which of them it is takes no branch, which would be guessed wrong now and then.
+        let Some(first) = self.slots.get(home) else { return false };
+        let at = home ^ usize::from(first.key != key);
+        for at in [at, home ^ 2, home ^ 3] {
+            let Some(slot) = self.slots.get(at) else { break };
             if slot.key == key {
-                if slot.count == STORED {
-                    let [from, count, _] = slot.ids.map(|part| part as usize);
-                    ids.extend_from_slice(self.stored.get(from..from + count).unwrap_or_default());
-                } else {
-                    // Always all three: no branch on how many there are.
-                    let len = ids.len() + slot.count as usize;
-                    ids.extend_from_slice(&slot.ids);
-                    ids.truncate(len);
-                }
+                self.append(slot, ids);
                 return true;
             }
         }
         false
+    }
+
+    #[inline(always)]
+    fn append(&self, slot: &Slot, ids: &mut Vec<u32>) {
+        if slot.count == STORED {
+            let [from, count, _] = slot.ids.map(|part| part as usize);
+            ids.extend_from_slice(self.stored.get(from..from + count).unwrap_or_default());
+        } else {
+            // Always all three: no branch on how many there are.
+            let len = ids.len() + slot.count as usize;
+            ids.extend_from_slice(&slot.ids);
+            ids.truncate(len);
+        }
     }
 
     /// Remembers a piece that is not known.
@@ -73,7 +81,7 @@ impl ShortCache {
         if self.stored.len() + ids.len() > MAX_STORED_IDS {
             *self = Self::new();
         }
-        if self.len * 2 >= self.slots.len() && self.slots.len() < 1 << SLOT_BITS.1 {
+        if self.len * 3 >= self.slots.len() && self.slots.len() < 1 << SLOT_BITS.1 {
             self.grow();
         }
         let mut slot = Slot { key, ids: [0; INLINE_IDS], count: ids.len() as u32 };

@@ -1,7 +1,5 @@
 //! A short piece as two integers.
 
-use crate::split::load;
-
 /// Most bytes of a short piece: the sixteenth holds their number.
 pub(super) const SHORT_BYTES: usize = 15;
 
@@ -29,10 +27,11 @@ impl Key {
     pub(super) fn of(text: &[u8], at: usize, end: usize) -> Option<Self> {
         let len = end.wrapping_sub(at);
         let (low_mask, high_mask) = *MASKS.get(len)?;
-        let (low, high) = match (load(text, at), load(text, at + 8)) {
-            (Some(low), Some(high)) => (low, high),
-            _ => near_the_end(text, at),
+        let both = match text.get(at..).and_then(|rest| rest.first_chunk::<16>()) {
+            Some(bytes) => u128::from_le_bytes(*bytes),
+            None => near_the_end(text, at),
         };
+        let (low, high) = (both as u64, (both >> 64) as u64);
         Some(Self { low: low & low_mask, high: high & high_mask | (len as u64) << 56 })
     }
 
@@ -52,13 +51,12 @@ impl Key {
 }
 
 #[cold]
-fn near_the_end(text: &[u8], at: usize) -> (u64, u64) {
+fn near_the_end(text: &[u8], at: usize) -> u128 {
     let mut bytes = [0; 16];
     for (to, from) in bytes.iter_mut().zip(text.get(at..).unwrap_or_default()) {
         *to = *from;
     }
-    let both = u128::from_le_bytes(bytes);
-    (both as u64, (both >> 64) as u64)
+    u128::from_le_bytes(bytes)
 }
 
 #[cfg(test)]

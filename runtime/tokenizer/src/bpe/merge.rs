@@ -6,7 +6,7 @@ use std::collections::BinaryHeap;
 use super::pairs::{NONE, Pairs};
 
 /// A piece of up to this many bytes is merged by scanning, which has the least overhead; a longer one with a heap, in n log n.
-pub(super) const SCAN_BYTES: usize = 128;
+const SCAN_BYTES: usize = 64;
 /// No symbol.
 const GONE: u32 = u32::MAX;
 
@@ -33,43 +33,51 @@ pub(super) fn merge(
     );
     if piece.len() <= SCAN_BYTES {
         by_scan(pairs, scratch);
-        ids.extend_from_slice(&scratch.symbols);
     } else {
         by_heap(pairs, scratch);
-        ids.extend(scratch.symbols.iter().filter(|id| **id != GONE));
     }
+    ids.extend(scratch.symbols.iter().filter(|id| **id != GONE));
 }
 
-/// Merges `scratch.symbols`, whose neighbours have the values `scratch.pairs`.
+/// Merges `scratch.symbols`, whose neighbours have the values `scratch.pairs`; symbols that went into the one before are [`GONE`].
 fn by_scan(table: &Pairs, scratch: &mut Scratch) {
     let Scratch { symbols, pairs } = scratch;
+    let count = symbols.len().min(SCAN_BYTES);
+    // Who is next to whom: nothing moves, since pieces are short and a scan is cheap.
+    let (mut next, mut previous) = ([0_u8; SCAN_BYTES], [0_u8; SCAN_BYTES + 1]);
+    for at in 0..count {
+        next[at] = at as u8 + 1;
+        previous[at] = (at as u8).wrapping_sub(1);
+    }
     loop {
-        let mut best = NONE;
-        let mut at = 0;
+        let (mut best, mut at) = (NONE, 0);
         for (place, value) in pairs.iter().enumerate() {
             // Strictly less: the leftmost of equals.
-            if *value < best {
-                best = *value;
-                at = place;
-            }
+            let is_less = *value < best;
+            best = if is_less { *value } else { best };
+            at = if is_less { place } else { at };
         }
-        if best == NONE {
+        if best == NONE || at >= count {
             return;
         }
-        let new = best as u32;
-        symbols[at] = new;
-        symbols.remove(at + 1);
-        pairs.remove(at);
-        if let Some(right) = symbols.get(at + 1) {
-            pairs[at] = table.get(new, *right);
+        let right = usize::from(next[at]);
+        let after = usize::from(next[right]);
+        symbols[at] = best as u32;
+        symbols[right] = GONE;
+        next[at] = after as u8;
+        previous[after] = at as u8;
+        if let Some(value) = pairs.get_mut(right) {
+            *value = NONE;
         }
-        if at > 0 {
-            pairs[at - 1] = table.get(symbols[at - 1], new);
+        pairs[at] = symbols.get(after).map_or(NONE, |after| table.get(best as u32, *after));
+        let before = usize::from(previous[at]);
+        if before < count {
+            pairs[before] = table.get(symbols[before], best as u32);
         }
     }
 }
 
-/// The same with a heap of merges and a list of symbols; symbols that went into the one before are [`GONE`].
+/// The same with a heap of merges.
 fn by_heap(table: &Pairs, scratch: &mut Scratch) {
     let Scratch { symbols, pairs } = scratch;
     let count = symbols.len();
@@ -132,7 +140,7 @@ mod tests {
     #[test]
     fn the_heap_and_the_scan_agree() {
         let mut state = 3_u64;
-        for length in 1..300 {
+        for length in 1..=SCAN_BYTES {
             let piece: Vec<u8> = (0..length)
                 .map(|_| {
                     state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);

@@ -4,6 +4,8 @@
 pub(super) const NONE: u64 = u64::MAX;
 /// A slot without a pair.
 const EMPTY: u64 = u64::MAX;
+/// Bits of the filter for each slot, as a power of two.
+const FILTER_BITS: u32 = 3;
 /// Slots that a lookup may visit before the table is made anew.
 const MAX_PROBES: usize = 32;
 
@@ -14,6 +16,9 @@ pub(super) struct Pairs {
     of_bytes: Box<[u64]>,
     /// Open addressing with linear probing: key and value side by side.
     slots: Vec<(u64, u64)>,
+    /// A bit for each possible start of a key's hash, set where a key has it. Most pairs do not merge, and this small table, which stays near the
+    /// processor, says so of nearly all of them.
+    filter: Vec<u64>,
     factor: u64,
     shift: u32,
 }
@@ -28,7 +33,13 @@ impl Pairs {
         let mut bits = (merges.len() * 2 + 2).next_power_of_two().trailing_zeros();
         let mut factor = 0x9e37_79b9_7f4a_7c15_u64;
         let mut pairs = loop {
-            let mut pairs = Self { of_bytes: Box::default(), slots: Vec::new(), factor, shift: 64 - bits };
+            let mut pairs = Self {
+                of_bytes: Box::default(),
+                slots: Vec::new(),
+                filter: Vec::new(),
+                factor,
+                shift: 64 - bits,
+            };
             // A list made to collide would make lookups slow: another factor scatters it. The table stops growing all the same.
             if pairs.fill(merges, bits) <= MAX_PROBES || bits > 28 {
                 break pairs;
@@ -45,10 +56,14 @@ impl Pairs {
     /// Fills an empty table; the longest way to a pair.
     fn fill(&mut self, merges: &[(u32, u32, u32)], bits: u32) -> usize {
         self.slots = vec![(EMPTY, NONE); 1 << bits];
+        self.filter = vec![0; (1 << (bits + FILTER_BITS)) / 64 + 1];
         let mut longest = 0;
         for (rank, (left, right, new)) in merges.iter().enumerate() {
             let key = key(*left, *right);
-            let mut at = self.home(key);
+            let mixed = self.mixed(key);
+            let (word, bit) = self.filter_place(mixed);
+            self.filter[word] |= bit;
+            let mut at = (mixed >> self.shift) as usize;
             let mut probes = 1;
             while self.slots[at].0 != EMPTY && self.slots[at].0 != key {
                 at = (at + 1) & (self.slots.len() - 1);
@@ -63,16 +78,26 @@ impl Pairs {
     }
 
     #[inline(always)]
-    fn home(&self, key: u64) -> usize {
-        let mixed = (key ^ key >> 29).wrapping_mul(self.factor);
-        (mixed >> self.shift) as usize
+    fn mixed(&self, key: u64) -> u64 {
+        (key ^ key >> 29).wrapping_mul(self.factor)
+    }
+
+    #[inline(always)]
+    fn filter_place(&self, mixed: u64) -> (usize, u64) {
+        let bit = mixed >> (self.shift - FILTER_BITS);
+        ((bit / 64) as usize, 1 << (bit % 64))
     }
 
     /// Rank and new id of a pair, or [`NONE`].
     #[inline(always)]
     pub(super) fn get(&self, left: u32, right: u32) -> u64 {
         let key = key(left, right);
-        let mut at = self.home(key);
+        let mixed = self.mixed(key);
+        let (word, bit) = self.filter_place(mixed);
+        if self.filter.get(word).is_none_or(|word| word & bit == 0) {
+            return NONE;
+        }
+        let mut at = (mixed >> self.shift) as usize;
         while let Some((found, value)) = self.slots.get(at) {
             if *found == key {
                 return *value;

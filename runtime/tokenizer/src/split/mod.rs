@@ -21,7 +21,6 @@ use crate::EngineError;
 pub(crate) use pattern::Pattern;
 pub(crate) use published::Published;
 pub use published::patterns_of;
-pub(crate) use word::load;
 
 /// Cuts text into pieces.
 #[derive(Debug, Clone)]

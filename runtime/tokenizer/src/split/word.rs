@@ -7,7 +7,7 @@ const ONES: u64 = 0x0101_0101_0101_0101;
 
 /// Eight bytes from `at` on, the first one lowest; none where the text ends before.
 #[inline(always)]
-pub(crate) fn load(text: &[u8], at: usize) -> Option<u64> {
+pub(super) fn load(text: &[u8], at: usize) -> Option<u64> {
     text.get(at..)?.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes))
 }
 
