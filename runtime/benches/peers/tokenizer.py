@@ -6,7 +6,7 @@ PEER is tiktoken, gigatoken or tokenizers (Hugging Face); VOCABULARY is gpt2, cl
 gpt2.json, cl100k_base.tiktoken, o200k_base.tiktoken and gpt4.json; DOCUMENTS are texts, each behind its length in bytes (u32, little-endian). Prints the seconds that encoding
 took on one thread, the cache cold, and the number of ids; with IDS it writes each document's number of ids and their SHA-256 there.
 
-pip install tiktoken==0.14.0 gigatoken==0.10.0 tokenizers==0.23.3
+pip install tiktoken==0.14.0 gigatoken==0.10.0 tokenizers==1.0.0rc3
 """
 
 import hashlib

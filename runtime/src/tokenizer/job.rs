@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use cupola_specs::artifact::{CorpusDocument, CorpusStatistics};
 use cupola_specs::job::TokenizerParams;
-use cupola_tokenizer::{AddedToken, Splitter, TokenizerJson};
+use cupola_tokenizer::{AddedToken, Splitter, TokenizerJson, check_portable};
 use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::json;
@@ -37,6 +37,7 @@ struct Report {
 pub fn run(ctx: &StepContext, params: &TokenizerParams) -> Result<Summary, TokenizerError> {
     let roles = check(params)?;
     let splitter = Splitter::named(&params.pattern, params.digits)
+        .and_then(|splitter| check_portable(splitter.patterns()).map(|()| splitter))
         .map_err(|error| TokenizerError::engine(ctx.staging(), error))?;
     let corpus = ctx.input("corpus")?.path.clone();
     let (counts, trained_on_bytes) = count_pieces(ctx, params, &splitter, &corpus)?;

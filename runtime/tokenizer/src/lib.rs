@@ -11,6 +11,11 @@
 //!
 //! Invariants: `decode(encode(text)) == text` for every text, and the work of encoding grows with n log n at most, whatever the text. Nothing here panics on any input.
 
+#![allow(
+    clippy::inline_always,
+    reason = "the loop over a text's pieces has to be one function: a call for each piece costs as much as its work"
+)]
+
 mod bpe;
 mod bytes;
 mod encoding;
@@ -25,6 +30,6 @@ pub use bytes::{byte_chars, spell, unspell};
 pub use encoding::Encoding;
 pub use error::EngineError;
 pub use files::{AddedToken, Ranks, SpellingIds, TokenizerJson, merge_of};
-pub use split::{Splitter, patterns_of};
+pub use split::{Splitter, check_portable, patterns_of};
 pub use stream::TextStream;
 pub use vocabulary::Vocabulary;

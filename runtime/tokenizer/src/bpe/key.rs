@@ -32,7 +32,7 @@ impl Key {
             None => near_the_end(text, at),
         };
         let (low, high) = (both as u64, (both >> 64) as u64);
-        Some(Self { low: low & low_mask, high: high & high_mask | (len as u64) << 56 })
+        Some(Self { low: low & low_mask, high: (high & high_mask) | ((len as u64) << 56) })
     }
 
     /// Whether this is no piece at all.
@@ -46,7 +46,7 @@ impl Key {
     pub(super) fn hash(self) -> u64 {
         let low = u128::from(self.low ^ 0x9e37_79b9_7f4a_7c15);
         let product = low * u128::from(self.high ^ 0xd134_2543_de82_ef95);
-        (product >> 64) as u64 ^ product as u64
+        ((product >> 64) as u64) ^ product as u64
     }
 }
 

@@ -53,7 +53,7 @@ impl Bpe {
             }
         }
         let whole = whole::Whole::new(&whole);
-        Ok(Self { pairs, whole, vocabulary })
+        Ok(Self { vocabulary, pairs, whole })
     }
 
     /// What it was made of.

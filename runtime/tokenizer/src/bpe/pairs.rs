@@ -24,7 +24,7 @@ pub(super) struct Pairs {
 }
 
 fn key(left: u32, right: u32) -> u64 {
-    u64::from(left) << 32 | u64::from(right)
+    (u64::from(left) << 32) | u64::from(right)
 }
 
 impl Pairs {
@@ -70,7 +70,7 @@ impl Pairs {
                 probes += 1;
             }
             if self.slots[at].0 == EMPTY {
-                self.slots[at] = (key, (rank as u64) << 32 | u64::from(*new));
+                self.slots[at] = (key, ((rank as u64) << 32) | u64::from(*new));
             }
             longest = longest.max(probes);
         }
@@ -79,7 +79,7 @@ impl Pairs {
 
     #[inline(always)]
     fn mixed(&self, key: u64) -> u64 {
-        (key ^ key >> 29).wrapping_mul(self.factor)
+        (key ^ (key >> 29)).wrapping_mul(self.factor)
     }
 
     #[inline(always)]
@@ -113,6 +113,6 @@ impl Pairs {
     /// Rank and new id of a pair of bytes, or [`NONE`].
     #[inline(always)]
     pub(super) fn of_bytes(&self, left: u8, right: u8) -> u64 {
-        self.of_bytes.get(usize::from(left) << 8 | usize::from(right)).copied().unwrap_or(NONE)
+        self.of_bytes.get((usize::from(left) << 8) | usize::from(right)).copied().unwrap_or(NONE)
     }
 }

@@ -55,11 +55,9 @@ impl Ranks {
 
     /// The file.
     pub fn write(&self) -> String {
-        let mut file = String::new();
-        for (rank, token) in self.tokens.iter().enumerate().filter(|(_, token)| !token.is_empty()) {
-            file += &format!("{} {rank}\n", STANDARD.encode(token));
-        }
-        file
+        let used = self.tokens.iter().enumerate().filter(|(_, token)| !token.is_empty());
+        let lines = used.map(|(rank, token)| [STANDARD.encode(token), format!(" {rank}\n")]);
+        lines.flatten().collect()
     }
 
     /// The ranks of a vocabulary without its special tokens, whose ids stay free.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
 use crate::bytes::{byte_chars, spell, unspell};
-use crate::{EngineError, Vocabulary};
+use crate::{EngineError, Vocabulary, check_portable};
 
 /// A vocabulary has at most so many ids for each token.
 const MAX_GAPS: usize = 4;
@@ -123,10 +123,13 @@ impl TokenizerJson {
 
     fn model(&self) -> Value {
         let spelled = self.spellings();
-        let vocab: Map<String, Value> =
-            spelled.iter().enumerate().map(|(id, token)| (token.clone(), json!(id))).collect();
-        let merge =
-            |(left, right, _): &(u32, u32, u32)| json!([spelled[*left as usize], spelled[*right as usize]]);
+        let mut vocab = Map::new();
+        for (id, token) in spelled.iter().enumerate().filter(|(_, token)| !token.is_empty()) {
+            // Of two tokens of one spelling the first keeps it: a byte's own, and never that of a mark spelled like it.
+            vocab.entry(token.as_str()).or_insert(json!(id));
+        }
+        let part = |id: u32| spelled.get(id as usize);
+        let merge = |(left, right, _): &(u32, u32, u32)| json!([part(*left), part(*right)]);
         let merges: Vec<Value> = self.vocabulary.merges.iter().map(merge).collect();
         json!({
             "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
@@ -208,6 +211,7 @@ fn patterns(pre: &Value) -> Result<Vec<String>, EngineError> {
             }
         }
     }
+    check_portable(&patterns)?;
     if is_byte_level { Ok(patterns) } else { Err(EngineError::field("pre_tokenizer", "ByteLevel", pre)) }
 }
 
@@ -344,6 +348,20 @@ mod tests {
         assert_eq!(error, "model.vocab: expected all 256 bytes, got no '!'");
         let error = TokenizerJson::parse(b"{").unwrap_err().to_string();
         assert!(error.starts_with("the file: expected JSON, got "), "{error}");
+    }
+
+    #[test]
+    fn a_pattern_that_hugging_face_reads_otherwise_is_refused() {
+        let mut file = old_form();
+        for (pattern, message) in
+            [(r"\s+$|\S+|\s+", "match at every line"), (r"\p{N}{1,3}+|\s", "leave out the `+`")]
+        {
+            let split = json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated"});
+            let bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "use_regex": false});
+            file["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": [split, bytes]});
+            let error = TokenizerJson::read(&file).unwrap_err().to_string();
+            assert!(error.contains(message), "{error}");
+        }
     }
 
     #[test]

@@ -43,7 +43,7 @@ const CODE_POINTS: usize = 0x11_0000;
 pub(super) struct Classes {
     ascii: [u8; 128],
     blocks: Box<[u16]>,
-    classes: Box<[u8]>,
+    in_block: Box<[u8]>,
 }
 
 static CLASSES: LazyLock<Classes> = LazyLock::new(Classes::new);
@@ -83,7 +83,7 @@ impl Classes {
             }
             blocks.push(number);
         }
-        Self { ascii, blocks: blocks.into(), classes: classes.into() }
+        Self { ascii, blocks: blocks.into(), in_block: classes.into() }
     }
 
     /// The class of the character that begins at `at`, and its bytes; [`END`] and 0 behind the last.
@@ -102,11 +102,11 @@ impl Classes {
         let first = usize::from(first);
         let (block, last, len) = match first {
             0..0xe0 => (first & 0x1f, rest(1), 2),
-            0xe0..0xf0 => ((first & 0xf) << 6 | rest(1), rest(2), 3),
-            _ => ((first & 7) << 12 | rest(1) << 6 | rest(2), rest(3), 4),
+            0xe0..0xf0 => (((first & 0xf) << 6) | rest(1), rest(2), 3),
+            _ => (((first & 7) << 12) | (rest(1) << 6) | rest(2), rest(3), 4),
         };
         let block = self.blocks.get(block).map_or(0, |block| usize::from(*block));
-        (self.classes.get(block * BLOCK + last).copied().unwrap_or(OTHER), len)
+        (self.in_block.get(block * BLOCK + last).copied().unwrap_or(OTHER), len)
     }
 
     /// The end of the run of characters of the classes in `mask` that begins at `at`.

@@ -24,8 +24,8 @@ const GPT4_FORMS: [&str; 4] = [
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s*[\r\n]|\s+(?!\S)|\s+",
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+",
 ];
-/// tiktoken's cl100k: white space at the end of the text is one piece, even with newlines in it.
-pub(super) const CL100K_PATTERN: &str = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s";
+/// tiktoken's cl100k: white space at the end of the text is one piece, even with newlines in it. With `\z` for `$`, which Oniguruma matches at each line's end.
+pub(super) const CL100K_PATTERN: &str = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++\z|\s*[\r\n]|\s+(?!\S)|\s";
 
 /// A hand-written splitter.
 #[derive(Debug, Clone, Copy)]
@@ -88,7 +88,10 @@ impl Published {
     fn with_digits_inside(pattern: &str) -> Option<Self> {
         let classes = classes();
         // A digit run that gives nothing back is the same run.
-        let pattern = pattern.replace(r"\p{N}{1,3}+", DIGIT_RUN).replace(r"\p{N}{1,2}+", r"\p{N}{1,2}");
+        let pattern = pattern
+            .replace(r"|\s++$|", r"|\s++\z|")
+            .replace(r"\p{N}{1,3}+", DIGIT_RUN)
+            .replace(r"\p{N}{1,2}+", r"\p{N}{1,2}");
         digit_runs().into_iter().find_map(|(run, digits)| {
             let is = |form: &&str| form.replace(DIGIT_RUN, &run) == pattern;
             let gpt4 = |tail_is_whole| Self::Gpt4(Gpt4 { classes, digits, tail_is_whole });

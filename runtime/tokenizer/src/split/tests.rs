@@ -113,6 +113,17 @@ fn code_keeps_indentation_apart_and_camel_case_is_two_words_of_o200k() {
 }
 
 #[test]
+fn possessive_quantifiers_are_no_runs_of_runs() {
+    let own = Splitter::of_patterns(&[r"[^\r\n\p{L}]?+\p{L}+|\S|\s+(?!\S)|\s+".to_owned()]).unwrap();
+    assert_eq!(pieces(&own, "..a ++"), [".", ".a", " ", "+", "+"]);
+    assert!(check_portable(&[r"[$^]\$x\d{2}\p{L}+".to_owned()]).is_ok());
+    assert!(check_portable(&[r"\d{2}+".to_owned()]).is_err());
+    for name in ["gpt2", "gpt4", "cl100k", "o200k", "code"] {
+        assert!(check_portable(&patterns_of(name, Digits::UpTo3)).is_ok());
+    }
+}
+
+#[test]
 fn a_pattern_that_is_no_regex_is_named() {
     let error = Splitter::named("(", Digits::Single).unwrap_err().to_string();
     assert!(error.starts_with("pattern \"(\": "), "{error}");

@@ -14,7 +14,7 @@ pub(super) fn load(text: &[u8], at: usize) -> Option<u64> {
 /// How many of the eight bytes are ASCII letters, up to the first that is none.
 #[inline(always)]
 fn leading_letters(word: u64) -> usize {
-    let small = (word | 0x20 * ONES) & !HIGH;
+    let small = (word | (0x20 * ONES)) & !HIGH;
     // Adding carries into the high bit of each byte that is at least `a`, or more than `z`.
     let from_a = small + (0x80 - u64::from(b'a')) * ONES;
     let above_z = small + (0x7f - u64::from(b'z')) * ONES;
