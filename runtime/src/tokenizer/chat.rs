@@ -316,8 +316,10 @@ fn encode(
 
 #[cfg(test)]
 mod tests {
+    use cupola_tokenizer::{AddedToken, TokenizerJson};
+
     use super::*;
-    use crate::tokenizer::file::{AddedToken, TokenizerFiles};
+    use crate::tokenizer::file::TokenizerFiles;
     use crate::tokenizer::train::{PieceCounts, train};
 
     const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
@@ -328,14 +330,14 @@ mod tests {
             .iter()
             .map(|(piece, count)| (piece.as_bytes().into(), *count))
             .collect();
-        let files = TokenizerFiles {
+        let json = TokenizerJson {
             patterns: vec![r"\p{L}+|\s+|[^\s\p{L}]+".into()],
             vocabulary: train(counts, &names, 300, &mut |_| {}),
             ignore_merges: false,
             added: AddedToken::specials(&names),
-            roles: Roles::of(&names).unwrap(),
-            chat_template: template.into(),
         };
+        let roles = Roles::of(&names).unwrap();
+        let files = TokenizerFiles { json, roles, chat_template: template.into() };
         Tokenizer::new(std::path::Path::new("/nowhere"), files).unwrap()
     }
 

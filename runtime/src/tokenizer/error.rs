@@ -1,6 +1,8 @@
 //! Errors of the tokenizer room.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use cupola_tokenizer::EngineError;
 
 use crate::data::DataError;
 use crate::job::{ErrorFacts, JobError, StepError};
@@ -102,6 +104,16 @@ impl TokenizerError {
     pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         Self::Io { path: path.into(), source }
     }
+
+    /// An error of the engine's, with the file that it found it in.
+    pub(super) fn engine(path: &Path, error: EngineError) -> Self {
+        match error {
+            EngineError::Pattern { pattern, message } => Self::Pattern { pattern, message },
+            EngineError::Field { field, expected, got } => {
+                Self::File { path: path.to_path_buf(), field, expected, got }
+            }
+        }
+    }
 }
 
 impl StepError for TokenizerError {
@@ -118,7 +130,7 @@ impl StepError for TokenizerError {
             Self::Parameter { .. } => ErrorFacts::user("parameter", ""),
             Self::Pattern { .. } => ErrorFacts::user(
                 "pattern",
-                "use gpt2, gpt4 or o200k, or a regex in Rust's or Oniguruma's syntax",
+                "use gpt2, gpt4, o200k or code, or a regex in Rust's or Oniguruma's syntax",
             ),
             Self::Template { .. } | Self::Rewrites => ErrorFacts::user("chat_template", ""),
             Self::Clock => ErrorFacts::user(

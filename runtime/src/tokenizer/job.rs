@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use cupola_specs::artifact::{CorpusDocument, CorpusStatistics};
 use cupola_specs::job::TokenizerParams;
+use cupola_tokenizer::{AddedToken, Splitter, TokenizerJson, check_portable};
 use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::json;
 
-use super::file::{AddedToken, Roles, TokenizerFiles, write};
-use super::pretokenize::{Pretokenizer, patterns_of};
+use super::file::{Roles, TokenizerFiles, write};
 use super::train::{PieceCounts, train};
 use super::{Tokenizer, TokenizerError};
 use crate::data::shard::{JsonlZstReader, corpus_shards};
@@ -36,10 +36,11 @@ struct Report {
 /// Trains a tokenizer on the train side of the input `corpus`.
 pub fn run(ctx: &StepContext, params: &TokenizerParams) -> Result<Summary, TokenizerError> {
     let roles = check(params)?;
-    let patterns = patterns_of(&params.pattern, params.digits);
-    let pretokenizer = Pretokenizer::new(&patterns)?;
+    let splitter = Splitter::named(&params.pattern, params.digits)
+        .and_then(|splitter| check_portable(splitter.patterns()).map(|()| splitter))
+        .map_err(|error| TokenizerError::engine(ctx.staging(), error))?;
     let corpus = ctx.input("corpus")?.path.clone();
-    let (counts, trained_on_bytes) = count_pieces(ctx, params, &pretokenizer, &corpus)?;
+    let (counts, trained_on_bytes) = count_pieces(ctx, params, &splitter, &corpus)?;
     if counts.is_empty() {
         return Err(TokenizerError::EmptyCorpus);
     }
@@ -59,14 +60,13 @@ pub fn run(ctx: &StepContext, params: &TokenizerParams) -> Result<Summary, Token
     let longest_tokens =
         longest.iter().take(20).map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect();
     let num_merges = vocabulary.merges.len() as u64;
-    let files = TokenizerFiles {
-        patterns,
+    let json = TokenizerJson {
+        patterns: splitter.patterns().to_vec(),
         vocabulary,
         ignore_merges: false,
         added: AddedToken::specials(&params.special_tokens),
-        roles,
-        chat_template: params.chat_template.clone(),
     };
+    let files = TokenizerFiles { json, roles, chat_template: params.chat_template.clone() };
     write(ctx.staging(), &files)?;
     let tokenizer = Tokenizer::load(ctx.staging())?;
     let bytes_per_token = measure(ctx, &tokenizer, &corpus)?;
@@ -118,7 +118,7 @@ fn check(params: &TokenizerParams) -> Result<Roles, TokenizerError> {
 fn count_pieces(
     ctx: &StepContext,
     params: &TokenizerParams,
-    pretokenizer: &Pretokenizer,
+    splitter: &Splitter,
     corpus: &std::path::Path,
 ) -> Result<(PieceCounts, u64), TokenizerError> {
     let statistics = statistics(corpus)?;
@@ -136,17 +136,13 @@ fn count_pieces(
         // Counts add up to the same whatever thread counted them.
         let batch = chosen
             .par_chunks(64)
-            .map_init(
-                || pretokenizer.clone(),
-                |pretokenizer, part| {
-                    let mut counts = PieceCounts::default();
-                    for document in part {
-                        pretokenizer
-                            .pieces(&document.text, &mut |piece| add(&mut counts, piece.as_bytes(), 1));
-                    }
-                    counts
-                },
-            )
+            .map(|part| {
+                let mut counts = PieceCounts::default();
+                for document in part {
+                    splitter.pieces(&document.text, &mut |piece| add(&mut counts, piece.as_bytes(), 1));
+                }
+                counts
+            })
             .collect::<Vec<_>>();
         for part in batch {
             #[allow(clippy::iter_over_hash_type, reason = "a sum does not depend on the order")]

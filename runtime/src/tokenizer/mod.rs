@@ -5,9 +5,9 @@
 //! library gives for the same files, on any text: the trainer breaks ties as that library does, the splitter reads the same
 //! regexes, the encoder applies the same merges.
 //!
-//! * `pretokenize`: text to pieces by regex; no token crosses a piece.
+//! The engine of text to ids, and `tokenizer.json`, are the crate `cupola-tokenizer`'s. Here is what joins them with a plan:
+//!
 //! * `train`: pieces to merges, most frequent pair first, by incremental counts.
-//! * `bpe`: a piece to ids.
 //! * `file`: the Hugging Face files, read and written; `gguf`: the same as facts of a GGUF file.
 //! * [`Tokenizer`]: text to ids and back; [`Encoder`] is its bulk form with a cache.
 //! * [`ChatTemplate`]: chats to text and to ids with the mask of what is trained on.
@@ -16,8 +16,6 @@
 //! Invariants: `decode(encode(text)) == text` for every text; a special token in the ids comes from the template or from a
 //! caller that asked for it, never from a message's text.
 
-mod bpe;
-mod bytes;
 mod chat;
 mod codec;
 pub mod encode_job;
@@ -26,12 +24,11 @@ mod file;
 mod gguf;
 mod jinja;
 pub mod job;
-mod pretokenize;
 mod train;
 
 pub use chat::{ChatTemplate, EncodedChat};
-pub use codec::{Encoder, Tokenizer};
+pub use codec::Tokenizer;
+pub use cupola_tokenizer::{AddedToken, Encoder};
 pub use error::TokenizerError;
-pub use file::AddedToken;
 pub(crate) use gguf::facts as gguf_facts;
 pub(crate) use job::statistics as corpus_statistics;

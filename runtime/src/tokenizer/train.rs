@@ -6,10 +6,10 @@
 //! same file.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 
-use super::bpe::{BytesMap, PairMap, pair_key};
-use super::bytes::byte_chars;
+use cupola_tokenizer::{Vocabulary, byte_chars};
+use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
 /// A pair that stands in the text just once is no token.
 const MIN_COUNT: i64 = 2;
@@ -17,12 +17,14 @@ const MIN_COUNT: i64 = 2;
 /// How often each piece stands in the text.
 pub(super) type PieceCounts = BytesMap<u64>;
 
-/// What training gives: bytes by id (special tokens by their spelling), byte ids, and merges in order with their new id.
-#[derive(Debug)]
-pub(super) struct Vocabulary {
-    pub(super) tokens: Vec<Vec<u8>>,
-    pub(super) byte_ids: [u32; 256],
-    pub(super) merges: Vec<(u32, u32, u32)>,
+/// A map whose keys are [`pair_key`]s.
+type PairMap<V> = HashMap<u64, V, Xxh3DefaultBuilder>;
+/// A map whose keys are byte strings.
+type BytesMap<V> = HashMap<Box<[u8]>, V, Xxh3DefaultBuilder>;
+
+/// A pair of ids as one integer that sorts as the pair does.
+fn pair_key(left: u32, right: u32) -> u64 {
+    u64::from(left) << 32 | u64::from(right)
 }
 
 /// Special tokens first, then the bytes in the order of their spelling.

@@ -1,7 +1,7 @@
 //! GPT-2's spelling of bytes: each byte is one visible character, so that a vocabulary of byte strings fits in JSON.
 
 /// The character of each byte: printable Latin-1 stands for itself, the rest moves to U+0100 and above in byte order.
-pub(super) fn byte_chars() -> [char; 256] {
+pub fn byte_chars() -> [char; 256] {
     let mut chars = ['\0'; 256];
     let mut moved = 0x100;
     for (byte, slot) in chars.iter_mut().enumerate() {
@@ -19,12 +19,12 @@ pub(super) fn byte_chars() -> [char; 256] {
 }
 
 /// The spelling of a byte string.
-pub(super) fn spell(bytes: &[u8], chars: &[char; 256]) -> String {
+pub fn spell(bytes: &[u8], chars: &[char; 256]) -> String {
     bytes.iter().map(|byte| chars[*byte as usize]).collect()
 }
 
 /// The bytes of a spelling; none where a character stands for no byte.
-pub(super) fn unspell(text: &str) -> Option<Vec<u8>> {
+pub fn unspell(text: &str) -> Option<Vec<u8>> {
     text.chars().map(byte_of).collect()
 }
 
