@@ -1,0 +1,137 @@
+//! Text to a vocabulary.
+//!
+//! 1. [`Census`]: texts are cut into pieces, which no token crosses, and the pieces are counted, on all threads and beyond memory's limit on disk.
+//! 2. [`train_bpe`]: the most frequent pairs become tokens. [`crate::unigram`] has the other way of choosing tokens; the third, bytes alone, needs no
+//!    choice.
+//!
+//! Counts have 64 bits and are exact. The result depends on the counts alone: neither on the number of threads nor on the order or the batches of
+//! the texts. Special tokens come first, then the 256 bytes, so that no text is ever unknown.
+
+mod bpe;
+mod census;
+mod count;
+mod error;
+mod pairs;
+mod runs;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::bpe::{Ended, Vocabulary, train_bpe};
+pub use self::census::{Census, CensusLimits, PieceCounts, Pieces, Tally};
+pub use self::error::TrainError;
+
+/// The most tokens of a vocabulary: ids have 31 bits, the pairs of a text fewer.
+const MOST_TOKENS: usize = 1 << 24;
+
+/// How tokens are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Algorithm {
+    /// Byte-pair encoding: the most frequent pairs.
+    #[default]
+    Bpe,
+    /// The Unigram language model: the tokens that make the text most likely.
+    Unigram,
+    /// The 256 bytes and the special tokens, nothing else.
+    Bytes,
+}
+
+/// What a vocabulary has to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrainerSettings {
+    /// Tokens at most, special tokens and bytes included.
+    pub vocab_size: usize,
+    /// Spellings of the special tokens, which have the first ids.
+    pub specials: Vec<String>,
+    /// How often a pair has to stand in the text to become a token. Two: what stands there once is no pattern.
+    pub min_frequency: u64,
+    /// Bytes of the longest token, if there is a limit.
+    pub max_token_bytes: Option<usize>,
+}
+
+impl TrainerSettings {
+    /// A vocabulary of a size, with special tokens, of pairs that stand at least twice.
+    pub fn new(vocab_size: usize, specials: &[String]) -> Self {
+        Self { vocab_size, specials: specials.to_vec(), min_frequency: 2, max_token_bytes: None }
+    }
+
+    /// Whether there can be such a vocabulary.
+    pub(crate) fn check(&self) -> Result<(), TrainError> {
+        let (specials, asked) = (self.specials.len(), self.vocab_size);
+        let least = specials + 256;
+        if asked < least {
+            return Err(TrainError::TooSmall { asked, specials, least });
+        }
+        if asked > MOST_TOKENS {
+            return Err(TrainError::TooLarge { asked, most: MOST_TOKENS });
+        }
+        if self.max_token_bytes == Some(0) {
+            return Err(TrainError::Limit { field: "max_token_bytes", given: 0, least: 1 });
+        }
+        let mut seen = std::collections::HashSet::new();
+        for text in &self.specials {
+            let why = match text.len() {
+                0 => "empty",
+                1 => "a single byte, which is a token already",
+                _ if !seen.insert(text) => "given twice",
+                _ => continue,
+            };
+            return Err(TrainError::Special { text: text.clone(), why });
+        }
+        Ok(())
+    }
+}
+
+/// Counts the pieces of texts and makes a vocabulary of them: [`Census`] and [`train_bpe`] in one.
+#[derive(Debug)]
+pub struct Trainer<P> {
+    settings: TrainerSettings,
+    census: Census<P>,
+}
+
+impl<P: Pieces> Trainer<P> {
+    /// A trainer that cuts text as `pieces` does.
+    ///
+    /// # Errors
+    /// [`TrainError::TooSmall`], [`TrainError::TooLarge`], [`TrainError::Special`], [`TrainError::Limit`]: before any text is read.
+    pub fn new(settings: TrainerSettings, pieces: P, limits: CensusLimits) -> Result<Self, TrainError> {
+        settings.check()?;
+        Ok(Self { settings, census: Census::new(pieces, limits)? })
+    }
+
+    /// Counts one text on this thread.
+    ///
+    /// # Errors
+    /// [`TrainError::Spill`].
+    pub fn add_text(&mut self, text: &str) -> Result<(), TrainError> {
+        self.census.add_text(text)
+    }
+
+    /// Counts texts on all threads.
+    ///
+    /// # Errors
+    /// [`TrainError::Spill`].
+    pub fn add_texts<T: AsRef<str> + Sync>(&mut self, texts: &[T]) -> Result<(), TrainError> {
+        self.census.add_texts(texts)
+    }
+
+    /// Byte-pair encoding of what was counted. `progress` hears after each merge how many tokens there are.
+    ///
+    /// # Errors
+    /// [`TrainError::Spill`], [`TrainError::Empty`].
+    pub fn train(self, progress: &mut dyn FnMut(usize)) -> Result<Vocabulary, TrainError> {
+        let pieces = self.census.finish(bpe::MEMORY_PER_BYTE)?;
+        train_bpe(&pieces, &self.settings, progress)
+    }
+
+    /// The counts, for a choice of tokens that is made elsewhere, with the settings.
+    ///
+    /// # Errors
+    /// [`TrainError::Spill`].
+    pub fn into_counts(self) -> Result<(PieceCounts, TrainerSettings), TrainError> {
+        Ok((self.census.finish(bpe::MEMORY_PER_BYTE)?, self.settings))
+    }
+}
