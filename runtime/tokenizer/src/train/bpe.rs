@@ -53,10 +53,8 @@ impl Vocabulary {
     /// The special tokens and the bytes, without a merge: the whole vocabulary of the byte-level algorithm.
     pub fn bytes_only(specials: &[String], tally: Tally) -> Self {
         let mut tokens: Vec<Vec<u8>> = specials.iter().map(|text| text.clone().into_bytes()).collect();
-        let mut order: Vec<u8> = (0..=255).collect();
-        order.sort_by_key(|byte| spelled_at(*byte));
         let mut byte_ids = [0; 256];
-        for byte in order {
+        for byte in bytes_in_order() {
             byte_ids[byte as usize] = tokens.len() as u32;
             tokens.push(vec![byte]);
         }
@@ -64,6 +62,13 @@ impl Vocabulary {
         let (merges, counts) = (Vec::new(), Vec::new());
         Self { tokens, num_specials: specials.len(), byte_ids, merges, counts, asked, ended: Ended::Full, tally }
     }
+}
+
+/// The bytes in the order of their spelling, which is that of their ids.
+pub(crate) fn bytes_in_order() -> impl Iterator<Item = u8> {
+    let mut order: Vec<u8> = (0..=255).collect();
+    order.sort_by_key(|byte| spelled_at(*byte));
+    order.into_iter()
 }
 
 /// Where a byte's stand-in comes in Unicode: printable Latin-1 stands for itself, the others follow from U+0100 in their order (GPT-2's table).

@@ -143,7 +143,7 @@ impl<P: Pieces> Census<P> {
     pub fn new(pieces: P, limits: CensusLimits) -> Result<Self, TrainError> {
         let (given, least) = (limits.max_memory_bytes, CensusLimits::LEAST_MEMORY_BYTES);
         if given < least {
-            return Err(TrainError::Limit { field: "max_memory_bytes", given, least });
+            return Err(TrainError::Limit { field: "max_memory_bytes", given, least, most: u64::MAX });
         }
         let folder = limits.spill_folder.clone().unwrap_or_else(std::env::temp_dir);
         Ok(Self { pieces, limits, counters: Vec::new(), runs: Runs::new(folder), tally: Tally::default() })

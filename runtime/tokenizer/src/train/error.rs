@@ -32,8 +32,8 @@ pub enum TrainError {
         /// `empty`, `given twice` or `a single byte, which is a token already`.
         why: &'static str,
     },
-    /// A limit that leaves nothing to work with.
-    #[error("{field} is {given}; the least is {least}")]
+    /// A limit that leaves nothing to work with, or more than there can be.
+    #[error("{field} is {given}: give a number from {least} to {most}")]
     Limit {
         /// The field of the settings.
         field: &'static str,
@@ -41,6 +41,8 @@ pub enum TrainError {
         given: u64,
         /// What it may be at least.
         least: u64,
+        /// What it may be at most.
+        most: u64,
     },
     /// No text, or none that has a piece.
     #[error("the text to train on is empty: check that the corpus has documents")]

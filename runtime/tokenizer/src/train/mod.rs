@@ -19,6 +19,7 @@ mod words;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::bpe::bytes_in_order;
 pub use self::bpe::{Ended, Vocabulary, train_bpe};
 pub use self::census::{Census, CensusLimits, PieceCounts, Pieces, Tally};
 pub use self::error::TrainError;
@@ -69,7 +70,7 @@ impl TrainerSettings {
             return Err(TrainError::TooLarge { asked, most: MOST_TOKENS });
         }
         if self.max_token_bytes == Some(0) {
-            return Err(TrainError::Limit { field: "max_token_bytes", given: 0, least: 1 });
+            return Err(TrainError::Limit { field: "max_token_bytes", given: 0, least: 1, most: u64::MAX });
         }
         let mut seen = std::collections::HashSet::new();
         for text in &self.specials {
