@@ -65,4 +65,6 @@ pub use rlhf::{Labeler, Method, OptimizeParams, PreferencesParams, RewardModelPa
 pub use scaling::{FitMethod, FitParams, FitTarget, SweepParams};
 pub use sft::{SftParams, TrainOn};
 pub use step::{Device, Precision, StepKind, StepParams};
-pub use tokenizer::{Digits, GPT2_PATTERN, GPT4_PATTERN, TokenizerParams, TokensParams};
+pub use tokenizer::{
+    CODE_PATTERN, Digits, GPT2_PATTERN, GPT4_PATTERN, O200K_PATTERN, TokenizerParams, TokensParams,
+};

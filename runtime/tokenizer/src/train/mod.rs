@@ -1,12 +1,13 @@
 //! Text to a vocabulary.
 //!
 //! 1. [`Census`]: texts are cut into pieces, which no token crosses, and the pieces are counted, on all threads and beyond memory's limit on disk.
-//! 2. [`train_bpe`]: the most frequent pairs become tokens. [`crate::unigram`] has the other way of choosing tokens; the third, bytes alone, needs no
-//!    choice.
+//! 2. [`Algorithm`]: how tokens are chosen. [`train_bpe`] makes the most frequent pairs tokens; [`crate::unigram`] keeps the tokens that make the text
+//!    most likely; bytes alone need no choice. [`PieceModel`] encodes with any of them.
 //!
 //! Counts have 64 bits and are exact. The result depends on the counts alone: neither on the number of threads nor on the order or the batches of
 //! the texts. Special tokens come first, then the 256 bytes, so that no text is ever unknown.
 
+mod algorithm;
 mod bpe;
 mod census;
 mod count;
@@ -17,28 +18,21 @@ mod runs;
 mod tests;
 mod words;
 
-use serde::{Deserialize, Serialize};
-
+pub use self::algorithm::{Algorithm, Learned, PieceModel};
 pub(crate) use self::bpe::bytes_in_order;
-pub use self::bpe::{Ended, Vocabulary, train_bpe};
+pub use self::bpe::{Ended, Trained, train_bpe};
 pub use self::census::{Census, CensusLimits, PieceCounts, Pieces, Tally};
 pub use self::error::TrainError;
+
+use crate::Splitter;
+use crate::unigram::{UnigramSettings, train_unigram};
 
 /// The most tokens of a vocabulary: ids have 31 bits, the pairs of a text fewer.
 const MOST_TOKENS: usize = 1 << 24;
 
-/// How tokens are chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Algorithm {
-    /// Byte-pair encoding: the most frequent pairs.
-    #[default]
-    Bpe,
-    /// The Unigram language model: the tokens that make the text most likely.
-    Unigram,
-    /// The 256 bytes and the special tokens, nothing else.
-    Bytes,
-}
+/// What training takes in memory for each byte of a different piece and for each such piece, in bytes: a cell or a suffix, the places of pairs as they
+/// arise, and the part of the tables.
+const MEMORY_PER_BYTE: u64 = 48;
 
 /// What a vocabulary has to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +80,12 @@ impl TrainerSettings {
     }
 }
 
+impl Pieces for &Splitter {
+    fn for_each_piece(&self, text: &str, mut each: impl FnMut(&str)) {
+        self.pieces(text, &mut each);
+    }
+}
+
 /// Counts the pieces of texts and makes a vocabulary of them: [`Census`] and [`train_bpe`] in one.
 #[derive(Debug)]
 pub struct Trainer<P> {
@@ -123,16 +123,34 @@ impl<P: Pieces> Trainer<P> {
     ///
     /// # Errors
     /// [`TrainError::Spill`], [`TrainError::Empty`].
-    pub fn train(self, progress: &mut dyn FnMut(usize)) -> Result<Vocabulary, TrainError> {
-        let pieces = self.census.finish(bpe::MEMORY_PER_BYTE)?;
-        train_bpe(&pieces, &self.settings, progress)
+    pub fn train(self, progress: &mut dyn FnMut(usize)) -> Result<Trained, TrainError> {
+        let (pieces, settings) = self.into_counts()?;
+        train_bpe(&pieces, &settings, progress)
     }
 
-    /// The counts, for a choice of tokens that is made elsewhere, with the settings.
+    /// What an algorithm makes of what was counted. `unigram` is for that algorithm alone. `progress` hears after each step how many tokens there are.
+    ///
+    /// # Errors
+    /// [`TrainError::Spill`], [`TrainError::Empty`], [`TrainError::Limit`].
+    pub fn train_with(
+        self,
+        algorithm: Algorithm,
+        unigram: &UnigramSettings,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Learned, TrainError> {
+        let (pieces, settings) = self.into_counts()?;
+        match algorithm {
+            Algorithm::Bpe => train_bpe(&pieces, &settings, progress).map(Learned::Bpe),
+            Algorithm::Unigram => train_unigram(&pieces, &settings, unigram, progress).map(Learned::Unigram),
+            Algorithm::Bytes => Ok(Learned::Bytes(Trained::bytes_only(&settings, pieces.tally()))),
+        }
+    }
+
+    /// The counts and the settings, to train on them more than once.
     ///
     /// # Errors
     /// [`TrainError::Spill`].
     pub fn into_counts(self) -> Result<(PieceCounts, TrainerSettings), TrainError> {
-        Ok((self.census.finish(bpe::MEMORY_PER_BYTE)?, self.settings))
+        Ok((self.census.finish(MEMORY_PER_BYTE)?, self.settings))
     }
 }

@@ -5,6 +5,34 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::unigram::Viterbi;
+
+#[test]
+fn each_algorithm_makes_a_vocabulary_that_encodes_any_text() {
+    let text = "the cat and the hat, the bat and the rat; ".repeat(20);
+    let made = |algorithm| {
+        let specials = ["<s>".to_owned()];
+        let mut trainer = Trainer::new(TrainerSettings::new(280, &specials), Blanks, CensusLimits::default()).unwrap();
+        trainer.add_text(&text).unwrap();
+        let learned = trainer.train_with(algorithm, &UnigramSettings::default(), &mut |_| {}).unwrap();
+        assert_eq!((learned.algorithm(), learned.tally().num_texts, learned.ended().0), (algorithm, 1, 280));
+        assert_eq!(learned.tokens()[0], b"<s>");
+        learned
+    };
+    let lengths = [Algorithm::Bytes, Algorithm::Bpe, Algorithm::Unigram].map(|algorithm| {
+        let model = made(algorithm).into_model().unwrap();
+        let (mut ids, mut room) = (Vec::new(), Viterbi::default());
+        for piece in ["the ", "cat ", "日本\u{0} "] {
+            model.encode_piece(piece.as_bytes(), &mut room, &mut ids);
+        }
+        let bytes: Vec<u8> = ids.iter().flat_map(|id| model.tokens()[*id as usize].clone()).collect();
+        assert_eq!(bytes, "the cat 日本\u{0} ".as_bytes());
+        ids.len()
+    });
+    assert!(lengths[0] == 16 && lengths[1] < 13 && lengths[2] < 13, "{lengths:?}");
+    assert_eq!(made(Algorithm::Bytes).ended().1, Ended::NoPairLeft);
+    assert_eq!(serde_json::to_string(&Algorithm::Unigram).unwrap(), "\"unigram\"");
+}
 
 /// Letters, blanks before them, and each other character alone: enough to have pieces of all kinds.
 #[derive(Debug, Clone, Copy)]
@@ -18,7 +46,7 @@ impl Pieces for Blanks {
 
 /// Counts all pairs, merges the best, and so on.
 fn slow(pieces: &PieceCounts, settings: &TrainerSettings) -> Vec<(u32, u32, u32, u64)> {
-    let start = Vocabulary::bytes_only(&settings.specials, Tally::default());
+    let start = Trained::bytes_only(settings, Tally::default()).vocabulary;
     let (mut tokens, mut merges) = (start.tokens.clone(), Vec::new());
     let mut words: Vec<(Vec<u32>, u64)> = pieces
         .iter()
@@ -59,23 +87,23 @@ fn slow(pieces: &PieceCounts, settings: &TrainerSettings) -> Vec<(u32, u32, u32,
     merges
 }
 
-fn merges(vocabulary: &Vocabulary) -> Vec<(u32, u32, u32, u64)> {
-    let counts = vocabulary.counts.iter();
-    vocabulary.merges.iter().zip(counts).map(|(merge, count)| (merge.0, merge.1, merge.2, *count)).collect()
+fn merges(trained: &Trained) -> Vec<(u32, u32, u32, u64)> {
+    let counts = trained.counts.iter();
+    trained.vocabulary.merges.iter().zip(counts).map(|(merge, count)| (merge.0, merge.1, merge.2, *count)).collect()
 }
 
 fn counts_of(text: &str) -> PieceCounts {
     text.split_inclusive(' ').map(|piece| (piece.as_bytes(), 1)).collect()
 }
 
-fn train(pieces: &PieceCounts, settings: &TrainerSettings) -> Vocabulary {
+fn train(pieces: &PieceCounts, settings: &TrainerSettings) -> Trained {
     train_bpe(pieces, settings, &mut |_| {}).unwrap()
 }
 
 fn trained(words: &[(&str, u64)], vocab_size: usize) -> Vec<String> {
     let counts = words.iter().map(|(word, count)| (word.as_bytes(), *count)).collect();
-    let vocabulary = train(&counts, &TrainerSettings::new(vocab_size, &["<s>".to_owned()]));
-    vocabulary.tokens[257..].iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect()
+    let trained = train(&counts, &TrainerSettings::new(vocab_size, &["<s>".to_owned()]));
+    trained.vocabulary.tokens[257..].iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect()
 }
 
 #[test]
@@ -93,11 +121,11 @@ fn overlapping_pairs_are_counted_as_they_merge_and_single_ones_are_left() {
 
 #[test]
 fn too_little_text_is_said() {
-    let vocabulary = train(&counts_of("ab ab ab"), &TrainerSettings::new(1000, &[]));
-    assert_eq!((vocabulary.asked, vocabulary.ended), (1000, Ended::NoPairLeft));
-    assert_eq!(vocabulary.tokens.len(), 258);
-    let vocabulary = train(&counts_of("ab ab ab"), &TrainerSettings::new(258, &[]));
-    assert_eq!(vocabulary.ended, Ended::Full);
+    let trained = train(&counts_of("ab ab ab"), &TrainerSettings::new(1000, &[]));
+    assert_eq!((trained.asked, trained.ended), (1000, Ended::NoPairLeft));
+    assert_eq!(trained.vocabulary.tokens.len(), 258);
+    let trained = train(&counts_of("ab ab ab"), &TrainerSettings::new(258, &[]));
+    assert_eq!(trained.ended, Ended::Full);
 }
 
 #[test]
@@ -131,9 +159,9 @@ fn a_vocabulary_that_cannot_be_is_refused_before_any_text_is_read() {
 fn text_never_becomes_a_special_token() {
     let pieces = counts_of(&"<s> <s> ".repeat(9));
     let settings = TrainerSettings::new(300, &["<s>".to_owned()]);
-    let vocabulary = train(&pieces, &settings);
-    assert!(vocabulary.merges.iter().all(|merge| merge.2 != 0));
-    assert_eq!(merges(&vocabulary), slow(&pieces, &settings));
+    let trained = train(&pieces, &settings);
+    assert!(trained.vocabulary.merges.iter().all(|merge| merge.2 != 0));
+    assert_eq!(merges(&trained), slow(&pieces, &settings));
 }
 
 /// Texts of few different letters, so that pairs repeat, tie and overlap.

@@ -9,6 +9,7 @@
 //!
 //! All of it is over bytes, each of which is a token, so that no text is ever unknown. Training gives the same model for any number of threads.
 
+mod file;
 mod lattice;
 mod model;
 mod seed;
@@ -17,6 +18,7 @@ mod tests;
 mod trainer;
 mod trie;
 
+pub use self::file::UnigramJson;
 pub use self::lattice::Viterbi;
 pub use self::model::{Unigram, UnigramError};
 pub use self::trainer::{UnigramSettings, UnigramTrained, train_unigram};
