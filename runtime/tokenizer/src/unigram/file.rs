@@ -68,12 +68,13 @@ impl UnigramJson {
         let (patterns, added) = (self.patterns.clone(), self.added.clone());
         let around = TokenizerJson { patterns, vocabulary, ignore_merges: false, added }.to_value();
         let chars = byte_chars();
-        let spelled = |(id, bytes): (u32, &Vec<u8>)| {
-            let added = self.added.iter().find(|token| token.id == id);
-            added.map_or_else(|| spell(bytes, &chars), |token| token.content.clone())
-        };
-        let spelled = (0..).zip(self.model.tokens()).map(spelled);
-        let vocab: Vec<Value> = spelled.zip(self.model.scores()).map(|(token, score)| json!([token, score])).collect();
+        let mut spelled: Vec<String> = self.model.tokens().iter().map(|bytes| spell(bytes, &chars)).collect();
+        for token in &self.added {
+            if let Some(spelling) = spelled.get_mut(token.id as usize) {
+                spelling.clone_from(&token.content);
+            }
+        }
+        let vocab: Vec<Value> = spelled.iter().zip(self.model.scores()).map(|(token, score)| json!([token, score])).collect();
         frame(&around, &json!({"type": "Unigram", "unk_id": null, "vocab": vocab, "byte_fallback": false}))
     }
 }
