@@ -67,8 +67,9 @@ def bytes_of_chars():
 def main():
     peer, folder, vocab_size = sys.argv[1], pathlib.Path(sys.argv[2]), int(sys.argv[3])
     train = {"gigatoken": gigatoken, "rustbpe": rustbpe, "huggingface": huggingface}[peer]
-    data = (folder / "corpus.txt").read_text(encoding="utf-8")
-    pattern = (folder / "pattern.txt").read_text(encoding="utf-8")
+    # Bytes: reading as text would turn a carriage return and a newline into a newline alone.
+    data = (folder / "corpus.txt").read_bytes().decode()
+    pattern = (folder / "pattern.txt").read_bytes().decode()
     secs, merges = train(data, pattern, vocab_size)
     merges = [[list(left), list(right)] for left, right in merges]
     (folder / "merges.json").write_text(json.dumps([secs, merges]))

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use serde::{Deserialize, Serialize};
 
-use super::TrainError;
+use super::{MEMORY_PER_BYTE, TrainError};
 use super::count::PieceCounter;
 use super::runs::Runs;
 
@@ -207,12 +207,16 @@ impl<P: Pieces> Census<P> {
         Ok(())
     }
 
-    /// The counts. `bytes_per_byte` is the memory that whatever comes next takes for each byte of a piece and for each piece: pieces beyond the memory
-    /// limit are left out, the rarest first, and the tally says how many.
+    /// The counts. Pieces with which training would need more than the memory limit are left out, the rarest first, and the tally says how many.
     ///
     /// # Errors
     /// [`TrainError::Spill`].
-    pub(crate) fn finish(mut self, bytes_per_byte: u64) -> Result<PieceCounts, TrainError> {
+    pub fn finish(self) -> Result<PieceCounts, TrainError> {
+        self.finish_for(MEMORY_PER_BYTE)
+    }
+
+    /// The same for what takes `bytes_per_byte` bytes of memory for each byte of a piece and for each piece.
+    pub(super) fn finish_for(mut self, bytes_per_byte: u64) -> Result<PieceCounts, TrainError> {
         let most = self.limits.max_memory_bytes / bytes_per_byte.max(1);
         if self.runs.num_written() > 0 {
             for counter in std::mem::take(&mut self.counters) {

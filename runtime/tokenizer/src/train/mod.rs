@@ -151,6 +151,6 @@ impl<P: Pieces> Trainer<P> {
     /// # Errors
     /// [`TrainError::Spill`].
     pub fn into_counts(self) -> Result<(PieceCounts, TrainerSettings), TrainError> {
-        Ok((self.census.finish(MEMORY_PER_BYTE)?, self.settings))
+        Ok((self.census.finish()?, self.settings))
     }
 }

@@ -198,7 +198,7 @@ fn the_result_does_not_depend_on_threads_batches_order_or_memory() {
         let census = pool(threads).install(|| {
             let mut census = Census::new(Blanks, limits).unwrap();
             texts.chunks(50).for_each(|batch| census.add_texts(batch).unwrap());
-            census.finish(0).unwrap()
+            census.finish_for(0).unwrap()
         });
         assert!(census.tally().num_runs > 1, "{:?}", census.tally());
         assert_eq!(Tally { num_runs: 0, ..census.tally() }, expected.tally);
@@ -215,7 +215,7 @@ fn beyond_the_memory_the_rarest_pieces_are_left_out_and_counted() {
         census.add_text(&text).unwrap();
     }
     // Room for 1,250 pieces of seven bytes and one.
-    let counts = census.finish((1 << 20) / 10_000).unwrap();
+    let counts = census.finish_for((1 << 20) / 10_000).unwrap();
     let tally = counts.tally();
     assert_eq!(tally.num_distinct, 2000);
     assert_eq!(counts.len() as u64 + tally.left_out_pieces, 2000);

@@ -108,10 +108,11 @@ impl Unigram {
         score.unwrap_or(f64::NEG_INFINITY)
     }
 
-    /// The logarithm of a piece's probability: the sum over all ways to cut it into tokens.
-    pub fn log_likelihood(&self, piece: &[u8]) -> f64 {
+    /// The logarithm of each piece's probability: the sum over all ways to cut it into tokens.
+    pub fn log_likelihoods<'p>(&self, pieces: impl Iterator<Item = &'p [u8]>) -> Vec<f64> {
         let probabilities: Vec<f64> = self.scores.iter().map(|score| score.exp()).collect();
-        Lattice::default().expect(&self.trie, &probabilities, piece, |_, _| {})
+        let mut lattice = Lattice::default();
+        pieces.map(|piece| lattice.expect(&self.trie, &probabilities, piece, |_, _| {})).collect()
     }
 }
 
