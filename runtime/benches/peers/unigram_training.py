@@ -1,5 +1,6 @@
 """Trains one peer of `runtime/tokenizer/benches/unigram.rs`, which runs this: PEER FOLDER VOCAB_SIZE LONGEST.
 
+The peer `identity` trains nothing: it encodes with FOLDER/ours.json and writes FOLDER/ids.json.
 FOLDER has train.json and held_out.json, lists of texts, and pattern.txt. Writes FOLDER/result.json: seconds of training, tokens of the held-out texts;
 and Hugging Face's model as FOLDER/tokenizer.json. Needs `pip install tokenizers sentencepiece`.
 """
@@ -58,10 +59,19 @@ def sentencepiece(folder, texts, held_out, vocab_size, longest):
     return secs, sum(len(ids) for ids in model.encode(lines)) + len(lines)
 
 
+def identity(folder, _texts, held_out, _vocab_size, _longest):
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(folder / "ours.json"))
+    ids = [tokenizer.encode(text).ids for text in held_out]
+    (folder / "ids.json").write_text(json.dumps(ids))
+    return 0.0, sum(map(len, ids))
+
+
 def main():
     peer, folder = sys.argv[1], pathlib.Path(sys.argv[2])
     vocab_size, longest = int(sys.argv[3]), int(sys.argv[4])
-    train = {"huggingface": huggingface, "sentencepiece": sentencepiece}[peer]
+    train = {"huggingface": huggingface, "sentencepiece": sentencepiece, "identity": identity}[peer]
     texts, held_out = (json.loads((folder / name).read_bytes()) for name in ("train.json", "held_out.json"))
     result = train(folder, texts, held_out, vocab_size, longest)
     (folder / "result.json").write_text(json.dumps(result))

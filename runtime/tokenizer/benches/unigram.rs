@@ -5,7 +5,7 @@
 //! ```
 //!
 //! `pip install tokenizers sentencepiece` makes the environment. Other arguments: `--megabytes 10`, `--vocab 16384`, `--longest 16`, the bytes of the
-//! longest token. Every fifth document is held out. Hugging Face's trainer gets the same pieces; its model is read and encoded with by ours, so that
+//! longest token. `identity` among the peers encodes the held-out text with our file by Hugging Face's library and compares the ids. Every fifth document is held out. Hugging Face's trainer gets the same pieces; its model is read and encoded with by ours, so that
 //! both are measured alike: bytes per token, and the logarithm of the text's probability for each byte, in bits, with probabilities that sum to one.
 //! SentencePiece splits otherwise (a piece is a word with the blank before it and what follows it); of it there are bytes per token alone.
 
@@ -36,6 +36,7 @@ fn main() {
         let of = chosen.iter().enumerate().filter(|(index, _)| (index % 5 == 4) == held_out);
         of.map(|(_, text)| text.as_str()).collect()
     };
+    let folder = tempfile::tempdir().unwrap();
     let (seen, held_out) = (part(false), part(true));
     let splitter = Splitter::of_patterns(&[GPT4_PATTERN.to_owned()]).unwrap();
     let counts = counted(&splitter, &held_out);
@@ -53,6 +54,10 @@ fn main() {
             println!("{} seeds, {} tokens", trained.num_seeds, trained.model.tokens().len());
             print_quality("ours", &trained.model, &counts);
         }
+        if let Learned::Unigram(trained) = &learned {
+            let file = UnigramJson { patterns: vec![GPT4_PATTERN.to_owned()], model: trained.model.clone(), added: Vec::new() };
+            std::fs::write(folder.path().join("ours.json"), serde_json::to_vec(&file.to_value()).unwrap()).unwrap();
+        }
         let model = learned.into_model().unwrap();
         let (mut ids, mut room, mut tokens) = (Vec::new(), Viterbi::default(), 0);
         for (piece, count) in counts.iter() {
@@ -63,19 +68,38 @@ fn main() {
         println!("ours, {algorithm:?}: {:.4} bytes per token", bytes as f64 / tokens as f64);
     }
     let peers = corpus::argument("--peers", "");
-    let folder = tempfile::tempdir().unwrap();
     for (name, texts) in [("train.json", &seen), ("held_out.json", &held_out)] {
         std::fs::write(folder.path().join(name), serde_json::to_vec(texts).unwrap()).unwrap();
     }
     std::fs::write(folder.path().join("pattern.txt"), GPT4_PATTERN).unwrap();
     for peer in peers.split(',').filter(|peer| !peer.is_empty()) {
         let (secs, tokens) = theirs(peer, folder.path(), vocab_size, max_token_bytes);
+        if peer == "identity" {
+            print_identity(folder.path(), &splitter, &held_out);
+            continue;
+        }
         println!("{peer}: trained in {secs:.1} s, {:.4} bytes per token", bytes as f64 / tokens as f64);
         if peer == "huggingface" {
             let file = std::fs::read(folder.path().join("tokenizer.json")).unwrap();
             print_quality(peer, &read(&file), &counts);
         }
     }
+}
+
+/// How many texts have the ids that Hugging Face's library gives with our file.
+fn print_identity(folder: &Path, splitter: &Splitter, texts: &[&str]) {
+    let model = UnigramJson::parse(&std::fs::read(folder.join("ours.json")).unwrap()).unwrap().model;
+    let theirs: Vec<Vec<u32>> = serde_json::from_slice(&std::fs::read(folder.join("ids.json")).unwrap()).unwrap();
+    let mut room = Viterbi::default();
+    let mut equal = 0;
+    for (text, theirs) in texts.iter().zip(&theirs) {
+        let mut ids = Vec::new();
+        splitter.pieces(text, &mut |piece| {
+            model.encode_piece(piece.as_bytes(), &mut room, &mut ids);
+        });
+        equal += usize::from(ids == *theirs);
+    }
+    println!("identity: {equal} of {} texts, {} tokens, have the same ids", texts.len(), theirs.iter().map(Vec::len).sum::<usize>());
 }
 
 fn counted(splitter: &Splitter, texts: &[&str]) -> PieceCounts {

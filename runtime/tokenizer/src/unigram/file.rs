@@ -34,8 +34,8 @@ impl UnigramJson {
             let expected = "false: tokens that are byte strings, not characters with bytes to fall back on";
             return Err(EngineError::field("model.byte_fallback", expected, "true"));
         }
-        let frame = TokenizerJson::read(&frame(file, &bytes_alone()))?;
         let (mut tokens, mut scores) = vocabulary(model)?;
+        let frame = TokenizerJson::read(&frame(file, &without_merges(model)))?;
         for token in &frame.added {
             let id = token.id as usize;
             if id == tokens.len() {
@@ -86,10 +86,11 @@ fn frame(file: &Value, model: &Value) -> Value {
     Value::Object(replaced.collect())
 }
 
-/// A model of which nothing is of interest.
-fn bytes_alone() -> Value {
-    let spelled = byte_chars().into_iter().enumerate().map(|(id, char)| (char.to_string(), json!(id)));
-    json!({"type": "BPE", "vocab": spelled.collect::<Map<_, _>>(), "merges": []})
+/// The same tokens as those of byte-pair encoding without a merge.
+fn without_merges(model: &Value) -> Value {
+    let entries = model["vocab"].as_array().into_iter().flatten().enumerate();
+    let ids = entries.filter_map(|(id, entry)| Some((entry[0].as_str()?.to_owned(), json!(id))));
+    json!({"type": "BPE", "vocab": ids.collect::<Map<_, _>>(), "merges": []})
 }
 
 fn vocabulary(model: &Value) -> Result<(Vec<Vec<u8>>, Vec<f64>), EngineError> {

@@ -1,6 +1,7 @@
 //! Training on small texts: what has to hold of every model.
 
 use super::*;
+use crate::{AddedToken, Splitter};
 use crate::train::{Ended, PieceCounts, TrainError, TrainerSettings};
 
 const TEXT: &str = "the cat sat on the mat and the other cats were sitting on other mats while the rats kept scattering \
@@ -96,4 +97,84 @@ fn a_hostile_piece_takes_linear_work() {
     let settings = settings(262);
     let trained = train_unigram(&pieces, &settings, &UnigramSettings::default(), &mut |_| {}).unwrap();
     assert!(num_tokens(&trained.model, &pieces) < 200_000);
+}
+
+/// A model on disk, and the ids that Hugging Face's library gives with it: made by `fixtures/make.py`.
+fn fixture(name: &str) -> (serde_json::Value, UnigramJson) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/unigram/fixtures").join(name);
+    let file = std::fs::read(path).unwrap();
+    (serde_json::from_slice(&file).unwrap(), UnigramJson::parse(&file).unwrap())
+}
+
+fn encode(file: &UnigramJson, text: &str) -> Vec<u32> {
+    let splitter = Splitter::of_patterns(&file.patterns).unwrap();
+    let (mut room, mut ids) = (Viterbi::default(), Vec::new());
+    splitter.pieces(text, &mut |piece| {
+        file.model.encode_piece(piece.as_bytes(), &mut room, &mut ids);
+    });
+    ids
+}
+
+#[test]
+fn ids_are_those_of_hugging_face_with_its_model_and_with_ours() {
+    let expected = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/src/unigram/fixtures/ids.json")).unwrap();
+    let expected: Vec<(String, String, Vec<u32>)> = serde_json::from_slice(&expected).unwrap();
+    assert!(expected.len() > 100);
+    for name in ["ours.json", "theirs.json"] {
+        let (_, file) = fixture(name);
+        for (_, text, ids) in expected.iter().filter(|(of, _, _)| of == name) {
+            assert_eq!(&encode(&file, text), ids, "{name} {text:?}");
+        }
+    }
+}
+
+#[test]
+fn a_file_is_written_as_it_was_read() {
+    let (value, file) = fixture("ours.json");
+    assert_eq!(file.to_value(), value);
+    let (_, theirs) = fixture("theirs.json");
+    let again = UnigramJson::read(&theirs.to_value()).unwrap();
+    assert_eq!((again.model.tokens(), again.model.scores()), (theirs.model.tokens(), theirs.model.scores()));
+    assert_eq!((again.patterns, again.added), (theirs.patterns, theirs.added));
+}
+
+#[test]
+fn what_is_no_model_over_bytes_is_refused_by_field() {
+    let (value, _) = fixture("ours.json");
+    let refused = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut changed = value.clone();
+        change(&mut changed);
+        UnigramJson::read(&changed).unwrap_err().to_string()
+    };
+    assert!(refused(&|file| file["model"]["type"] = "BPE".into()).contains("model.type"));
+    assert!(refused(&|file| file["model"]["byte_fallback"] = true.into()).contains("byte_fallback"));
+    assert!(refused(&|file| file["normalizer"] = serde_json::json!({"type": "NFC"})).contains("normalizer"));
+    assert!(refused(&|file| file["model"]["vocab"][5] = serde_json::json!(["x"])).contains("model.vocab.5"));
+    assert!(refused(&|file| file["model"]["vocab"] = serde_json::json!([["a", -1.0]])).contains("vocab"));
+    assert!(refused(&|file| file["added_tokens"][0]["id"] = 1000.into()).contains("added_tokens"));
+    assert!(refused(&|file| file["added_tokens"][0]["id"] = 5_000_000.into()).contains("gaps"));
+    assert!(UnigramJson::parse(b"[1").unwrap_err().to_string().contains("JSON"));
+}
+
+#[test]
+fn a_token_that_was_added_later_has_the_next_id() {
+    let (mut value, file) = fixture("ours.json");
+    let next = file.model.tokens().len();
+    let mut added = value["added_tokens"][0].clone();
+    (added["id"], added["content"]) = (next.into(), "<later>".into());
+    value["added_tokens"].as_array_mut().unwrap().push(added);
+    let later = UnigramJson::read(&value).unwrap();
+    assert_eq!((later.model.tokens()[next].as_slice(), later.model.specials()), (&b"<later>"[..], &[0, 1, next as u32][..]));
+    assert_eq!(encode(&later, "the cats"), encode(&file, "the cats"));
+}
+
+#[test]
+#[ignore = "writes the model that fixtures/make.py encodes with"]
+fn write_our_fixture() {
+    let trained = train(&pieces(), 420);
+    let patterns = vec![cupola_specs::job::GPT4_PATTERN.to_owned()];
+    let added = AddedToken::specials(&["<|end|>".to_owned(), "<|pad|>".to_owned()]);
+    let file = UnigramJson { patterns, model: trained.model, added };
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/unigram/fixtures/ours.json");
+    std::fs::write(path, serde_json::to_string(&file.to_value()).unwrap()).unwrap();
 }
