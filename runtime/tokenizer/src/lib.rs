@@ -8,6 +8,8 @@
 //! * [`Bpe`]: a piece to ids; [`Encoding`]: a text to ids and back; [`Encoder`]: its bulk form with a cache, one for each thread.
 //! * [`TokenizerJson`] and [`Ranks`]: `tokenizer.json` and `.tiktoken` files.
 //! * [`TextStream`]: bytes of tokens to text as it becomes sure.
+//! * [`train`]: text to tokens, by byte-pair encoding, Unigram or bytes alone; [`unigram`]: that model and its encoder.
+//! * [`report`]: what a tokenizer makes of text that it was not trained on.
 //!
 //! Invariants: `decode(encode(text)) == text` for every text, and the work of encoding grows with n log n at most, whatever the text. Nothing here panics on any input.
 
@@ -21,8 +23,11 @@ mod bytes;
 mod encoding;
 mod error;
 mod files;
+pub mod report;
 mod split;
 mod stream;
+pub mod train;
+pub mod unigram;
 mod vocabulary;
 
 pub use bpe::{Bpe, Encoder};
