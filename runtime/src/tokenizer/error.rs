@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use cupola_tokenizer::EngineError;
+use cupola_tokenizer::train::TrainError;
 
 use crate::data::DataError;
 use crate::job::{ErrorFacts, JobError, StepError};
@@ -94,9 +95,9 @@ pub enum TokenizerError {
         /// Bytes of its tokens.
         got: u64,
     },
-    /// The corpus has no text to train on.
-    #[error("the corpus has no text to train a tokenizer on")]
-    EmptyCorpus,
+    /// There is no vocabulary.
+    #[error(transparent)]
+    Train(#[from] TrainError),
 }
 
 impl TokenizerError {
@@ -139,7 +140,11 @@ impl StepError for TokenizerError {
             ),
             Self::IdOutOfRange { .. } => ErrorFacts::bug("token_id", ""),
             Self::TextLost { .. } => ErrorFacts::bug("text_lost", ""),
-            Self::EmptyCorpus => ErrorFacts::user("empty_corpus", ""),
+            Self::Train(error) => match error {
+                TrainError::Empty => ErrorFacts::user("empty_corpus", ""),
+                TrainError::Spill { source, .. } => ErrorFacts::io(source),
+                _ => ErrorFacts::user("parameter", ""),
+            },
         }
     }
 }

@@ -5,9 +5,8 @@
 //! library gives for the same files, on any text: the trainer breaks ties as that library does, the splitter reads the same
 //! regexes, the encoder applies the same merges.
 //!
-//! The engine of text to ids, and `tokenizer.json`, are the crate `cupola-tokenizer`'s. Here is what joins them with a plan:
+//! The engine of text to ids, its training, and `tokenizer.json` are the crate `cupola-tokenizer`'s. Here is what joins them with a plan:
 //!
-//! * `train`: pieces to merges, most frequent pair first, by incremental counts.
 //! * `file`: the Hugging Face files, read and written; `gguf`: the same as facts of a GGUF file.
 //! * [`Tokenizer`]: text to ids and back; [`Encoder`] is its bulk form with a cache.
 //! * [`ChatTemplate`]: chats to text and to ids with the mask of what is trained on.
@@ -24,7 +23,6 @@ mod file;
 mod gguf;
 mod jinja;
 pub mod job;
-mod train;
 
 pub use chat::{ChatTemplate, EncodedChat};
 pub use codec::Tokenizer;

@@ -104,8 +104,8 @@ impl StepKind {
     /// The version of the code behind this kind: raised whenever the same parameters and inputs may give other bytes.
     pub fn code_version(self) -> u32 {
         match self {
-            Self::Tokenizer | Self::Fit => 1,
-            Self::Data | Self::Tokens => 2,
+            Self::Fit => 1,
+            Self::Data | Self::Tokenizer | Self::Tokens => 2,
             Self::Preferences | Self::Eval => 4,
             Self::Sft | Self::RewardModel => 5,
             Self::Optimize => 6,
