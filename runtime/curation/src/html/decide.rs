@@ -10,7 +10,7 @@ use super::page::About;
 use super::{ExtractOptions, markdown, tree};
 
 /// From this likelihood on a page is taken for an article.
-const SURELY_ARTICLE: f32 = 0.8;
+const SURELY_ARTICLE: f32 = 0.85;
 
 /// In an article a block must be at least this likely: what is half likely there is a caption or a teaser.
 const MIN_IN_ARTICLE: f32 = 0.6;

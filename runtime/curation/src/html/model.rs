@@ -104,15 +104,15 @@ impl Tree {
     fn leaves(&self, rows: &[&[f32]; LANES]) -> [f32; LANES] {
         let mut at = [0_u16; LANES];
         for _ in 0..self.depth {
-            for lane in 0..LANES {
-                let node = &self.nodes[usize::from(at[lane])];
+            for (at, row) in at.iter_mut().zip(rows) {
+                let node = &self.nodes[usize::from(*at)];
                 // An index, not a branch: which way a row goes is a coin's toss to the processor.
-                at[lane] = node.next[usize::from(rows[lane][usize::from(node.feature)] > node.threshold)];
+                *at = node.next[usize::from(row[usize::from(node.feature)] > node.threshold)];
             }
         }
         let mut values = [0.0; LANES];
-        for lane in 0..LANES {
-            values[lane] = self.nodes[usize::from(at[lane])].threshold;
+        for (value, at) in values.iter_mut().zip(at) {
+            *value = self.nodes[usize::from(at)].threshold;
         }
         values
     }
