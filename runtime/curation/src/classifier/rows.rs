@@ -1,6 +1,7 @@
 //! Rows of numbers, each on cache lines of its own, and what is done with them.
 //!
 //! Sums run over sixteen lanes that are added in a fixed tree at the end, so that the result is the same whatever the width of the machine's registers.
+#![allow(clippy::needless_range_loop, reason = "see `add_scaled`")]
 #![allow(
     clippy::inline_always,
     reason = "what is not inlined is not compiled for the wide registers of `widest`"
@@ -30,11 +31,13 @@ pub(super) fn widest<W: pulp::NullaryFnOnce>(work: W) -> W::Output {
 }
 
 /// `sum += scale·row`.
+///
+/// Here and below by number: what `zip` is made of is not inlined across the compiler's units, and a call for each row costs more than the row.
 #[inline(always)]
 pub(super) fn add_scaled<const S: usize>(sum: &mut Row<S>, scale: f32, row: &Row<S>) {
-    for (sum, row) in sum.iter_mut().zip(row) {
-        for (sum, value) in sum.0.iter_mut().zip(&row.0) {
-            *sum += scale * value;
+    for lane in 0..S {
+        for at in 0..WIDTH {
+            sum[lane].0[at] += scale * row[lane].0[at];
         }
     }
 }
@@ -42,9 +45,9 @@ pub(super) fn add_scaled<const S: usize>(sum: &mut Row<S>, scale: f32, row: &Row
 /// `row · factor`.
 #[inline(always)]
 pub(super) fn scaled<const S: usize>(mut row: Row<S>, factor: f32) -> Row<S> {
-    for lane in &mut row {
-        for value in &mut lane.0 {
-            *value *= factor;
+    for lane in 0..S {
+        for at in 0..WIDTH {
+            row[lane].0[at] *= factor;
         }
     }
     row
@@ -54,15 +57,17 @@ pub(super) fn scaled<const S: usize>(mut row: Row<S>, factor: f32) -> Row<S> {
 #[inline(always)]
 pub(super) fn dot<const S: usize>(a: &Row<S>, b: &Row<S>) -> f32 {
     let mut sums = [0.0_f32; WIDTH];
-    for (a, b) in a.iter().zip(b) {
-        for (sum, (a, b)) in sums.iter_mut().zip(a.0.iter().zip(&b.0)) {
-            *sum += a * b;
+    for lane in 0..S {
+        for at in 0..WIDTH {
+            sums[at] += a[lane].0[at] * b[lane].0[at];
         }
     }
-    for half in [8, 4, 2, 1] {
+    let mut half = WIDTH / 2;
+    while half > 0 {
         for at in 0..half {
             sums[at] += sums[at + half];
         }
+        half /= 2;
     }
     sums[0]
 }
