@@ -168,7 +168,7 @@ fn fasttext(python: &str, peer: &Path, files: [&Path; 2], settings: &Settings) -
 fn crate_run(train_file: &Path, test_file: &Path, settings: &Settings) -> Run {
     let mut args = fasttext::args::Args::new();
     args.apply_supervised_defaults();
-    args.input = train_file.to_owned();
+    train_file.clone_into(&mut args.input);
     args.dim = settings.dim as i32;
     args.lr = f64::from(settings.lr);
     args.epoch = settings.epochs as i32;

@@ -91,9 +91,7 @@ impl Dictionary {
         // A text that says so itself ends there.
         for word in words.take_while(|word| *word != END) {
             self.word(word, scratch);
-            if scratch.features.len().max(scratch.hashes.len() * self.word_ngrams)
-                > MAX_TEXT_FEATURES
-            {
+            if scratch.features.len().max(scratch.hashes.len() * self.word_ngrams) > MAX_TEXT_FEATURES {
                 break;
             }
         }

@@ -8,6 +8,8 @@
 //!   example had is left out at prediction, where fastText adds the row's random start.
 //! * **Deterministic.** Rows are read and written in small blocks of fixed size, in a fixed order ([`TrainingSet::train`]): the model is the same to the
 //!   bit for any number of threads. fastText's threads race.
+//! * **Lone features share a row.** Those that one example has alone learn in step, and half of all word pairs are so: one row an example stands for them
+//!   while training goes on, with the same result.
 //! * **Folded.** The map from features to scores is linear, so both matrices are multiplied once after training where that is smaller:
 //!   a prediction sums a number for each label, not a vector of `dim`.
 //!

@@ -1,4 +1,5 @@
 //! From features to scores to probabilities.
+#![allow(clippy::needless_range_loop, reason = "see `rows::add_scaled`")]
 #![allow(
     clippy::inline_always,
     reason = "what is not inlined is not compiled for the wide registers of `widest`"
@@ -139,9 +140,9 @@ fn sum_pairs(pairs: &[[f32; 2]], features: &[u32], mean: f32) -> [f32; 2] {
     let mut sums = [[0.0_f32; 2]; 4];
     let (fours, rest) = features.as_chunks::<4>();
     for four in fours {
-        for (sum, feature) in sums.iter_mut().zip(four) {
-            let pair = &pairs[*feature as usize];
-            *sum = [sum[0] + pair[0], sum[1] + pair[1]];
+        for at in 0..4 {
+            let pair = &pairs[four[at] as usize];
+            sums[at] = [sums[at][0] + pair[0], sums[at][1] + pair[1]];
         }
     }
     for feature in rest {
@@ -156,10 +157,12 @@ fn sum_pairs(pairs: &[[f32; 2]], features: &[u32], mean: f32) -> [f32; 2] {
 fn sum_rows(rows: &[f32], width: usize, features: &[u32], mean: f32, sum: &mut Vec<f32>) {
     sum.clear();
     sum.resize(width, 0.0);
+    let sum = &mut sum[..width];
     for feature in features {
         let start = *feature as usize * width;
-        for (sum, value) in sum.iter_mut().zip(&rows[start..start + width]) {
-            *sum += value;
+        let row = &rows[start..start + width];
+        for at in 0..width {
+            sum[at] += row[at];
         }
     }
     for sum in sum.iter_mut() {
@@ -172,13 +175,19 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0.0_f32; 8];
     let (a, a_rest) = a.as_chunks::<8>();
     let (b, b_rest) = b.as_chunks::<8>();
-    for (a, b) in a.iter().zip(b) {
-        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
-            *sum += a * b;
+    for chunk in 0..a.len().min(b.len()) {
+        for at in 0..8 {
+            sums[at] += a[chunk][at] * b[chunk][at];
         }
     }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    sums.iter().sum::<f32>() + rest
+    let mut sum = 0.0;
+    for part in sums {
+        sum += part;
+    }
+    for at in 0..a_rest.len().min(b_rest.len()) {
+        sum += a_rest[at] * b_rest[at];
+    }
+    sum
 }
 
 /// Turns scores into probabilities.

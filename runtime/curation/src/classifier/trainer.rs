@@ -3,6 +3,7 @@
 //! fastText's threads write the same rows without locks (Recht et al. 2011, "Hogwild"), so that two runs differ. Here a block is read, then learned from, then
 //! written, and each of the three has one order. Only the rows of the features are up to 31 examples old when they are read; the outputs, on which every
 //! example pulls, are never.
+#![allow(clippy::needless_range_loop, reason = "see `rows::add_scaled`")]
 #![allow(
     clippy::inline_always,
     reason = "what is not inlined is not compiled for the wide registers of `widest`"
@@ -210,8 +211,8 @@ work! {
         course.learn_outputs(weights, block, lr);
         for (gradient, example) in weights.block.iter().zip(block) {
             let (features, repeats) = course.examples.shared.of(*example);
-            for (feature, repeats) in features.iter().zip(repeats) {
-                add_scaled(&mut weights.rows[*feature as usize], f32::from(*repeats), gradient);
+            for at in 0..features.len() {
+                add_scaled(&mut weights.rows[features[at] as usize], f32::from(repeats[at]), gradient);
             }
         }
     }
@@ -239,9 +240,9 @@ work! {
         for (gradient, example) in self.gradients.iter().zip(self.block) {
             let (features, repeats) = self.course.examples.shared.of(*example);
             let start = features.partition_point(|feature| *feature < self.first);
-            for (feature, repeats) in features[start..].iter().zip(&repeats[start..]) {
-                let Some(row) = self.rows.get_mut((feature - self.first) as usize) else { break };
-                add_scaled(row, f32::from(*repeats), gradient);
+            for at in start..features.len() {
+                let Some(row) = self.rows.get_mut((features[at] - self.first) as usize) else { break };
+                add_scaled(row, f32::from(repeats[at]), gradient);
             }
         }
     }
@@ -285,8 +286,8 @@ impl Course<'_> {
         let at = self.examples.all.row(bucket).unwrap_or(0) as usize * width;
         let place = &mut out[at..at + width];
         if self.labels <= self.settings.dim {
-            for (score, output) in place.iter_mut().zip(outputs) {
-                *score = dot(row, output);
+            for label in 0..width {
+                place[label] = dot(row, &outputs[label]);
             }
         } else {
             for (at, value) in place.iter_mut().enumerate() {
@@ -301,8 +302,8 @@ impl Course<'_> {
         let (features, repeats) = self.examples.shared.of(example);
         let at = self.examples.own[example as usize];
         let mut sum = if at == NO_ROW { zeros::<S>() } else { own[at as usize].0 };
-        for (feature, repeats) in features.iter().zip(repeats) {
-            add_scaled(&mut sum, f32::from(*repeats), &rows[*feature as usize]);
+        for at in 0..features.len() {
+            add_scaled(&mut sum, f32::from(repeats[at]), &rows[features[at] as usize]);
         }
         scaled(sum, 1.0 / self.examples.totals[example as usize] as f32)
     }
@@ -327,10 +328,10 @@ impl Course<'_> {
                 }
             }
             let mut gradient = zeros::<S>();
-            for (other, (output, probability)) in outputs.iter_mut().zip(logits.iter()).enumerate() {
-                let pull = lr * (f32::from(u8::from(other == label)) - probability);
-                add_scaled(&mut gradient, pull, output);
-                add_scaled(output, pull, mean);
+            for other in 0..outputs.len() {
+                let pull = lr * (f32::from(u8::from(other == label)) - logits[other]);
+                add_scaled(&mut gradient, pull, &outputs[other]);
+                add_scaled(&mut outputs[other], pull, mean);
             }
             *mean = scaled(gradient, 1.0 / self.examples.totals[at] as f32);
             let place = self.examples.own[at];
