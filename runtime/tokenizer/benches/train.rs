@@ -35,7 +35,7 @@ fn main() {
     let vocab_size: usize = corpus::argument("--vocab", "32768").parse().unwrap();
     let rounds: usize = corpus::argument("--rounds", "3").parse().unwrap();
     let pattern = if corpus::argument("--pattern", "gpt2") == "gpt4" { GPT4_PATTERN } else { GPT2_PATTERN };
-    let texts = corpus::of_size(&corpus::documents(&shared), megabytes * 1_000_000);
+    let texts = of_size(&corpus::documents(&shared), megabytes * 1_000_000);
     println!("{} texts, {} bytes, {vocab_size} tokens", texts.len(), texts.iter().map(String::len).sum::<usize>());
     let peers = corpus::argument("--peers", "");
     if peers.is_empty() {
@@ -58,7 +58,7 @@ fn main() {
             peer_secs.push(other.secs);
             ratios.push(other.secs / mine.secs);
         }
-        let [mine, other, ratio] = [our_secs, peer_secs, ratios].map(corpus::median);
+        let [mine, other, ratio] = [our_secs, peer_secs, ratios].map(median);
         println!("median: ours {mine:.2} s, {peer} {other:.2} s, {ratio:.2} times as fast");
     }
 }
@@ -112,4 +112,29 @@ fn compare(peer: &str, mine: &Run, other: &Run) {
         let text = |(left, right): &(Vec<u8>, Vec<u8>)| format!("{:?} {:?}", String::from_utf8_lossy(left), String::from_utf8_lossy(right));
         println!("first difference at {first}: ours {}, {peer} {}", text(&ours[first]), text(&theirs[first]));
     }
+}
+
+/// Documents of so many bytes: the given ones, and where these are too few the same again with every twentieth word written backwards.
+fn of_size(documents: &[String], num_bytes: usize) -> Vec<String> {
+    let (mut texts, mut sum) = (Vec::new(), 0);
+    for (index, text) in documents.iter().cycle().enumerate() {
+        if sum >= num_bytes {
+            break;
+        }
+        let changed = |(at, word): (usize, &str)| if at % 20 == 0 { word.chars().rev().collect() } else { word.to_owned() };
+        let text = if index < documents.len() {
+            text.clone()
+        } else {
+            text.split(' ').enumerate().map(changed).collect::<Vec<_>>().join(" ")
+        };
+        sum += text.len();
+        texts.push(text);
+    }
+    texts
+}
+
+/// The median of some times or ratios.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

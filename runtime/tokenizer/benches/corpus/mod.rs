@@ -1,4 +1,4 @@
-//! The shared texts as documents, and as many bytes of them as a benchmark asks for.
+//! The shared texts as documents, and what a benchmark is asked for.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -30,34 +30,9 @@ fn read(path: &Path) -> Vec<String> {
     text.lines().map(line).collect()
 }
 
-/// Documents of so many bytes: the given ones, and where these are too few the same again with every twentieth word written backwards.
-pub(crate) fn of_size(documents: &[String], num_bytes: usize) -> Vec<String> {
-    let (mut texts, mut sum) = (Vec::new(), 0);
-    for (index, text) in documents.iter().cycle().enumerate() {
-        if sum >= num_bytes {
-            break;
-        }
-        let changed = |(at, word): (usize, &str)| if at % 20 == 0 { word.chars().rev().collect() } else { word.to_owned() };
-        let text = if index < documents.len() {
-            text.clone()
-        } else {
-            text.split(' ').enumerate().map(changed).collect::<Vec<_>>().join(" ")
-        };
-        sum += text.len();
-        texts.push(text);
-    }
-    texts
-}
-
 /// The value behind an argument's name.
 pub(crate) fn argument(name: &str, default: &str) -> String {
     let arguments: Vec<String> = std::env::args().collect();
     let at = arguments.iter().position(|argument| argument == name);
     at.and_then(|at| arguments.get(at + 1)).map_or(default, String::as_str).to_owned()
-}
-
-/// The median of some times or ratios.
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -86,8 +86,7 @@ pub fn train_bpe(
         return Err(TrainError::Empty);
     }
     let mut trained = Trained::bytes_only(settings, pieces.tally());
-    let (words, left_off) = Words::new(pieces, &trained.vocabulary.byte_ids);
-    trained.tally.left_out_pieces += left_off;
+    let words = Words::new(pieces, &trained.vocabulary.byte_ids, &mut trained.tally);
     let pairs = Pairs::new(&words, trained.num_specials as u32, settings.min_frequency);
     let known = trained.vocabulary.tokens.iter().enumerate();
     let known = known.map(|(id, bytes)| (bytes.clone(), id as u32)).collect();

@@ -133,7 +133,12 @@ pub struct Census<P> {
     counters: Vec<PieceCounter>,
     runs: Runs,
     tally: Tally,
+    /// Whether a call failed.
+    is_broken: bool,
 }
+
+/// Counts of less than this many bytes do not go to disk, however many threads share the memory.
+const LEAST_RUN_BYTES: u64 = 1 << 17;
 
 impl<P: Pieces> Census<P> {
     /// Pieces as `pieces` cuts them.
@@ -146,7 +151,7 @@ impl<P: Pieces> Census<P> {
             return Err(TrainError::Limit { field: "max_memory_bytes", given, least, most: u64::MAX });
         }
         let folder = limits.spill_folder.clone().unwrap_or_else(std::env::temp_dir);
-        Ok(Self { pieces, limits, counters: Vec::new(), runs: Runs::new(folder), tally: Tally::default() })
+        Ok(Self { pieces, limits, counters: Vec::new(), runs: Runs::new(folder), tally: Tally::default(), is_broken: false })
     }
 
     /// Counts one text on this thread.
@@ -159,7 +164,9 @@ impl<P: Pieces> Census<P> {
         self.tally.num_texts += 1;
         self.tally.num_bytes += text.len() as u64;
         self.counters.push(counter);
-        self.spill_the_large()
+        let spilled = self.spill_the_large();
+        self.is_broken |= spilled.is_err();
+        spilled
     }
 
     /// Counts texts on all threads of the pool this is called in. A batch is the unit of work: the memory limit is looked at as each text ends, the
@@ -188,6 +195,7 @@ impl<P: Pieces> Census<P> {
         );
         let counted = counted.try_reduce(|| 0, |a, b| Ok(a + b));
         self.counters = idle.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.is_broken |= counted.is_err();
         self.tally.num_pieces += counted?;
         self.tally.num_texts += texts.len() as u64;
         self.tally.num_bytes += texts.iter().map(|text| text.as_ref().len() as u64).sum::<u64>();
@@ -195,7 +203,7 @@ impl<P: Pieces> Census<P> {
     }
 
     fn counter_limit(&self) -> u64 {
-        self.limits.max_memory_bytes / self.counters.len().max(1) as u64
+        (self.limits.max_memory_bytes / self.counters.len().max(1) as u64).max(LEAST_RUN_BYTES)
     }
 
     fn spill_the_large(&mut self) -> Result<(), TrainError> {
@@ -210,13 +218,16 @@ impl<P: Pieces> Census<P> {
     /// The counts. Pieces with which training would need more than the memory limit are left out, the rarest first, and the tally says how many.
     ///
     /// # Errors
-    /// [`TrainError::Spill`].
+    /// [`TrainError::Spill`], [`TrainError::Incomplete`].
     pub fn finish(self) -> Result<PieceCounts, TrainError> {
         self.finish_for(MEMORY_PER_BYTE)
     }
 
     /// The same for what takes `bytes_per_byte` bytes of memory for each byte of a piece and for each piece.
     pub(super) fn finish_for(mut self, bytes_per_byte: u64) -> Result<PieceCounts, TrainError> {
+        if self.is_broken {
+            return Err(TrainError::Incomplete);
+        }
         let most = self.limits.max_memory_bytes / bytes_per_byte.max(1);
         if self.runs.num_written() > 0 {
             for counter in std::mem::take(&mut self.counters) {

@@ -47,6 +47,9 @@ pub enum TrainError {
     /// No text, or none that has a piece.
     #[error("the text to train on is empty: check that the corpus has documents")]
     Empty,
+    /// An earlier call failed, so that texts are missing from the counts, or stand there twice.
+    #[error("counting stopped at an earlier error, so the counts are not those of the text: start again with a new census")]
+    Incomplete,
     /// A run of counts could not be written or read back.
     #[error("counts of pieces could not be kept in {}, {doing}: {source}; free some space there, name another folder, or raise max_memory_bytes", folder.display())]
     Spill {

@@ -122,7 +122,7 @@ impl<P: Pieces> Trainer<P> {
     /// Byte-pair encoding of what was counted. `progress` hears after each merge how many tokens there are.
     ///
     /// # Errors
-    /// [`TrainError::Spill`], [`TrainError::Empty`].
+    /// [`TrainError::Spill`], [`TrainError::Incomplete`], [`TrainError::Empty`].
     pub fn train(self, progress: &mut dyn FnMut(usize)) -> Result<Trained, TrainError> {
         let (pieces, settings) = self.into_counts()?;
         train_bpe(&pieces, &settings, progress)
@@ -131,7 +131,7 @@ impl<P: Pieces> Trainer<P> {
     /// What an algorithm makes of what was counted. `unigram` is for that algorithm alone. `progress` hears after each step how many tokens there are.
     ///
     /// # Errors
-    /// [`TrainError::Spill`], [`TrainError::Empty`], [`TrainError::Limit`].
+    /// [`TrainError::Spill`], [`TrainError::Incomplete`], [`TrainError::Empty`], [`TrainError::Limit`].
     pub fn train_with(
         self,
         algorithm: Algorithm,
@@ -149,7 +149,7 @@ impl<P: Pieces> Trainer<P> {
     /// The counts and the settings, to train on them more than once.
     ///
     /// # Errors
-    /// [`TrainError::Spill`].
+    /// [`TrainError::Spill`], [`TrainError::Incomplete`].
     pub fn into_counts(self) -> Result<(PieceCounts, TrainerSettings), TrainError> {
         Ok((self.census.finish()?, self.settings))
     }

@@ -207,6 +207,17 @@ fn the_result_does_not_depend_on_threads_batches_order_or_memory() {
 }
 
 #[test]
+fn a_disk_that_fails_is_an_error_and_no_vocabulary() {
+    let limits = CensusLimits { max_memory_bytes: 1 << 20, spill_folder: Some("/nonexistent/folder".into()) };
+    let text: String = (0..100_000).map(|number| format!("{number} ")).collect();
+    let (mut one, mut many) = (Census::new(Blanks, limits.clone()).unwrap(), Census::new(Blanks, limits).unwrap());
+    assert!(matches!(one.add_text(&text), Err(TrainError::Spill { .. })));
+    assert!(matches!(many.add_texts(&[&text]), Err(TrainError::Spill { .. })));
+    assert!(matches!(one.finish(), Err(TrainError::Incomplete)));
+    assert!(matches!(many.finish(), Err(TrainError::Incomplete)));
+}
+
+#[test]
 fn beyond_the_memory_the_rarest_pieces_are_left_out_and_counted() {
     let mut census = Census::new(Blanks, CensusLimits { max_memory_bytes: 1 << 20, spill_folder: None }).unwrap();
     for round in 1..=4_u32 {

@@ -4,7 +4,7 @@
 //! between are marked and belong to no symbol. A cell that ends a piece stands before, between and behind the pieces, and pairs with nothing.
 //! A cell also has its piece's count beside it, in the same line of the processor's cache.
 
-use super::census::PieceCounts;
+use super::census::{PieceCounts, Tally};
 
 /// The symbol that ends a piece.
 pub(super) const END: u32 = INSIDE - 1;
@@ -37,18 +37,18 @@ pub(super) struct Merged {
 }
 
 impl Words {
-    /// `byte_ids` are the symbols of the bytes. Of pieces that need more cells than 31 bits can number, those that come last are left off: how many
-    /// is the second value.
-    pub(super) fn new(pieces: &PieceCounts, byte_ids: &[u32; 256]) -> (Self, u64) {
+    /// `byte_ids` are the symbols of the bytes. Of pieces that need more cells than 31 bits can number, those that come last are left out, which the
+    /// tally is told.
+    pub(super) fn new(pieces: &PieceCounts, byte_ids: &[u32; 256], tally: &mut Tally) -> Self {
         let end = Cell { symbol: END, count: 0 };
         let mut cells = Vec::with_capacity((pieces.num_bytes() + pieces.len() + 1).min(END as usize));
         cells.push(end);
-        let mut left_off = 0;
         for (piece, count) in pieces.iter().filter(|(piece, _)| piece.len() > 1) {
             // A count beyond 32 bits is that of several words that are alike.
             let copies = count.div_ceil(u64::from(u32::MAX));
             if cells.len() as u64 + copies * (piece.len() as u64 + 1) > u64::from(END) {
-                left_off += 1;
+                tally.left_out_pieces += 1;
+                tally.left_out_occurrences += count;
                 continue;
             }
             let mut rest = count;
@@ -59,7 +59,7 @@ impl Words {
                 cells.push(end);
             }
         }
-        (Self { cells }, left_off)
+        Self { cells }
     }
 
     /// Calls `each` with every pair of neighbouring cells that are both symbols: left, right, the left one's cell, count. For cells of one byte.

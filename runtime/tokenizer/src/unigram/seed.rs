@@ -44,11 +44,23 @@ pub(super) fn seeds(pieces: &PieceCounts, longest: usize, most: usize) -> Vec<Se
     };
     let suffixes = sorted_suffixes(pieces, text);
     let mut found: Vec<(u128, Node)> = Vec::new();
+    let order = |a: &(u128, Node), b: &(u128, Node)| {
+        b.0.cmp(&a.0).then_with(|| text(&a.1.at)[..a.1.depth].cmp(&text(&b.1.at)[..b.1.depth]))
+    };
+    let keep_best = |found: &mut Vec<(u128, Node)>| {
+        if most > 0 && found.len() > most {
+            found.select_nth_unstable_by(most - 1, order);
+        }
+        found.truncate(most);
+    };
     let mut emit = |node: Node, parent_depth: usize| {
         let depth = whole_characters(text(&node.at), node.depth);
         if depth > parent_depth && depth > 1 && node.count > 1 {
             let worth = u128::from(node.count) * depth as u128;
             found.push((worth, Node { depth, ..node }));
+            if found.len() / 4 > most {
+                keep_best(&mut found);
+            }
         }
     };
     let root = Node { depth: 0, count: 0, at: Suffix { head: 0, piece: 0, start: 0 } };
@@ -63,13 +75,7 @@ pub(super) fn seeds(pieces: &PieceCounts, longest: usize, most: usize) -> Vec<Se
         let shared = suffixes.get(index + 1).map_or(0, |next| shared_bytes(bytes, text(next)));
         close(&mut stack, shared, &mut emit);
     }
-    let order = |a: &(u128, Node), b: &(u128, Node)| {
-        b.0.cmp(&a.0).then_with(|| text(&a.1.at)[..a.1.depth].cmp(&text(&b.1.at)[..b.1.depth]))
-    };
-    if most > 0 && found.len() > most {
-        found.select_nth_unstable_by(most - 1, order);
-    }
-    found.truncate(most);
+    keep_best(&mut found);
     let mut seeds: Vec<Seed> =
         found.iter().map(|(_, node)| Seed { bytes: text(&node.at)[..node.depth].to_vec(), count: node.count }).collect();
     seeds.par_sort_unstable_by(|a, b| a.bytes.cmp(&b.bytes));

@@ -21,6 +21,8 @@ use crate::train::{Ended, PieceCounts, Tally, TrainError, TrainerSettings, bytes
 const PARTS: usize = 8;
 /// A token that is expected less often than this goes.
 const LEAST_EXPECTED: f64 = 0.5;
+/// Training looks at a longer piece in parts of so many bytes: what it keeps of a piece is several numbers for each byte.
+const MOST_PIECE_BYTES: usize = 1 << 14;
 /// Rounds of expectation and maximisation between two cuts, and at the end.
 const ROUNDS: usize = 2;
 /// The share of tokens that a cut leaves.
@@ -164,8 +166,10 @@ impl Table {
                 for index in part_of(pieces, part) {
                     let (piece, count) = pieces.get(index);
                     let count = count as f64;
-                    let each = |token: u32, share: f64| sums[token as usize] += share * count;
-                    log += count * lattice.expect(&self.trie, &probabilities, piece, each);
+                    let mut each = |token: u32, share: f64| sums[token as usize] += share * count;
+                    for part in piece.chunks(MOST_PIECE_BYTES) {
+                        log += count * lattice.expect(&self.trie, &probabilities, part, &mut each);
+                    }
                 }
                 (sums, log)
             })
@@ -186,7 +190,9 @@ impl Table {
                 let (mut viterbi, mut counts) = (Viterbi::default(), vec![0; self.tokens.len()]);
                 for index in part_of(pieces, part) {
                     let (piece, count) = pieces.get(index);
-                    viterbi.search(&self.trie, &self.scores, piece, None, |token| counts[token as usize] += count);
+                    for part in piece.chunks(MOST_PIECE_BYTES) {
+                        viterbi.search(&self.trie, &self.scores, part, None, |token| counts[token as usize] += count);
+                    }
                 }
                 counts
             })
