@@ -8,6 +8,8 @@
 //! `PYTHON` is an interpreter with datatrove 0.10.1 and spaCy. With it, `speed` runs both sides by turns, and prints the medians
 //! and their ratio; both run on one thread. `decisions` compares every filter's verdict on every document.
 
+#![allow(clippy::expect_used, reason = "a bench stops at what is wrong")]
+
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Instant;

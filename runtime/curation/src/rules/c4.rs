@@ -54,6 +54,7 @@ static CITATIONS: LazyLock<Option<Regex>> =
 
 /// C4's line rules with their thresholds.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "a switch for each of the published rules")]
 pub(super) struct C4 {
     requires_punctuation: bool,
     min_line_words: u64,

@@ -11,6 +11,7 @@
 //! Work is linear in the text; tables are kept in a [`Scratch`], one for each thread. Everything follows from text and thresholds.
 
 mod c4;
+#[allow(clippy::unreadable_literal, reason = "code points have no thousands")]
 mod char_tables;
 mod chars;
 mod checks;

@@ -47,6 +47,7 @@ enum Edits {
 
 /// What the rules behind an edit look at.
 #[derive(Debug, Clone, Copy, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "a switch for each part of the count")]
 struct Needs {
     /// Anything that is counted of the text.
     counts: bool,

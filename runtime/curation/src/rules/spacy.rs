@@ -215,17 +215,17 @@ impl Splitter {
         let mut write = 0;
         while read < self.tokens.len() {
             let token = self.tokens[read];
-            let found = match exceptions.merged.get(&hash_of(&chunk.as_bytes()[token.start..token.end])) {
-                None => None,
-                Some(patterns) => patterns.iter().find(|lengths| {
+            let first = hash_of(&chunk.as_bytes()[token.start..token.end]);
+            let found = exceptions.merged.get(&first).and_then(|patterns| {
+                patterns.iter().find(|lengths| {
                     let end = token.start + lengths.iter().sum::<usize>();
                     let own = self.tokens[read..].iter().map(|token| token.end - token.start);
                     lengths.iter().copied().eq(own.take(lengths.len()))
                         && chunk
                             .get(token.start..end)
                             .is_some_and(|text| exceptions.of(text).is_some_and(|e| e.pieces.len() == 1))
-                }),
-            };
+                })
+            });
             let length = found.map_or(1, Vec::len);
             self.tokens[write] = Token { start: token.start, end: self.tokens[read + length - 1].end };
             read += length;

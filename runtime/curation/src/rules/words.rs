@@ -124,10 +124,11 @@ impl DocumentWords {
     fn ascii(&mut self, word: &[u8], classes: u8) {
         let is_alpha = classes & (LOWER | UPPER) != 0;
         let is_plain = classes & (LOWER | UPPER | DIGIT) != 0;
-        if classes == LOWER && (2..=4).contains(&word.len()) {
-            if let Some(stop) = STOP_WORDS.iter().position(|stop| *stop == word) {
-                self.stop_words |= 1 << stop;
-            }
+        if classes == LOWER
+            && (2..=4).contains(&word.len())
+            && let Some(stop) = STOP_WORDS.iter().position(|stop| *stop == word)
+        {
+            self.stop_words |= 1 << stop;
         }
         self.push(word, word.len(), is_plain, is_alpha);
     }

@@ -77,12 +77,12 @@ pub(super) fn readable(url: &str) -> String {
     let url = url.trim();
     let cut = &url[..url.floor_char_boundary(MAX_BYTES)];
     let mut text = decode_percent(cut);
-    if cut.to_ascii_lowercase().contains("xn--") {
-        if let Some(host) = host_of(cut) {
-            let (unicode, _) = idna::domain_to_unicode(&host);
-            text.push(' ');
-            text.push_str(&unicode);
-        }
+    if cut.to_ascii_lowercase().contains("xn--")
+        && let Some(host) = host_of(cut)
+    {
+        let (unicode, _) = idna::domain_to_unicode(&host);
+        text.push(' ');
+        text.push_str(&unicode);
     }
     text.to_lowercase()
 }

@@ -194,21 +194,11 @@ fn part(node: &IdedExpr, depth: usize, signals: &mut Vec<Signal>) -> Result<Part
         Expr::Literal(LiteralValue::Double(value)) => Ok(Part::Number(Number::Is(*value.inner()))),
         Expr::Literal(LiteralValue::Int(value)) => Ok(Part::Number(Number::Is(*value.inner() as f64))),
         Expr::Literal(LiteralValue::UInt(value)) => Ok(Part::Number(Number::Is(*value.inner() as f64))),
-        Expr::Ident(name) => match Signal::of(name) {
-            Some(signal) => {
-                signals.push(signal);
-                Ok(Part::Number(Number::Of(signal)))
-            }
-            None => {
-                let names: Vec<&str> = SIGNALS.iter().map(|(name, _)| *name).collect();
-                let mut problem = ExpressionProblem::new(
-                    format!("there is no signal `{name}`"),
-                    format!("one of {}", names.join(", ")),
-                );
-                problem.unknown.clone_from(name);
-                Err(problem)
-            }
-        },
+        Expr::Ident(name) => {
+            let signal = Signal::of(name).ok_or_else(|| unknown(name))?;
+            signals.push(signal);
+            Ok(Part::Number(Number::Of(signal)))
+        }
         Expr::Call(call) if call.target.is_none() => {
             let parts: Result<Vec<Part>, _> =
                 call.args.iter().map(|argument| part(argument, depth + 1, signals)).collect();
@@ -219,6 +209,13 @@ fn part(node: &IdedExpr, depth: usize, signals: &mut Vec<Signal>) -> Result<Part
             EXAMPLE,
         )),
     }
+}
+
+/// A name that no signal has.
+fn unknown(name: &str) -> ExpressionProblem {
+    let names: Vec<&str> = SIGNALS.iter().map(|(name, _)| *name).collect();
+    let expected = format!("one of {}", names.join(", "));
+    ExpressionProblem { message: format!("there is no signal `{name}`"), expected, unknown: name.to_owned() }
 }
 
 /// An operator over its parts.
