@@ -79,7 +79,7 @@ fn compare(finder: &Finder, python: &str, shared: &Path, name: &str) {
         let answer = answers.next().unwrap().unwrap();
         let (seconds, finds) = answer.split_once(' ').unwrap();
         theirs.push(bytes as f64 / 1e6 / seconds.parse::<f64>().unwrap());
-        emails.1 = finds.to_owned();
+        finds.clone_into(&mut emails.1);
     }
     drop(ask);
     peer.wait().unwrap();

@@ -10,7 +10,7 @@ use planting::{Range, Rng, Score, Sort};
 /// Every other item is indexed; the rest are decoys.
 fn split(items: Vec<EvalItem>, seed: u64) -> (Vec<EvalItem>, Vec<EvalItem>) {
     let (indexed, decoys): (Vec<_>, Vec<_>) =
-        items.into_iter().enumerate().partition(|(at, _)| (*at as u64 + seed) % 2 == 0);
+        items.into_iter().enumerate().partition(|(at, _)| (*at as u64 + seed).is_multiple_of(2));
     let plain = |items: Vec<(usize, EvalItem)>| items.into_iter().map(|(_, item)| item).collect();
     (plain(indexed), plain(decoys))
 }

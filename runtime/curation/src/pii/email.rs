@@ -52,7 +52,8 @@ pub(super) fn name_start(text: &str, end: usize) -> Option<usize> {
     } else {
         trimmed.strip_prefix("20").filter(|_| name.starts_with("%20")).unwrap_or(trimmed)
     };
-    (!trimmed.is_empty() && trimmed.chars().any(char::is_alphanumeric)).then(|| end - trimmed.len())
+    (!trimmed.is_empty() && trimmed.chars().any(|c| c.is_alphanumeric() || c == '_'))
+        .then(|| end - trimmed.len())
 }
 
 /// `"john doe"@host`: the quote that opens, on the same line.

@@ -406,17 +406,18 @@ fn made_up_word(rng: &mut Rng) -> String {
 /// Questions made up from three templates: for tests without shared data.
 pub(crate) fn made_up(count: usize, rng: &mut Rng) -> Vec<EvalItem> {
     let question = |at: usize, rng: &mut Rng| {
-        let [a, b, c, d, e, f] = std::array::from_fn(|_| made_up_word(rng));
+        let [a, b, c, d, e, f, g, h, k] = std::array::from_fn(|_| made_up_word(rng));
         let (m, n) = (3 + rng.below(90), 3 + rng.below(90));
         match at % 3 {
             0 => format!(
-                "A {a} {b}ed {m} crates of {c} fruit at the {d} and later {e}ed {n} of them for the {f}. How many crates were left when the {d} closed?"
+                "A {a} {b}ed {m} crates of {c} fruit at the {d} {e} and later {f}ed {n} of them for {g} near {h}. \
+                 How many {c} crates were left when the {d} closed its {k}?"
             ),
             1 => format!(
-                "Which of the following best explains why the {a} near the {b} {c}ed the old {d} before anyone {e}ed the broken {f}?"
+                "Which {a} of the {b} best explains why the {c} near {d} {e}ed the old {f} before any {g} {h}ed the broken {k}?"
             ),
             _ => format!(
-                "The {a} {b}ed a {c} in the {d} while the {e} {f}ed it, so who asked about the {c} after {m} days?"
+                "The {a} {b}ed a {c} in the {d} while {e} {f}ed it, so which {g} asked {h} about {c} after {m} {k}?"
             ),
         }
     };
