@@ -38,7 +38,11 @@ pub(super) struct Corpus {
 
 impl Corpus {
     /// The corpus of this fingerprint; none where the artifact is none.
-    pub(super) fn of_artifact(store: &Store, kind: &str, fingerprint: &str) -> Result<Option<Self>, CliError> {
+    pub(super) fn of_artifact(
+        store: &Store,
+        kind: &str,
+        fingerprint: &str,
+    ) -> Result<Option<Self>, CliError> {
         let Some(stored) = store.get(kind, fingerprint)? else { return Ok(None) };
         let path = stored.path.join("statistics.json");
         if kind != "corpus" || !path.is_file() {
@@ -53,7 +57,9 @@ impl Corpus {
     pub(super) fn of_step(store: &Store, run: &RunView, step: &StepView) -> Result<Option<Self>, CliError> {
         let Some(corpus) = Self::of_artifact(store, "corpus", &step.fingerprint)? else { return Ok(None) };
         let mut corpus = Self { name: step.name.clone(), ..corpus };
-        for other in run.steps.iter().filter(|other| other.inputs.values().any(|input| *input == step.fingerprint)) {
+        for other in
+            run.steps.iter().filter(|other| other.inputs.values().any(|input| *input == step.fingerprint))
+        {
             let Some(tokens) = store.get("tokens", &other.fingerprint)? else { continue };
             let index: TokenIndex = read_json(&tokens.path.join("index.json"))?;
             let (tokens, bytes) = index
@@ -90,7 +96,8 @@ impl Corpus {
             let cells = cells.into_iter().map(|cell| Cell::new(cell).set_alignment(CellAlignment::Right));
             table.add_row(std::iter::once(Cell::new(&rule.rule)).chain(cells));
         }
-        let mut text = format!("{}: what each rule took, in the order that they ran\n{}\n", self.name, text_of(&table));
+        let mut text =
+            format!("{}: what each rule took, in the order that they ran\n{}\n", self.name, text_of(&table));
         if self.tokens_per_byte.is_some() {
             text.push_str("(tokens: bytes times the tokens a byte of what is left)\n");
         }
@@ -110,7 +117,12 @@ impl Corpus {
         let mut found = Vec::new();
         let dropped = self.folder.join("dropped.jsonl.zst");
         search(&dropped, &id, &mut |document: DroppedDocument| {
-            found.push(Fate { corpus: self.name.clone(), id: document.id.clone(), kept: None, dropped: Some(document) });
+            found.push(Fate {
+                corpus: self.name.clone(),
+                id: document.id.clone(),
+                kept: None,
+                dropped: Some(document),
+            });
         })?;
         for side in ["train", "validation"] {
             for shard in shards(&self.folder.join(side))? {
@@ -152,7 +164,13 @@ impl fmt::Display for Fate {
         let Some(Kept { side, shard, document }) = &self.kept else { return Ok(()) };
         writeln!(f, "{} of {} (source {}) is in {side}", self.id, self.corpus, document.source)?;
         writeln!(f, "  shard {}", shard.display())?;
-        writeln!(f, "  file {}, domain {}, {}", document.file, document.domain, bytes(document.text.len() as u64))?;
+        writeln!(
+            f,
+            "  file {}, domain {}, {}",
+            document.file,
+            document.domain,
+            bytes(document.text.len() as u64)
+        )?;
         if let Some(url) = &document.url {
             writeln!(f, "  from {url}")?;
         }

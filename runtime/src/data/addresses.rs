@@ -35,8 +35,10 @@ pub(super) fn filter(ctx: &StepContext, wanted: &[UrlList]) -> Result<UrlFilter,
     })?;
     let (first, count) = filter.skipped();
     if let Some(skipped) = first.first() {
-        let message =
-            format!("{count} lines are no entry; the first is line {} of {}: {}", skipped.line, skipped.list, skipped.text);
+        let message = format!(
+            "{count} lines are no entry; the first is line {} of {}: {}",
+            skipped.line, skipped.list, skipped.text
+        );
         ctx.events().warning("urls", message);
     }
     Ok(filter)

@@ -83,7 +83,9 @@ impl Clusters {
     /// What is said of them; none where they were not looked for.
     pub(super) fn statistics(self) -> Option<ClusterStatistics> {
         let mut statistics = self.statistics;
-        statistics.largest.sort_by(|one, other| (other.documents, &one.first).cmp(&(one.documents, &other.first)));
+        statistics
+            .largest
+            .sort_by(|one, other| (other.documents, &one.first).cmp(&(one.documents, &other.first)));
         self.path.map(|_| statistics)
     }
 }

@@ -108,7 +108,8 @@ pub(super) fn keep(ctx: &StepContext, params: &DataParams) -> Result<(), DataErr
         let from = folder(ctx, source);
         let names = files(ctx, source)?.into_iter().map(|file| file.name).chain([SUMMARY.to_owned()]);
         for name in names {
-            std::fs::copy(from.join(&name), target.join(&name)).map_err(|e| DataError::io(from.join(&name), e))?;
+            std::fs::copy(from.join(&name), target.join(&name))
+                .map_err(|e| DataError::io(from.join(&name), e))?;
         }
     }
     Ok(())

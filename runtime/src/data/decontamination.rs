@@ -40,7 +40,10 @@ impl Decontamination {
         let index = EvalIndex::build(items.into_iter(), &Settings::default());
         let summary = index.summary();
         if summary.left_out > 0 {
-            let message = format!("{} of {} questions are not looked for: the index is full", summary.left_out, summary.given);
+            let message = format!(
+                "{} of {} questions are not looked for: the index is full",
+                summary.left_out, summary.given
+            );
             ctx.events().warning("decontaminate", message);
         }
         Ok(Self { index, action: params.action })
@@ -63,7 +66,9 @@ impl Decontamination {
             return Outcome::default();
         }
         match self.action {
-            PiiAction::Keep => Outcome { signals: vec![("leaks".to_owned(), leaks.len() as f64)], ..Outcome::default() },
+            PiiAction::Keep => {
+                Outcome { signals: vec![("leaks".to_owned(), leaks.len() as f64)], ..Outcome::default() }
+            }
             PiiAction::Drop => Outcome::drop(0, reason(&leaks)),
             PiiAction::Redact => {
                 let left = remove_spans(text, &leaks);
@@ -119,8 +124,12 @@ fn unpack(content: &[u8]) -> std::io::Result<Vec<u8>> {
     let limit = MAX_EXPANSION.0 * content.len() as u64 + MAX_EXPANSION.1;
     let mut unpacked = Vec::new();
     match content {
-        [0x1f, 0x8b, ..] => flate2::read::MultiGzDecoder::new(content).take(limit).read_to_end(&mut unpacked)?,
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => zstd::Decoder::new(content)?.take(limit).read_to_end(&mut unpacked)?,
+        [0x1f, 0x8b, ..] => {
+            flate2::read::MultiGzDecoder::new(content).take(limit).read_to_end(&mut unpacked)?
+        }
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            zstd::Decoder::new(content)?.take(limit).read_to_end(&mut unpacked)?
+        }
         _ => return Ok(content.to_vec()),
     };
     if unpacked.len() as u64 == limit {

@@ -110,7 +110,8 @@ impl PartKeys {
         let mut copies = copies(exact)?;
         for number in 0..segments.len() {
             let name = number.to_string();
-            let mut of_lines = keys.lines.as_ref().map(|(counter, _)| counter.input(&name)).transpose()?.flatten();
+            let mut of_lines =
+                keys.lines.as_ref().map(|(counter, _)| counter.input(&name)).transpose()?.flatten();
             let mut of_paragraphs =
                 keys.paragraphs.as_ref().map(|counter| counter.input(&name)).transpose()?.flatten();
             if of_lines.is_none() && of_paragraphs.is_none() {
@@ -121,7 +122,9 @@ impl PartKeys {
                 segments,
                 number,
                 |document| Ok(copies.of(document.number)?.is_some_and(|member| !member.is_first())),
-                |document, is_copy| (document.number, group(params, &document), keys_of(&document, is_copy, wanted)),
+                |document, is_copy| {
+                    (document.number, group(params, &document), keys_of(&document, is_copy, wanted))
+                },
                 |(document, group, keys)| {
                     let Some([lines, paragraphs]) = keys else { return Ok(()) };
                     if let Some(input) = &mut of_lines {
@@ -143,7 +146,8 @@ impl PartKeys {
     /// The lines that go, and the paragraphs that go.
     pub(super) fn cuts(&self) -> Result<[Decisions<CutReader>; 2], DataError> {
         let lines = self.lines.as_ref().map(|(counter, rule)| counter.finish(*rule)).transpose()?;
-        let paragraphs = self.paragraphs.as_ref().map(|counter| counter.finish(PartRule::Later)).transpose()?;
+        let paragraphs =
+            self.paragraphs.as_ref().map(|counter| counter.finish(PartRule::Later)).transpose()?;
         Ok([Decisions::new(lines), Decisions::new(paragraphs)])
     }
 }
@@ -161,7 +165,11 @@ fn keys_of(document: &Document, is_copy: bool, (wants_lines, wants_paragraphs): 
 }
 
 /// A document's text without the lines and paragraphs that go; a paragraph's bytes that went with a line are the line's.
-pub(super) fn without_parts(document: &Document, line_cut: Option<&Cut>, paragraph_cut: Option<&Cut>) -> [Outcome; 2] {
+pub(super) fn without_parts(
+    document: &Document,
+    line_cut: Option<&Cut>,
+    paragraph_cut: Option<&Cut>,
+) -> [Outcome; 2] {
     let text = &document.text;
     let kind = kind(document);
     let mut ranges = Vec::new();
@@ -190,10 +198,13 @@ fn cut_ranges(text: &str, ranges: Vec<(Range<usize>, usize)>) -> [Outcome; 2] {
     all.sort_by_key(|range| range.start);
     let after_all = remove(text, &all);
     let before = [(text.len(), after_lines.0.len()), (after_lines.0.len(), after_all.0.len())];
-    for (station, ((from, to), (kept, excerpt))) in before.into_iter().zip([after_lines, after_all]).enumerate() {
+    for (station, ((from, to), (kept, excerpt))) in
+        before.into_iter().zip([after_lines, after_all]).enumerate()
+    {
         if to < from {
             let removed = (from - to) as u64;
-            outcomes[station] = Outcome { text: Some(kept), changes: vec![(0, removed, excerpt)], ..Outcome::default() };
+            outcomes[station] =
+                Outcome { text: Some(kept), changes: vec![(0, removed, excerpt)], ..Outcome::default() };
         }
     }
     outcomes

@@ -55,10 +55,9 @@ impl Class {
             SourceFormat::Markdown | SourceFormat::Html | SourceFormat::Warc | SourceFormat::Crawl => {
                 Self::Markdown
             }
-            SourceFormat::Text
-            | SourceFormat::Jsonl
-            | SourceFormat::Parquet
-            | SourceFormat::Huggingface => Self::Prose,
+            SourceFormat::Text | SourceFormat::Jsonl | SourceFormat::Parquet | SourceFormat::Huggingface => {
+                Self::Prose
+            }
         }
     }
 }

@@ -136,7 +136,9 @@ impl StepError for DataError {
             Self::Urls(_) => ErrorFacts::user("urls", ""),
             Self::Language(_) => ErrorFacts::user("language", ""),
             Self::Rules(_) => ErrorFacts::user("filters", ""),
-            Self::Classifier(_) => ErrorFacts::user("classifier", "give it more examples, and other ones for each label"),
+            Self::Classifier(_) => {
+                ErrorFacts::user("classifier", "give it more examples, and other ones for each label")
+            }
             Self::Crawl(error) => match error {
                 CrawlError::Io { source, .. } => ErrorFacts::io(source),
                 CrawlError::Client(_) | CrawlError::InsideRuntime => ErrorFacts::bug("crawl", ""),

@@ -73,7 +73,8 @@ pub(super) fn texts(ctx: &StepContext, label: &str, each: &mut dyn FnMut(String)
                     }
                 }
                 Item::Skipped(skipped) => {
-                    let reason = format!("{}: {} {}", skipped.name, skipped.reason.sentence(), skipped.detail);
+                    let reason =
+                        format!("{}: {} {}", skipped.name, skipped.reason.sentence(), skipped.detail);
                     return Err(DataError::Parameter {
                         field: label.to_owned(),
                         expected: "files of texts".into(),

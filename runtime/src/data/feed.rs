@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use cupola_curation::read::{Content, Cursor, Fields, FileReader, Format, Item, Limits, RawDocument, Skipped, Statuses};
+use cupola_curation::read::{
+    Content, Cursor, Fields, FileReader, Format, Item, Limits, RawDocument, Skipped, Statuses,
+};
 use cupola_specs::artifact::{DroppedDocument, SourceStatistics};
 use cupola_specs::contract::SourceFile;
 use cupola_specs::job::{DataParams, SourceFormat, SourceParams, SplitUnit};
 use serde::{Deserialize, Serialize};
 
-use super::{DataError, crawl};
 use super::document::{Class, Document, document_id};
 use super::files::{below_crate, choose, crate_of};
+use super::{DataError, crawl};
 use crate::job::StepContext;
 
 /// Documents of a batch at most.
@@ -104,7 +106,11 @@ impl<'c> Feed<'c> {
         while batch.raws.len() < BATCH_DOCUMENTS && bytes < BATCH_BYTES {
             let Some(source) = self.params.sources.get(self.place.source) else { break };
             if self.place.file == self.files.len() {
-                self.place = Place { source: self.place.source + 1, documents: self.place.documents, ..Place::default() };
+                self.place = Place {
+                    source: self.place.source + 1,
+                    documents: self.place.documents,
+                    ..Place::default()
+                };
                 self.list()?;
                 continue;
             }
@@ -262,7 +268,8 @@ fn raw(
 fn dropped(source: &SourceParams, file: &SourceFile, skipped: &Skipped) -> DroppedDocument {
     let name = if skipped.name == file.name { String::new() } else { format!(" ({})", skipped.name) };
     let detail = if skipped.detail.is_empty() { String::new() } else { format!(" {}.", skipped.detail) };
-    let reason = format!("{}{name}, byte {}: {}{detail}", file.name, skipped.offset, skipped.reason.sentence());
+    let reason =
+        format!("{}{name}, byte {}: {}{detail}", file.name, skipped.offset, skipped.reason.sentence());
     DroppedDocument {
         id: document_id(&source.name, &file.name, skipped.index),
         source: source.name.clone(),

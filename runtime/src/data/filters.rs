@@ -35,7 +35,8 @@ impl Filters {
         };
         let is_code = |filter: &&FilterParams| matches!(filter, FilterParams::Code { .. });
         let code: Vec<FilterParams> = params.filters.iter().filter(is_code).cloned().collect();
-        let prose: Vec<FilterParams> = params.filters.iter().filter(|filter| !is_code(filter)).cloned().collect();
+        let prose: Vec<FilterParams> =
+            params.filters.iter().filter(|filter| !is_code(filter)).cloned().collect();
         let prose = Ruleset::with_word_list(&prose, rule, words.cloned())?;
         let code = Ruleset::new(&code, rule)?;
         let rules = [prose.rules(), code.rules()].concat();
@@ -66,7 +67,8 @@ impl Filters {
                 excerpt.push_str(document.text.get(removed.start..removed.end).unwrap_or_default());
             }
         }
-        let changes = taken.into_iter().map(|(rule, (bytes, excerpt))| (first + rule, bytes, excerpt)).collect();
+        let changes =
+            taken.into_iter().map(|(rule, (bytes, excerpt))| (first + rule, bytes, excerpt)).collect();
         let signals = judged.signals.iter().map(|(stage, name, value)| {
             let name = if stage == 0 { name.to_owned() } else { format!("{name}.{stage}") };
             (name, value)

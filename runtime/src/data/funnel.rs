@@ -45,7 +45,8 @@ pub(super) struct Funnel {
 impl Funnel {
     /// A funnel in which nothing has been removed yet.
     pub(super) fn new(rules: &[String]) -> Self {
-        let rules = rules.iter().map(|rule| RuleStatistics { rule: rule.clone(), ..RuleStatistics::default() });
+        let rules =
+            rules.iter().map(|rule| RuleStatistics { rule: rule.clone(), ..RuleStatistics::default() });
         Self { rules: rules.collect() }
     }
 
@@ -76,7 +77,13 @@ impl Funnel {
             add_example(rule, &document.file, &document.text);
             let rule = rule.rule.clone();
             let signals = document.signals;
-            return Err(DroppedDocument { id: document.id, source: source.to_owned(), rule, reason, signals });
+            return Err(DroppedDocument {
+                id: document.id,
+                source: source.to_owned(),
+                rule,
+                reason,
+                signals,
+            });
         }
         if let Some(text) = outcome.text {
             document.text = text;
@@ -100,10 +107,7 @@ impl Funnel {
     pub(super) fn finish(mut self, documents: u64, bytes: u64) -> Vec<RuleStatistics> {
         let mut left = (documents, bytes);
         for rule in &mut self.rules {
-            left = (
-                left.0.saturating_sub(rule.dropped_documents),
-                left.1.saturating_sub(rule.dropped_bytes),
-            );
+            left = (left.0.saturating_sub(rule.dropped_documents), left.1.saturating_sub(rule.dropped_bytes));
             (rule.remaining_documents, rule.remaining_bytes) = left;
         }
         self.rules

@@ -46,12 +46,15 @@ pub fn run(ctx: &StepContext, params: &DataParams) -> Result<Summary, DataError>
     crawl::keep(ctx, params)?;
     if params.pairs.is_some() {
         let pairs = pairs(ctx, params, &sieved)?;
-        [statistics.train_pairs, statistics.validation_pairs] = write_pairs(ctx.staging(), &pairs, &held_out)?;
+        [statistics.train_pairs, statistics.validation_pairs] =
+            write_pairs(ctx.staging(), &pairs, &held_out)?;
     }
     statistics.quality = selected.as_ref().and_then(|selected| selected.quality);
     match &mut selected {
         Some(Selected { segments, clusters, .. }) => {
-            write(ctx, params, segments, &held_out, &mut statistics, &mut |document| clusters.look(document))?;
+            write(ctx, params, segments, &held_out, &mut statistics, &mut |document| {
+                clusters.look(document)
+            })?;
         }
         None => write(ctx, params, &trimmed, &held_out, &mut statistics, &mut |_| {})?,
     }

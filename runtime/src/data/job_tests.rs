@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use cupola_specs::artifact::{CorpusDocument, CorpusStatistics, DroppedDocument};
 use cupola_specs::contract::JobFile;
-use cupola_specs::job::{DataParams, DedupParams, MinhashParams, SourceFormat, SplitParams, SplitUnit, StepParams};
+use cupola_specs::job::{
+    DataParams, DedupParams, MinhashParams, SourceFormat, SplitParams, SplitUnit, StepParams,
+};
 
 use super::DataError;
 use super::sample::{job_of, source, write_sources};
@@ -18,9 +20,9 @@ use crate::job::{JobError, StepContext};
 /// Words that make sentences without being alike.
 fn sentence(seed: u64) -> String {
     const WORDS: [&str; 24] = [
-        "river", "stone", "seven", "lantern", "garden", "walks", "under", "quiet", "morning", "carries", "letters",
-        "across", "bridge", "silver", "winter", "harbour", "sings", "about", "copper", "mountain", "turns",
-        "slowly", "before", "evening",
+        "river", "stone", "seven", "lantern", "garden", "walks", "under", "quiet", "morning", "carries",
+        "letters", "across", "bridge", "silver", "winter", "harbour", "sings", "about", "copper", "mountain",
+        "turns", "slowly", "before", "evening",
     ];
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let words = (0..14).map(|_| {
@@ -82,7 +84,8 @@ fn params() -> DataParams {
 /// Runs the step in a folder; `stop_after` attempts end at their first look at the stop flag after so many microseconds.
 fn run(folder: &Path, params: &DataParams, threads: usize, kills: &[u64]) -> BTreeMap<String, Vec<u8>> {
     let files = files();
-    let files: Vec<_> = files.iter().map(|(label, name, content)| (*label, name.as_str(), content.clone())).collect();
+    let files: Vec<_> =
+        files.iter().map(|(label, name, content)| (*label, name.as_str(), content.clone())).collect();
     write_sources(folder, &files);
     let attempt = |micros: Option<u64>| {
         let staging = folder.join("staging");
@@ -149,17 +152,22 @@ fn every_document_is_kept_or_dropped_once_and_the_funnel_adds_up() {
     let dir = tempfile::tempdir().unwrap();
     let files = run(dir.path(), &params(), 2, &[]);
     let statistics: CorpusStatistics = serde_json::from_slice(&files["statistics.json"]).unwrap();
-    let dropped: Vec<DroppedDocument> = read_jsonl_zst(&dir.path().join("staging/dropped.jsonl.zst")).unwrap();
+    let dropped: Vec<DroppedDocument> =
+        read_jsonl_zst(&dir.path().join("staging/dropped.jsonl.zst")).unwrap();
     let kept = [documents(dir.path(), "train"), documents(dir.path(), "validation")].concat();
-    let mut ids: Vec<&str> = kept.iter().map(|d| d.id.as_str()).chain(dropped.iter().map(|d| d.id.as_str())).collect();
+    let mut ids: Vec<&str> =
+        kept.iter().map(|d| d.id.as_str()).chain(dropped.iter().map(|d| d.id.as_str())).collect();
     let all = ids.len();
     ids.sort_unstable();
     ids.dedup();
     assert_eq!((ids.len(), all), (1224, 1224), "1,200 documents and 24 broken lines");
     let of = |rule: &str| statistics.rules.iter().find(|found| found.rule == rule).unwrap();
     assert_eq!(of("exact_document").dropped_documents, 59 + 59, "copies of one text and of `x`");
-    let empty: Vec<&str> =
-        dropped.iter().filter(|document| document.rule == "empty").map(|document| document.reason.as_str()).collect();
+    let empty: Vec<&str> = dropped
+        .iter()
+        .filter(|document| document.rule == "empty")
+        .map(|document| document.reason.as_str())
+        .collect();
     assert_eq!(empty.iter().filter(|reason| reason.starts_with("1 bytes")).count(), 1, "{empty:?}");
     assert_eq!(of("empty").dropped_documents, empty.len() as u64);
     assert_eq!(of("lines").changed_documents, 60);

@@ -44,7 +44,12 @@ pub(super) fn judge(options: &ExtractOptions, document: &Document) -> Outcome {
                 ("page_blocks".to_owned(), found.num_blocks as f64),
                 ("page_blocks_kept".to_owned(), found.num_kept as f64),
             ];
-            Outcome { text: Some(found.text), changes: vec![(0, removed, String::new())], signals, ..Outcome::default() }
+            Outcome {
+                text: Some(found.text),
+                changes: vec![(0, removed, String::new())],
+                signals,
+                ..Outcome::default()
+            }
         }
     }
 }
@@ -60,8 +65,12 @@ impl Sites {
         }
         let min_pages = params.site_repeats as usize;
         let sample_pages = min_pages.max(SiteOptions::default().sample_pages);
-        let mut blocks =
-            SiteBlocks::new(SiteOptions { min_pages, sample_pages, max_hosts: MAX_HOSTS, ..SiteOptions::default() });
+        let mut blocks = SiteBlocks::new(SiteOptions {
+            min_pages,
+            sample_pages,
+            max_hosts: MAX_HOSTS,
+            ..SiteOptions::default()
+        });
         for document in segments.documents() {
             let document = document?;
             if let Some((url, host)) = document.url.as_ref().and_then(|url| Some((url, host_of(url)?))) {
@@ -92,11 +101,14 @@ mod tests {
         let params = ExtractParams { main_content: true, keep_math: true, keep_code: true, site_repeats: 0 };
         let options = options(&params);
         let body = "This page tells at some length what happened on the river in that winter. ".repeat(8);
-        let html = format!("<html><body><nav><a href=/>Home</a></nav><article><h1>River</h1><p>{body}</p></article></body></html>");
+        let html = format!(
+            "<html><body><nav><a href=/>Home</a></nav><article><h1>River</h1><p>{body}</p></article></body></html>"
+        );
         let page = Document { text: html.clone(), is_page: true, ..Document::default() };
         let text = judge(&options, &page).text.unwrap();
         assert!(text.contains(body.trim()) && !text.contains('<'), "{text}");
-        let empty = Document { text: "<html><body></body></html>".into(), is_page: true, ..Document::default() };
+        let empty =
+            Document { text: "<html><body></body></html>".into(), is_page: true, ..Document::default() };
         assert_eq!(judge(&options, &empty).dropped.unwrap().0, 2);
         assert!(judge(&options, &Document { text: html, ..Document::default() }).text.is_none());
     }

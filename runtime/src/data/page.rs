@@ -62,7 +62,11 @@ mod tests {
             languages: [("de".to_owned(), 3)].into(),
             sites: vec![SiteStatistics { site: "example.org".into(), documents: 5, bytes: 12_000 }],
             near_duplicates: Some(ClusterStatistics { clusters: 1, duplicates: 3, largest: vec![example] }),
-            quality: Some(QualityStatistics { roc_auc: 0.91234, kept_documents: 7, ..QualityStatistics::default() }),
+            quality: Some(QualityStatistics {
+                roc_auc: 0.91234,
+                kept_documents: 7,
+                ..QualityStatistics::default()
+            }),
             ..CorpusStatistics::default()
         };
         let page = page(&statistics).unwrap();

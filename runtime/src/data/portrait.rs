@@ -58,7 +58,9 @@ impl Portrait {
         let sites = self.sites.into_iter();
         statistics.sites =
             sites.map(|(site, (documents, bytes))| SiteStatistics { site, documents, bytes }).collect();
-        statistics.sites.sort_by(|one, other| (other.documents, &one.site).cmp(&(one.documents, &other.site)));
+        statistics
+            .sites
+            .sort_by(|one, other| (other.documents, &one.site).cmp(&(one.documents, &other.site)));
     }
 }
 
@@ -69,7 +71,9 @@ mod tests {
     #[test]
     fn lengths_languages_and_sites_are_counted() {
         let mut portrait = Portrait::default();
-        for (url, text) in [("http://a.example.org/1", "abc"), ("http://b.example.org/2", "abcd"), ("http://x.de/", "")] {
+        for (url, text) in
+            [("http://a.example.org/1", "abc"), ("http://b.example.org/2", "abcd"), ("http://x.de/", "")]
+        {
             let language = Some("en".to_owned());
             let document =
                 Document { url: Some(url.into()), text: text.into(), language, ..Document::default() };

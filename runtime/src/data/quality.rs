@@ -45,7 +45,8 @@ impl Quality {
         near: &dyn Fn() -> Result<Decisions<Members>, DataError>,
     ) -> Result<Option<Self>, DataError> {
         let Some(quality) = &params.quality else { return Ok(None) };
-        let source = params.sources.iter().position(|source| source.name == quality.negative).unwrap_or_default();
+        let source =
+            params.sources.iter().position(|source| source.name == quality.negative).unwrap_or_default();
         let seed = ctx.seed("quality");
         let examples = gather(ctx, quality, source, documents, near()?, seed)?;
         let (positives, negatives) = (&examples[1], &examples[0]);
@@ -164,7 +165,9 @@ fn choose(
                 texts.push(document.text);
             }
         }
-        scores.extend(model.score_all(&texts, 1, rayon::current_num_threads())?.into_iter().map(|score| (score, 1)));
+        scores.extend(
+            model.score_all(&texts, 1, rayon::current_num_threads())?.into_iter().map(|score| (score, 1)),
+        );
     }
     let count = scores.len() as u64;
     Ok((Threshold::keep_fraction(&scores, quality.keep_fraction)?, count))

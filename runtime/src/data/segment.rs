@@ -148,7 +148,8 @@ impl Segments {
         &self,
         part: &'static str,
     ) -> impl Iterator<Item = Result<T, DataError>> + '_ {
-        let readers = (0..self.records.len()).map(move |number| JsonlZstReader::open(&self.path(number, part)));
+        let readers =
+            (0..self.records.len()).map(move |number| JsonlZstReader::open(&self.path(number, part)));
         readers.flat_map(|reader| {
             let (reader, error) = match reader {
                 Ok(reader) => (Some(reader), None),
@@ -176,9 +177,10 @@ impl Segments {
         };
         let Ok(record) = serde_json::from_slice::<SegmentRecord>(&json) else { return Ok(None) };
         let is_whole = record.files.len() == PARTS.len()
-            && PARTS.iter().zip(&record.files).all(|(part, told)| {
-                sealed(&self.path(number, part)).is_ok_and(|found| found == *told)
-            });
+            && PARTS
+                .iter()
+                .zip(&record.files)
+                .all(|(part, told)| sealed(&self.path(number, part)).is_ok_and(|found| found == *told));
         Ok(is_whole.then_some(record))
     }
 
@@ -186,7 +188,8 @@ impl Segments {
     fn remove_from(&self, number: usize) -> Result<(), DataError> {
         for entry in std::fs::read_dir(&self.folder).map_err(|e| DataError::io(&self.folder, e))? {
             let path = entry.map_err(|e| DataError::io(&self.folder, e))?.path();
-            let of = path.file_name().and_then(|name| name.to_str()?.split('.').next()?.parse::<usize>().ok());
+            let of =
+                path.file_name().and_then(|name| name.to_str()?.split('.').next()?.parse::<usize>().ok());
             if of.is_some_and(|of| of >= number) {
                 std::fs::remove_file(&path).map_err(|e| DataError::io(&path, e))?;
             }

@@ -74,9 +74,7 @@ pub(super) fn run(
         walk(
             trimmed,
             number,
-            |document| {
-                Ok((members.of(document.number)?, cuts.of(document.number)?))
-            },
+            |document| Ok((members.of(document.number)?, cuts.of(document.number)?)),
             |document, (member, cut)| {
                 let mut funnel = rules.funnel();
                 let document =
@@ -119,7 +117,8 @@ fn gather_substrings(
             let document = document?;
             let is_first = members.of(document.number)?.is_none_or(|member| member.is_first());
             let mut is_good = || {
-                let judged = learned.quality.as_ref().and_then(|quality| quality.judge(&document, &mut scratch));
+                let judged =
+                    learned.quality.as_ref().and_then(|quality| quality.judge(&document, &mut scratch));
                 judged.is_none_or(|(_, stays)| stays)
             };
             if is_first && is_good() {
@@ -147,7 +146,8 @@ fn select(
         }
     }
     let document = SCRATCH.with_borrow_mut(|scratch| {
-        let judged = learned.quality.as_ref().and_then(|quality| Some((quality, quality.judge(&document, scratch)?)));
+        let judged =
+            learned.quality.as_ref().and_then(|quality| Some((quality, quality.judge(&document, scratch)?)));
         let mut document = match judged {
             Some((quality, (score, stays))) => {
                 let signals = vec![("quality".to_owned(), f64::from(score))];

@@ -48,7 +48,15 @@ impl JsonlZstWriter {
             .and_then(|file| zstd::Encoder::new(file, level))
             .map_err(|e| DataError::io(path, e))?;
         let frames = vec![ShardFrame { offset: 0, first: 0 }];
-        Ok(Self { path: path.to_path_buf(), encoder, level, line: Vec::new(), written: 0, frame_bytes: 0, frames })
+        Ok(Self {
+            path: path.to_path_buf(),
+            encoder,
+            level,
+            line: Vec::new(),
+            written: 0,
+            frame_bytes: 0,
+            frames,
+        })
     }
 
     /// Appends one value.

@@ -137,7 +137,8 @@ mod tests {
 
     #[test]
     fn the_order_of_documents_does_not_matter() {
-        let sizes: Vec<(String, u32, u64)> = (0..200).map(|n| (format!("u{}", n % 70), n % 3, u64::from(n))).collect();
+        let sizes: Vec<(String, u32, u64)> =
+            (0..200).map(|n| (format!("u{}", n % 70), n % 3, u64::from(n))).collect();
         let forth: Vec<(&str, u32, u64)> = sizes.iter().map(|(u, d, b)| (u.as_str(), *d, *b)).collect();
         let back: Vec<(&str, u32, u64)> = forth.iter().rev().copied().collect();
         let mut back = held_out(&back, 0.1);

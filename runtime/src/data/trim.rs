@@ -146,7 +146,9 @@ impl Trim<'_> {
         let signature = match (&self.near, &document) {
             (Some(near), Ok(document)) => SCRATCH.with_borrow_mut(|scratch| {
                 let signature = near.hasher.signature(&document.text, scratch);
-                signature.map(|signature| (signature.keys.to_vec(), signature.sketch.to_vec(), signature.num_words))
+                signature.map(|signature| {
+                    (signature.keys.to_vec(), signature.sketch.to_vec(), signature.num_words)
+                })
             }),
             _ => None,
         };

@@ -50,7 +50,9 @@ impl<D: Decided, I: Iterator<Item = Result<D, DedupError>>> Decisions<I> {
     /// What was decided about this document; those before it are passed over.
     pub(super) fn of(&mut self, document: u64) -> Result<Option<D>, DataError> {
         let Some(decisions) = &mut self.0 else { return Ok(None) };
-        while let Some(next) = decisions.next_if(|next| next.as_ref().map_or(true, |next| next.document() <= document)) {
+        while let Some(next) =
+            decisions.next_if(|next| next.as_ref().map_or(true, |next| next.document() <= document))
+        {
             let next = next?;
             if next.document() == document {
                 return Ok(Some(next));

@@ -202,7 +202,11 @@ impl StepContext {
 
 /// A source file that is not there is not what the plan saw.
 fn unread(file: &SourceFile, error: std::io::Error) -> JobError {
-    if error.kind() == std::io::ErrorKind::NotFound { changed(file, "no file".into()) } else { JobError::io(&file.path, error) }
+    if error.kind() == std::io::ErrorKind::NotFound {
+        changed(file, "no file".into())
+    } else {
+        JobError::io(&file.path, error)
+    }
 }
 
 fn check_hash(file: &SourceFile, hash: &blake3::Hash) -> Result<(), JobError> {

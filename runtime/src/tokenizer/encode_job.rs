@@ -236,8 +236,11 @@ mod tests {
                  values.iter().{word}::<u32>() + {n} - {n}\n}}\n"
             )
         });
-        let files: Vec<_> =
-            names.iter().zip(texts).map(|(name, text)| ("sources.crates", name.as_str(), text.into_bytes())).collect();
+        let files: Vec<_> = names
+            .iter()
+            .zip(texts)
+            .map(|(name, text)| ("sources.crates", name.as_str(), text.into_bytes()))
+            .collect();
         write_sources(dir, &files);
     }
 

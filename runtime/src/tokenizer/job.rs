@@ -123,7 +123,8 @@ fn train(
     let spill_folder = Some(ctx.job().checkpoints.clone());
     std::fs::create_dir_all(&ctx.job().checkpoints)
         .map_err(|error| TokenizerError::io(&ctx.job().checkpoints, error))?;
-    let mut trainer = Trainer::new(settings, splitter, CensusLimits { spill_folder, ..CensusLimits::default() })?;
+    let mut trainer =
+        Trainer::new(settings, splitter, CensusLimits { spill_folder, ..CensusLimits::default() })?;
     let mut read = 0;
     for_each_batch(ctx, corpus_shards(corpus, "train")?, &mut |documents| {
         let chosen = documents.iter().filter(|document| share >= 1.0 || position(&document.id) < share);
@@ -144,7 +145,8 @@ fn train(
 fn warn(ctx: &StepContext, trained: &Trained) {
     let (size, asked) = (trained.vocabulary.tokens.len(), trained.asked);
     if size < asked {
-        let message = format!("the text gave {size} tokens of the {asked} asked for: no other pair stands twice");
+        let message =
+            format!("the text gave {size} tokens of the {asked} asked for: no other pair stands twice");
         ctx.events().warning("vocabulary_short", message);
     }
     if trained.tally.left_out_pieces > 0 {
@@ -176,9 +178,12 @@ fn held_out(
         Ok(())
     })?;
     let by_domain = chosen.iter().map(|document| (Axis::Domain, document.domain.as_str(), document));
-    let by_language = chosen.iter().filter_map(|document| Some((Axis::Language, document.language.as_deref()?, document)));
-    let samples: Vec<Sample<'_>> =
-        by_domain.chain(by_language).map(|(axis, group, document)| Sample { axis, group, text: &document.text }).collect();
+    let by_language =
+        chosen.iter().filter_map(|document| Some((Axis::Language, document.language.as_deref()?, document)));
+    let samples: Vec<Sample<'_>> = by_domain
+        .chain(by_language)
+        .map(|(axis, group, document)| Sample { axis, group, text: &document.text })
+        .collect();
     let specials: Vec<u32> = (0..params.special_tokens.len() as u32).collect();
     let encode = |text: &str, ids: &mut Vec<u32>| ids.extend(tokenizer.encode(text));
     let subject = Subject { tokens, specials: &specials, encode: &encode };

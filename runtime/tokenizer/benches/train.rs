@@ -36,7 +36,11 @@ fn main() {
     let rounds: usize = corpus::argument("--rounds", "3").parse().unwrap();
     let pattern = if corpus::argument("--pattern", "gpt2") == "gpt4" { GPT4_PATTERN } else { GPT2_PATTERN };
     let texts = of_size(&corpus::documents(&shared), megabytes * 1_000_000);
-    println!("{} texts, {} bytes, {vocab_size} tokens", texts.len(), texts.iter().map(String::len).sum::<usize>());
+    println!(
+        "{} texts, {} bytes, {vocab_size} tokens",
+        texts.len(),
+        texts.iter().map(String::len).sum::<usize>()
+    );
     let peers = corpus::argument("--peers", "");
     if peers.is_empty() {
         (0..rounds).for_each(|_| drop(ours(&texts, pattern, vocab_size)));
@@ -90,7 +94,8 @@ fn theirs(peer: &str, folder: &Path, vocab_size: usize) -> Run {
     let python = corpus::argument("--python", "python3");
     let mut command = Command::new("taskset");
     command.args(["-c", "0", &python]).arg(script).arg(peer).arg(folder).arg(vocab_size.to_string());
-    let output = command.env("RAYON_NUM_THREADS", "1").env("TOKENIZERS_PARALLELISM", "false").output().unwrap();
+    let output =
+        command.env("RAYON_NUM_THREADS", "1").env("TOKENIZERS_PARALLELISM", "false").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let file = std::fs::read(folder.join("merges.json")).unwrap();
     let (secs, merges): (f64, Vec<[Vec<u8>; 2]>) = serde_json::from_slice(&file).unwrap();
@@ -99,7 +104,9 @@ fn theirs(peer: &str, folder: &Path, vocab_size: usize) -> Run {
 
 fn compare(peer: &str, mine: &Run, other: &Run) {
     let has_pairs = other.merges.iter().any(|(_, right)| !right.is_empty());
-    let key = |(left, right): &(Vec<u8>, Vec<u8>)| if has_pairs { (left.clone(), right.clone()) } else { ([&left[..], right].concat(), Vec::new()) };
+    let key = |(left, right): &(Vec<u8>, Vec<u8>)| {
+        if has_pairs { (left.clone(), right.clone()) } else { ([&left[..], right].concat(), Vec::new()) }
+    };
     let ours: Vec<_> = mine.merges.iter().map(key).collect();
     let theirs: Vec<_> = other.merges.iter().map(key).collect();
     let placed = ours.iter().zip(&theirs).filter(|(a, b)| a == b).count();
@@ -107,9 +114,15 @@ fn compare(peer: &str, mine: &Run, other: &Run) {
     let known: HashSet<_> = theirs.iter().collect();
     let anywhere = ours.iter().filter(|merge| known.contains(merge)).count();
     let what = if has_pairs { "merges" } else { "tokens" };
-    println!("{what}: ours {}, {peer} {}; equal at the same place {placed}, anywhere {anywhere}", ours.len(), theirs.len());
+    println!(
+        "{what}: ours {}, {peer} {}; equal at the same place {placed}, anywhere {anywhere}",
+        ours.len(),
+        theirs.len()
+    );
     if let Some(first) = first {
-        let text = |(left, right): &(Vec<u8>, Vec<u8>)| format!("{:?} {:?}", String::from_utf8_lossy(left), String::from_utf8_lossy(right));
+        let text = |(left, right): &(Vec<u8>, Vec<u8>)| {
+            format!("{:?} {:?}", String::from_utf8_lossy(left), String::from_utf8_lossy(right))
+        };
         println!("first difference at {first}: ours {}, {peer} {}", text(&ours[first]), text(&theirs[first]));
     }
 }
@@ -121,7 +134,9 @@ fn of_size(documents: &[String], num_bytes: usize) -> Vec<String> {
         if sum >= num_bytes {
             break;
         }
-        let changed = |(at, word): (usize, &str)| if at % 20 == 0 { word.chars().rev().collect() } else { word.to_owned() };
+        let changed = |(at, word): (usize, &str)| {
+            if at % 20 == 0 { word.chars().rev().collect() } else { word.to_owned() }
+        };
         let text = if index < documents.len() {
             text.clone()
         } else {

@@ -18,7 +18,9 @@ use std::process::Command;
 use std::time::Instant;
 
 use cupola_specs::job::GPT4_PATTERN;
-use cupola_tokenizer::train::{Algorithm, Census, CensusLimits, Learned, PieceCounts, Trainer, TrainerSettings};
+use cupola_tokenizer::train::{
+    Algorithm, Census, CensusLimits, Learned, PieceCounts, Trainer, TrainerSettings,
+};
 use cupola_tokenizer::unigram::{Unigram, UnigramJson, UnigramSettings, Viterbi};
 use cupola_tokenizer::{Splitter, unspell};
 
@@ -55,8 +57,13 @@ fn main() {
             print_quality("ours", &trained.model, &counts);
         }
         if let Learned::Unigram(trained) = &learned {
-            let file = UnigramJson { patterns: vec![GPT4_PATTERN.to_owned()], model: trained.model.clone(), added: Vec::new() };
-            std::fs::write(folder.path().join("ours.json"), serde_json::to_vec(&file.to_value()).unwrap()).unwrap();
+            let file = UnigramJson {
+                patterns: vec![GPT4_PATTERN.to_owned()],
+                model: trained.model.clone(),
+                added: Vec::new(),
+            };
+            std::fs::write(folder.path().join("ours.json"), serde_json::to_vec(&file.to_value()).unwrap())
+                .unwrap();
         }
         let model = learned.into_model().unwrap();
         let (mut ids, mut room, mut tokens) = (Vec::new(), Viterbi::default(), 0);
@@ -89,7 +96,8 @@ fn main() {
 /// How many texts have the ids that Hugging Face's library gives with our file.
 fn print_identity(folder: &Path, splitter: &Splitter, texts: &[&str]) {
     let model = UnigramJson::parse(&std::fs::read(folder.join("ours.json")).unwrap()).unwrap().model;
-    let theirs: Vec<Vec<u32>> = serde_json::from_slice(&std::fs::read(folder.join("ids.json")).unwrap()).unwrap();
+    let theirs: Vec<Vec<u32>> =
+        serde_json::from_slice(&std::fs::read(folder.join("ids.json")).unwrap()).unwrap();
     let mut room = Viterbi::default();
     let mut equal = 0;
     for (text, theirs) in texts.iter().zip(&theirs) {
@@ -99,7 +107,11 @@ fn print_identity(folder: &Path, splitter: &Splitter, texts: &[&str]) {
         });
         equal += usize::from(ids == *theirs);
     }
-    println!("identity: {equal} of {} texts, {} tokens, have the same ids", texts.len(), theirs.iter().map(Vec::len).sum::<usize>());
+    println!(
+        "identity: {equal} of {} texts, {} tokens, have the same ids",
+        texts.len(),
+        theirs.iter().map(Vec::len).sum::<usize>()
+    );
 }
 
 fn counted(splitter: &Splitter, texts: &[&str]) -> PieceCounts {
@@ -115,7 +127,9 @@ fn read(file: &[u8]) -> Unigram {
     }
     let file: serde_json::Value = serde_json::from_slice(file).unwrap();
     let entries = file["model"]["vocab"].as_array().unwrap();
-    let entry = |entry: &serde_json::Value| (unspell(entry[0].as_str().unwrap()).unwrap(), entry[1].as_f64().unwrap());
+    let entry = |entry: &serde_json::Value| {
+        (unspell(entry[0].as_str().unwrap()).unwrap(), entry[1].as_f64().unwrap())
+    };
     let (mut tokens, mut scores): (Vec<Vec<u8>>, Vec<f64>) = entries.iter().map(entry).unzip();
     let least = scores.iter().copied().fold(0.0, f64::min);
     for byte in 0..=255_u8 {
@@ -133,7 +147,9 @@ fn print_quality(name: &str, model: &Unigram, counts: &PieceCounts) {
     let model = Unigram::new(model.tokens().to_vec(), scores, &[]).unwrap();
     let (mut ids, mut room) = (Vec::new(), Viterbi::default());
     let (mut tokens, mut bytes, mut best, mut all) = (0, 0, 0.0, 0.0);
-    for ((piece, count), sum) in counts.iter().zip(model.log_likelihoods(counts.iter().map(|(piece, _)| piece))) {
+    for ((piece, count), sum) in
+        counts.iter().zip(model.log_likelihoods(counts.iter().map(|(piece, _)| piece)))
+    {
         ids.clear();
         best += model.encode_piece(piece, &mut room, &mut ids) * count as f64;
         all += sum * count as f64;

@@ -11,10 +11,8 @@ mod tokens;
 
 pub use corpus::{
     ClusterExample, ClusterStatistics, CorpusDocument, CorpusPair, CorpusStatistics, DomainStatistics,
-    DroppedDocument, LengthBin, QualityStatistics, RuleStatistics,
-    SiteStatistics,
-    ShardFrame, ShardIndex, ShardRecord,
-    SourceStatistics,
+    DroppedDocument, LengthBin, QualityStatistics, RuleStatistics, ShardFrame, ShardIndex, ShardRecord,
+    SiteStatistics, SourceStatistics,
 };
 pub use law::{Forecast, Interval, LawFile, LawFit, Recommendation, SweepRun};
 pub use manifest::{BlobRecord, MANIFEST_FILE, Manifest};

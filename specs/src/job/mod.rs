@@ -48,8 +48,9 @@ pub(crate) mod resolve {
 
 pub use data::{
     CrawlParams, DataParams, DecontaminateParams, DedupParams, DedupScope, Expression, ExpressionProblem,
-    ExtractParams, FilterParams, LanguageParams, MinhashParams, PairsParams, PiiAction, PiiParams, QualityParams,
-    SIGNALS, Signal, SourceFormat, SourceParams, SplitParams, SplitUnit, ToxicityParams, UrlList, WordRule,
+    ExtractParams, FilterParams, LanguageParams, MinhashParams, PairsParams, PiiAction, PiiParams,
+    QualityParams, SIGNALS, Signal, SourceFormat, SourceParams, SplitParams, SplitUnit, ToxicityParams,
+    UrlList, WordRule,
 };
 pub use eval::{EvalParams, JudgeParams, MultipleChoiceParams, Scoring, SuiteParams};
 pub use lora::{AdapterParams, LoraConfig, LoraParams, LoraTarget};

@@ -26,7 +26,9 @@ fn read(path: &Path) -> Vec<String> {
     if !path.to_string_lossy().contains(".jsonl") {
         return vec![text];
     }
-    let line = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["text"].as_str().unwrap().to_owned();
+    let line = |line: &str| {
+        serde_json::from_str::<serde_json::Value>(line).unwrap()["text"].as_str().unwrap().to_owned()
+    };
     text.lines().map(line).collect()
 }
 

@@ -12,8 +12,14 @@ const TEXTS: [(&str, &str); 10] = [
     ("number_of_3", "327"),
     ("number_of_7", "1234567"),
     ("decimal", "Total: $1,234.50 (+3.7%)"),
-    ("python", "def mean(xs):\n    total = 0.0\n    for x in xs:\n        total += x\n    return total / len(xs)\n"),
-    ("rust", "fn main() {\n    let xs: Vec<u32> = (0..10).collect();\n    if xs.is_empty() {\n        return;\n    }\n}\n"),
+    (
+        "python",
+        "def mean(xs):\n    total = 0.0\n    for x in xs:\n        total += x\n    return total / len(xs)\n",
+    ),
+    (
+        "rust",
+        "fn main() {\n    let xs: Vec<u32> = (0..10).collect();\n    if xs.is_empty() {\n        return;\n    }\n}\n",
+    ),
     ("url", "https://www.example.com/path/to/page.html?id=42&lang=en#section-3"),
     ("german", "Die Straßenbahnhaltestelle liegt gegenüber der Universitätsbibliothek."),
     ("russian", "Завтра утром мы поедем за город, если не будет дождя."),

@@ -181,11 +181,13 @@ fn kind_of(subject: &Subject, id: u32) -> Kind {
 
 /// The report of a tokenizer on texts, beside other tokenizers.
 pub fn report(subject: &Subject, samples: &[Sample], references: &[Reference]) -> TokenizerReport {
-    let measured: Vec<Measured> = samples.par_iter().map(|sample| Measured::new(subject, sample, references)).collect();
+    let measured: Vec<Measured> =
+        samples.par_iter().map(|sample| Measured::new(subject, sample, references)).collect();
     let mut groups: BTreeMap<(Axis, &str), Compression> = BTreeMap::new();
     let mut occurrences = vec![0_u64; subject.tokens.len()];
     for (sample, measured) in samples.iter().zip(&measured) {
-        let group = groups.entry((sample.axis, sample.group)).or_insert_with(|| Compression::new(sample, references));
+        let group =
+            groups.entry((sample.axis, sample.group)).or_insert_with(|| Compression::new(sample, references));
         group.add(sample, measured);
         for (id, count) in &measured.counts {
             if let Some(sum) = occurrences.get_mut(*id as usize) {
@@ -195,7 +197,13 @@ pub fn report(subject: &Subject, samples: &[Sample], references: &[Reference]) -
     }
     let compression = groups.into_values().map(Compression::finish).collect();
     let usage = usage(subject, &occurrences);
-    TokenizerReport { version: 1, compression, usage, longest: longest(subject), examples: examples::examples(subject) }
+    TokenizerReport {
+        version: 1,
+        compression,
+        usage,
+        longest: longest(subject),
+        examples: examples::examples(subject),
+    }
 }
 
 /// The tokens of one text.
@@ -227,7 +235,16 @@ impl Compression {
         };
         let references = references.iter().map(compared).collect();
         let (axis, group) = (sample.axis, sample.group.to_owned());
-        Self { axis, group, num_texts: 0, num_bytes: 0, num_chars: 0, num_tokens: 0, bytes_per_token: None, references }
+        Self {
+            axis,
+            group,
+            num_texts: 0,
+            num_bytes: 0,
+            num_chars: 0,
+            num_tokens: 0,
+            bytes_per_token: None,
+            references,
+        }
     }
 
     fn add(&mut self, sample: &Sample, measured: &Measured) {
@@ -277,14 +294,22 @@ fn usage(subject: &Subject, occurrences: &[u64]) -> Usage {
         entry.share_of_text = share(entry.num_occurrences, all_occurrences);
     }
     let of_text = || kinds.values().filter(|entry| !matches!(entry.kind, Kind::Special | Kind::Unused));
-    let (num_tokens, num_used) = (of_text().map(|entry| entry.num_tokens).sum(), of_text().map(|entry| entry.num_used).sum());
+    let (num_tokens, num_used) =
+        (of_text().map(|entry| entry.num_tokens).sum(), of_text().map(|entry| entry.num_used).sum());
     let share_used = share(num_used, num_tokens);
-    Usage { num_tokens, num_used, num_unused: num_tokens - num_used, share_used, kinds: kinds.into_values().collect() }
+    Usage {
+        num_tokens,
+        num_used,
+        num_unused: num_tokens - num_used,
+        share_used,
+        kinds: kinds.into_values().collect(),
+    }
 }
 
 /// The longest tokens that text can become; of equally long ones those of the smallest ids.
 fn longest(subject: &Subject) -> Vec<Token> {
-    let mut ids: Vec<u32> = (0..subject.tokens.len() as u32).filter(|id| !subject.specials.contains(id)).collect();
+    let mut ids: Vec<u32> =
+        (0..subject.tokens.len() as u32).filter(|id| !subject.specials.contains(id)).collect();
     ids.sort_by_key(|id| (std::cmp::Reverse(subject.tokens[*id as usize].len()), *id));
     ids.iter().take(NUM_LONGEST).map(|id| Token::new(subject, *id)).collect()
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use cupola_specs::job::Digits;
 
-use crate::{Bpe, EngineError, Encoding, Ranks, Splitter};
+use crate::{Bpe, Encoding, EngineError, Ranks, Splitter};
 
 /// Bytes of the largest file that is read. That of o200k has four million.
 const MOST_FILE_BYTES: u64 = 64 << 20;
@@ -60,7 +60,8 @@ impl Tiktoken {
     pub fn open(path: &Path, pattern: Option<&str>) -> Result<Self, ReferenceError> {
         let owned = || path.to_path_buf();
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        let pattern = pattern.or_else(|| pattern_of(&name)).ok_or_else(|| ReferenceError::Pattern { path: owned() })?;
+        let pattern =
+            pattern.or_else(|| pattern_of(&name)).ok_or_else(|| ReferenceError::Pattern { path: owned() })?;
         let read = |source| ReferenceError::Read { path: owned(), source };
         let num_bytes = std::fs::metadata(path).map_err(read)?.len();
         if num_bytes > MOST_FILE_BYTES {

@@ -46,7 +46,8 @@ pub struct Trained {
 impl Trained {
     /// The special tokens and the bytes, without a merge: the whole vocabulary of the byte-level algorithm.
     pub fn bytes_only(settings: &TrainerSettings, tally: Tally) -> Self {
-        let mut tokens: Vec<Vec<u8>> = settings.specials.iter().map(|text| text.clone().into_bytes()).collect();
+        let mut tokens: Vec<Vec<u8>> =
+            settings.specials.iter().map(|text| text.clone().into_bytes()).collect();
         let mut byte_ids = [0; 256];
         for byte in bytes_in_order() {
             byte_ids[byte as usize] = tokens.len() as u32;

@@ -7,9 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use serde::{Deserialize, Serialize};
 
-use super::{MEMORY_PER_BYTE, TrainError};
 use super::count::PieceCounter;
 use super::runs::Runs;
+use super::{MEMORY_PER_BYTE, TrainError};
 
 /// Cuts text into the pieces that no token crosses.
 pub trait Pieces: Sync {
@@ -151,7 +151,14 @@ impl<P: Pieces> Census<P> {
             return Err(TrainError::Limit { field: "max_memory_bytes", given, least, most: u64::MAX });
         }
         let folder = limits.spill_folder.clone().unwrap_or_else(std::env::temp_dir);
-        Ok(Self { pieces, limits, counters: Vec::new(), runs: Runs::new(folder), tally: Tally::default(), is_broken: false })
+        Ok(Self {
+            pieces,
+            limits,
+            counters: Vec::new(),
+            runs: Runs::new(folder),
+            tally: Tally::default(),
+            is_broken: false,
+        })
     }
 
     /// Counts one text on this thread.

@@ -174,7 +174,10 @@ impl PieceCounter {
     }
 
     /// Calls `each` with every piece and its count, in the order of their bytes.
-    pub(crate) fn for_each_sorted<E>(&self, mut each: impl FnMut(&[u8], u64) -> Result<(), E>) -> Result<(), E> {
+    pub(crate) fn for_each_sorted<E>(
+        &self,
+        mut each: impl FnMut(&[u8], u64) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut short: Vec<&Short> = self.short.iter().filter(|slot| slot.high != 0).collect();
         // The highest byte of a word is the first of the piece once turned; the length comes last and parts zero bytes from none.
         short.sort_unstable_by_key(|slot| (slot.low.swap_bytes(), slot.high.swap_bytes()));
@@ -243,7 +246,8 @@ mod tests {
                 Ok(())
             })
             .unwrap();
-        let expected: Vec<(Vec<u8>, u64)> = plain.into_iter().map(|(piece, count)| (piece.to_vec(), count)).collect();
+        let expected: Vec<(Vec<u8>, u64)> =
+            plain.into_iter().map(|(piece, count)| (piece.to_vec(), count)).collect();
         assert_eq!(found, expected);
     }
 

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     /// The bytes and the special tokens alone are more than the vocabulary may hold.
-    #[error("vocab_size is {asked}, but the 256 bytes and {specials} special tokens need {least}: ask for at least {least}")]
+    #[error(
+        "vocab_size is {asked}, but the 256 bytes and {specials} special tokens need {least}: ask for at least {least}"
+    )]
     TooSmall {
         /// `vocab_size` as given.
         asked: usize,
@@ -48,7 +50,9 @@ pub enum TrainError {
     #[error("the text to train on is empty: check that the corpus has documents")]
     Empty,
     /// An earlier call failed, so that texts are missing from the counts, or stand there twice.
-    #[error("counting stopped at an earlier error, so the counts are not those of the text: start again with a new census")]
+    #[error(
+        "counting stopped at an earlier error, so the counts are not those of the text: start again with a new census"
+    )]
     Incomplete,
     /// A run of counts could not be written or read back.
     #[error("counts of pieces could not be kept in {}, {doing}: {source}; free some space there, name another folder, or raise max_memory_bytes", folder.display())]

@@ -271,4 +271,3 @@ impl Side {
         self.found.clear();
     }
 }
-

@@ -37,7 +37,9 @@ impl Runs {
     /// Writes a counter's pieces as one more run.
     pub(crate) fn write(&mut self, counter: &PieceCounter) -> Result<(), TrainError> {
         let mut run = Writer::new(self)?;
-        counter.for_each_sorted(|piece, count| run.entry(piece, count)).map_err(self.failed("writing a run"))?;
+        counter
+            .for_each_sorted(|piece, count| run.entry(piece, count))
+            .map_err(self.failed("writing a run"))?;
         self.files.push(run.finish().map_err(self.failed("writing a run"))?);
         self.num_written += 1;
         if self.files.len() > MOST_RUNS {
@@ -147,7 +149,11 @@ fn read_entry(from: &mut impl Read) -> io::Result<Option<(Vec<u8>, u64)>> {
     let count = read_number(from, byte[0])?;
     let mut piece = Vec::new();
     from.take(len).read_to_end(&mut piece)?;
-    if piece.len() as u64 == len { Ok(Some((piece, count))) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    if piece.len() as u64 == len {
+        Ok(Some((piece, count)))
+    } else {
+        Err(io::ErrorKind::UnexpectedEof.into())
+    }
 }
 
 #[cfg(test)]
@@ -163,7 +169,9 @@ mod tests {
         for run in 0..MOST_RUNS as u64 + 7 {
             let mut counter = PieceCounter::new();
             for step in 0..20 {
-                let piece = format!("piece {}", (run * 7 + step * 13) % 97).repeat(1 + step as usize % 3).into_bytes();
+                let piece = format!("piece {}", (run * 7 + step * 13) % 97)
+                    .repeat(1 + step as usize % 3)
+                    .into_bytes();
                 let count = 1 + (run << (step * 2));
                 counter.add(&piece, count);
                 *expected.entry(piece).or_default() += count;

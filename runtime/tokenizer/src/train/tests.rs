@@ -12,7 +12,8 @@ fn each_algorithm_makes_a_vocabulary_that_encodes_any_text() {
     let text = "the cat and the hat, the bat and the rat; ".repeat(20);
     let made = |algorithm| {
         let specials = ["<s>".to_owned()];
-        let mut trainer = Trainer::new(TrainerSettings::new(280, &specials), Blanks, CensusLimits::default()).unwrap();
+        let mut trainer =
+            Trainer::new(TrainerSettings::new(280, &specials), Blanks, CensusLimits::default()).unwrap();
         trainer.add_text(&text).unwrap();
         let learned = trainer.train_with(algorithm, &UnigramSettings::default(), &mut |_| {}).unwrap();
         assert_eq!((learned.algorithm(), learned.tally().num_texts, learned.ended().0), (algorithm, 1, 280));
@@ -64,7 +65,9 @@ fn slow(pieces: &PieceCounts, settings: &TrainerSettings) -> Vec<(u32, u32, u32,
             let bytes = spelled(*pair);
             *count >= settings.min_frequency.max(1) && bytes.len() <= most && !specials.contains(&&bytes[..])
         });
-        let Some((pair, count)) = counts.into_iter().min_by_key(|(pair, count)| (std::cmp::Reverse(*count), *pair)) else {
+        let Some((pair, count)) =
+            counts.into_iter().min_by_key(|(pair, count)| (std::cmp::Reverse(*count), *pair))
+        else {
             break;
         };
         let bytes = spelled(pair);
@@ -89,7 +92,13 @@ fn slow(pieces: &PieceCounts, settings: &TrainerSettings) -> Vec<(u32, u32, u32,
 
 fn merges(trained: &Trained) -> Vec<(u32, u32, u32, u64)> {
     let counts = trained.counts.iter();
-    trained.vocabulary.merges.iter().zip(counts).map(|(merge, count)| (merge.0, merge.1, merge.2, *count)).collect()
+    trained
+        .vocabulary
+        .merges
+        .iter()
+        .zip(counts)
+        .map(|(merge, count)| (merge.0, merge.1, merge.2, *count))
+        .collect()
 }
 
 fn counts_of(text: &str) -> PieceCounts {
@@ -130,7 +139,8 @@ fn too_little_text_is_said() {
 
 #[test]
 fn counts_beyond_32_bits_are_exact() {
-    let pieces: PieceCounts = [(&b"ab"[..], 5 << 32), (b"abc", 7), (b"xyz", (5 << 32) + 8)].into_iter().collect();
+    let pieces: PieceCounts =
+        [(&b"ab"[..], 5 << 32), (b"abc", 7), (b"xyz", (5 << 32) + 8)].into_iter().collect();
     let settings = TrainerSettings::new(260, &[]);
     assert_eq!(merges(&train(&pieces, &settings)), slow(&pieces, &settings));
     assert_eq!(train(&pieces, &settings).counts, [(5 << 32) + 8, (5 << 32) + 8, (5 << 32) + 7, 7]);
@@ -210,7 +220,8 @@ fn the_result_does_not_depend_on_threads_batches_order_or_memory() {
 fn a_disk_that_fails_is_an_error_and_no_vocabulary() {
     let limits = CensusLimits { max_memory_bytes: 1 << 20, spill_folder: Some("/nonexistent/folder".into()) };
     let text: String = (0..100_000).map(|number| format!("{number} ")).collect();
-    let (mut one, mut many) = (Census::new(Blanks, limits.clone()).unwrap(), Census::new(Blanks, limits).unwrap());
+    let (mut one, mut many) =
+        (Census::new(Blanks, limits.clone()).unwrap(), Census::new(Blanks, limits).unwrap());
     assert!(matches!(one.add_text(&text), Err(TrainError::Spill { .. })));
     assert!(matches!(many.add_texts(&[&text]), Err(TrainError::Spill { .. })));
     assert!(matches!(one.finish(), Err(TrainError::Incomplete)));
@@ -219,7 +230,8 @@ fn a_disk_that_fails_is_an_error_and_no_vocabulary() {
 
 #[test]
 fn beyond_the_memory_the_rarest_pieces_are_left_out_and_counted() {
-    let mut census = Census::new(Blanks, CensusLimits { max_memory_bytes: 1 << 20, spill_folder: None }).unwrap();
+    let mut census =
+        Census::new(Blanks, CensusLimits { max_memory_bytes: 1 << 20, spill_folder: None }).unwrap();
     for round in 1..=4_u32 {
         // A piece of every round up to the fourth stands once more in each: four counts, 500 pieces each.
         let text: String = (0..500 * round).map(|number| format!("{number:06} ")).collect();
@@ -230,10 +242,17 @@ fn beyond_the_memory_the_rarest_pieces_are_left_out_and_counted() {
     let tally = counts.tally();
     assert_eq!(tally.num_distinct, 2000);
     assert_eq!(counts.len() as u64 + tally.left_out_pieces, 2000);
-    assert_eq!(counts.iter().map(|(_, count)| count).sum::<u64>() + tally.left_out_occurrences, tally.num_pieces);
+    assert_eq!(
+        counts.iter().map(|(_, count)| count).sum::<u64>() + tally.left_out_occurrences,
+        tally.num_pieces
+    );
     let kept: Vec<&[u8]> = counts.iter().map(|(piece, _)| piece).collect();
     assert!(kept.len() > 1240 && kept.windows(2).all(|two| two[0] < two[1]), "{}", kept.len());
-    assert!(kept.contains(&&b"000999 "[..]) && kept.contains(&&b"001000 "[..]) && !kept.contains(&&b"001499 "[..]));
+    assert!(
+        kept.contains(&&b"000999 "[..])
+            && kept.contains(&&b"001000 "[..])
+            && !kept.contains(&&b"001499 "[..])
+    );
 }
 
 proptest! {

@@ -43,13 +43,18 @@ impl UnigramJson {
                 scores.push(0.0);
             }
             let place = tokens.get_mut(id).ok_or_else(|| {
-                EngineError::field("added_tokens", "ids of the model's vocabulary, or those that follow in order", id)
+                EngineError::field(
+                    "added_tokens",
+                    "ids of the model's vocabulary, or those that follow in order",
+                    id,
+                )
             })?;
             *place = token.content.clone().into_bytes();
         }
         let specials: Vec<u32> = frame.added.iter().map(|token| token.id).collect();
-        let model = Unigram::new(tokens, scores, &specials)
-            .map_err(|error| EngineError::field("model.vocab", "spellings of byte strings with their scores", error))?;
+        let model = Unigram::new(tokens, scores, &specials).map_err(|error| {
+            EngineError::field("model.vocab", "spellings of byte strings with their scores", error)
+        })?;
         Ok(Self { patterns: frame.patterns, model, added: frame.added })
     }
 
@@ -58,7 +63,8 @@ impl UnigramJson {
     /// # Errors
     /// What is no JSON, and what [`Self::read`] refuses.
     pub fn parse(file: &[u8]) -> Result<Self, EngineError> {
-        let value = serde_json::from_slice(file).map_err(|error| EngineError::field("the file", "JSON", error))?;
+        let value =
+            serde_json::from_slice(file).map_err(|error| EngineError::field("the file", "JSON", error))?;
         Self::read(&value)
     }
 
@@ -74,7 +80,8 @@ impl UnigramJson {
                 spelling.clone_from(&token.content);
             }
         }
-        let vocab: Vec<Value> = spelled.iter().zip(self.model.scores()).map(|(token, score)| json!([token, score])).collect();
+        let vocab: Vec<Value> =
+            spelled.iter().zip(self.model.scores()).map(|(token, score)| json!([token, score])).collect();
         frame(&around, &json!({"type": "Unigram", "unk_id": null, "vocab": vocab, "byte_fallback": false}))
     }
 }
@@ -82,7 +89,8 @@ impl UnigramJson {
 /// A file with another model in it.
 fn frame(file: &Value, model: &Value) -> Value {
     let fields = file.as_object().into_iter().flatten();
-    let replaced = fields.map(|(key, value)| (key.clone(), if key == "model" { model.clone() } else { value.clone() }));
+    let replaced =
+        fields.map(|(key, value)| (key.clone(), if key == "model" { model.clone() } else { value.clone() }));
     Value::Object(replaced.collect())
 }
 
@@ -94,8 +102,10 @@ fn without_merges(model: &Value) -> Value {
 }
 
 fn vocabulary(model: &Value) -> Result<(Vec<Vec<u8>>, Vec<f64>), EngineError> {
-    let wrong = |field: String, got: &Value| EngineError::field(field, "a list of spellings with their scores", got);
-    let entries = model["vocab"].as_array().ok_or_else(|| wrong("model.vocab".to_owned(), &model["vocab"]))?;
+    let wrong =
+        |field: String, got: &Value| EngineError::field(field, "a list of spellings with their scores", got);
+    let entries =
+        model["vocab"].as_array().ok_or_else(|| wrong("model.vocab".to_owned(), &model["vocab"]))?;
     let read = |(id, entry): (usize, &Value)| {
         let known = entry[0].as_str().zip(entry[1].as_f64());
         let (spelling, score) = known.ok_or_else(|| wrong(format!("model.vocab.{id}"), entry))?;

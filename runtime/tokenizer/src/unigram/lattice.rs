@@ -39,7 +39,13 @@ pub(super) struct Lattice {
 impl Lattice {
     /// Calls `each` with every token in the piece and its expected number there: the share of the piece's probability that goes through it.
     /// Returns the logarithm of the piece's probability. Every byte has to be a token of some probability.
-    pub(super) fn expect(&mut self, trie: &Trie, probabilities: &[f64], piece: &[u8], mut each: impl FnMut(u32, f64)) -> f64 {
+    pub(super) fn expect(
+        &mut self,
+        trie: &Trie,
+        probabilities: &[f64],
+        piece: &[u8],
+        mut each: impl FnMut(u32, f64),
+    ) -> f64 {
         self.sum_forward(trie, probabilities, piece);
         self.sum_backward(probabilities, piece.len());
         let all = self.forward[piece.len()];
@@ -104,7 +110,9 @@ impl Lattice {
                 edges.iter().map(value).sum()
             };
             let mut value = sum(&self.backward, times);
-            if value < TINY && self.backward[start + 1..=longest].iter().all(|sum| sum.value < TINY || sum.times < times) {
+            if value < TINY
+                && self.backward[start + 1..=longest].iter().all(|sum| sum.value < TINY || sum.times < times)
+            {
                 times += 1;
                 value = sum(&self.backward, times);
             }
@@ -139,7 +147,8 @@ impl Viterbi {
         mut each: impl FnMut(u32),
     ) -> Option<f64> {
         self.best.clear();
-        self.best.resize(piece.len() + 1, Best { score: f64::NEG_INFINITY, start: u32::MAX, token: u32::MAX });
+        self.best
+            .resize(piece.len() + 1, Best { score: f64::NEG_INFINITY, start: u32::MAX, token: u32::MAX });
         self.best[0].score = 0.0;
         for start in 0..piece.len() {
             let before = self.best[start].score;
@@ -190,7 +199,8 @@ mod tests {
         all
     }
 
-    const KEYS: [(&[u8], f64); 6] = [(b"a", 0.3), (b"b", 0.2), (b"ab", 0.25), (b"aba", 0.1), (b"ba", 0.05), (b"bab", 0.1)];
+    const KEYS: [(&[u8], f64); 6] =
+        [(b"a", 0.3), (b"b", 0.2), (b"ab", 0.25), (b"aba", 0.1), (b"ba", 0.05), (b"bab", 0.1)];
 
     fn trie() -> Trie {
         Trie::new(KEYS.iter().zip(0..).map(|((bytes, _), token)| (*bytes, token)))
@@ -208,7 +218,8 @@ mod tests {
                 tokens.iter().for_each(|token| expected[*token as usize] += probability / sum);
             }
             let mut found = [0.0; 6];
-            let log = Lattice::default().expect(&trie(), &probabilities, piece, |token, share| found[token as usize] += share);
+            let log = Lattice::default()
+                .expect(&trie(), &probabilities, piece, |token, share| found[token as usize] += share);
             assert!((log - sum.ln()).abs() < 1e-12);
             assert!(expected.iter().zip(found).all(|(a, b)| (a - b).abs() < 1e-12), "{expected:?} {found:?}");
             let best = all.iter().map(|(_, probability)| *probability).fold(0.0, f64::max);
@@ -224,9 +235,11 @@ mod tests {
         let long = short.repeat(200);
         let mut lattice = Lattice::default();
         let mut shares = [0.0; 6];
-        let log = lattice.expect(&trie(), &probabilities, &long, |token, share| shares[token as usize] += share);
+        let log =
+            lattice.expect(&trie(), &probabilities, &long, |token, share| shares[token as usize] += share);
         // Each byte is covered once, whatever the way.
-        let covered: f64 = shares.iter().zip(KEYS).map(|(share, (bytes, _))| share * bytes.len() as f64).sum();
+        let covered: f64 =
+            shares.iter().zip(KEYS).map(|(share, (bytes, _))| share * bytes.len() as f64).sum();
         assert!((covered - long.len() as f64).abs() < 1e-6, "{covered}");
         let once = lattice.expect(&trie(), &probabilities, &short, |_, _| {});
         assert!(log.is_finite() && log < 150.0 * once, "{log} {once}");

@@ -150,6 +150,9 @@ mod tests {
         assert_eq!(model(&[("a", -1.0)]).unwrap_err(), UnigramError::Token { id: 256, why: "there already" });
         assert_eq!(model(&[("aa", f64::NAN)]).unwrap_err(), UnigramError::Score { id: 256 });
         assert_eq!(Unigram::new(vec![vec![0]], vec![-1.0], &[]).unwrap_err(), UnigramError::Byte { byte: 1 });
-        assert_eq!(Unigram::new(vec![vec![0]], vec![], &[]).unwrap_err(), UnigramError::Lengths { tokens: 1, scores: 0 });
+        assert_eq!(
+            Unigram::new(vec![vec![0]], vec![], &[]).unwrap_err(),
+            UnigramError::Lengths { tokens: 1, scores: 0 }
+        );
     }
 }

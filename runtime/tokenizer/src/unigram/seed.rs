@@ -76,8 +76,10 @@ pub(super) fn seeds(pieces: &PieceCounts, longest: usize, most: usize) -> Vec<Se
         close(&mut stack, shared, &mut emit);
     }
     keep_best(&mut found);
-    let mut seeds: Vec<Seed> =
-        found.iter().map(|(_, node)| Seed { bytes: text(&node.at)[..node.depth].to_vec(), count: node.count }).collect();
+    let mut seeds: Vec<Seed> = found
+        .iter()
+        .map(|(_, node)| Seed { bytes: text(&node.at)[..node.depth].to_vec(), count: node.count })
+        .collect();
     seeds.par_sort_unstable_by(|a, b| a.bytes.cmp(&b.bytes));
     seeds
 }
@@ -89,7 +91,11 @@ fn sorted_suffixes<'t>(pieces: &'t PieceCounts, text: impl Fn(&Suffix) -> &'t [u
             let mut head = [0; 8];
             let rest = &piece[start..piece.len().min(start + 8)];
             head[..rest.len()].copy_from_slice(rest);
-            suffixes.push(Suffix { head: u64::from_be_bytes(head), piece: index as u32, start: start as u32 });
+            suffixes.push(Suffix {
+                head: u64::from_be_bytes(head),
+                piece: index as u32,
+                start: start as u32,
+            });
         }
     }
     // Suffixes that are equal as far as tokens reach may come in any order: their counts are added.
@@ -166,7 +172,17 @@ mod tests {
 
     #[test]
     fn seeds_are_the_substrings_that_go_on_differently() {
-        let words = [(" banana", 3), (" bandana", 2), (" ban", 1), ("ana", 4), ("日本語", 2), ("日本", 1), ("日曜", 1), ("aaaa", 1), ("a\u{0}a", 2)];
+        let words = [
+            (" banana", 3),
+            (" bandana", 2),
+            (" ban", 1),
+            ("ana", 4),
+            ("日本語", 2),
+            ("日本", 1),
+            ("日曜", 1),
+            ("aaaa", 1),
+            ("a\u{0}a", 2),
+        ];
         for longest in [2, 3, 5, 6, 9, 40] {
             let pieces = words.iter().map(|(word, count)| (word.as_bytes(), *count)).collect();
             let found: BTreeMap<String, u64> = seeds(&pieces, longest, usize::MAX)

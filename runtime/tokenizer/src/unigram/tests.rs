@@ -1,8 +1,8 @@
 //! Training on small texts: what has to hold of every model.
 
 use super::*;
-use crate::{AddedToken, Splitter};
 use crate::train::{Ended, PieceCounts, TrainError, TrainerSettings};
+use crate::{AddedToken, Splitter};
 
 const TEXT: &str = "the cat sat on the mat and the other cats were sitting on other mats while the rats kept scattering \
     across the scattered mats; nothing else mattered to the cats, the rats or the bats at that matinee, naïve or not. ";
@@ -58,7 +58,8 @@ fn the_model_does_not_depend_on_threads() {
     let with = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let trained = pool.install(|| train(&pieces, 290));
-        let bits: Vec<u64> = trained.model.scores().iter().chain(&trained.expected).map(|score| score.to_bits()).collect();
+        let bits: Vec<u64> =
+            trained.model.scores().iter().chain(&trained.expected).map(|score| score.to_bits()).collect();
         (trained.model.tokens().to_vec(), bits)
     };
     let one = with(1);
@@ -76,8 +77,12 @@ fn too_little_text_is_said_and_impossible_sizes_are_refused() {
     let small = train_unigram(&pieces(), &settings(257), &UnigramSettings::default(), &mut |_| {});
     assert!(matches!(small, Err(TrainError::TooSmall { .. })));
     let long = UnigramSettings { max_token_bytes: 1000, ..UnigramSettings::default() };
-    assert!(matches!(train_unigram(&pieces(), &settings(300), &long, &mut |_| {}), Err(TrainError::Limit { .. })));
-    let nothing = train_unigram(&PieceCounts::default(), &settings(300), &UnigramSettings::default(), &mut |_| {});
+    assert!(matches!(
+        train_unigram(&pieces(), &settings(300), &long, &mut |_| {}),
+        Err(TrainError::Limit { .. })
+    ));
+    let nothing =
+        train_unigram(&PieceCounts::default(), &settings(300), &UnigramSettings::default(), &mut |_| {});
     assert!(matches!(nothing, Err(TrainError::Empty)));
 }
 
@@ -117,7 +122,8 @@ fn encode(file: &UnigramJson, text: &str) -> Vec<u32> {
 
 #[test]
 fn ids_are_those_of_hugging_face_with_its_model_and_with_ours() {
-    let expected = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/src/unigram/fixtures/ids.json")).unwrap();
+    let expected =
+        std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/src/unigram/fixtures/ids.json")).unwrap();
     let expected: Vec<(String, String, Vec<u32>)> = serde_json::from_slice(&expected).unwrap();
     assert!(expected.len() > 100);
     for name in ["ours.json", "theirs.json"] {
@@ -164,7 +170,10 @@ fn a_token_that_was_added_later_has_the_next_id() {
     (added["id"], added["content"]) = (next.into(), "<later>".into());
     value["added_tokens"].as_array_mut().unwrap().push(added);
     let later = UnigramJson::read(&value).unwrap();
-    assert_eq!((later.model.tokens()[next].as_slice(), later.model.specials()), (&b"<later>"[..], &[0, 1, next as u32][..]));
+    assert_eq!(
+        (later.model.tokens()[next].as_slice(), later.model.specials()),
+        (&b"<later>"[..], &[0, 1, next as u32][..])
+    );
     assert_eq!(encode(&later, "the cats"), encode(&file, "the cats"));
 }
 

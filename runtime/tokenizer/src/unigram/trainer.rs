@@ -142,8 +142,9 @@ impl Table {
     /// One round of expectation and maximisation. Tokens that are hardly expected go.
     fn fit(&mut self, pieces: &PieceCounts) {
         let (expected, log_likelihood) = self.expect(pieces);
-        let kept: Vec<usize> =
-            (0..self.tokens.len()).filter(|token| *token < 256 || expected[*token] >= LEAST_EXPECTED).collect();
+        let kept: Vec<usize> = (0..self.tokens.len())
+            .filter(|token| *token < 256 || expected[*token] >= LEAST_EXPECTED)
+            .collect();
         let expected: Vec<f64> = kept.iter().map(|token| expected[*token].max(LEAST_EXPECTED)).collect();
         let all = digamma(expected.iter().sum());
         let scores = expected.iter().map(|count| digamma(*count) - all).collect();
@@ -162,7 +163,8 @@ impl Table {
         let sums: Vec<(Vec<f64>, f64)> = (0..PARTS)
             .into_par_iter()
             .map(|part| {
-                let (mut lattice, mut sums, mut log) = (Lattice::default(), vec![0.0; self.tokens.len()], 0.0);
+                let (mut lattice, mut sums, mut log) =
+                    (Lattice::default(), vec![0.0; self.tokens.len()], 0.0);
                 for index in part_of(pieces, part) {
                     let (piece, count) = pieces.get(index);
                     let count = count as f64;
@@ -191,7 +193,9 @@ impl Table {
                 for index in part_of(pieces, part) {
                     let (piece, count) = pieces.get(index);
                     for part in piece.chunks(MOST_PIECE_BYTES) {
-                        viterbi.search(&self.trie, &self.scores, part, None, |token| counts[token as usize] += count);
+                        viterbi.search(&self.trie, &self.scores, part, None, |token| {
+                            counts[token as usize] += count
+                        });
                     }
                 }
                 counts
@@ -237,16 +241,25 @@ impl Table {
             return self.scores[token as usize] - f64::from(1_u32 << 20);
         }
         let mut instead = Vec::new();
-        viterbi.search(&self.trie, &self.scores, bytes, Some(token), |other| instead.push(counts[other as usize] as f64 + count));
+        viterbi.search(&self.trie, &self.scores, bytes, Some(token), |other| {
+            instead.push(counts[other as usize] as f64 + count)
+        });
         let all_then = all + count * (instead.len() as f64 - 1.0);
         let then: f64 = instead.iter().map(|count| (count / all_then).ln()).sum();
         count / all * ((count / all).ln() - then)
     }
 
-    fn finish(mut self, pieces: &PieceCounts, settings: &TrainerSettings, num_seeds: usize) -> UnigramTrained {
+    fn finish(
+        mut self,
+        pieces: &PieceCounts,
+        settings: &TrainerSettings,
+        num_seeds: usize,
+    ) -> UnigramTrained {
         let mut order: Vec<usize> = bytes_in_order().map(usize::from).collect();
         let mut others: Vec<usize> = (256..self.tokens.len()).collect();
-        others.sort_by(|a, b| self.scores[*b].total_cmp(&self.scores[*a]).then_with(|| self.tokens[*a].cmp(&self.tokens[*b])));
+        others.sort_by(|a, b| {
+            self.scores[*b].total_cmp(&self.scores[*a]).then_with(|| self.tokens[*a].cmp(&self.tokens[*b]))
+        });
         order.append(&mut others);
         let specials = settings.specials.iter().map(|text| text.clone().into_bytes());
         let taken = order.iter().map(|token| std::mem::take(&mut self.tokens[*token]));
@@ -283,6 +296,8 @@ fn digamma(mut x: f64) -> f64 {
         x += 1.0;
     }
     let inverse = 1.0 / (x * x);
-    let series = inverse * (1.0 / 12.0 - inverse * (1.0 / 120.0 - inverse * (1.0 / 252.0 - inverse * (1.0 / 240.0 - inverse / 132.0))));
+    let series = inverse
+        * (1.0 / 12.0
+            - inverse * (1.0 / 120.0 - inverse * (1.0 / 252.0 - inverse * (1.0 / 240.0 - inverse / 132.0))));
     x.ln() - 0.5 / x - series - below
 }

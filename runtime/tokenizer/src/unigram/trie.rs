@@ -58,7 +58,10 @@ impl Trie {
         let (mut at, mut base) = (0, self.states[0].base);
         for (depth, byte) in bytes.iter().enumerate() {
             let next = base ^ u32::from(*byte);
-            let Some(state) = self.states.get(next as usize).filter(|state| state.parent == at && next != 0) else { return };
+            let Some(state) = self.states.get(next as usize).filter(|state| state.parent == at && next != 0)
+            else {
+                return;
+            };
             if state.token != NONE {
                 each(depth + 1, state.token);
             }
@@ -91,7 +94,9 @@ impl Builder {
     /// Finds slots for the children of a state and takes them.
     fn place(&mut self, children: &[(u8, usize)], parent: u32) -> u32 {
         let first = children[0].0 as usize;
-        let fits = |builder: &Self, base: usize| children.iter().all(|(byte, _)| builder.is_free(base ^ *byte as usize));
+        let fits = |builder: &Self, base: usize| {
+            children.iter().all(|(byte, _)| builder.is_free(base ^ *byte as usize))
+        };
         let found = self.open.iter().find_map(|block| {
             let slots = (block << 8..(block + 1) << 8).filter(|slot| self.is_free(*slot));
             slots.map(|slot| slot ^ first).find(|base| fits(self, *base))
@@ -147,8 +152,9 @@ mod tests {
         let trie = Trie::new(sorted.into_iter().map(|(bytes, number)| (&bytes[..], *number)));
         for _ in 0..6000 {
             let text = [key(&mut next), key(&mut next)].concat();
-            let expected: Vec<(usize, u32)> =
-                (1..=text.len()).filter_map(|len| keys.get(&text[..len]).map(|number| (len, *number))).collect();
+            let expected: Vec<(usize, u32)> = (1..=text.len())
+                .filter_map(|len| keys.get(&text[..len]).map(|number| (len, *number)))
+                .collect();
             assert_eq!(prefixes(&trie, &text), expected);
         }
     }

@@ -1,9 +1,7 @@
 //! What a data job reads beside its sources, each with the files that it needs, and where a crawl goes.
 
 use super::written::{DataJob, SourceWritten};
-use super::{
-    CrawlParams, DecontaminateParams, QualityParams, SourceFormat, ToxicityParams, UrlList,
-};
+use super::{CrawlParams, DecontaminateParams, QualityParams, SourceFormat, ToxicityParams, UrlList};
 
 use crate::job::eval::written::{EvalJob, SuiteWritten};
 use crate::spec::decode::At;
@@ -28,11 +26,15 @@ type WithFiles<P> = Option<(P, Vec<SourceGlob>)>;
 
 /// The crawl of a source; fields of a crawl in another source are an error.
 #[allow(clippy::option_option, reason = "the outer one is an error, the inner one a source of files")]
-pub(super) fn crawl(source: &At<SourceWritten>, resolver: &mut Resolver<'_, '_>) -> Option<Option<CrawlParams>> {
+pub(super) fn crawl(
+    source: &At<SourceWritten>,
+    resolver: &mut Resolver<'_, '_>,
+) -> Option<Option<CrawlParams>> {
     let w = &source.value;
     if w.format == SourceFormat::Crawl {
         let Some(seeds) = &w.seeds else {
-            let error = resolver.session.error(Code::MissingField, source.spot, "the field `seeds` is missing");
+            let error =
+                resolver.session.error(Code::MissingField, source.spot, "the field `seeds` is missing");
             error.expecting("seeds: [http://…, …]");
             return None;
         };
@@ -44,7 +46,10 @@ pub(super) fn crawl(source: &At<SourceWritten>, resolver: &mut Resolver<'_, '_>)
                 rate: w.rate.as_ref().map_or(RATE, |rate| rate.value.0),
                 respect_robots: w.respect_robots.as_ref().is_none_or(|respect| respect.value),
                 allow_private_addresses: w.allow_private_addresses.as_ref().is_some_and(|allow| allow.value),
-                user_agent: w.user_agent.as_ref().map_or_else(|| USER_AGENT.to_owned(), |agent| agent.value.clone()),
+                user_agent: w
+                    .user_agent
+                    .as_ref()
+                    .map_or_else(|| USER_AGENT.to_owned(), |agent| agent.value.clone()),
             })
         });
     }
@@ -129,7 +134,8 @@ pub(super) fn quality(w: &DataJob, resolver: &mut Resolver<'_, '_>) -> WithFiles
         error.expecting("positive: [file, …], or positive_links: [file, …]");
         return None;
     }
-    let labels = [("quality.positive", &quality.positive), ("quality.positive_links", &quality.positive_links)];
+    let labels =
+        [("quality.positive", &quality.positive), ("quality.positive_links", &quality.positive_links)];
     let mut files = Vec::new();
     for (label, paths) in labels {
         if let Some(paths) = paths {
@@ -185,7 +191,9 @@ pub(super) fn decontaminate(
                 is_right = false;
                 let message = format!("`{}` reads no files of tests", job.name);
                 let error = resolver.session.error(Code::WrongKind, against.spot, message);
-                error.expecting("an eval job with suites of files; what is made of a corpus is held out by its split");
+                error.expecting(
+                    "an eval job with suites of files; what is made of a corpus is held out by its split",
+                );
                 continue;
             }
             match resolver.glob(&format!("decontaminate.{}", job.name), &tests) {

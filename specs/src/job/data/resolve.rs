@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::inputs::{classify, crawl, decontaminate, quality, toxicity, url_lists};
 use super::written::{DataJob, DedupWritten, ExtractWritten, FilterWritten, SourceWritten};
 use super::{
-    CrawlParams, DataParams, DedupParams, ExtractParams, LanguageParams, MinhashParams, PairsParams, PiiParams,
-    SourceFormat, SourceParams, SplitParams,
+    CrawlParams, DataParams, DedupParams, ExtractParams, LanguageParams, MinhashParams, PairsParams,
+    PiiParams, SourceFormat, SourceParams, SplitParams,
 };
 use crate::spec::decode::{At, Named};
 use crate::spec::jobs::Resolver;
