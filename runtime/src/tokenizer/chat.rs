@@ -316,23 +316,24 @@ fn encode(
 
 #[cfg(test)]
 mod tests {
-    use cupola_tokenizer::{AddedToken, TokenizerJson};
+    use cupola_tokenizer::train::{CensusLimits, Trainer, TrainerSettings};
+    use cupola_tokenizer::{AddedToken, Splitter, TokenizerJson};
 
     use super::*;
     use crate::tokenizer::file::TokenizerFiles;
-    use crate::tokenizer::train::{PieceCounts, train};
 
     const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
     fn tokenizer(template: &str) -> Tokenizer {
         let names = ["<|bos|>", "<|im_start|>", "<|im_end|>", "<|pad|>"].map(str::to_owned);
-        let counts: PieceCounts = [("user", 9), ("assistant", 9), ("hi", 5)]
-            .iter()
-            .map(|(piece, count)| (piece.as_bytes().into(), *count))
-            .collect();
+        let patterns = vec![r"\p{L}+|\s+|[^\s\p{L}]+".to_owned()];
+        let splitter = Splitter::of_patterns(&patterns).unwrap();
+        let settings = TrainerSettings::new(300, &names);
+        let mut trainer = Trainer::new(settings, &splitter, CensusLimits::default()).unwrap();
+        trainer.add_text(&format!("{}{}", "user assistant ".repeat(9), "hi ".repeat(5))).unwrap();
         let json = TokenizerJson {
-            patterns: vec![r"\p{L}+|\s+|[^\s\p{L}]+".into()],
-            vocabulary: train(counts, &names, 300, &mut |_| {}),
+            patterns,
+            vocabulary: trainer.train(&mut |_| {}).unwrap().vocabulary,
             ignore_merges: false,
             added: AddedToken::specials(&names),
         };
