@@ -93,8 +93,8 @@ impl Language {
         let Identified { code, confidence } = found;
         let is_kept = self.keep.contains(&code);
         let is_sure = confidence >= self.min_confidence;
-        let dropped = if code.is_empty() || kind == Prose::Rust && (is_kept || !is_sure) || is_kept && is_sure
-        {
+        let stays = if kind == Prose::Rust { is_kept || !is_sure } else { is_kept && is_sure };
+        let dropped = if stays || code.is_empty() {
             None
         } else if is_kept {
             Some(format!("{code} with confidence {confidence:.2} < {}", self.min_confidence))

@@ -186,7 +186,7 @@ impl C4 {
     fn citations(&self, text: &str, start: usize, end: usize) -> Vec<(usize, usize)> {
         match &*CITATIONS {
             Some(citations)
-                if self.removes_citations && memchr::memchr(b'[', text[start..end].as_bytes()).is_some() =>
+                if self.removes_citations && memchr::memchr(b'[', &text.as_bytes()[start..end]).is_some() =>
             {
                 let found = citations.find_iter(&text[start..end]);
                 found.map(|found| (start + found.start(), start + found.end())).collect()

@@ -168,9 +168,9 @@ fn phrases(line: &str) -> Vec<(usize, usize)> {
     let lower = line.to_ascii_lowercase();
     let blank_before = |at: usize| at - usize::from(lower[..at].ends_with([' ', '\t']));
     let mut cuts = Vec::new();
-    if lower.starts_with("sign-in") {
-        let blank = usize::from(lower[7..].starts_with([' ', '\t']));
-        cuts.push((0, 7 + blank));
+    if let Some(rest) = lower.strip_prefix("sign-in") {
+        let blank = usize::from(rest.starts_with([' ', '\t']));
+        cuts.push((0, lower.len() - rest.len() + blank));
     }
     for (at, phrase) in lower.match_indices("items in cart") {
         cuts.push((blank_before(at), at + phrase.len()));
