@@ -44,7 +44,10 @@ pub(super) fn decide(blocks: &Layout, about: &About, url: Option<&str>) -> Decis
     let second = SECOND.likely(&features.values, stride);
     let (page_type, is_article) = kind(&features);
     let (best, _) = best_threshold(&second, &wording);
-    let threshold = if is_article >= SURELY_ARTICLE { best.max(MIN_IN_ARTICLE) } else { best };
+    // A page of which nothing is that likely keeps its best guess: an empty text would be a silent loss.
+    let has_likely = second.iter().any(|likely| *likely >= MIN_IN_ARTICLE);
+    let threshold =
+        if has_likely && is_article >= SURELY_ARTICLE { best.max(MIN_IN_ARTICLE) } else { best };
     let keep = second.iter().map(|likely| *likely >= threshold).collect();
     Decision { keep, page_type, features, first, second }
 }
