@@ -46,8 +46,7 @@ pub(super) fn decide(blocks: &Layout, about: &About, url: Option<&str>) -> Decis
     let (best, _) = best_threshold(&second, &wording);
     // A page of which nothing is that likely keeps its best guess: an empty text would be a silent loss.
     let has_likely = second.iter().any(|likely| *likely >= MIN_IN_ARTICLE);
-    let threshold =
-        if has_likely && is_article >= SURELY_ARTICLE { best.max(MIN_IN_ARTICLE) } else { best };
+    let threshold = if has_likely && is_article >= SURELY_ARTICLE { best.max(MIN_IN_ARTICLE) } else { best };
     let keep = second.iter().map(|likely| *likely >= threshold).collect();
     Decision { keep, page_type, features, first, second }
 }
