@@ -1,6 +1,6 @@
 //! Corpora as people ask about them: the funnel with its victims, and the fate of one document.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
@@ -102,10 +102,10 @@ impl Corpus {
             text.push_str("(tokens: bytes times the tokens a byte of what is left)\n");
         }
         for rule in self.statistics.rules.iter().filter(|rule| !rule.examples.is_empty()) {
-            text.push_str(&format!("\n{} took, for example:\n", rule.rule));
+            let _ = writeln!(text, "\n{} took, for example:", rule.rule);
             for (file, excerpt) in &rule.examples {
                 let excerpt: Vec<&str> = excerpt.split_whitespace().collect();
-                text.push_str(&format!("  {file}: {}\n", excerpt.join(" ")));
+                let _ = writeln!(text, "  {file}: {}", excerpt.join(" "));
             }
         }
         text

@@ -157,12 +157,15 @@ fn keys_of(document: &Document, is_copy: bool, (wants_lines, wants_paragraphs): 
         return None;
     }
     let kind = kind(document);
-    let of = |is_wanted: bool, parts: fn(&str, TextKind) -> Vec<Part>| {
+    let of = |is_wanted: bool, parts: Splits| {
         let parts = if is_wanted { parts(&document.text, kind) } else { Vec::new() };
         parts.into_iter().map(|part| part.key).collect()
     };
     Some([of(wants_lines, lines), of(wants_paragraphs, paragraphs)])
 }
+
+/// What splits a text into its parts.
+type Splits = fn(&str, TextKind) -> Vec<Part>;
 
 /// A document's text without the lines and paragraphs that go; a paragraph's bytes that went with a line are the line's.
 pub(super) fn without_parts(
@@ -173,8 +176,7 @@ pub(super) fn without_parts(
     let text = &document.text;
     let kind = kind(document);
     let mut ranges = Vec::new();
-    let stations: [(Option<&Cut>, fn(&str, TextKind) -> Vec<Part>); 2] =
-        [(line_cut, lines), (paragraph_cut, paragraphs)];
+    let stations: [(Option<&Cut>, Splits); 2] = [(line_cut, lines), (paragraph_cut, paragraphs)];
     for (station, (cut, parts)) in stations.into_iter().enumerate() {
         let Some(cut) = cut else { continue };
         let parts = parts(text, kind);
@@ -234,22 +236,25 @@ fn remove(text: &str, ranges: &[Range<usize>]) -> (String, String) {
 mod tests {
     use super::*;
 
-    fn cut(text: &str, line_ranges: &[Range<usize>], paragraph_ranges: &[Range<usize>]) -> [Outcome; 2] {
-        let of = |ranges: &[Range<usize>], station| -> Vec<(Range<usize>, usize)> {
-            ranges.iter().map(|range| (range.clone(), station)).collect()
-        };
-        cut_ranges(text, [of(line_ranges, 0), of(paragraph_ranges, 1)].concat())
+    fn cut(
+        text: &str,
+        line_range: Option<Range<usize>>,
+        paragraph_range: Option<Range<usize>>,
+    ) -> [Outcome; 2] {
+        let lines = line_range.map(|range| (range, 0));
+        let paragraphs = paragraph_range.map(|range| (range, 1));
+        cut_ranges(text, lines.into_iter().chain(paragraphs).collect())
     }
 
     #[test]
     fn each_station_has_its_own_bytes_and_none_is_counted_twice() {
         let text = "aaaa\nbbbb\n\ncccc\n";
-        let [lines, paragraphs] = cut(text, &[5..10], &[0..11]);
+        let [lines, paragraphs] = cut(text, Some(5..10), Some(0..11));
         assert_eq!((lines.text.as_deref(), lines.changes[0].1), (Some("aaaa\n\ncccc\n"), 5));
         assert_eq!((paragraphs.text.as_deref(), paragraphs.changes[0].1), (Some("cccc\n"), 6));
-        let [lines, paragraphs] = cut(text, &[], &[0..11]);
+        let [lines, paragraphs] = cut(text, None, Some(0..11));
         assert!(lines.text.is_none() && lines.changes.is_empty());
         assert_eq!((paragraphs.text.as_deref(), paragraphs.changes[0].1), (Some("cccc\n"), 11));
-        assert!(cut(text, &[], &[]).iter().all(|outcome| outcome.text.is_none()));
+        assert!(cut(text, None, None).iter().all(|outcome| outcome.text.is_none()));
     }
 }

@@ -1,7 +1,7 @@
 //! Documents as they lie in the sources' files, in the corpus' order: source by source, file by file in a seeded order.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 
 use cupola_curation::read::{
     Content, Cursor, Fields, FileReader, Format, Item, Limits, RawDocument, Skipped, Statuses,
@@ -207,7 +207,7 @@ fn is_data(name: &str) -> bool {
 }
 
 fn open(
-    path: &PathBuf,
+    path: &Path,
     file: &SourceFile,
     source: &SourceParams,
     from: Cursor,

@@ -53,7 +53,7 @@ pub fn run(ctx: &StepContext, params: &DataParams) -> Result<Summary, DataError>
     match &mut selected {
         Some(Selected { segments, clusters, .. }) => {
             write(ctx, params, segments, &held_out, &mut statistics, &mut |document| {
-                clusters.look(document)
+                clusters.look(document);
             })?;
         }
         None => write(ctx, params, &trimmed, &held_out, &mut statistics, &mut |_| {})?,

@@ -55,7 +55,8 @@ fn files() -> Vec<(&'static str, String, Vec<u8>)> {
                 11 => format!("{}\n\n{}", text(5, 3), text(seed, 6)),
                 _ => text(seed, 6),
             };
-            lines += &format!("{}\n", serde_json::json!({ "text": text, "url": format!("http://h/{seed}") }));
+            let line = serde_json::json!({ "text": text, "url": format!("http://h/{seed}") });
+            lines += &(line.to_string() + "\n");
             if n % 50 == 1 {
                 lines += "no document\n";
             }

@@ -152,7 +152,7 @@ fn select(
             Some((quality, (score, stays))) => {
                 let signals = vec![("quality".to_owned(), f64::from(score))];
                 let dropped = (!stays).then(|| (0, quality.reason(score)));
-                let outcome = Outcome { signals, dropped, ..Outcome::default() };
+                let outcome = Outcome { dropped, signals, ..Outcome::default() };
                 funnel.record(rules.place("quality"), source, document, outcome)?
             }
             None => document,

@@ -144,8 +144,10 @@ mod tests {
         let mut back = held_out(&back, 0.1);
         back.reverse();
         let mut forth = held_out(&forth, 0.1);
-        (forth.sort(), back.sort());
-        (forth.dedup(), back.dedup());
+        forth.sort();
+        back.sort();
+        forth.dedup();
+        back.dedup();
         assert_eq!(forth, back);
     }
 }

@@ -54,7 +54,7 @@ fn toxicity(words: &WordList, params: &ToxicityParams, document: &Document) -> O
 /// The stations of a job.
 pub(super) struct Stations<'p> {
     params: &'p DataParams,
-    stations: Vec<(usize, Station)>,
+    in_order: Vec<(usize, Station)>,
     rules: Vec<String>,
 }
 
@@ -71,7 +71,7 @@ pub(super) struct Passed {
 impl<'p> Stations<'p> {
     /// Looks up what the job's rules need.
     pub(super) fn new(ctx: &StepContext, params: &'p DataParams) -> Result<Self, DataError> {
-        let mut stations = Self { params, stations: Vec::new(), rules: Vec::new() };
+        let mut stations = Self { params, in_order: Vec::new(), rules: Vec::new() };
         if !params.urls.is_empty() {
             let filter = addresses::filter(ctx, &params.urls)?;
             stations.push(addresses::rules(), Station::Addresses(Box::new(filter)));
@@ -96,7 +96,7 @@ impl<'p> Stations<'p> {
     }
 
     fn push(&mut self, rules: Vec<String>, station: Station) {
-        self.stations.push((self.rules.len(), station));
+        self.in_order.push((self.rules.len(), station));
         self.rules.extend(rules);
     }
 
@@ -107,7 +107,7 @@ impl<'p> Stations<'p> {
 
     /// Sends a document of the source with this name through the stations; what they remove is noted in the funnel.
     pub(super) fn pass(&self, funnel: &mut Funnel, source: &str, mut document: Document) -> Passed {
-        for (first, station) in &self.stations {
+        for (first, station) in &self.in_order {
             let outcome = station.judge(&document);
             document = match funnel.record(*first, source, document, outcome) {
                 Ok(document) => document,

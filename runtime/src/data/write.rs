@@ -23,7 +23,7 @@ const SHARD_BYTES: u64 = 256 << 20;
 pub(super) struct Sides<'w> {
     held_out: &'w HeldOut,
     sources: Vec<String>,
-    sides: [Side; 2],
+    shards: [Side; 2],
 }
 
 impl<'w> Sides<'w> {
@@ -36,12 +36,12 @@ impl<'w> Sides<'w> {
         shard_documents: u64,
     ) -> Result<Self, DataError> {
         let side = |name: &str| Side::new(staging, name, shard_documents);
-        Ok(Self { held_out, sources, sides: [side("train")?, side("validation")?] })
+        Ok(Self { held_out, sources, shards: [side("train")?, side("validation")?] })
     }
 
     /// Writes a document.
     pub(super) fn write(&mut self, document: Document) -> Result<(), DataError> {
-        let side = &mut self.sides[usize::from(self.held_out.contains(&document.unit))];
+        let side = &mut self.shards[usize::from(self.held_out.contains(&document.unit))];
         side.write(&CorpusDocument {
             id: document.id,
             text: document.text,
@@ -56,7 +56,7 @@ impl<'w> Sides<'w> {
 
     /// Ends the shards; returns documents and bytes by domain for train and validation.
     pub(super) fn finish(self) -> Result<[BTreeMap<String, DomainStatistics>; 2], DataError> {
-        let [train, validation] = self.sides;
+        let [train, validation] = self.shards;
         Ok([train.finish()?, validation.finish()?])
     }
 }
@@ -130,13 +130,12 @@ impl Side {
         let domain = self.domains.entry(document.domain.clone()).or_default();
         domain.documents += 1;
         domain.bytes += bytes;
-        let (mut shard, mut record) = match self.open.take() {
-            Some(open) => open,
-            None => {
-                let file = format!("{:05}.jsonl.zst", self.index.shards.len());
-                let shard = JsonlZstWriter::create(&self.folder.join(&file))?;
-                (shard, ShardRecord { file, ..ShardRecord::default() })
-            }
+        let (mut shard, mut record) = if let Some(open) = self.open.take() {
+            open
+        } else {
+            let file = format!("{:05}.jsonl.zst", self.index.shards.len());
+            let shard = JsonlZstWriter::create(&self.folder.join(&file))?;
+            (shard, ShardRecord { file, ..ShardRecord::default() })
         };
         shard.write(document)?;
         record.documents += 1;

@@ -73,7 +73,9 @@ fn ours(texts: &[String], pattern: &str, vocab_size: usize) -> Run {
     let settings = TrainerSettings::new(vocab_size, &[]);
     let mut trainer = Trainer::new(settings, &splitter, CensusLimits::default()).unwrap();
     if rayon::current_num_threads() == 1 {
-        texts.iter().for_each(|text| trainer.add_text(text).unwrap());
+        for text in texts {
+            trainer.add_text(text).unwrap();
+        }
     } else {
         trainer.add_texts(texts).unwrap();
     }

@@ -24,6 +24,7 @@ use cupola_tokenizer::train::{
 use cupola_tokenizer::unigram::{Unigram, UnigramJson, UnigramSettings, Viterbi};
 use cupola_tokenizer::{Splitter, unspell};
 
+#[allow(clippy::too_many_lines, reason = "a table, row by row")]
 fn main() {
     let Some(shared) = corpus::shared() else { return };
     let megabytes: usize = corpus::argument("--megabytes", "10").parse().unwrap();

@@ -146,6 +146,7 @@ fn precision(falling: &[(f32, bool)], counts: &[u32]) -> f64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp, reason = "what is compared is exact")]
 mod tests {
     use proptest::prelude::*;
 

@@ -104,7 +104,7 @@ mod tests {
         let words =
             ["the", "of", "ship", "sea", "sail", "king", "code", "type", "trait", "borrow", "a", "is"];
         let sentence = |at: usize| {
-            let label = (at % 3 == 0) as u32;
+            let label = at.is_multiple_of(3) as u32;
             let mut state = at as u64 + 1;
             let mut draw = |limit: u64| {
                 state = super::super::rows::mix(state);

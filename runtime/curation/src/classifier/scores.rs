@@ -221,6 +221,7 @@ pub(super) fn softmax(values: &mut [f32]) {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp, reason = "what is compared is exact")]
 mod tests {
     use super::*;
 

@@ -202,11 +202,13 @@ mod tests {
             let mut selection = Selection::new(0.3).unwrap();
             let mut ended = Ok(());
             for _ in 0..2 {
-                let mut parts = vec![selection.clone(), selection.clone()];
+                let mut parts = [selection.clone(), selection.clone()];
                 for (at, (score, weight)) in scored.iter().enumerate() {
                     parts[at % 2].add(*score, *weight);
                 }
-                parts.iter().for_each(|part| selection.merge(part));
+                for part in &parts {
+                    selection.merge(part);
+                }
                 ended = ended.and_then(|()| selection.end_pass());
             }
             prop_assert_eq!(ended.is_ok(), whole.is_ok());

@@ -172,6 +172,7 @@ pub(super) fn cap(weights: &[f64], limits: &[f64]) -> Option<Vec<f64>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp, reason = "what is compared is exact")]
 mod tests {
     use proptest::prelude::*;
 

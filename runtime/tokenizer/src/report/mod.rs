@@ -166,7 +166,8 @@ impl Token {
         let mut text = String::new();
         for chunk in bytes.utf8_chunks() {
             text += chunk.valid();
-            chunk.invalid().iter().for_each(|byte| text += &format!("<{byte:02X}>"));
+            let bytes = chunk.invalid().iter().map(|byte| format!("<{byte:02X}>"));
+            text.extend(bytes);
         }
         Self { id, text, num_bytes: bytes.len() as u64, kind: kind_of(subject, id) }
     }

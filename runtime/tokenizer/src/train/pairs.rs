@@ -60,7 +60,7 @@ type Entry = (u64, Reverse<u64>, u32);
 /// All pairs that ever arose.
 #[derive(Debug)]
 pub(super) struct Pairs {
-    pairs: Vec<Pair>,
+    known: Vec<Pair>,
     index: HashMap<u64, u32, BuildHasherDefault<PairHasher>>,
     places: Vec<u32>,
     more: Vec<Slice>,
@@ -90,7 +90,7 @@ impl Pairs {
         });
         let num_places: usize = sums.iter().map(|(_, places)| *places as usize).sum();
         let mut new = Self {
-            pairs: Vec::new(),
+            known: Vec::new(),
             index: HashMap::default(),
             places: vec![0; num_places],
             more: Vec::new(),
@@ -100,8 +100,8 @@ impl Pairs {
         let (mut next, mut start) = (vec![0_usize; 1 << 16], 0);
         for (dense, (count, len)) in sums.into_iter().enumerate().filter(|(_, (count, _))| *count > 0) {
             let key = key_of(first_byte + (dense >> 8) as u32, first_byte + (dense & 0xff) as u32);
-            new.index.insert(key, new.pairs.len() as u32);
-            new.pairs.push(Pair { key, count, slice: Slice { start, len, more: NONE } });
+            new.index.insert(key, new.known.len() as u32);
+            new.known.push(Pair { key, count, slice: Slice { start, len, more: NONE } });
             next[dense] = start;
             start += len as usize;
         }
@@ -110,7 +110,7 @@ impl Pairs {
             new.places[*next] = at;
             *next += 1;
         });
-        let known = new.pairs.iter().enumerate().filter(|(_, pair)| pair.count >= new.min_count);
+        let known = new.known.iter().enumerate().filter(|(_, pair)| pair.count >= new.min_count);
         new.heap = known.map(|(index, pair)| (pair.count, Reverse(pair.key), index as u32)).collect();
         new
     }
@@ -119,7 +119,7 @@ impl Pairs {
     /// a merge that changed the count.
     pub(super) fn pop(&mut self) -> Option<Top> {
         while let Some((count, Reverse(key), index)) = self.heap.pop() {
-            let current = self.pairs[index as usize].count;
+            let current = self.known[index as usize].count;
             if current == count {
                 return Some(Top { left: (key >> 32) as u32, right: key as u32, count, index });
             }
@@ -133,7 +133,7 @@ impl Pairs {
 
     /// Calls `each` with all places of a pair, which stands nowhere from now on.
     pub(super) fn take_places(&mut self, top: &Top, mut each: impl FnMut(u32)) {
-        let pair = &mut self.pairs[top.index as usize];
+        let pair = &mut self.known[top.index as usize];
         pair.count = 0;
         let mut slice = std::mem::replace(&mut pair.slice, Slice { start: 0, len: 0, more: NONE });
         loop {
@@ -148,7 +148,7 @@ impl Pairs {
     /// Enters a pair that arose `count` times, at the last `len` places of the list. `is_new` if it can't have been there before.
     fn arise(&mut self, key: u64, count: u64, places: Range<usize>, is_new: bool) -> u32 {
         let slice = Slice { start: places.start, len: places.len() as u32, more: NONE };
-        let next = self.pairs.len() as u32;
+        let next = self.known.len() as u32;
         let index = if is_new {
             self.index.insert(key, next);
             next
@@ -156,9 +156,9 @@ impl Pairs {
             *self.index.entry(key).or_insert(next)
         };
         if index == next {
-            self.pairs.push(Pair { key, count, slice });
+            self.known.push(Pair { key, count, slice });
         } else {
-            let pair = &mut self.pairs[index as usize];
+            let pair = &mut self.known[index as usize];
             pair.count += count;
             let earlier = std::mem::replace(&mut pair.slice, slice);
             if earlier.len > 0 {
@@ -171,7 +171,7 @@ impl Pairs {
 
     fn subtract(&mut self, key: u64, count: u64) {
         if let Some(index) = self.index.get(&key) {
-            let pair = &mut self.pairs[*index as usize];
+            let pair = &mut self.known[*index as usize];
             pair.count = pair.count.saturating_sub(count);
         }
     }
@@ -263,7 +263,7 @@ impl Side {
             if group.index == NONE {
                 continue;
             }
-            let Pair { key, count, .. } = pairs.pairs[group.index as usize];
+            let Pair { key, count, .. } = pairs.known[group.index as usize];
             if count >= pairs.min_count {
                 pairs.heap.push((count, Reverse(key), group.index));
             }

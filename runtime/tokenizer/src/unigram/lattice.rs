@@ -76,7 +76,9 @@ impl Lattice {
             if self.forward[start].value < TINY {
                 let ahead = &mut self.forward[start..=reach.max(start)];
                 if ahead.iter().all(|sum| sum.value < TINY) {
-                    ahead.iter_mut().for_each(|sum| sum.value *= SCALE);
+                    for sum in ahead.iter_mut() {
+                        sum.value *= SCALE;
+                    }
                     times += 1;
                 }
             }
@@ -215,7 +217,9 @@ mod tests {
             let sum: f64 = all.iter().map(|(_, probability)| probability).sum();
             let mut expected = [0.0; 6];
             for (tokens, probability) in &all {
-                tokens.iter().for_each(|token| expected[*token as usize] += probability / sum);
+                for token in tokens {
+                    expected[*token as usize] += probability / sum;
+                }
             }
             let mut found = [0.0; 6];
             let log = Lattice::default()

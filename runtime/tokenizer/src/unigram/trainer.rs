@@ -118,7 +118,9 @@ impl Table {
     fn seeded(pieces: &PieceCounts, longest: usize, most: usize, specials: &[String]) -> Self {
         let mut counts = [0_u64; 256];
         for (piece, count) in pieces.iter() {
-            piece.iter().for_each(|byte| counts[*byte as usize] += count);
+            for byte in piece {
+                counts[*byte as usize] += count;
+            }
         }
         let mut tokens: Vec<Vec<u8>> = (0..=255).map(|byte| vec![byte]).collect();
         let mut weights: Vec<f64> = counts.iter().map(|count| (*count as f64).max(LEAST_EXPECTED)).collect();
@@ -194,7 +196,7 @@ impl Table {
                     let (piece, count) = pieces.get(index);
                     for part in piece.chunks(MOST_PIECE_BYTES) {
                         viterbi.search(&self.trie, &self.scores, part, None, |token| {
-                            counts[token as usize] += count
+                            counts[token as usize] += count;
                         });
                     }
                 }
@@ -242,7 +244,7 @@ impl Table {
         }
         let mut instead = Vec::new();
         viterbi.search(&self.trie, &self.scores, bytes, Some(token), |other| {
-            instead.push(counts[other as usize] as f64 + count)
+            instead.push(counts[other as usize] as f64 + count);
         });
         let all_then = all + count * (instead.len() as f64 - 1.0);
         let then: f64 = instead.iter().map(|count| (count / all_then).ln()).sum();

@@ -144,7 +144,7 @@ mod tests {
         };
         let key = |next: &mut dyn FnMut() -> usize| -> Vec<u8> {
             let wide = next().is_multiple_of(3);
-            (0..1 + next() % 6).map(|_| if wide { next() as u8 } else { b'a' + (next() % 3) as u8 }).collect()
+            (0..=(next() % 6)).map(|_| if wide { next() as u8 } else { b'a' + (next() % 3) as u8 }).collect()
         };
         let keys: HashMap<Vec<u8>, u32> = (0..6000).map(|number| (key(&mut next), number)).collect();
         let mut sorted: Vec<_> = keys.iter().collect();
