@@ -10,6 +10,7 @@ use std::cell::RefCell;
 use super::DataError;
 use super::document::Document;
 use super::funnel::Outcome;
+use super::verbatim::Verbatim;
 use crate::job::StepContext;
 
 /// Leaks that the reason of a drop names.
@@ -25,6 +26,7 @@ thread_local! {
 /// The questions, indexed.
 pub(super) struct Decontamination {
     index: EvalIndex,
+    verbatim: Verbatim,
     action: PiiAction,
 }
 
@@ -37,6 +39,7 @@ impl Decontamination {
                 read_items(&file, &ctx.read_source(&file)?, &mut items)?;
             }
         }
+        let verbatim = Verbatim::new(&items, params.ngram as usize);
         let index = EvalIndex::build(items.into_iter(), &Settings::default());
         let summary = index.summary();
         if summary.left_out > 0 {
@@ -46,7 +49,7 @@ impl Decontamination {
             );
             ctx.events().warning("decontaminate", message);
         }
-        Ok(Self { index, action: params.action })
+        Ok(Self { index, verbatim, action: params.action })
     }
 
     /// An empty report.
@@ -58,7 +61,17 @@ impl Decontamination {
     pub(super) fn judge(&self, document: &Document, report: &mut LeakReport) -> Outcome {
         let text = &document.text;
         let leaks = SCRATCH.with_borrow_mut(|scratch| {
-            let leaks = self.index.check(text, scratch);
+            let mut leaks = self.index.check(text, scratch);
+            let is_known = |leak: &Leak, known: &[Leak]| {
+                known
+                    .iter()
+                    .any(|other| other.range.start < leak.range.end && leak.range.start < other.range.end)
+            };
+            for leak in self.verbatim.find(text) {
+                if !is_known(&leak, &leaks) {
+                    leaks.push(leak);
+                }
+            }
             report.add(&document.id, text, &leaks, scratch.exhausted());
             leaks
         });

@@ -47,6 +47,7 @@ mod sieve;
 mod split;
 mod stations;
 mod trim;
+mod verbatim;
 mod walk;
 mod write;
 
