@@ -1,1 +1,0 @@
-//! Text to token ids and back: splitters, byte-pair encoding and Unigram, their training and their files; without the frame of a step.
