@@ -53,24 +53,32 @@ mod tests {
         assert!(super::tune_allocator());
     }
 
+    /// Resident memory of this process, KiB.
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    fn resident() -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
     #[test]
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     fn holes_between_blocks_that_are_held_go_back_to_the_system() {
-        let resident = || {
-            let status = std::fs::read_to_string("/proc/self/status").unwrap();
-            let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-            line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+        // Other tests take memory meanwhile: of several tries one has to show it.
+        let is_released = |_| {
+            // Blocks of 64 KiB, of which every hundredth is held: 192 MiB of holes that the heap's top does not reach.
+            let mut blocks: Vec<Vec<u8>> = (0..3072).map(|_| vec![1; 1 << 16]).collect();
+            let mut index = 0_usize;
+            blocks.retain(|_| {
+                index += 1;
+                index.is_multiple_of(100)
+            });
+            let before = resident();
+            super::release_freed_memory();
+            let after = resident();
+            drop(blocks);
+            after + 100 * 1024 < before
         };
-        // Blocks of 64 KiB, of which every hundredth is held: 192 MiB of holes that the heap's top does not reach.
-        let mut blocks: Vec<Vec<u8>> = (0..3072).map(|_| vec![1; 1 << 16]).collect();
-        let mut kept = 0;
-        blocks.retain(|_| {
-            kept += 1;
-            kept % 100 == 0
-        });
-        let before = resident();
-        super::release_freed_memory();
-        let after = resident();
-        assert!(after + 100 * 1024 < before, "{before} KiB, then {after} KiB with {} blocks", blocks.len());
+        assert!((0..8).any(is_released));
     }
 }
