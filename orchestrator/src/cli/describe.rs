@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::corpus::Corpus;
 use super::select::{RunArgs, find_run, find_steps, projection};
 use super::{CliError, Global, Outcome};
 use crate::state::{ArtifactView, Projection};
@@ -21,15 +22,37 @@ pub struct DescribeArgs {
 /// Shows everything about a run, step, artifact or attempt.
 pub(super) fn run(args: &DescribeArgs, global: &Global) -> Result<Outcome, CliError> {
     let projection = projection(global)?;
-    let object = describe(args, global, &projection)?;
+    let mut object = describe(args, global, &projection)?;
+    let corpora = corpora(args, global, &projection)?;
     if global.json {
+        if let ([corpus], Value::Object(object)) = (&corpora[..], &mut object) {
+            object.insert("corpus".to_owned(), json!(corpus.statistics));
+        }
         println!("{object:#}");
-    } else {
-        let text = serde_yaml::to_string(&object)
-            .map_err(|error| CliError::input(format!("could not be shown: {error}"), ""))?;
-        print!("{text}");
+        return Ok(Outcome::Done);
+    }
+    let text = serde_yaml::to_string(&object)
+        .map_err(|error| CliError::input(format!("could not be shown: {error}"), ""))?;
+    print!("{text}");
+    for corpus in &corpora {
+        print!("\n{}", corpus.funnel());
     }
     Ok(Outcome::Done)
+}
+
+/// The corpora that are meant: that of an artifact, or those of the steps of a job.
+fn corpora(args: &DescribeArgs, global: &Global, projection: &Projection) -> Result<Vec<Corpus>, CliError> {
+    let store = Store::new(&global.state_dir());
+    if projection.run(&args.id).is_some() {
+        return Ok(Vec::new());
+    }
+    if let Some(artifact) = find_artifact(projection, &args.id)? {
+        return Ok(Corpus::of_artifact(&store, &artifact.kind, &artifact.fingerprint)?.into_iter().collect());
+    }
+    let run = find_run(projection, args.run.run.as_deref())?;
+    let steps = find_steps(&run, &args.id)?;
+    let corpora = steps.into_iter().map(|step| Corpus::of_step(&store, &run, step));
+    corpora.filter_map(Result::transpose).collect()
 }
 
 fn describe(args: &DescribeArgs, global: &Global, projection: &Projection) -> Result<Value, CliError> {

@@ -12,6 +12,7 @@ mod chaos;
 mod chat;
 mod completions;
 mod control;
+mod corpus;
 mod daemon;
 mod describe;
 mod detach;

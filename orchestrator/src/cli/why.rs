@@ -1,18 +1,20 @@
-//! `cupola why`.
+//! `cupola why`: of a job, why it runs; of a document, what became of it.
 
 use clap::Args;
 use serde_json::json;
 
+use super::corpus::{Corpus, is_document_id};
 use super::invocation::{Invocation, prepare_again};
 use super::select::{RunArgs, find_run, find_steps, projection};
 use super::{CliError, Global, Outcome};
 use crate::plan::{Action, Decision};
 use crate::state::{Projection, RunView, StepView};
+use crate::store::Store;
 
 /// Arguments of `cupola why`.
 #[derive(Debug, Args)]
 pub struct WhyArgs {
-    /// The job or step.
+    /// The job or step; or a document's id, or the start of one (8 hex digits at least), as corpora and `dropped.jsonl.zst` have it.
     pub job: String,
     /// Which run.
     #[command(flatten)]
@@ -26,6 +28,10 @@ pub struct WhyArgs {
 pub(super) fn run(args: &WhyArgs, global: &Global) -> Result<Outcome, CliError> {
     let projection = projection(global)?;
     let run = find_run(&projection, args.run.run.as_deref())?;
+    let is_step = run.steps.iter().any(|step| step.name == args.job || step.job == args.job);
+    if !is_step && is_document_id(&args.job) {
+        return document(&args.job, global, &run);
+    }
     let steps = find_steps(&run, &args.job)?;
     // What the spec says now may differ from what the run was made from, or may not load: both are told apart below.
     let now = decisions_now(args, global, &projection, &run);
@@ -52,6 +58,34 @@ pub(super) fn run(args: &WhyArgs, global: &Global) -> Result<Outcome, CliError> 
             }
             Err(error) => println!("  now: the spec can't be planned: {error}"),
         }
+    }
+    Ok(Outcome::Done)
+}
+
+/// Says what became of a document in the corpora of a run.
+fn document(id: &str, global: &Global, run: &RunView) -> Result<Outcome, CliError> {
+    let store = Store::new(&global.state_dir());
+    let mut found = Vec::new();
+    let mut steps = Vec::new();
+    for step in &run.steps {
+        let Some(corpus) = Corpus::of_step(&store, run, step)? else { continue };
+        found.extend(corpus.find(id)?);
+        steps.push(corpus.name);
+    }
+    if found.is_empty() {
+        let message = format!("no document of run {} has an id that starts with `{id}`", run.id);
+        let hint = match &steps[..] {
+            [] => "the run has no finished corpus".to_owned(),
+            steps => format!("looked in {}; another run is named by --run", steps.join(", ")),
+        };
+        return Err(CliError::input(message, hint));
+    }
+    if global.json {
+        println!("{:#}", json!({ "run": run.id, "documents": found }));
+        return Ok(Outcome::Done);
+    }
+    for fate in &found {
+        print!("{fate}");
     }
     Ok(Outcome::Done)
 }

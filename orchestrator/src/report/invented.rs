@@ -187,6 +187,7 @@ fn corpus() -> CorpusStatistics {
                 read_bytes: 31_400_000,
                 documents: 5_214,
                 rejected: BTreeMap::from([("not UTF-8".to_owned(), 6)]),
+                ..SourceStatistics::default()
             },
         )]),
         rules,
@@ -196,6 +197,7 @@ fn corpus() -> CorpusStatistics {
         validation_units: vec!["a".into(), "b".into(), "c".into()],
         train_pairs: 8_312,
         validation_pairs: 433,
+        ..CorpusStatistics::default()
     }
 }
 

@@ -1,250 +1,260 @@
-//! Deduplication across documents. Of equal things the first in the corpus' order stays.
+//! Deduplication across documents: which stations are on, and what they decide. Of equal things the first in the corpus' order stays.
 //!
-//! What is compared: whole documents; lines that stand in many documents; paragraphs. Code repeats short blocks for good reasons, so
-//! only what is long enough to be a copy goes: see the constants. Texts are compared with blanks folded.
+//! What is compared: whole documents; lines that stand in many documents; paragraphs; near-duplicates; long substrings. The keys lie in
+//! sorted files, so that memory does not grow with the corpus.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::ops::Range;
+use std::path::Path;
 
+use cupola_curation::dedup::{
+    Budget, Cut, CutReader, ExactDedup, Members, Part, PartCounter, PartRule, TextKind, lines, paragraphs,
+    text_hash,
+};
+use cupola_specs::job::{DedupParams, DedupScope};
 use rayon::prelude::*;
-use xxhash_rust::xxh3::{Xxh3DefaultBuilder, xxh3_128};
 
+use super::DataError;
 use super::document::{Class, Document};
 use super::funnel::Outcome;
+use super::segment::Segments;
+use super::walk::{Decisions, walk};
 
-/// Shortest paragraph of prose that is compared, characters without blanks.
-const MIN_PROSE: usize = 80;
-/// Shortest plain comment: a licence header is longer, a section heading is not.
-const MIN_COMMENT: usize = 60;
-/// Shortest block of code or doc comment.
-const MIN_CODE: usize = 240;
-/// Shortest line.
-const MIN_LINE: usize = 32;
-
-/// A stretch of a text and the key that equal stretches share; none where it is too short to be compared.
-struct Part {
-    range: Range<usize>,
-    key: Option<u128>,
-}
-
-/// What is left of a document that has nothing to say.
+/// Memory of a sort, bytes.
+const BUDGET_BYTES: usize = 256 << 20;
+/// What is left of a document that has nothing to say, bytes.
 const MIN_DOCUMENT: usize = 32;
 
-/// Drops documents whose text stood in an earlier one.
-pub(super) fn exact_documents(documents: &[Document]) -> Vec<Outcome> {
-    let keys: Vec<u128> =
-        documents.par_iter().map(|document| xxh3_128(document.text.trim().as_bytes())).collect();
-    let mut first: HashMap<u128, usize, Xxh3DefaultBuilder> = HashMap::default();
-    keys.into_iter()
-        .enumerate()
-        .map(|(index, key)| match first.entry(key) {
-            Entry::Vacant(free) => {
-                free.insert(index);
-                Outcome::default()
-            }
-            Entry::Occupied(taken) => {
-                Outcome::drop(0, format!("same text as {}", documents[*taken.get()].file))
-            }
-        })
-        .collect()
+/// The memory that sorting may take, shared by so many writers.
+pub(super) fn budget(writers: usize) -> Budget {
+    Budget::new(BUDGET_BYTES).with_writers(writers)
+}
+
+/// Documents of one group are compared with each other.
+pub(super) fn group(params: &DedupParams, document: &Document) -> u32 {
+    match params.scope {
+        DedupScope::Corpus => 0,
+        DedupScope::Source => document.source as u32,
+    }
+}
+
+/// How a document's lines and paragraphs are told.
+pub(super) fn kind(document: &Document) -> TextKind {
+    if document.class == Class::Rust { TextKind::Rust } else { TextKind::Prose }
 }
 
 /// Drops documents in which hardly anything is left.
-pub(super) fn empty(document: &Document) -> Outcome {
-    let length = document.text.trim().len();
+pub(super) fn empty(text: &str) -> Outcome {
+    let length = text.trim().len();
     if length >= MIN_DOCUMENT {
         return Outcome::default();
     }
     Outcome::drop(0, format!("{length} bytes are left, of {MIN_DOCUMENT} at least"))
 }
 
-/// Takes out lines that stand in at least `min_repeats` documents; in code only comments.
-pub(super) fn repeated_lines(documents: &[Document], min_repeats: u64) -> Vec<Outcome> {
-    let parts: Vec<Vec<Part>> = documents.par_iter().map(lines).collect();
-    let mut holders: HashMap<u128, (u64, usize), Xxh3DefaultBuilder> = HashMap::default();
-    for (index, parts) in parts.iter().enumerate() {
-        for key in parts.iter().filter_map(|part| part.key) {
-            let (count, last) = holders.entry(key).or_insert((0, usize::MAX));
-            if *last != index {
-                (*count, *last) = (*count + 1, index);
-            }
+/// The keys of whole documents.
+pub(super) fn gather_exact(
+    params: &DedupParams,
+    folder: &Path,
+    segments: &Segments,
+) -> Result<Option<ExactDedup>, DataError> {
+    if !params.exact_document {
+        return Ok(None);
+    }
+    let exact = ExactDedup::open(&folder.join("exact"), budget(rayon::current_num_threads()))?;
+    (0..segments.len()).into_par_iter().try_for_each(|number| -> Result<(), DataError> {
+        let Some(mut input) = exact.input(&number.to_string())? else { return Ok(()) };
+        for document in segments.documents_of(number)? {
+            let document = document?;
+            input.add(document.number, group(params, &document), text_hash(&document.text))?;
         }
-    }
-    let repeats = |part: &Part| {
-        part.key.is_some_and(|key| holders.get(&key).is_some_and(|(count, _)| *count >= min_repeats))
-    };
-    let pairs = documents.par_iter().zip(&parts);
-    pairs.map(|(document, parts)| without(document, parts, &repeats)).collect()
+        Ok(input.finish()?)
+    })?;
+    Ok(Some(exact))
 }
 
-/// Takes out paragraphs that stood in an earlier document. Repeats within one document are the repetition rules' business.
-pub(super) fn repeated_paragraphs(documents: &[Document]) -> Vec<Outcome> {
-    let parts: Vec<Vec<Part>> = documents.par_iter().map(paragraphs).collect();
-    let mut first: HashMap<u128, usize, Xxh3DefaultBuilder> = HashMap::default();
-    for (index, parts) in parts.iter().enumerate() {
-        for key in parts.iter().filter_map(|part| part.key) {
-            first.entry(key).or_insert(index);
-        }
-    }
-    let pairs = documents.par_iter().zip(&parts).enumerate();
-    pairs
-        .map(|(index, (document, parts))| {
-            without(document, parts, &|part| part.key.is_some_and(|key| first.get(&key) != Some(&index)))
-        })
-        .collect()
+/// The copies among whole documents.
+pub(super) fn copies(exact: Option<&ExactDedup>) -> Result<Decisions<Members>, DataError> {
+    Ok(Decisions::new(exact.map(ExactDedup::finish).transpose()?))
 }
 
-/// A document's text without the parts that `goes` says.
-fn without(document: &Document, parts: &[Part], goes: &dyn Fn(&Part) -> bool) -> Outcome {
-    let mut kept = String::with_capacity(document.text.len());
-    let mut gone = String::new();
-    for part in parts {
-        let text = &document.text[part.range.clone()];
-        if goes(part) { gone.push_str(text) } else { kept.push_str(text) }
-    }
-    if gone.is_empty() {
-        return Outcome::default();
-    }
-    let kept = kept.trim_start_matches('\n').to_owned();
-    let removed = (document.text.len() - kept.len()) as u64;
-    Outcome { text: Some(kept), changes: vec![(0, removed, gone)], ..Outcome::default() }
+/// The keys of lines and paragraphs.
+pub(super) struct PartKeys {
+    lines: Option<(PartCounter, PartRule)>,
+    paragraphs: Option<PartCounter>,
 }
 
-fn lines(document: &Document) -> Vec<Part> {
-    let mut start = 0;
-    let parts = document.text.split_inclusive('\n').map(|line| {
-        let range = start..start + line.len();
-        start = range.end;
-        let compared = document.class != Class::Rust || line_kind(line) == LineKind::Comment;
-        Part { range, key: key(line, if compared { MIN_LINE } else { usize::MAX }) }
-    });
-    parts.collect()
-}
+/// Keys of the lines and of the paragraphs of one document; none where it goes as a copy.
+type Keys = Option<[Vec<Option<u128>>; 2]>;
 
-/// What a line of Rust is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum LineKind {
-    Blank,
-    Comment,
-    DocComment,
-    Code,
-}
-
-fn line_kind(line: &str) -> LineKind {
-    let line = line.trim();
-    let is_doc = line.starts_with("///") && !line.starts_with("////") || line.starts_with("//!");
-    let is_block = line.starts_with("/*") || line.starts_with("* ") || line == "*" || line.starts_with("*/");
-    match () {
-        () if line.is_empty() => LineKind::Blank,
-        () if is_doc => LineKind::DocComment,
-        () if line.starts_with("//") || is_block => LineKind::Comment,
-        () => LineKind::Code,
-    }
-}
-
-/// Paragraphs: runs of lines without a blank one; in Rust comments, doc comments and code are apart. The blank lines that follow
-/// belong to the paragraph before them.
-fn paragraphs(document: &Document) -> Vec<Part> {
-    let is_rust = document.class == Class::Rust;
-    let mut parts: Vec<Part> = Vec::new();
-    let mut open: Option<(usize, LineKind)> = None;
-    let mut after_blank = true;
-    let mut at = 0;
-    let text = &document.text;
-    for line in text.split_inclusive('\n') {
-        let kind = match line_kind(line) {
-            LineKind::Blank => LineKind::Blank,
-            _ if !is_rust => LineKind::Comment,
-            kind => kind,
+impl PartKeys {
+    /// Gathers them from documents that are no copies.
+    pub(super) fn gather(
+        params: &DedupParams,
+        folder: &Path,
+        segments: &Segments,
+        exact: Option<&ExactDedup>,
+    ) -> Result<Self, DataError> {
+        let open = |name: &str| PartCounter::open(&folder.join(name), budget(2));
+        let min_documents = params.lines_min_repeats;
+        let keys = Self {
+            lines: if min_documents == 0 {
+                None
+            } else {
+                Some((open("lines")?, PartRule::Everywhere { min_documents }))
+            },
+            paragraphs: params.paragraphs.then(|| open("paragraphs")).transpose()?,
         };
-        let starts =
-            kind != LineKind::Blank && (after_blank || open.is_none_or(|(_, before)| before != kind));
-        if starts {
-            if let Some((start, before)) = open {
-                parts.push(paragraph(text, start..at, before, is_rust));
-            } else if at > 0 {
-                parts.push(Part { range: 0..at, key: None });
-            }
-            open = Some((at, kind));
+        if keys.lines.is_none() && keys.paragraphs.is_none() {
+            return Ok(keys);
         }
-        after_blank = kind == LineKind::Blank;
-        at += line.len();
+        let mut copies = copies(exact)?;
+        for number in 0..segments.len() {
+            let name = number.to_string();
+            let mut of_lines =
+                keys.lines.as_ref().map(|(counter, _)| counter.input(&name)).transpose()?.flatten();
+            let mut of_paragraphs =
+                keys.paragraphs.as_ref().map(|counter| counter.input(&name)).transpose()?.flatten();
+            if of_lines.is_none() && of_paragraphs.is_none() {
+                continue;
+            }
+            let wanted = (of_lines.is_some(), of_paragraphs.is_some());
+            walk(
+                segments,
+                number,
+                |document| Ok(copies.of(document.number)?.is_some_and(|member| !member.is_first())),
+                |document, is_copy| {
+                    (document.number, group(params, &document), keys_of(&document, is_copy, wanted))
+                },
+                |(document, group, keys)| {
+                    let Some([lines, paragraphs]) = keys else { return Ok(()) };
+                    if let Some(input) = &mut of_lines {
+                        input.add(document, group, lines)?;
+                    }
+                    if let Some(input) = &mut of_paragraphs {
+                        input.add(document, group, paragraphs)?;
+                    }
+                    Ok(())
+                },
+            )?;
+            for input in [of_lines, of_paragraphs].into_iter().flatten() {
+                input.finish()?;
+            }
+        }
+        Ok(keys)
     }
-    match open {
-        Some((start, kind)) => parts.push(paragraph(text, start..at, kind, is_rust)),
-        None => parts.push(Part { range: 0..at, key: None }),
+
+    /// The lines that go, and the paragraphs that go.
+    pub(super) fn cuts(&self) -> Result<[Decisions<CutReader>; 2], DataError> {
+        let lines = self.lines.as_ref().map(|(counter, rule)| counter.finish(*rule)).transpose()?;
+        let paragraphs =
+            self.paragraphs.as_ref().map(|counter| counter.finish(PartRule::Later)).transpose()?;
+        Ok([Decisions::new(lines), Decisions::new(paragraphs)])
     }
-    parts
 }
 
-fn paragraph(text: &str, range: Range<usize>, kind: LineKind, is_rust: bool) -> Part {
-    let least = match kind {
-        _ if !is_rust => MIN_PROSE,
-        LineKind::Comment => MIN_COMMENT,
-        _ => MIN_CODE,
+fn keys_of(document: &Document, is_copy: bool, (wants_lines, wants_paragraphs): (bool, bool)) -> Keys {
+    if is_copy {
+        return None;
+    }
+    let kind = kind(document);
+    let of = |is_wanted: bool, parts: Splits| {
+        let parts = if is_wanted { parts(&document.text, kind) } else { Vec::new() };
+        parts.into_iter().map(|part| part.key).collect()
     };
-    let key = key(&text[range.clone()], least);
-    Part { range, key }
+    Some([of(wants_lines, lines), of(wants_paragraphs, paragraphs)])
 }
 
-/// The key of a text with its blanks folded; none where it is shorter than `least`.
-fn key(text: &str, least: usize) -> Option<u128> {
-    let mut folded = String::with_capacity(text.len());
-    let mut length = 0;
-    for word in text.split_whitespace() {
-        length += word.len();
-        folded.push_str(word);
-        folded.push(' ');
+/// What splits a text into its parts.
+type Splits = fn(&str, TextKind) -> Vec<Part>;
+
+/// A document's text without the lines and paragraphs that go; a paragraph's bytes that went with a line are the line's.
+pub(super) fn without_parts(
+    document: &Document,
+    line_cut: Option<&Cut>,
+    paragraph_cut: Option<&Cut>,
+) -> [Outcome; 2] {
+    let text = &document.text;
+    let kind = kind(document);
+    let mut ranges = Vec::new();
+    let stations: [(Option<&Cut>, Splits); 2] = [(line_cut, lines), (paragraph_cut, paragraphs)];
+    for (station, (cut, parts)) in stations.into_iter().enumerate() {
+        let Some(cut) = cut else { continue };
+        let parts = parts(text, kind);
+        let going = cut.parts.iter().filter_map(|index| parts.get(*index as usize));
+        ranges.extend(going.map(|part| (part.range.clone(), station)));
     }
-    (length >= least).then(|| xxh3_128(folded.as_bytes()))
+    cut_ranges(text, ranges)
+}
+
+/// Takes ranges out of a text, each for its station: what two want is the first one's.
+fn cut_ranges(text: &str, ranges: Vec<(Range<usize>, usize)>) -> [Outcome; 2] {
+    let mut outcomes = [Outcome::default(), Outcome::default()];
+    if ranges.is_empty() {
+        return outcomes;
+    }
+    let mut taken_by_lines: Vec<Range<usize>> =
+        ranges.iter().filter(|(_, station)| *station == 0).map(|(range, _)| range.clone()).collect();
+    taken_by_lines.sort_by_key(|range| range.start);
+    let after_lines = remove(text, &taken_by_lines);
+    let mut all: Vec<Range<usize>> = ranges.into_iter().map(|(range, _)| range).collect();
+    all.sort_by_key(|range| range.start);
+    let after_all = remove(text, &all);
+    let before = [(text.len(), after_lines.0.len()), (after_lines.0.len(), after_all.0.len())];
+    for (station, ((from, to), (kept, excerpt))) in
+        before.into_iter().zip([after_lines, after_all]).enumerate()
+    {
+        if to < from {
+            let removed = (from - to) as u64;
+            outcomes[station] =
+                Outcome { text: Some(kept), changes: vec![(0, removed, excerpt)], ..Outcome::default() };
+        }
+    }
+    outcomes
+}
+
+/// The text without ranges, ascending by their starts, and what they hold. Blank lines that it would begin with go too.
+fn remove(text: &str, ranges: &[Range<usize>]) -> (String, String) {
+    let (mut kept, mut gone) = (String::with_capacity(text.len()), String::new());
+    let mut at = 0;
+    for range in ranges {
+        if range.start > at {
+            kept.push_str(&text[at..range.start]);
+        }
+        if range.end > at {
+            gone.push_str(&text[range.start.max(at)..range.end]);
+            at = range.end;
+        }
+    }
+    kept.push_str(&text[at..]);
+    if gone.is_empty() {
+        return (kept, gone);
+    }
+    (kept.trim_start_matches('\n').to_owned(), gone)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LICENCE: &str =
-        "// Copyright 2020 The Authors. All rights reserved, and so on and on.\n// Use of it is governed.\n";
-
-    fn rust(text: &str) -> Document {
-        Document { class: Class::Rust, text: text.into(), ..Document::default() }
-    }
-
-    fn texts(documents: &[Document], outcomes: Vec<Outcome>) -> Vec<String> {
-        let pairs = documents.iter().zip(outcomes);
-        pairs.map(|(document, outcome)| outcome.text.unwrap_or_else(|| document.text.clone())).collect()
-    }
-
-    #[test]
-    fn a_licence_header_stays_once_and_short_code_stays_everywhere() {
-        let body = "\nimpl Default for A {\n    fn default() -> Self {\n        Self\n    }\n}\n";
-        let documents = [rust(&format!("{LICENCE}{body}")), rust(&format!("{LICENCE}\n{body}x();\n"))];
-        let left = texts(&documents, repeated_paragraphs(&documents));
-        assert_eq!(left[0], documents[0].text);
-        assert_eq!(left[1], format!("{}x();\n", body.trim_start_matches('\n')));
+    fn cut(
+        text: &str,
+        line_range: Option<Range<usize>>,
+        paragraph_range: Option<Range<usize>>,
+    ) -> [Outcome; 2] {
+        let lines = line_range.map(|range| (range, 0));
+        let paragraphs = paragraph_range.map(|range| (range, 1));
+        cut_ranges(text, lines.into_iter().chain(paragraphs).collect())
     }
 
     #[test]
-    fn parts_make_up_the_whole_text() {
-        for text in ["", "\n\n", "a\n\n\nb\n// c\nd", "\n// a\n\n/// b\nfn c() {}\n"] {
-            for document in [rust(text), Document { text: text.into(), ..Document::default() }] {
-                let joined: String =
-                    paragraphs(&document).iter().map(|part| &text[part.range.clone()]).collect();
-                assert_eq!(joined, text);
-            }
-        }
-    }
-
-    #[test]
-    fn copies_of_documents_and_lines_go() {
-        let documents = [rust("fn a() {}\n"), rust("fn b() {}\n"), rust("\nfn a() {}")];
-        let dropped: Vec<bool> = exact_documents(&documents).iter().map(|o| o.dropped.is_some()).collect();
-        assert_eq!(dropped, [false, false, true]);
-        let line = "Subscribe to our newsletter, it is worth every penny.\n";
-        let prose = |own: &str| Document { text: format!("{line}{own}\n"), ..Document::default() };
-        let documents = [prose("one"), prose("two"), prose("three")];
-        assert_eq!(texts(&documents, repeated_lines(&documents, 3)), ["one\n", "two\n", "three\n"]);
-        assert_eq!(texts(&documents, repeated_lines(&documents, 4))[0], documents[0].text);
+    fn each_station_has_its_own_bytes_and_none_is_counted_twice() {
+        let text = "aaaa\nbbbb\n\ncccc\n";
+        let [lines, paragraphs] = cut(text, Some(5..10), Some(0..11));
+        assert_eq!((lines.text.as_deref(), lines.changes[0].1), (Some("aaaa\n\ncccc\n"), 5));
+        assert_eq!((paragraphs.text.as_deref(), paragraphs.changes[0].1), (Some("cccc\n"), 6));
+        let [lines, paragraphs] = cut(text, None, Some(0..11));
+        assert!(lines.text.is_none() && lines.changes.is_empty());
+        assert_eq!((paragraphs.text.as_deref(), paragraphs.changes[0].1), (Some("cccc\n"), 11));
+        assert!(cut(text, None, None).iter().all(|outcome| outcome.text.is_none()));
     }
 }

@@ -2,6 +2,14 @@
 
 use std::path::PathBuf;
 
+use cupola_curation::classifier::ClassifierError;
+use cupola_curation::crawl::CrawlError;
+use cupola_curation::dedup::DedupError;
+use cupola_curation::language::LanguageError;
+use cupola_curation::read::ReadError;
+use cupola_curation::rules::RulesError;
+use cupola_curation::urls::UrlError;
+
 use crate::job::{ErrorFacts, JobError, StepError};
 
 /// An error of a data step, or of reading what one wrote.
@@ -40,13 +48,36 @@ pub enum DataError {
         /// The corpus.
         corpus: PathBuf,
     },
-    /// A source's format has no reader yet.
-    #[error("source {source_name:?}: format {format} is not supported yet")]
-    UnsupportedFormat {
-        /// The source.
-        source_name: String,
-        /// The format.
-        format: String,
+    /// A source's file could not be read.
+    #[error(transparent)]
+    Read(Box<ReadError>),
+    /// Deduplication failed.
+    #[error(transparent)]
+    Dedup(#[from] DedupError),
+    /// The filters can't be run.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
+    /// A list of addresses can't be read.
+    #[error(transparent)]
+    Urls(#[from] UrlError),
+    /// A language that can't be told.
+    #[error(transparent)]
+    Language(#[from] LanguageError),
+    /// A classifier can't be trained.
+    #[error(transparent)]
+    Classifier(#[from] ClassifierError),
+    /// A crawl failed.
+    #[error(transparent)]
+    Crawl(#[from] CrawlError),
+    /// A line of an evaluation's file is no question.
+    #[error("{file}, line {line}: {message}")]
+    TestFile {
+        /// The file.
+        file: String,
+        /// The line, from 1; of an array the item.
+        line: usize,
+        /// What is wrong.
+        message: String,
     },
     /// A source listed no file.
     #[error("source {source_name:?}: its paths match no file")]
@@ -89,7 +120,31 @@ impl StepError for DataError {
             Self::Line { .. } => ErrorFacts::user("broken_line", ""),
             Self::UnknownPart { .. } => ErrorFacts::user("unknown_part", ""),
             Self::NoPairs { .. } => ErrorFacts::user("no_pairs", "set `pairs` in the data job"),
-            Self::UnsupportedFormat { .. } => ErrorFacts::user("unsupported_format", ""),
+            Self::Read(error) => match error.as_ref() {
+                ReadError::Io { source, .. } => ErrorFacts::io(source),
+                _ => ErrorFacts::user("source_file", ""),
+            },
+            Self::Dedup(error) => match error {
+                DedupError::Io { source, .. } => ErrorFacts::io(source),
+                DedupError::Damaged { .. } | DedupError::OtherWork { .. } | DedupError::Parameter { .. } => {
+                    ErrorFacts::user("deduplication", error.hint())
+                }
+                DedupError::OpenTwice { .. } | DedupError::SuffixArray { .. } => {
+                    ErrorFacts::bug("deduplication", error.hint())
+                }
+            },
+            Self::Urls(_) => ErrorFacts::user("urls", ""),
+            Self::Language(_) => ErrorFacts::user("language", ""),
+            Self::Rules(_) => ErrorFacts::user("filters", ""),
+            Self::Classifier(_) => {
+                ErrorFacts::user("classifier", "give it more examples, and other ones for each label")
+            }
+            Self::Crawl(error) => match error {
+                CrawlError::Io { source, .. } => ErrorFacts::io(source),
+                CrawlError::Client(_) | CrawlError::InsideRuntime => ErrorFacts::bug("crawl", ""),
+                _ => ErrorFacts::user("crawl", ""),
+            },
+            Self::TestFile { .. } => ErrorFacts::user("test_file", ""),
             Self::NoFiles { .. } => ErrorFacts::user("no_files", "check the source's `paths`"),
             Self::Empty { .. } => {
                 ErrorFacts::user("empty_corpus", "loosen that rule, or read more with `max_bytes`")

@@ -8,7 +8,7 @@ use syn::{Attribute, Block, Expr, ExprLit, ImplItem, Item, Lit, Meta, Signature,
 
 use super::doc_text::{answer, answer_key};
 use super::document::Document;
-use super::pii::is_personal;
+use super::personal::is_personal;
 
 /// Shortest function, characters: anything less has no body to speak of.
 const MIN_CODE_CHARS: usize = 40;

@@ -1,10 +1,13 @@
 //! The data funnel: what each rule removed, and how much was left after it.
+//!
+//! Documents go through the stations one after another, each on its own, so that parts of a corpus have funnels of their own that
+//! add up: [`Funnel::merge`] in the documents' order gives what one funnel over all would have given.
 
 use cupola_specs::artifact::{DroppedDocument, RuleStatistics};
-use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::document::Document;
-use super::pii::mask;
+use super::personal::mask;
 
 /// Examples of a rule.
 const EXAMPLES: usize = 3;
@@ -21,7 +24,9 @@ pub(super) struct Outcome {
     /// The rule that drops the document, with value and threshold.
     pub(super) dropped: Option<(usize, String)>,
     /// What was measured.
-    pub(super) signals: Vec<(&'static str, f64)>,
+    pub(super) signals: Vec<(String, f64)>,
+    /// The language, where the station tells it.
+    pub(super) language: Option<&'static str>,
 }
 
 impl Outcome {
@@ -31,74 +36,81 @@ impl Outcome {
     }
 }
 
-/// The rules that ran, and the documents that they removed.
-#[derive(Debug, Default)]
+/// The rules in the order that they run, with what each removed.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Funnel {
-    /// In the order that they ran.
-    pub(super) rules: Vec<RuleStatistics>,
-    /// In the order that they went.
-    pub(super) dropped: Vec<DroppedDocument>,
+    rules: Vec<RuleStatistics>,
 }
 
 impl Funnel {
-    /// Runs a station over all documents in parallel; `sources` are the sources' names.
-    pub(super) fn apply(
-        &mut self,
-        rules: &[String],
-        sources: &[String],
-        documents: &mut Vec<Document>,
-        judge: impl Fn(&Document) -> Outcome + Sync + Send,
-    ) {
-        let outcomes: Vec<Outcome> = documents.par_iter().map(judge).collect();
-        self.record(rules, sources, documents, outcomes);
+    /// A funnel in which nothing has been removed yet.
+    pub(super) fn new(rules: &[String]) -> Self {
+        let rules =
+            rules.iter().map(|rule| RuleStatistics { rule: rule.clone(), ..RuleStatistics::default() });
+        Self { rules: rules.collect() }
     }
 
-    /// Takes the outcomes of a station, one for each document, and carries them out.
+    /// Carries out what a station said of a document, whose rules begin at `first`. `source` is the name of its source.
     pub(super) fn record(
         &mut self,
-        rules: &[String],
-        sources: &[String],
-        documents: &mut Vec<Document>,
-        outcomes: Vec<Outcome>,
-    ) {
-        let mut left = (documents.len() as u64, documents.iter().map(|d| d.text.len() as u64).sum::<u64>());
-        let mut station: Vec<RuleStatistics> = rules
-            .iter()
-            .map(|rule| RuleStatistics { rule: rule.clone(), ..RuleStatistics::default() })
-            .collect();
-        let before = std::mem::take(documents);
-        for (mut document, outcome) in before.into_iter().zip(outcomes) {
-            let mut bytes = document.text.len() as u64;
-            for (rule, removed, excerpt) in &outcome.changes {
-                let rule = &mut station[*rule];
-                rule.changed_documents += 1;
-                rule.dropped_bytes += removed;
-                bytes = bytes.saturating_sub(*removed);
-                example(rule, &document, excerpt);
-            }
-            document
-                .signals
-                .extend(outcome.signals.into_iter().map(|(name, value)| (name.to_owned(), value)));
-            if let Some((index, reason)) = outcome.dropped {
-                let rule = &mut station[index];
-                rule.dropped_documents += 1;
-                rule.dropped_bytes += bytes;
-                example(rule, &document, &document.text);
-                let source = sources[document.source].clone();
-                let rule = rule.rule.clone();
-                self.dropped.push(DroppedDocument { id: document.id, source, rule, reason });
-                continue;
-            }
-            if let Some(text) = outcome.text {
-                document.text = text;
-            }
-            documents.push(document);
+        first: usize,
+        source: &str,
+        mut document: Document,
+        outcome: Outcome,
+    ) -> Result<Document, DroppedDocument> {
+        let mut bytes = document.text.len() as u64;
+        for (rule, removed, excerpt) in &outcome.changes {
+            let rule = &mut self.rules[first + rule];
+            rule.changed_documents += 1;
+            rule.dropped_bytes += removed;
+            bytes = bytes.saturating_sub(*removed);
+            add_example(rule, &document.file, excerpt);
         }
-        for rule in &mut station {
-            left = (left.0 - rule.dropped_documents, left.1.saturating_sub(rule.dropped_bytes));
+        document.signals.extend(outcome.signals);
+        if let Some(language) = outcome.language {
+            document.language = Some(language.to_owned());
+        }
+        if let Some((index, reason)) = outcome.dropped {
+            let rule = &mut self.rules[first + index];
+            rule.dropped_documents += 1;
+            rule.dropped_bytes += bytes;
+            add_example(rule, &document.file, &document.text);
+            let rule = rule.rule.clone();
+            let signals = document.signals;
+            return Err(DroppedDocument {
+                id: document.id,
+                source: source.to_owned(),
+                rule,
+                reason,
+                signals,
+            });
+        }
+        if let Some(text) = outcome.text {
+            document.text = text;
+        }
+        Ok(document)
+    }
+
+    /// Adds what the same rules removed from the documents that follow.
+    pub(super) fn merge(&mut self, next: &Self) {
+        for (rule, more) in self.rules.iter_mut().zip(&next.rules) {
+            rule.dropped_documents += more.dropped_documents;
+            rule.dropped_bytes += more.dropped_bytes;
+            rule.changed_documents += more.changed_documents;
+            for (file, excerpt) in &more.examples {
+                keep_example(rule, file, || excerpt.clone());
+            }
+        }
+    }
+
+    /// The rules' statistics, of so many documents and bytes that were read.
+    pub(super) fn finish(mut self, documents: u64, bytes: u64) -> Vec<RuleStatistics> {
+        let mut left = (documents, bytes);
+        for rule in &mut self.rules {
+            left = (left.0.saturating_sub(rule.dropped_documents), left.1.saturating_sub(rule.dropped_bytes));
             (rule.remaining_documents, rule.remaining_bytes) = left;
         }
-        self.rules.extend(station);
+        self.rules
     }
 
     /// The rule that removed most documents.
@@ -108,15 +120,23 @@ impl Funnel {
     }
 }
 
-fn example(rule: &mut RuleStatistics, document: &Document, text: &str) {
-    let known = rule.examples.iter().any(|(file, _)| file == &document.file);
-    if rule.examples.len() < EXAMPLES && !known {
-        rule.examples.push((document.file.clone(), excerpt(text)));
+fn add_example(rule: &mut RuleStatistics, file: &str, text: &str) {
+    if text.is_empty() {
+        return;
+    }
+    keep_example(rule, file, || excerpt(text));
+}
+
+/// Of each file at most one example, the first ones stay.
+fn keep_example(rule: &mut RuleStatistics, file: &str, text: impl FnOnce() -> String) {
+    let is_known = rule.examples.iter().any(|(known, _)| known == file);
+    if rule.examples.len() < EXAMPLES && !is_known {
+        rule.examples.push((file.to_owned(), text()));
     }
 }
 
 /// The start of a text without personal data: what is found is masked whatever the spec keeps.
-fn excerpt(text: &str) -> String {
+pub(super) fn excerpt(text: &str) -> String {
     // A secret that the cut would halve is found in twice the length.
     let ample: String = text.trim().chars().take(2 * EXCERPT_CHARS).collect();
     let masked = mask(&ample);
@@ -128,28 +148,54 @@ fn excerpt(text: &str) -> String {
 mod tests {
     use super::*;
 
+    fn document(text: &str) -> Document {
+        Document { text: text.into(), file: text.into(), ..Document::default() }
+    }
+
+    /// A station whose first rule drops letters and whose second cuts.
+    fn judge(document: &Document) -> Outcome {
+        match document.text.split(' ').next() {
+            Some("write") => Outcome::drop(1, "because".into()),
+            Some("cut") => Outcome {
+                text: Some("that".into()),
+                changes: vec![(0, 4, "cut ".into())],
+                ..Outcome::default()
+            },
+            _ => Outcome::default(),
+        }
+    }
+
+    fn run(texts: &[&str]) -> (Funnel, Vec<String>) {
+        let mut funnel = Funnel::new(&["first".to_owned(), "second".to_owned()]);
+        let left = texts.iter().filter_map(|text| {
+            let document = document(text);
+            let outcome = judge(&document);
+            funnel.record(0, "s", document, outcome).ok()
+        });
+        let left = left.map(|document| document.text).collect();
+        (funnel, left)
+    }
+
     #[test]
     fn what_is_left_adds_up_and_no_excerpt_shows_an_address() {
-        let document = |text: &str| Document { text: text.into(), file: text.into(), ..Document::default() };
-        let mut documents =
-            vec![document("write to jane@corp.de"), document("keep this"), document("cut that")];
-        let mut funnel = Funnel::default();
-        let rules = ["first".to_owned(), "second".to_owned()];
-        funnel.apply(&rules, &["s".to_owned()], &mut documents, |document| {
-            match document.text.split(' ').next() {
-                Some("write") => Outcome::drop(1, "because".into()),
-                Some("cut") => Outcome {
-                    text: Some("that".into()),
-                    changes: vec![(0, 4, "cut ".into())],
-                    ..Outcome::default()
-                },
-                _ => Outcome::default(),
-            }
-        });
-        let texts: Vec<&str> = documents.iter().map(|document| document.text.as_str()).collect();
-        assert_eq!(texts, ["keep this", "that"]);
-        assert_eq!((funnel.rules[1].remaining_documents, funnel.rules[1].remaining_bytes), (2, 13));
-        assert_eq!(funnel.rules[1].examples[0].1, "write to <EMAIL>");
+        let texts = ["write to jane@corp.de", "keep this", "cut that"];
+        let (funnel, left) = run(&texts);
+        assert_eq!(left, ["keep this", "that"]);
         assert_eq!(funnel.hardest(), "second");
+        let bytes = texts.iter().map(|text| text.len() as u64).sum();
+        let rules = funnel.finish(3, bytes);
+        assert_eq!((rules[1].remaining_documents, rules[1].remaining_bytes), (2, 13));
+        assert_eq!(rules[1].examples[0].1, "write to <EMAIL>");
+    }
+
+    #[test]
+    fn the_funnels_of_parts_add_up_to_that_of_all() {
+        let texts = ["write a", "cut b", "keep", "write c", "write d", "cut e", "write f", "write a"];
+        let (whole, _) = run(&texts);
+        for border in 0..=texts.len() {
+            let (mut first, _) = run(&texts[..border]);
+            first.merge(&run(&texts[border..]).0);
+            assert_eq!(first, whole, "cut at {border}");
+        }
     }
 }

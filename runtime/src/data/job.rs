@@ -1,54 +1,84 @@
 //! The data step: source files in, a corpus out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
-use cupola_specs::artifact::{CorpusPair, CorpusStatistics};
-use cupola_specs::job::DataParams;
-use rayon::prelude::*;
+use cupola_specs::artifact::{CorpusPair, CorpusStatistics, DomainStatistics};
+use cupola_specs::job::{DataParams, SplitUnit};
 use serde_json::json;
 
-use super::document::{Class, Document};
-use super::extract::{extract, select};
+use super::dedup::{copies, gather_exact};
+use super::document::Document;
+use super::extract::select as select_pairs;
+use super::feed::files_of;
 use super::funnel::Funnel;
-use super::language::LanguageFilter;
-use super::read::read_source;
-use super::split::validation_units;
-use super::write::{write_documents, write_pairs, write_statistics};
-use super::{DataError, dedup, filter, pii};
+use super::portrait::Portrait;
+use super::rules::Rules;
+use super::segment::Segments;
+use super::select::Selected;
+use super::split::{HeldOut, Units};
+use super::stations::Stations;
+use super::write::{Sides, write_dropped, write_pairs, write_statistics};
+use super::{DataError, crawl, select, sieve, trim};
 use crate::job::{StepContext, Summary};
-
-/// Stations whose end is told as progress.
-const STATIONS: f64 = 8.0;
 
 /// Curates the job's source files into a corpus.
 pub fn run(ctx: &StepContext, params: &DataParams) -> Result<Summary, DataError> {
     check(params)?;
+    crawl::run(ctx, params)?;
+    let stations = Stations::new(ctx, params)?;
+    let rules = Rules::new(stations.rules(), params);
+    let mut sieved = Segments::open(&ctx.job().checkpoints.join("sieved"))?;
+    sieve::run(ctx, params, &stations, &mut sieved)?;
+    let (trimmed, near) = trim::run(ctx, params, &rules, &sieved)?;
+    let mut selected = select::run(ctx, params, &rules, &trimmed, near.as_ref())?;
+    let passes: Vec<&Segments> =
+        [&sieved, &trimmed].into_iter().chain(selected.iter().map(|selected| &selected.segments)).collect();
+
     let mut statistics =
         CorpusStatistics { domain_weights: params.domain_weights.clone(), ..CorpusStatistics::default() };
-    let mut documents = Vec::new();
-    for (index, source) in params.sources.iter().enumerate() {
-        let (found, read) = read_source(ctx, index, source, params.split.by)?;
-        documents.extend(found);
-        statistics.sources.insert(source.name.clone(), read);
-    }
-    let mut stations = Stations { ctx, params, funnel: Funnel::default(), done: 0.0, documents };
-    stations.clean()?;
-    let (pairs, unparsed) = stations.pairs()?;
-    stations.dedup_parts()?;
-    let Stations { funnel, documents, .. } = stations;
-    let validation = split(ctx, params, &documents, &funnel)?;
-    let shards = params.shard_documents;
-    let [train, held_out] = write_documents(ctx.staging(), &params.sources, documents, &validation, shards)?;
-    (statistics.train, statistics.validation) = (train, held_out);
+    let funnel = add_up(ctx, params, &rules, &passes, &mut statistics)?;
+    ctx.events().progress(0.0, 1.0, "corpus", "write");
+    let held_out = split(ctx, params, passes[passes.len() - 1], &funnel)?;
+    let dropped = passes.iter().flat_map(|pass| pass.dropped());
+    write_dropped(ctx.staging(), dropped)?;
+    write_leaks(ctx.staging(), &trimmed)?;
+    crawl::keep(ctx, params)?;
     if params.pairs.is_some() {
+        let pairs = pairs(ctx, params, &sieved)?;
         [statistics.train_pairs, statistics.validation_pairs] =
-            write_pairs(ctx.staging(), &pairs, &validation)?;
+            write_pairs(ctx.staging(), &pairs, &held_out)?;
     }
-    statistics.validation_units = validation.into_iter().collect();
-    statistics.rules = funnel.rules;
-    write_statistics(ctx.staging(), &funnel.dropped, &statistics)?;
-    ctx.events().progress(STATIONS, STATIONS, "stations", "write");
+    statistics.quality = selected.as_ref().and_then(|selected| selected.quality);
+    match &mut selected {
+        Some(Selected { segments, clusters, .. }) => {
+            write(ctx, params, segments, &held_out, &mut statistics, &mut |document| {
+                clusters.look(document);
+            })?;
+        }
+        None => write(ctx, params, &trimmed, &held_out, &mut statistics, &mut |_| {})?,
+    }
+    statistics.near_duplicates = selected.and_then(|selected| selected.clusters.statistics());
+    let unparsed = sieved.records().iter().map(|record| record.unparsed).sum();
+    let documents = sieved.records().iter().map(|record| record.documents).sum();
+    let bytes = sieved.records().iter().map(|record| record.bytes).sum();
+    statistics.rules = funnel.finish(documents, bytes);
+    write_statistics(ctx.staging(), &statistics)?;
+    ctx.events().progress(1.0, 1.0, "corpus", "write");
     Ok(summary(&statistics, unparsed))
+}
+
+/// What was found of evaluations, where it was looked for.
+fn write_leaks(staging: &Path, trimmed: &Segments) -> Result<(), DataError> {
+    let reports = trimmed.records().iter().filter_map(|record| record.leaks.clone());
+    let Some(report) = reports.reduce(|mut all, next| {
+        all.merge(next);
+        all
+    }) else {
+        return Ok(());
+    };
+    let path = staging.join("contamination.json");
+    std::fs::write(&path, format!("{:#}\n", json!(report))).map_err(|e| DataError::io(path, e))
 }
 
 /// What can be wrong with parameters that parse.
@@ -64,7 +94,7 @@ fn check(params: &DataParams) -> Result<(), DataError> {
             let expected = "letters, digits, `_` and `-`: a domain names files";
             return wrong(format!("sources.{}.domain", source.name), expected, source.domain.clone());
         }
-        if !params.domain_weights.contains_key(&source.domain) {
+        if !params.domain_weights.contains_key(&source.domain) && params.classify.is_empty() {
             let known: Vec<&str> = params.domain_weights.keys().map(String::as_str).collect();
             let expected = format!("a domain with a weight ({})", known.join(", "));
             return wrong(format!("sources.{}.domain", source.name), &expected, source.domain.clone());
@@ -83,110 +113,112 @@ fn check(params: &DataParams) -> Result<(), DataError> {
     Ok(())
 }
 
-/// The documents on their way.
-struct Stations<'c> {
-    ctx: &'c StepContext,
-    params: &'c DataParams,
-    funnel: Funnel,
-    documents: Vec<Document>,
-    done: f64,
-}
-
-impl Stations<'_> {
-    fn names(&self) -> Vec<String> {
-        self.params.sources.iter().map(|source| source.name.clone()).collect()
-    }
-
-    fn next(&mut self, stage: &str) -> Result<(), DataError> {
-        self.ctx.check_stop()?;
-        self.done += 1.0;
-        self.ctx.events().progress(self.done.min(STATIONS), STATIONS, "stations", stage);
-        Ok(())
-    }
-
-    /// Copies, other languages, low quality, personal data.
-    fn clean(&mut self) -> Result<(), DataError> {
-        let names = self.names();
-        if self.params.dedup.exact_document {
-            self.next("exact_document")?;
-            let outcomes = dedup::exact_documents(&self.documents);
-            self.funnel.record(&["exact_document".into()], &names, &mut self.documents, outcomes);
+/// What the passes removed, and what the sources gave.
+fn add_up(
+    ctx: &StepContext,
+    params: &DataParams,
+    rules: &Rules,
+    passes: &[&Segments],
+    statistics: &mut CorpusStatistics,
+) -> Result<Funnel, DataError> {
+    let mut funnel = rules.funnel();
+    for record in passes.iter().flat_map(|pass| pass.records()) {
+        funnel.merge(&record.funnel);
+        for (name, source) in &record.sources {
+            statistics.sources.entry(name.clone()).or_default().add(source);
         }
-        if let Some(language) = &self.params.language {
-            self.next("language")?;
-            let language = LanguageFilter::new(language)?;
-            let rule = ["language".to_owned()];
-            self.funnel.apply(&rule, &names, &mut self.documents, |document| language.judge(document));
-        }
-        self.next("filters")?;
-        for filter in &self.params.filters {
-            let rules = filter::rules(filter);
-            self.funnel
-                .apply(&rules, &names, &mut self.documents, |document| filter::judge(filter, document));
-        }
-        self.next("pii")?;
-        let personal = &self.params.pii;
-        self.funnel
-            .apply(&pii::rules(), &names, &mut self.documents, |document| pii::judge(personal, document));
-        Ok(())
     }
-
-    /// Instruction pairs of the documents so far, and how many Rust files did not parse.
-    fn pairs(&mut self) -> Result<(Vec<CorpusPair>, u64), DataError> {
-        let Some(params) = &self.params.pairs else { return Ok((Vec::new(), 0)) };
-        self.next("pairs")?;
-        let rust = self.documents.par_iter().filter(|document| document.class == Class::Rust);
-        let extracted: Vec<_> = rust.map(|document| extract(document, params)).collect();
-        let unparsed = extracted.iter().filter(|found| !found.parsed).count() as u64;
-        let pairs = extracted.into_iter().flat_map(|found| found.pairs).collect();
-        Ok((select(pairs, params.max_per_crate), unparsed))
+    for source in &params.sources {
+        let listed = files_of(ctx, source)?.len() as u64;
+        statistics.sources.entry(source.name.clone()).or_default().listed_files = listed;
     }
-
-    /// Lines and paragraphs of other documents, and documents in which nothing is left.
-    fn dedup_parts(&mut self) -> Result<(), DataError> {
-        let names = self.names();
-        let min_repeats = self.params.dedup.lines_min_repeats;
-        if min_repeats > 0 {
-            self.next("lines")?;
-            let outcomes = dedup::repeated_lines(&self.documents, min_repeats);
-            self.funnel.record(&["lines".into()], &names, &mut self.documents, outcomes);
-        }
-        if self.params.dedup.paragraphs {
-            self.next("paragraphs")?;
-            let outcomes = dedup::repeated_paragraphs(&self.documents);
-            self.funnel.record(&["paragraphs".into()], &names, &mut self.documents, outcomes);
-        }
-        self.funnel.apply(&["empty".into()], &names, &mut self.documents, dedup::empty);
-        Ok(())
-    }
+    Ok(funnel)
 }
 
 /// The units that go to validation; a side without a document is an error.
 fn split(
     ctx: &StepContext,
     params: &DataParams,
-    documents: &[Document],
+    documents: &Segments,
     funnel: &Funnel,
-) -> Result<BTreeSet<String>, DataError> {
-    let domain_of = |document: &Document| params.sources[document.source].domain.clone();
-    let units = validation_units(&params.split, ctx.seed("split"), documents, &domain_of);
-    if documents.iter().all(|document| units.contains(&document.unit)) {
+) -> Result<HeldOut, DataError> {
+    let mut units = Units::new(ctx.seed("split"));
+    let mut domains: BTreeMap<String, u32> = BTreeMap::new();
+    for document in documents.documents() {
+        let document = document?;
+        let known = domains.len() as u32;
+        let domain = *domains.entry(document.domain).or_insert(known);
+        units.add(&document.unit, domain, document.text.len() as u64);
+    }
+    let held_out = units.held_out(&params.split);
+    if units.len() == held_out.len() {
         return Err(DataError::Empty { side: "train", rule: funnel.hardest() });
     }
-    if units.is_empty() && params.split.validation > 0.0 {
+    if held_out.len() == 0 && params.split.validation > 0.0 {
         return Err(DataError::Empty {
             side: "validation",
             rule: "split (all documents are of one unit)".into(),
         });
     }
-    Ok(units)
+    Ok(held_out)
+}
+
+/// Writes both sides; `look` sees each document.
+fn write(
+    ctx: &StepContext,
+    params: &DataParams,
+    documents: &Segments,
+    held_out: &HeldOut,
+    statistics: &mut CorpusStatistics,
+    look: &mut dyn FnMut(&Document),
+) -> Result<(), DataError> {
+    let sources = params.sources.iter().map(|source| source.name.clone()).collect();
+    let mut sides = Sides::new(ctx.staging(), sources, held_out, params.shard_documents)?;
+    let mut units = BTreeSet::new();
+    let mut portrait = Portrait::default();
+    for document in documents.documents() {
+        let document = document?;
+        let is_listed = params.split.by != SplitUnit::Document && held_out.contains(&document.unit);
+        if is_listed && !units.contains(&document.unit) {
+            units.insert(document.unit.clone());
+        }
+        look(&document);
+        portrait.add(&document);
+        sides.write(document)?;
+    }
+    [statistics.train, statistics.validation] = sides.finish()?;
+    portrait.finish(statistics);
+    statistics.num_validation_units = held_out.len() as u64;
+    statistics.validation_units = units.into_iter().collect();
+    Ok(())
+}
+
+/// The pairs of documents that are no copies. They are held in memory.
+fn pairs(ctx: &StepContext, params: &DataParams, sieved: &Segments) -> Result<Vec<CorpusPair>, DataError> {
+    let Some(wanted) = &params.pairs else { return Ok(Vec::new()) };
+    let exact = gather_exact(&params.dedup, &ctx.job().checkpoints, sieved)?;
+    let mut copies = copies(exact.as_ref())?;
+    let mut last = None;
+    let mut pairs = Vec::new();
+    for pair in sieved.pairs() {
+        let (document, pair) = pair?;
+        let is_copy = match last {
+            Some((known, is_copy)) if known == document => is_copy,
+            _ => copies.of(document)?.is_some_and(|member| !member.is_first()),
+        };
+        last = Some((document, is_copy));
+        if !is_copy {
+            pairs.push(pair);
+        }
+    }
+    Ok(select_pairs(pairs, wanted.max_per_crate))
 }
 
 fn summary(statistics: &CorpusStatistics, unparsed: u64) -> Summary {
     let mut summary = Summary::new();
     let read: u64 = statistics.sources.values().map(|source| source.read_bytes).sum();
     let rejected: u64 = statistics.sources.values().flat_map(|source| source.rejected.values()).sum();
-    let side = |domains: &BTreeMap<String, cupola_specs::artifact::DomainStatistics>| {
+    let side = |domains: &BTreeMap<String, DomainStatistics>| {
         domains
             .values()
             .fold((0, 0), |(documents, bytes), domain| (documents + domain.documents, bytes + domain.bytes))
@@ -200,7 +232,7 @@ fn summary(statistics: &CorpusStatistics, unparsed: u64) -> Summary {
         ("train_bytes", train.1),
         ("validation_documents", validation.0),
         ("validation_bytes", validation.1),
-        ("validation_units", statistics.validation_units.len() as u64),
+        ("validation_units", statistics.num_validation_units),
         ("train_pairs", statistics.train_pairs),
         ("validation_pairs", statistics.validation_pairs),
     ] {

@@ -1,34 +1,54 @@
 //! `kind: data`: raw files to a clean, split corpus.
 //!
-//! The way of a document, each station a rule of the funnel in `statistics.json`:
+//! The way of a document, each station a rule of the funnel in `statistics.json`. Passes leave their documents in segments on the disk, so
+//! that memory does not grow with the corpus and a step that was killed goes on inside a file.
 //!
-//! 1. `read`: files in a seeded order until `max_bytes`; what can't be read as its format is counted by reason.
-//! 2. `exact_document`: of documents with the same text the first stays.
-//! 3. `language`, judged on prose: Markdown without code, Rust's comments. Too little prose to judge stays.
-//! 4. `filter`: prose rules (Gopher, C4, FineWeb) look at Markdown, text and JSONL; the `code` rules at Rust.
-//! 5. `pii`: personal data and secrets are replaced, or take their document with them.
-//! 6. `extract`: instruction pairs from doc comments, before paragraphs of other documents go.
-//! 7. `lines` and `paragraphs`: what stands in other documents too goes; licence headers are the bulk of it.
-//! 8. `split`: no unit (crate) is on both sides.
+//! 1. `sieve`: files in a seeded order until `max_bytes`; what can't be read is counted and named. Each document alone passes the
+//!    `stations`: the main text of pages, addresses, language, filters, personal data; Rust gives instruction pairs.
+//! 2. `trim`: of documents with the same text the first stays; lines and paragraphs that stand in other documents go.
+//! 3. `select`: near-duplicates go, and substrings that stood before.
+//! 4. `split` and `write`: no unit (crate) is on both sides.
 //!
-//! Invariants: the output does not depend on the number of threads; nothing leaves without a line in the funnel; no excerpt in the
-//! statistics shows personal data. The documents of one step are held in memory: about ten bytes a byte of input.
+//! Invariants: the output does not depend on the number of threads, on where segments and shards end, or on kills; nothing leaves without a
+//! line in the funnel; no excerpt in the statistics shows personal data.
 
+mod addresses;
+mod clusters;
+mod crawl;
+mod decontamination;
 mod dedup;
 mod doc_text;
 mod document;
+mod domains;
 mod error;
+mod examples;
 mod extract;
-mod filter;
+mod feed;
+mod files;
+mod filters;
 mod funnel;
 pub mod job;
+#[cfg(test)]
+mod job_tests;
 mod language;
+mod main_text;
 mod page;
 pub mod pairs;
-mod pii;
-mod read;
+mod personal;
+mod portrait;
+mod quality;
+mod rules;
+#[cfg(test)]
+pub(crate) mod sample;
+mod segment;
+mod select;
 pub mod shard;
+mod sieve;
 mod split;
+mod stations;
+mod trim;
+mod verbatim;
+mod walk;
 mod write;
 
 pub use error::DataError;

@@ -15,7 +15,8 @@ pub(super) fn page(statistics: &CorpusStatistics) -> Result<String, DataError> {
         environment.add_filter("bytes", |bytes: u64| bytes_for_people(bytes));
         environment.add_template(NAME, include_str!("statistics.html"))?;
         let most = statistics.rules.iter().map(|rule| rule.remaining_bytes).max().unwrap_or(1).max(1);
-        environment.get_template(NAME)?.render(context! { s => statistics, most })
+        let most_documents = statistics.lengths.iter().map(|bin| bin.documents).max().unwrap_or(1).max(1);
+        environment.get_template(NAME)?.render(context! { s => statistics, most, most_documents })
     };
     render().map_err(|error: minijinja::Error| DataError::Parameter {
         field: NAME.into(),
@@ -35,7 +36,9 @@ fn bytes_for_people(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use cupola_specs::artifact::RuleStatistics;
+    use cupola_specs::artifact::{
+        ClusterExample, ClusterStatistics, LengthBin, QualityStatistics, RuleStatistics, SiteStatistics,
+    };
 
     use super::*;
 
@@ -44,6 +47,32 @@ mod tests {
         let domain_weights = [("prose".to_owned(), 0.8)].into();
         let statistics = CorpusStatistics { domain_weights, ..CorpusStatistics::default() };
         assert!(page(&statistics).unwrap().contains("<td>prose</td><td>0.8</td><td>0</td><td>0 B</td>"));
+    }
+
+    #[test]
+    fn what_was_measured_of_the_rest_has_its_tables() {
+        let example = ClusterExample {
+            documents: 4,
+            first: "00ff".into(),
+            file: "a.jsonl".into(),
+            excerpt: "<b>the same</b>".into(),
+        };
+        let statistics = CorpusStatistics {
+            lengths: vec![LengthBin { below_bytes: 4096, documents: 5 }],
+            languages: [("de".to_owned(), 3)].into(),
+            sites: vec![SiteStatistics { site: "example.org".into(), documents: 5, bytes: 12_000 }],
+            near_duplicates: Some(ClusterStatistics { clusters: 1, duplicates: 3, largest: vec![example] }),
+            quality: Some(QualityStatistics {
+                roc_auc: 0.91234,
+                kept_documents: 7,
+                ..QualityStatistics::default()
+            }),
+            ..CorpusStatistics::default()
+        };
+        let page = page(&statistics).unwrap();
+        for told in ["4.1 kB", "<td>de</td><td>3</td>", "example.org", "&lt;b&gt;the same", "0.9123"] {
+            assert!(page.contains(told), "{told}");
+        }
     }
 
     #[test]

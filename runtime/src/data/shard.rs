@@ -1,10 +1,11 @@
 //! Shards: one JSON value a line, compressed with zstd. Every `*.jsonl.zst` of every artifact is written and read here.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Lines, Write};
+use std::io::{BufRead, BufReader, Lines, Seek, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
+use cupola_specs::artifact::ShardFrame;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -12,29 +13,57 @@ use super::DataError;
 
 /// zstd's level: the size of level 3 at its speed is what shards of text want.
 const LEVEL: i32 = 3;
+/// That of files which a step reads again and then removes.
+const SCRATCH_LEVEL: i32 = 1;
+/// Bytes of lines after which a frame ends: who looks for one document unpacks one frame.
+const FRAME_BYTES: u64 = 4 << 20;
 
 /// Writes a shard.
 pub struct JsonlZstWriter {
     path: PathBuf,
     encoder: zstd::Encoder<'static, File>,
+    level: i32,
     line: Vec<u8>,
     written: u64,
+    frame_bytes: u64,
+    frames: Vec<ShardFrame>,
 }
 
 impl JsonlZstWriter {
     /// Creates a shard, and its folder where there is none.
     pub fn create(path: &Path) -> Result<Self, DataError> {
+        Self::with_level(path, LEVEL)
+    }
+
+    /// Creates a shard that will be read soon and not kept.
+    pub(super) fn create_scratch(path: &Path) -> Result<Self, DataError> {
+        Self::with_level(path, SCRATCH_LEVEL)
+    }
+
+    fn with_level(path: &Path, level: i32) -> Result<Self, DataError> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(|e| DataError::io(folder, e))?;
         }
         let encoder = File::create(path)
-            .and_then(|file| zstd::Encoder::new(file, LEVEL))
+            .and_then(|file| zstd::Encoder::new(file, level))
             .map_err(|e| DataError::io(path, e))?;
-        Ok(Self { path: path.to_path_buf(), encoder, line: Vec::new(), written: 0 })
+        let frames = vec![ShardFrame { offset: 0, first: 0 }];
+        Ok(Self {
+            path: path.to_path_buf(),
+            encoder,
+            level,
+            line: Vec::new(),
+            written: 0,
+            frame_bytes: 0,
+            frames,
+        })
     }
 
     /// Appends one value.
     pub fn write<T: Serialize>(&mut self, value: &T) -> Result<(), DataError> {
+        if self.frame_bytes >= FRAME_BYTES {
+            self.next_frame()?;
+        }
         self.line.clear();
         serde_json::to_writer(&mut self.line, value)
             .map_err(std::io::Error::from)
@@ -42,13 +71,30 @@ impl JsonlZstWriter {
         self.line.push(b'\n');
         self.encoder.write_all(&self.line).map_err(|e| DataError::io(&self.path, e))?;
         self.written += 1;
+        self.frame_bytes += self.line.len() as u64;
+        Ok(())
+    }
+
+    fn next_frame(&mut self) -> Result<(), DataError> {
+        let io = |error| DataError::io(&self.path, error);
+        self.encoder.do_finish().map_err(io)?;
+        let mut file = self.encoder.get_ref().try_clone().map_err(io)?;
+        let offset = file.stream_position().map_err(io)?;
+        self.encoder = zstd::Encoder::new(file, self.level).map_err(io)?;
+        self.frames.push(ShardFrame { offset, first: self.written });
+        self.frame_bytes = 0;
         Ok(())
     }
 
     /// Ends the shard; returns how many values it holds.
     pub fn finish(self) -> Result<u64, DataError> {
+        Ok(self.finish_with_frames()?.0)
+    }
+
+    /// Ends the shard; returns how many values it holds, and its frames.
+    pub(super) fn finish_with_frames(self) -> Result<(u64, Vec<ShardFrame>), DataError> {
         self.encoder.finish().and_then(|file| file.sync_all()).map_err(|e| DataError::io(&self.path, e))?;
-        Ok(self.written)
+        Ok((self.written, self.frames))
     }
 }
 
@@ -123,6 +169,26 @@ pub fn corpus_shards(corpus: &Path, part: &str) -> Result<Vec<PathBuf>, DataErro
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_frame_can_be_read_from_its_offset() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.jsonl.zst");
+        let values: Vec<String> = (0..30).map(|n| format!("{n} ").repeat(200_000)).collect();
+        let mut writer = JsonlZstWriter::create(&path).unwrap();
+        for value in &values {
+            writer.write(value).unwrap();
+        }
+        let (written, frames) = writer.finish_with_frames().unwrap();
+        assert!(written == 30 && frames.len() > 2);
+        assert_eq!(read_jsonl_zst::<String>(&path).unwrap(), values);
+        for frame in frames {
+            let mut file = File::open(&path).unwrap();
+            file.seek(std::io::SeekFrom::Start(frame.offset)).unwrap();
+            let line = BufReader::new(zstd::Decoder::new(file).unwrap()).lines().next().unwrap().unwrap();
+            assert_eq!(serde_json::from_str::<String>(&line).unwrap(), values[frame.first as usize]);
+        }
+    }
 
     #[test]
     fn what_is_written_is_read_and_a_broken_line_is_named() {

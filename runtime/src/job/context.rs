@@ -1,6 +1,6 @@
 //! What a step's `run` gets.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -123,20 +123,22 @@ impl StepContext {
 
     /// Reads a source file and checks that it is what the plan saw.
     pub fn read_source(&self, file: &SourceFile) -> Result<Vec<u8>, JobError> {
-        let changed = |got: String| JobError::SourceChanged {
-            name: file.name.clone(),
-            expected: file.blake3.clone(),
-            got,
-        };
         let content = match std::fs::read(&file.path) {
             Ok(content) => content,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(changed("no file".into()));
-            }
-            Err(error) => return Err(JobError::io(&file.path, error)),
+            Err(error) => return Err(unread(file, error)),
         };
-        let hash = blake3::hash(&content).to_hex();
-        if hash.as_str() == file.blake3 { Ok(content) } else { Err(changed(hash.to_string())) }
+        check_hash(file, &blake3::hash(&content))?;
+        Ok(content)
+    }
+
+    /// Checks that a source file is what the plan saw, and gives its path: for what is read bit by bit.
+    pub fn verified_source(&self, file: &SourceFile) -> Result<PathBuf, JobError> {
+        let mut hasher = blake3::Hasher::new();
+        std::fs::File::open(&file.path)
+            .and_then(|content| std::io::copy(&mut std::io::BufReader::new(content), &mut hasher))
+            .map_err(|error| unread(file, error))?;
+        check_hash(file, &hasher.finalize())?;
+        Ok(file.path.clone())
     }
 
     /// The folder that the step fills.
@@ -198,6 +200,24 @@ impl StepContext {
     }
 }
 
+/// A source file that is not there is not what the plan saw.
+fn unread(file: &SourceFile, error: std::io::Error) -> JobError {
+    if error.kind() == std::io::ErrorKind::NotFound {
+        changed(file, "no file".into())
+    } else {
+        JobError::io(&file.path, error)
+    }
+}
+
+fn check_hash(file: &SourceFile, hash: &blake3::Hash) -> Result<(), JobError> {
+    let hash = hash.to_hex();
+    if hash.as_str() == file.blake3 { Ok(()) } else { Err(changed(file, hash.to_string())) }
+}
+
+fn changed(file: &SourceFile, got: String) -> JobError {
+    JobError::SourceChanged { name: file.name.clone(), expected: file.blake3.clone(), got }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -238,9 +258,11 @@ mod tests {
         let blake3 = blake3::hash(b"fn a() {}").to_hex().to_string();
         let file = SourceFile { label: "sources.x".into(), path, name: "a.rs".into(), size_bytes: 9, blake3 };
         assert_eq!(ctx.read_source(&file).unwrap(), b"fn a() {}");
+        assert_eq!(ctx.verified_source(&file).unwrap(), file.path);
         std::fs::write(&file.path, "fn b() {}").unwrap();
         let facts = ctx.read_source(&file).unwrap_err().facts();
         assert_eq!((facts.class, facts.code.as_ref()), (ErrorClass::User, "source_changed"));
+        assert!(matches!(ctx.verified_source(&file), Err(JobError::SourceChanged { .. })));
     }
 
     #[test]

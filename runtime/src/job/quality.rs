@@ -329,6 +329,7 @@ mod tests {
             file: String::new(),
             url: None,
             domain: domain.into(),
+            language: None,
             signals: BTreeMap::new(),
         };
         let books = (0..30).map(|_| document("books", "建".repeat(5000)));

@@ -316,26 +316,29 @@ fn encode(
 
 #[cfg(test)]
 mod tests {
+    use cupola_tokenizer::train::{CensusLimits, Trainer, TrainerSettings};
+    use cupola_tokenizer::{AddedToken, Splitter, TokenizerJson};
+
     use super::*;
-    use crate::tokenizer::file::{AddedToken, TokenizerFiles};
-    use crate::tokenizer::train::{PieceCounts, train};
+    use crate::tokenizer::file::TokenizerFiles;
 
     const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
     fn tokenizer(template: &str) -> Tokenizer {
         let names = ["<|bos|>", "<|im_start|>", "<|im_end|>", "<|pad|>"].map(str::to_owned);
-        let counts: PieceCounts = [("user", 9), ("assistant", 9), ("hi", 5)]
-            .iter()
-            .map(|(piece, count)| (piece.as_bytes().into(), *count))
-            .collect();
-        let files = TokenizerFiles {
-            patterns: vec![r"\p{L}+|\s+|[^\s\p{L}]+".into()],
-            vocabulary: train(counts, &names, 300, &mut |_| {}),
+        let patterns = vec![r"\p{L}+|\s+|[^\s\p{L}]+".to_owned()];
+        let splitter = Splitter::of_patterns(&patterns).unwrap();
+        let settings = TrainerSettings::new(300, &names);
+        let mut trainer = Trainer::new(settings, &splitter, CensusLimits::default()).unwrap();
+        trainer.add_text(&format!("{}{}", "user assistant ".repeat(9), "hi ".repeat(5))).unwrap();
+        let json = TokenizerJson {
+            patterns,
+            vocabulary: trainer.train(&mut |_| {}).unwrap().vocabulary,
             ignore_merges: false,
             added: AddedToken::specials(&names),
-            roles: Roles::of(&names).unwrap(),
-            chat_template: template.into(),
         };
+        let roles = Roles::of(&names).unwrap();
+        let files = TokenizerFiles { json, roles, chat_template: template.into() };
         Tokenizer::new(std::path::Path::new("/nowhere"), files).unwrap()
     }
 

@@ -3,22 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use aho_corasick::{AhoCorasick, MatchKind};
+use cupola_tokenizer::{AddedToken, Bpe, Encoder, Encoding, Splitter};
 
-use super::bpe::{Bpe, BytesMap};
-use super::file::{AddedToken, CONFIG_FILE, SPECIALS_FILE, TOKENIZER_FILE, TokenizerFiles, read};
-use super::pretokenize::Pretokenizer;
+use super::file::{CONFIG_FILE, SPECIALS_FILE, TOKENIZER_FILE, TokenizerFiles, read};
 use super::{ChatTemplate, TokenizerError, gguf};
 use crate::model::Gguf;
-
-/// Pieces that an [`Encoder`] remembers.
-const CACHED_PIECES: usize = 1 << 16;
 
 /// A byte-level BPE tokenizer with its chat template.
 #[derive(Debug)]
 pub struct Tokenizer {
     folder: PathBuf,
-    pretokenizer: Pretokenizer,
-    bpe: Bpe,
+    encoding: Encoding,
     added: Vec<AddedToken>,
     finder: AhoCorasick,
     bos: u32,
@@ -38,7 +33,7 @@ impl Tokenizer {
 
     /// Makes a tokenizer of what the files in `folder` hold.
     pub(super) fn new(folder: &Path, files: TokenizerFiles) -> Result<Self, TokenizerError> {
-        let added = files.added;
+        let added = files.json.added;
         let wrong = |field: &str, got: &str| TokenizerError::File {
             path: folder.join(CONFIG_FILE),
             field: field.to_owned(),
@@ -61,20 +56,18 @@ impl Tokenizer {
             .build(spellings)
             .map_err(|error| wrong("added_tokens", &error.to_string()))?;
         let ids: Vec<u32> = added.iter().map(|token| token.id).collect();
-        let vocabulary = files.vocabulary;
-        let bpe =
-            Bpe::new(vocabulary.tokens, &vocabulary.byte_ids, &vocabulary.merges, &ids, files.ignore_merges);
+        let engine = |error| TokenizerError::engine(&folder.join(TOKENIZER_FILE), error);
+        let bpe = Bpe::new(files.json.vocabulary, &ids, files.json.ignore_merges).map_err(engine)?;
+        let splitter = Splitter::of_patterns(&files.json.patterns).map_err(engine)?;
+        let encoding = Encoding::new(splitter, bpe);
         let stop_ids = if eos == bos { vec![eos] } else { vec![eos, bos] };
         let chat = ChatTemplate::new(files.chat_template, roles, stop_ids)?;
-        let pretokenizer = Pretokenizer::new(&files.patterns)?;
-        Ok(Self { folder: folder.to_path_buf(), pretokenizer, bpe, added, finder, bos, eos, pad, chat })
+        Ok(Self { folder: folder.to_path_buf(), encoding, added, finder, bos, eos, pad, chat })
     }
 
     /// Encodes text; an added token's spelling in it is plain text.
     pub fn encode(&self, text: &str) -> Vec<u32> {
-        let mut ids = Vec::with_capacity(text.len() / 3);
-        self.encode_into(text, &mut ids);
-        ids
+        self.encoding.encode(text)
     }
 
     /// Encodes text; an added token's spelling in it becomes that token, as Hugging Face's default does.
@@ -89,24 +82,22 @@ impl Tokenizer {
 
     /// A bulk encoder: one for each thread.
     pub fn encoder(&self) -> Encoder<'_> {
-        Encoder { tokenizer: self, pretokenizer: self.pretokenizer.clone(), cache: BytesMap::default() }
+        self.encoding.encoder()
     }
 
     /// Decodes ids, special tokens by their spelling; invalid UTF-8 becomes U+FFFD.
     pub fn decode(&self, ids: &[u32]) -> String {
-        String::from_utf8_lossy(&self.decode_bytes(ids)).into_owned()
+        self.encoding.decode(ids)
     }
 
     /// Decodes ids to bytes: a token may hold a part of a character. An id out of the vocabulary is U+FFFD.
     pub fn decode_bytes(&self, ids: &[u32]) -> Vec<u8> {
-        let tokens = self.bpe.tokens();
-        let bytes = |id: &u32| tokens.get(*id as usize).map_or("\u{fffd}".as_bytes(), Vec::as_slice);
-        ids.iter().flat_map(bytes).copied().collect()
+        self.encoding.decode_bytes(ids)
     }
 
     /// Tokens in all.
     pub fn vocab_size(&self) -> usize {
-        self.bpe.tokens().len()
+        self.encoding.bpe().tokens().len()
     }
 
     /// The token before each document.
@@ -128,7 +119,8 @@ impl Tokenizer {
     pub fn token_id(&self, token: &str) -> Option<u32> {
         let added = self.added.iter().find(|added| added.content == token).map(|added| added.id);
         added.or_else(|| {
-            self.bpe.tokens().iter().position(|bytes| bytes == token.as_bytes()).map(|id| id as u32)
+            let tokens = self.encoding.bpe().tokens();
+            tokens.iter().position(|bytes| bytes == token.as_bytes()).map(|id| id as u32)
         })
     }
 
@@ -161,7 +153,7 @@ impl Tokenizer {
 
     /// Appends a text's ids.
     pub(super) fn encode_into(&self, text: &str, ids: &mut Vec<u32>) {
-        self.pretokenizer.pieces(text, &mut |piece| self.bpe.encode(piece.as_bytes(), ids));
+        self.encoding.encode_into(text, ids);
     }
 
     /// Cuts text at the added tokens in it: `each` gets the plain text before one and its id, at the end none.
@@ -172,35 +164,6 @@ impl Tokenizer {
             done = found.end();
         }
         each(&text[done..], None);
-    }
-}
-
-/// Encodes many texts with a cache of pieces: the same ids as [`Tokenizer::encode`], some times faster.
-#[derive(Debug)]
-pub struct Encoder<'t> {
-    tokenizer: &'t Tokenizer,
-    pretokenizer: Pretokenizer,
-    cache: BytesMap<Box<[u32]>>,
-}
-
-impl Encoder<'_> {
-    /// Appends a text's ids; a special token's spelling in it is plain text.
-    pub fn encode_into(&mut self, text: &str, ids: &mut Vec<u32>) {
-        let Self { tokenizer, pretokenizer, cache } = self;
-        pretokenizer.pieces(text, &mut |piece| {
-            let bytes = piece.as_bytes();
-            if let Some(id) = tokenizer.bpe.whole(bytes) {
-                ids.push(id);
-            } else if let Some(known) = cache.get(bytes) {
-                ids.extend_from_slice(known);
-            } else {
-                let start = ids.len();
-                tokenizer.bpe.encode(bytes, ids);
-                if cache.len() < CACHED_PIECES {
-                    cache.insert(bytes.into(), ids[start..].into());
-                }
-            }
-        });
     }
 }
 

@@ -195,14 +195,15 @@ impl OpenShard {
 mod tests {
     use std::sync::Arc;
 
-    use cupola_specs::contract::{InputArtifact, JobFile, SourceFile};
+    use cupola_specs::contract::{InputArtifact, JobFile};
     use cupola_specs::job::{
-        DataParams, DedupParams, Digits, PairsParams, PiiAction, PiiParams, SourceFormat, SourceParams,
-        SplitParams, SplitUnit, StepParams, TokenizerParams,
+        DataParams, DedupParams, Digits, PairsParams, SourceFormat, SplitParams, SplitUnit, StepParams,
+        TokenizerParams,
     };
 
     use super::*;
     use crate::data::pairs::read_pairs;
+    use crate::data::sample::{job_of, source, write_sources};
     use crate::data::shard::read_jsonl_zst;
     use crate::job::sample::job_in;
     use crate::train::TokenData;
@@ -226,43 +227,27 @@ mod tests {
     }
 
     /// Eight crates with a function each, all under one licence; the last is a copy of the first by another name.
-    fn write_sources(dir: &Path) {
-        let mut list = String::new();
-        for n in 0..8 {
-            let words = ["sum", "product", "minimum", "maximum", "mean", "median", "mode", "sum"];
-            let word = words[n];
-            let text = format!(
+    fn write_crates(dir: &Path) {
+        let words = ["sum", "product", "minimum", "maximum", "mean", "median", "mode", "sum"];
+        let names: Vec<String> = (0..8).map(|n| format!("mirror/crate{n}-1.0.{n}/src/lib.rs")).collect();
+        let texts = words.iter().enumerate().map(|(n, word)| {
+            format!(
                 "{LICENCE}/// Returns the {word} of all values in the given slice.\npub fn {word}_of(values: &[u32]) -> u32 {{\n    \
                  values.iter().{word}::<u32>() + {n} - {n}\n}}\n"
-            );
-            let path = dir.join(format!("{n}.rs"));
-            std::fs::write(&path, &text).unwrap();
-            let file = SourceFile {
-                label: "sources.crates".into(),
-                path,
-                name: format!("mirror/crate{n}-1.0.{n}/src/lib.rs"),
-                size_bytes: text.len() as u64,
-                blake3: blake3::hash(text.as_bytes()).to_hex().to_string(),
-            };
-            list += &(serde_json::to_string(&file).unwrap() + "\n");
-        }
-        std::fs::write(dir.join("sources.jsonl"), list).unwrap();
+            )
+        });
+        let files: Vec<_> = names
+            .iter()
+            .zip(texts)
+            .map(|(name, text)| ("sources.crates", name.as_str(), text.into_bytes()))
+            .collect();
+        write_sources(dir, &files);
     }
 
     fn data_params() -> DataParams {
-        let keep = PiiAction::Keep;
+        let data = job_of(vec![source("crates", SourceFormat::Rust, "code")]);
         DataParams {
-            sources: vec![SourceParams {
-                name: "crates".into(),
-                format: SourceFormat::Rust,
-                domain: "code".into(),
-                max_bytes: 0,
-            }],
-            language: None,
-            filters: Vec::new(),
-            pii: PiiParams { email: keep, ip: keep, phone: keep, card: keep, secret: keep },
-            dedup: DedupParams { exact_document: true, lines_min_repeats: 0, paragraphs: true },
-            domain_weights: BTreeMap::from([("code".to_owned(), 1.0)]),
+            dedup: DedupParams { exact_document: true, paragraphs: true, ..data.dedup },
             split: SplitParams { validation: 0.25, by: SplitUnit::Crate },
             pairs: Some(PairsParams {
                 instruction: "Document this function:\n{code}".into(),
@@ -272,6 +257,7 @@ mod tests {
                 max_per_crate: 0,
             }),
             shard_documents: 3,
+            ..data
         }
     }
 
@@ -292,7 +278,7 @@ mod tests {
     fn sources_become_a_split_corpus_a_tokenizer_and_shards_that_decode_to_it() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path();
-        write_sources(dir);
+        write_crates(dir);
         let data = data_params();
         let ctx = context(dir, "corpus", StepParams::Data(data.clone()), &[]);
         crate::data::job::run(&ctx, &data).unwrap();
@@ -345,6 +331,7 @@ mod tests {
             file: "a.rs".into(),
             url: None,
             domain: "code".into(),
+            language: None,
             signals: BTreeMap::new(),
         };
         shards.append(&document, &[0, 1, 2]).unwrap();

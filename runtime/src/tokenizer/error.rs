@@ -1,6 +1,9 @@
 //! Errors of the tokenizer room.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use cupola_tokenizer::EngineError;
+use cupola_tokenizer::train::TrainError;
 
 use crate::data::DataError;
 use crate::job::{ErrorFacts, JobError, StepError};
@@ -92,15 +95,25 @@ pub enum TokenizerError {
         /// Bytes of its tokens.
         got: u64,
     },
-    /// The corpus has no text to train on.
-    #[error("the corpus has no text to train a tokenizer on")]
-    EmptyCorpus,
+    /// There is no vocabulary.
+    #[error(transparent)]
+    Train(#[from] TrainError),
 }
 
 impl TokenizerError {
     /// Wraps an I/O error with its path.
     pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         Self::Io { path: path.into(), source }
+    }
+
+    /// An error of the engine's, with the file that it found it in.
+    pub(super) fn engine(path: &Path, error: EngineError) -> Self {
+        match error {
+            EngineError::Pattern { pattern, message } => Self::Pattern { pattern, message },
+            EngineError::Field { field, expected, got } => {
+                Self::File { path: path.to_path_buf(), field, expected, got }
+            }
+        }
     }
 }
 
@@ -118,7 +131,7 @@ impl StepError for TokenizerError {
             Self::Parameter { .. } => ErrorFacts::user("parameter", ""),
             Self::Pattern { .. } => ErrorFacts::user(
                 "pattern",
-                "use gpt2, gpt4 or o200k, or a regex in Rust's or Oniguruma's syntax",
+                "use gpt2, gpt4, o200k or code, or a regex in Rust's or Oniguruma's syntax",
             ),
             Self::Template { .. } | Self::Rewrites => ErrorFacts::user("chat_template", ""),
             Self::Clock => ErrorFacts::user(
@@ -127,7 +140,11 @@ impl StepError for TokenizerError {
             ),
             Self::IdOutOfRange { .. } => ErrorFacts::bug("token_id", ""),
             Self::TextLost { .. } => ErrorFacts::bug("text_lost", ""),
-            Self::EmptyCorpus => ErrorFacts::user("empty_corpus", ""),
+            Self::Train(error) => match error {
+                TrainError::Empty => ErrorFacts::user("empty_corpus", ""),
+                TrainError::Spill { source, .. } => ErrorFacts::io(source),
+                _ => ErrorFacts::user("parameter", ""),
+            },
         }
     }
 }

@@ -3,17 +3,16 @@
 //! llama.cpp knows pre-token patterns by name only. Those below mean the same there as here; other patterns have no name, or one whose pattern there is
 //! an approximation (`gpt-4o`), and are refused.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use cupola_specs::job::{Digits, GPT2_PATTERN, GPT4_PATTERN};
+use cupola_tokenizer::{
+    AddedToken, SpellingIds, TokenizerJson, Vocabulary, byte_chars, merge_of, patterns_of, unspell,
+};
 use serde_json::json;
 
 use super::TokenizerError;
-use super::bytes::{byte_chars, unspell};
-use super::file::{AddedToken, Roles, TokenizerFiles, merge_of, read as read_folder};
-use super::pretokenize::patterns_of;
-use super::train::Vocabulary;
+use super::file::{Roles, TokenizerFiles, read as read_folder};
 use crate::model::{Fact, Gguf};
 
 /// llama.cpp's numbers of kinds of tokens.
@@ -43,7 +42,7 @@ fn names() -> Vec<(&'static str, Vec<String>, bool)> {
 /// # Errors
 /// A pattern without a name in llama.cpp.
 pub(crate) fn facts(folder: &Path, vocab_size: usize) -> Result<Vec<(String, Fact)>, TokenizerError> {
-    let files = read_folder(folder)?;
+    let TokenizerFiles { json: files, roles, chat_template } = read_folder(folder)?;
     let known = names();
     let name = known
         .iter()
@@ -56,9 +55,9 @@ pub(crate) fn facts(folder: &Path, vocab_size: usize) -> Result<Vec<(String, Fac
             got: json!(files.patterns).to_string().chars().take(200).collect(),
         });
     };
-    let chars = byte_chars();
     let count = files.vocabulary.tokens.len();
-    let spelled = |id: usize| files.spelled(id as u32, &chars);
+    let spellings = files.spellings();
+    let spelled = |id: usize| spellings[id].clone();
     let added = |id: usize| files.added.iter().find(|token| token.id as usize == id);
     let tokens = (0..vocab_size.max(count))
         .map(|id| Fact::Text(if id < count { spelled(id) } else { format!("[unused{id}]") }));
@@ -87,21 +86,20 @@ pub(crate) fn facts(folder: &Path, vocab_size: usize) -> Result<Vec<(String, Fac
         ("add_eos_token", Fact::Flag(false)),
         ("add_space_prefix", Fact::Flag(false)),
     ];
-    let roles = &files.roles;
     facts.extend(id_of(&roles.bos).map(|id| ("bos_token_id", id)));
     facts.extend(id_of(&roles.eos).map(|id| ("eos_token_id", id)));
     facts.extend(roles.pad.as_deref().and_then(id_of).map(|id| ("padding_token_id", id)));
     let mut facts: Vec<(String, Fact)> =
         facts.into_iter().map(|(name, fact)| (format!("tokenizer.ggml.{name}"), fact)).collect();
-    if !files.chat_template.is_empty() {
-        facts.push(("tokenizer.chat_template".into(), Fact::Text(files.chat_template)));
+    if !chat_template.is_empty() {
+        facts.push(("tokenizer.chat_template".into(), Fact::Text(chat_template)));
     }
     Ok(facts)
 }
 
 /// The tokens of a file.
 struct Tokens<'a> {
-    ids: BTreeMap<&'a str, u32>,
+    ids: SpellingIds<'a>,
     added: Vec<AddedToken>,
     bytes: Vec<Vec<u8>>,
     byte_ids: [u32; 256],
@@ -113,7 +111,8 @@ impl<'a> Tokens<'a> {
         types: &[Fact],
         wrong: &dyn Fn(&str, &str, String) -> TokenizerError,
     ) -> Result<Self, TokenizerError> {
-        let mut all = Self { ids: BTreeMap::new(), added: Vec::new(), bytes: Vec::new(), byte_ids: [0; 256] };
+        let mut all =
+            Self { ids: SpellingIds::default(), added: Vec::new(), bytes: Vec::new(), byte_ids: [0; 256] };
         for (id, token) in tokens.iter().enumerate() {
             let token = token.text().ok_or_else(|| wrong("tokens", "texts", format!("{token:?}")))?;
             match types.get(id).and_then(Fact::count) {
@@ -182,12 +181,7 @@ pub(super) fn read(gguf: &Gguf) -> Result<TokenizerFiles, TokenizerError> {
         pad: role("padding_token_id"),
     };
     let chat_template = gguf.fact("tokenizer.chat_template").and_then(Fact::text).unwrap_or_default();
-    Ok(TokenizerFiles {
-        patterns,
-        vocabulary: Vocabulary { tokens: bytes, byte_ids, merges },
-        ignore_merges,
-        added,
-        roles,
-        chat_template: chat_template.to_owned(),
-    })
+    let vocabulary = Vocabulary { tokens: bytes, byte_ids, merges };
+    let json = TokenizerJson { patterns, vocabulary, ignore_merges, added };
+    Ok(TokenizerFiles { json, roles, chat_template: chat_template.to_owned() })
 }

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 
 use cupola_specs::artifact::{CorpusDocument, CorpusStatistics};
 use cupola_specs::job::TokenizerParams;
+use cupola_tokenizer::report::{Axis, Sample, Subject, TokenizerReport, report as measure_texts};
+use cupola_tokenizer::train::{CensusLimits, Tally, Trained, Trainer, TrainerSettings};
+use cupola_tokenizer::{AddedToken, Splitter, TokenizerJson, check_portable};
 use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::json;
 
-use super::file::{AddedToken, Roles, TokenizerFiles, write};
-use super::pretokenize::{Pretokenizer, patterns_of};
-use super::train::{PieceCounts, train};
+use super::file::{Roles, TokenizerFiles, write};
 use super::{Tokenizer, TokenizerError};
 use crate::data::shard::{JsonlZstReader, corpus_shards};
 use crate::job::{StepContext, Summary};
@@ -28,55 +29,45 @@ struct Report {
     num_merges: u64,
     trained_on_bytes: u64,
     distinct_pieces: u64,
+    /// What was counted.
+    tally: Tally,
     /// By side and domain.
     bytes_per_token: BTreeMap<String, BTreeMap<String, f64>>,
-    longest_tokens: Vec<String>,
+    /// What held-out text became, by domain and by language.
+    held_out: TokenizerReport,
 }
 
 /// Trains a tokenizer on the train side of the input `corpus`.
 pub fn run(ctx: &StepContext, params: &TokenizerParams) -> Result<Summary, TokenizerError> {
     let roles = check(params)?;
-    let patterns = patterns_of(&params.pattern, params.digits);
-    let pretokenizer = Pretokenizer::new(&patterns)?;
+    let splitter = Splitter::named(&params.pattern, params.digits)
+        .and_then(|splitter| check_portable(splitter.patterns()).map(|()| splitter))
+        .map_err(|error| TokenizerError::engine(ctx.staging(), error))?;
     let corpus = ctx.input("corpus")?.path.clone();
-    let (counts, trained_on_bytes) = count_pieces(ctx, params, &pretokenizer, &corpus)?;
-    if counts.is_empty() {
-        return Err(TokenizerError::EmptyCorpus);
-    }
-    let distinct_pieces = counts.len() as u64;
-    let vocab_size = params.vocab_size as usize;
-    let vocabulary = train(counts, &params.special_tokens, vocab_size, &mut |size| {
-        ctx.events().progress(size as f64, vocab_size as f64, "tokens", "merge");
-    });
+    let trained = train(ctx, params, &splitter, &corpus)?;
+    let (tally, vocabulary) = (trained.tally, trained.vocabulary);
     let size = vocabulary.tokens.len();
-    if size < vocab_size {
-        let message =
-            format!("the text gave {size} tokens of the {vocab_size} asked for: no other pair stands twice");
-        ctx.events().warning("vocabulary_short", message);
-    }
-    let mut longest: Vec<&Vec<u8>> = vocabulary.tokens[params.special_tokens.len()..].iter().collect();
-    longest.sort_by_key(|bytes| (std::cmp::Reverse(bytes.len()), *bytes));
-    let longest_tokens =
-        longest.iter().take(20).map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect();
     let num_merges = vocabulary.merges.len() as u64;
-    let files = TokenizerFiles {
-        patterns,
+    let tokens = vocabulary.tokens.clone();
+    let json = TokenizerJson {
+        patterns: splitter.patterns().to_vec(),
         vocabulary,
         ignore_merges: false,
         added: AddedToken::specials(&params.special_tokens),
-        roles,
-        chat_template: params.chat_template.clone(),
     };
+    let files = TokenizerFiles { json, roles, chat_template: params.chat_template.clone() };
     write(ctx.staging(), &files)?;
     let tokenizer = Tokenizer::load(ctx.staging())?;
     let bytes_per_token = measure(ctx, &tokenizer, &corpus)?;
+    let held_out = held_out(ctx, params, (&tokenizer, &tokens), &corpus)?;
     let report = Report {
         vocab_size: size as u64,
         num_merges,
-        trained_on_bytes,
-        distinct_pieces,
+        trained_on_bytes: tally.num_bytes,
+        distinct_pieces: tally.num_distinct,
+        tally,
         bytes_per_token,
-        longest_tokens,
+        held_out,
     };
     let path = ctx.staging().join("report.json");
     let text = format!("{:#}\n", json!(report));
@@ -114,59 +105,89 @@ fn check(params: &TokenizerParams) -> Result<Roles, TokenizerError> {
         .ok_or_else(|| wrong("special_tokens", "at least one: the first separates documents", "none".into()))
 }
 
-/// Counts the pieces of the train side; with `train_bytes` of a share of the documents, chosen by their id.
-fn count_pieces(
+/// Trains on the train side; with `train_bytes` on a share of the documents, chosen by their id.
+fn train(
     ctx: &StepContext,
     params: &TokenizerParams,
-    pretokenizer: &Pretokenizer,
+    splitter: &Splitter,
     corpus: &std::path::Path,
-) -> Result<(PieceCounts, u64), TokenizerError> {
+) -> Result<Trained, TokenizerError> {
     let statistics = statistics(corpus)?;
     let total: u64 = statistics.train.values().map(|domain| domain.bytes).sum();
     let share = match params.train_bytes {
         0 => 1.0,
         bytes => bytes as f64 / total.max(1) as f64,
     };
-    let mut counts = PieceCounts::default();
+    let vocab_size = params.vocab_size as usize;
+    let settings = TrainerSettings::new(vocab_size, &params.special_tokens);
+    let spill_folder = Some(ctx.job().checkpoints.clone());
+    std::fs::create_dir_all(&ctx.job().checkpoints)
+        .map_err(|error| TokenizerError::io(&ctx.job().checkpoints, error))?;
+    let mut trainer =
+        Trainer::new(settings, splitter, CensusLimits { spill_folder, ..CensusLimits::default() })?;
     let mut read = 0;
     for_each_batch(ctx, corpus_shards(corpus, "train")?, &mut |documents| {
-        let chosen: Vec<&CorpusDocument> =
-            documents.iter().filter(|document| share >= 1.0 || position(&document.id) < share).collect();
-        read += chosen.iter().map(|document| document.text.len() as u64).sum::<u64>();
-        // Counts add up to the same whatever thread counted them.
-        let batch = chosen
-            .par_chunks(64)
-            .map_init(
-                || pretokenizer.clone(),
-                |pretokenizer, part| {
-                    let mut counts = PieceCounts::default();
-                    for document in part {
-                        pretokenizer
-                            .pieces(&document.text, &mut |piece| add(&mut counts, piece.as_bytes(), 1));
-                    }
-                    counts
-                },
-            )
-            .collect::<Vec<_>>();
-        for part in batch {
-            #[allow(clippy::iter_over_hash_type, reason = "a sum does not depend on the order")]
-            for (piece, count) in part {
-                add(&mut counts, &piece, count);
-            }
-        }
+        let chosen = documents.iter().filter(|document| share >= 1.0 || position(&document.id) < share);
+        let texts: Vec<&str> = chosen.map(|document| document.text.as_str()).collect();
+        read += texts.iter().map(|text| text.len() as u64).sum::<u64>();
+        trainer.add_texts(&texts)?;
         ctx.events().progress(read as f64, total as f64 * share.min(1.0), "bytes", "count");
         Ok(())
     })?;
-    Ok((counts, read))
+    let trained = trainer.train(&mut |size| {
+        ctx.events().progress(size as f64, vocab_size as f64, "tokens", "merge");
+    })?;
+    warn(ctx, &trained);
+    Ok(trained)
 }
 
-fn add(counts: &mut PieceCounts, piece: &[u8], count: u64) {
-    match counts.get_mut(piece) {
-        Some(sum) => *sum += count,
-        None => {
-            counts.insert(piece.into(), count);
-        }
+/// A vocabulary that is smaller than was asked for, and pieces that training did not see.
+fn warn(ctx: &StepContext, trained: &Trained) {
+    let (size, asked) = (trained.vocabulary.tokens.len(), trained.asked);
+    if size < asked {
+        let message =
+            format!("the text gave {size} tokens of the {asked} asked for: no other pair stands twice");
+        ctx.events().warning("vocabulary_short", message);
     }
+    if trained.tally.left_out_pieces > 0 {
+        let message = format!(
+            "{} of {} different pieces, the rarest, were left out: with them training would need more memory than it may take",
+            trained.tally.left_out_pieces, trained.tally.num_distinct
+        );
+        ctx.events().warning("pieces_left_out", message);
+    }
+}
+
+/// What the validation side becomes, of each domain some documents.
+fn held_out(
+    ctx: &StepContext,
+    params: &TokenizerParams,
+    (tokenizer, tokens): (&Tokenizer, &[Vec<u8>]),
+    corpus: &std::path::Path,
+) -> Result<TokenizerReport, TokenizerError> {
+    let mut chosen: Vec<CorpusDocument> = Vec::new();
+    let mut sums: BTreeMap<String, u64> = BTreeMap::new();
+    for_each_batch(ctx, corpus_shards(corpus, "validation")?, &mut |documents| {
+        for document in documents {
+            let sum = sums.entry(document.domain.clone()).or_default();
+            if *sum < REPORT_BYTES {
+                *sum += document.text.len() as u64;
+                chosen.push(document.clone());
+            }
+        }
+        Ok(())
+    })?;
+    let by_domain = chosen.iter().map(|document| (Axis::Domain, document.domain.as_str(), document));
+    let by_language =
+        chosen.iter().filter_map(|document| Some((Axis::Language, document.language.as_deref()?, document)));
+    let samples: Vec<Sample<'_>> = by_domain
+        .chain(by_language)
+        .map(|(axis, group, document)| Sample { axis, group, text: &document.text })
+        .collect();
+    let specials: Vec<u32> = (0..params.special_tokens.len() as u32).collect();
+    let encode = |text: &str, ids: &mut Vec<u32>| ids.extend(tokenizer.encode(text));
+    let subject = Subject { tokens, specials: &specials, encode: &encode };
+    Ok(measure_texts(&subject, &samples, &[]))
 }
 
 /// A document's place between 0 and 1, by its id, which is a hash.

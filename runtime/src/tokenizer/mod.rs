@@ -5,9 +5,8 @@
 //! library gives for the same files, on any text: the trainer breaks ties as that library does, the splitter reads the same
 //! regexes, the encoder applies the same merges.
 //!
-//! * `pretokenize`: text to pieces by regex; no token crosses a piece.
-//! * `train`: pieces to merges, most frequent pair first, by incremental counts.
-//! * `bpe`: a piece to ids.
+//! The engine of text to ids, its training, and `tokenizer.json` are the crate `cupola-tokenizer`'s. Here is what joins them with a plan:
+//!
 //! * `file`: the Hugging Face files, read and written; `gguf`: the same as facts of a GGUF file.
 //! * [`Tokenizer`]: text to ids and back; [`Encoder`] is its bulk form with a cache.
 //! * [`ChatTemplate`]: chats to text and to ids with the mask of what is trained on.
@@ -16,8 +15,6 @@
 //! Invariants: `decode(encode(text)) == text` for every text; a special token in the ids comes from the template or from a
 //! caller that asked for it, never from a message's text.
 
-mod bpe;
-mod bytes;
 mod chat;
 mod codec;
 pub mod encode_job;
@@ -26,12 +23,10 @@ mod file;
 mod gguf;
 mod jinja;
 pub mod job;
-mod pretokenize;
-mod train;
 
 pub use chat::{ChatTemplate, EncodedChat};
-pub use codec::{Encoder, Tokenizer};
+pub use codec::Tokenizer;
+pub use cupola_tokenizer::{AddedToken, Encoder};
 pub use error::TokenizerError;
-pub use file::AddedToken;
 pub(crate) use gguf::facts as gguf_facts;
 pub(crate) use job::statistics as corpus_statistics;

@@ -10,8 +10,9 @@ mod seal;
 mod tokens;
 
 pub use corpus::{
-    CorpusDocument, CorpusPair, CorpusStatistics, DomainStatistics, DroppedDocument, RuleStatistics,
-    SourceStatistics,
+    ClusterExample, ClusterStatistics, CorpusDocument, CorpusPair, CorpusStatistics, DomainStatistics,
+    DroppedDocument, LengthBin, QualityStatistics, RuleStatistics, ShardFrame, ShardIndex, ShardRecord,
+    SiteStatistics, SourceStatistics,
 };
 pub use law::{Forecast, Interval, LawFile, LawFit, Recommendation, SweepRun};
 pub use manifest::{BlobRecord, MANIFEST_FILE, Manifest};

@@ -47,8 +47,10 @@ pub(crate) mod resolve {
 }
 
 pub use data::{
-    DataParams, DedupParams, FilterParams, LanguageParams, PairsParams, PiiAction, PiiParams, SourceFormat,
-    SourceParams, SplitParams, SplitUnit,
+    CrawlParams, DataParams, DecontaminateParams, DedupParams, DedupScope, Expression, ExpressionProblem,
+    ExtractParams, FilterParams, LanguageParams, MinhashParams, PairsParams, PiiAction, PiiParams,
+    QualityParams, SIGNALS, Signal, SourceFormat, SourceParams, SplitParams, SplitUnit, ToxicityParams,
+    UrlList, WordRule,
 };
 pub use eval::{EvalParams, JudgeParams, MultipleChoiceParams, Scoring, SuiteParams};
 pub use lora::{AdapterParams, LoraConfig, LoraParams, LoraTarget};
@@ -65,4 +67,6 @@ pub use rlhf::{Labeler, Method, OptimizeParams, PreferencesParams, RewardModelPa
 pub use scaling::{FitMethod, FitParams, FitTarget, SweepParams};
 pub use sft::{SftParams, TrainOn};
 pub use step::{Device, Precision, StepKind, StepParams};
-pub use tokenizer::{Digits, GPT2_PATTERN, GPT4_PATTERN, TokenizerParams, TokensParams};
+pub use tokenizer::{
+    CODE_PATTERN, Digits, GPT2_PATTERN, GPT4_PATTERN, O200K_PATTERN, TokenizerParams, TokensParams,
+};

@@ -104,8 +104,9 @@ impl StepKind {
     /// The version of the code behind this kind: raised whenever the same parameters and inputs may give other bytes.
     pub fn code_version(self) -> u32 {
         match self {
-            Self::Data | Self::Tokenizer | Self::Fit => 1,
-            Self::Tokens => 2,
+            Self::Fit => 1,
+            Self::Data | Self::Tokenizer => 2,
+            Self::Tokens => 3,
             Self::Preferences | Self::Eval => 4,
             Self::Sft | Self::RewardModel => 5,
             Self::Optimize => 6,

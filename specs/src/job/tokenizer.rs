@@ -10,6 +10,16 @@ use serde::{Deserialize, Serialize};
 pub const GPT2_PATTERN: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 /// The pattern of GPT-4 (`cl100k`, 2023), without possessive quantifiers.
 pub const GPT4_PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// The pattern of GPT-4o (`o200k`, 2024), without possessive quantifiers.
+pub const O200K_PATTERN: &str = concat!(
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|",
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|",
+    r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+);
+/// A pattern for code: an indentation, of 16 blanks or tabs at most, is a piece of its own, so that a word at the start of a line is the same token at any
+/// depth; a quote begins no contraction.
+pub const CODE_PATTERN: &str =
+    r"[^\r\n\t\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| {2,16}|\t{1,16}| ?[^\s\p{L}\p{N}]+[\r\n]*|[\r\n]+|\s";
 
 /// Resolved parameters of a `tokenizer` step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

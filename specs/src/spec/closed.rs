@@ -86,7 +86,9 @@ pub(crate) use words;
 words!(
     crate::job::SourceFormat,
     crate::job::PiiAction,
+    crate::job::DedupScope,
     crate::job::SplitUnit,
+    crate::job::WordRule,
     crate::job::Digits,
     crate::job::Family,
     crate::job::Activation,

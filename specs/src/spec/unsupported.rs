@@ -20,20 +20,8 @@ use Refused::{AllBut, Any, Words};
 
 /// Fields by path: the job's kind and the field path in the job, or a path from the top. `*` is any one segment, `**` any number.
 const UNSUPPORTED: &[(&str, Refused)] = &[
-    ("data.sources.*.format", Words(&["parquet", "html", "warc", "crawl", "huggingface"])),
-    ("data.sources.*.seeds", Any),
-    ("data.sources.*.max_depth", Any),
-    ("data.sources.*.rate", Any),
-    ("data.sources.*.respect_robots", Any),
     ("data.sources.*.dataset", Any),
-    ("data.extract", Any),
-    ("data.urls", Any),
-    ("data.safety", Any),
-    ("data.filters.*.custom", Any),
-    ("data.dedup.minhash", Any),
-    ("data.quality", Any),
-    ("data.domains.classify", Any),
-    ("data.decontaminate", Any),
+    ("data.safety.classifier", Any),
     ("scaling.context.extend", Any),
     ("sft.data.*.synthesize", Any),
     ("rlhf.labeler.kind", Words(&["judge", "human"])),
@@ -175,10 +163,10 @@ mod tests {
             refuse(prefix, &node, &mut session);
             session.error_count()
         };
-        assert_eq!(refused("data", "sources: [{ format: warc }, { format: text }, { format: html }]"), 2);
-        assert_eq!(refused("data", "sources: { format: warc }"), 0);
-        assert_eq!(refused("data", "extract: { keep_math: true }"), 1);
-        assert_eq!(refused("data", "extract: null"), 0);
+        assert_eq!(refused("sft", "data: [{ synthesize: {} }, { paths: [a] }, { synthesize: {} }]"), 2);
+        assert_eq!(refused("sft", "data: { synthesize: {} }"), 0);
+        assert_eq!(refused("scaling", "context: { extend: { length: 8 } }"), 1);
+        assert_eq!(refused("scaling", "context: { extend: null }"), 0);
         assert_eq!(refused("eval", "models: [{ huggingface: org/name }]"), 1);
         assert_eq!(refused("sft", "huggingface: org/name"), 1);
         assert_eq!(refused("eval", "suites: [{ judge: { swap: false } }]"), 0);

@@ -179,10 +179,11 @@ fn sources_table(step: &str, statistics: &CorpusStatistics) -> Table {
 
 fn notes(step: &str, statistics: &CorpusStatistics) -> Vec<String> {
     let mut lines = Vec::new();
-    if !statistics.validation_units.is_empty() {
+    let units = statistics.num_validation_units.max(statistics.validation_units.len() as u64);
+    if units > 0 {
         lines.push(format!(
             "{step}: {} units are on the validation side only, so no text of them trains a model.",
-            count(statistics.validation_units.len() as u64)
+            count(units)
         ));
     }
     if statistics.train_pairs + statistics.validation_pairs > 0 {

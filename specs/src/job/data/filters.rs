@@ -1,10 +1,10 @@
 //! Heuristic filters as the user writes them: a name, or a name with thresholds. The defaults are the published thresholds: Gopher
-//! (2021, arXiv:2112.11446), C4 (2019, arXiv:1910.10683), FineWeb (2024, arXiv:2406.17557); `code` follows The Stack's rules
-//! (2022, arXiv:2211.15533).
+//! (2021, arXiv:2112.11446), C4 (2019, arXiv:1910.10683), FineWeb (2024, arXiv:2406.17557), RefinedWeb (2023, arXiv:2306.01116);
+//! `code` follows The Stack's rules (2022, arXiv:2211.15533).
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use super::FilterParams;
+use super::{Expression, FilterParams, SIGNALS};
 use crate::spec::Code;
 use crate::spec::decode::{Decode, wrong_type};
 use crate::spec::session::Session;
@@ -64,6 +64,16 @@ written! {
         drop_lorem_ipsum: bool = "true",
         /// Drops lines that mention JavaScript.
         drop_javascript_lines: bool = "true",
+        /// Drops lines with a longer word, characters.
+        max_word_length: u64 = "1000",
+        /// Takes out marks of citations: [1], [edit], [citation needed].
+        remove_citations: bool = "true",
+        /// Drops lines about cookies, terms of use and privacy policies.
+        drop_policy_lines: bool = "true",
+        /// Drops pages with a word of the job's word lists (safety.toxicity.lists).
+        drop_bad_words: bool = "false",
+        /// Share of such pages that stay, drawn by the text's hash.
+        bad_words_keep: f64 = "0"; 0.0 ..= 1.0,
     }
 
     /// FineWeb's extra rules.
@@ -78,6 +88,22 @@ written! {
         max_duplicate_line_chars: f64 = "0.01"; 0.0 ..= 1.0,
         /// Most line breaks a word.
         max_newline_word_ratio: f64 = "0.3"; 0.0 ..= 1000.0,
+    }
+
+    /// RefinedWeb's corrections line by line.
+    pub(crate) struct Refinedweb {
+        /// Drops lines with more capital letters, share of characters.
+        max_line_uppercase: f64 = "0.5"; 0.0 ..= 1.0,
+        /// Drops lines of nothing but digits.
+        drop_numeric_lines: bool = "true",
+        /// Drops counters such as 3 likes.
+        drop_counter_lines: bool = "true",
+        /// Drops lines with fewer words.
+        min_line_words: u64 = "2",
+        /// Takes items in cart, Read more... and Sign-in out of short lines.
+        remove_boilerplate: bool = "true",
+        /// Drops pages that lost a larger share of their words.
+        max_removed_words: f64 = "0.05"; 0.0 ..= 1.0,
     }
 
     /// Source-code rules: generated files, data tables, minified lines.
@@ -96,15 +122,14 @@ written! {
 }
 
 /// The names of filters.
-const NAMES: [&str; 6] = ["gopher_quality", "gopher_repetition", "c4", "fineweb", "code", "custom"];
+const NAMES: [&str; 7] =
+    ["gopher_quality", "gopher_repetition", "c4", "fineweb", "refinedweb", "code", "custom"];
 
 /// One filter.
 #[derive(Debug, Clone)]
 pub(crate) enum FilterWritten {
     /// One that runs.
     Rule(FilterParams),
-    /// A CEL expression.
-    Custom,
 }
 
 impl Decode for FilterWritten {
@@ -131,6 +156,7 @@ impl Decode for FilterWritten {
             }
             "c4" => c4(&C4::decode(&body, session)?),
             "fineweb" => fineweb(&Fineweb::decode(&body, session)?),
+            "refinedweb" => refinedweb(&Refinedweb::decode(&body, session)?),
             "code" => code(&CodeRules::decode(&body, session)?),
             "custom" if node.text().is_some() => {
                 session
@@ -142,7 +168,7 @@ impl Decode for FilterWritten {
                     .expecting("{custom: EXPRESSION}");
                 return None;
             }
-            "custom" => return Some(Self::Custom),
+            "custom" => custom(&body, session)?,
             _ => {
                 session
                     .error(Code::UnknownWord, spot, format!("there is no filter `{name}`"))
@@ -210,6 +236,39 @@ fn c4(w: &C4) -> FilterParams {
         drop_curly_bracket: w.drop_curly_bracket,
         drop_lorem_ipsum: w.drop_lorem_ipsum,
         drop_javascript_lines: w.drop_javascript_lines,
+        max_word_length: w.max_word_length,
+        remove_citations: w.remove_citations,
+        drop_policy_lines: w.drop_policy_lines,
+        drop_bad_words: w.drop_bad_words,
+        bad_words_keep: w.bad_words_keep,
+    }
+}
+
+fn refinedweb(w: &Refinedweb) -> FilterParams {
+    FilterParams::Refinedweb {
+        max_line_uppercase: w.max_line_uppercase,
+        drop_numeric_lines: w.drop_numeric_lines,
+        drop_counter_lines: w.drop_counter_lines,
+        min_line_words: w.min_line_words,
+        remove_boilerplate: w.remove_boilerplate,
+        max_removed_words: w.max_removed_words,
+    }
+}
+
+/// A custom rule, whose expression is read here so that the spec's author sees what is wrong with it.
+fn custom(body: &Node, session: &mut Session<'_>) -> Option<FilterParams> {
+    let expression = String::decode(body, session)?;
+    match Expression::parse(&expression) {
+        Ok(_) => Some(FilterParams::Custom { expression }),
+        Err(problem) => {
+            let spot = session.find(body.spot, &problem.unknown);
+            let code = if problem.unknown.is_empty() { Code::OutOfRange } else { Code::UnknownWord };
+            let error = session.error(code, spot, problem.message).expecting(problem.expected);
+            if !problem.unknown.is_empty() {
+                error.suggesting(&problem.unknown, SIGNALS.iter().map(|(name, _)| *name));
+            }
+            None
+        }
     }
 }
 
@@ -250,6 +309,7 @@ impl JsonSchema for FilterWritten {
                         "gopher_repetition": generator.subschema_for::<GopherRepetition>(),
                         "c4": generator.subschema_for::<C4>(),
                         "fineweb": generator.subschema_for::<Fineweb>(),
+                        "refinedweb": generator.subschema_for::<Refinedweb>(),
                         "code": generator.subschema_for::<CodeRules>(),
                         "custom": { "type": "string", "description": "CEL expression over a document's signals." },
                     },

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::written::{DataJob, FilterWritten, SourceWritten};
+use super::inputs::{classify, crawl, decontaminate, quality, toxicity, url_lists};
+use super::written::{DataJob, DedupWritten, ExtractWritten, FilterWritten, SourceWritten};
 use super::{
-    DataParams, DedupParams, LanguageParams, PairsParams, PiiParams, SourceFormat, SourceParams, SplitParams,
+    CrawlParams, DataParams, DedupParams, ExtractParams, LanguageParams, MinhashParams, PairsParams,
+    PiiParams, SourceFormat, SourceParams, SplitParams,
 };
 use crate::spec::decode::{At, Named};
 use crate::spec::jobs::Resolver;
@@ -32,22 +34,26 @@ fn domain_of(source: &SourceWritten) -> String {
 pub(crate) fn data(w: &DataJob, resolver: &mut Resolver<'_, '_>) -> Option<DataBody> {
     let files = sources(w, resolver);
     check_domains(w, resolver);
-    for against in w.decontaminate.iter().flat_map(|d| &d.against) {
-        resolver.find_all(&against.value, against.spot);
-    }
+    let crawls = w.sources.iter().map(|source| crawl(source, resolver)).collect::<Vec<_>>();
+    let urls = url_lists(w, resolver);
+    let toxicity = toxicity(w, resolver);
+    let quality = quality(w, resolver);
+    let classify = classify(w, resolver);
+    let decontaminate = decontaminate(w, resolver);
     let pairs = pairs(w, resolver);
     let language = language(w, resolver);
+    let (urls, toxicity, quality) = (urls?, toxicity?, quality?);
+    let (classify, decontaminate) = (classify?, decontaminate?);
+    let crawls = crawls.into_iter().collect::<Option<Vec<_>>>()?;
+    let with_crawl = w.sources.iter().zip(crawls);
     let params = DataParams {
-        sources: w.sources.iter().map(|source| source_params(&source.value)).collect(),
+        sources: with_crawl.map(|(source, crawl)| source_params(&source.value, crawl)).collect(),
+        extract: extract(w.extract.as_ref()),
+        urls: urls.0,
         language: language?,
-        filters: w
-            .filters
-            .iter()
-            .filter_map(|filter| match filter {
-                FilterWritten::Rule(rule) => Some(rule.clone()),
-                FilterWritten::Custom => None,
-            })
-            .collect(),
+        filters: w.filters.iter().map(|FilterWritten::Rule(rule)| rule.clone()).collect(),
+        words: w.words,
+        toxicity: toxicity.0,
         pii: PiiParams {
             email: w.pii.email,
             ip: w.pii.ip,
@@ -55,17 +61,48 @@ pub(crate) fn data(w: &DataJob, resolver: &mut Resolver<'_, '_>) -> Option<DataB
             card: w.pii.card,
             secret: w.pii.secret,
         },
-        dedup: DedupParams {
-            exact_document: w.dedup.exact.is_some(),
-            lines_min_repeats: w.dedup.lines.as_ref().map_or(0, |lines| lines.min_repeats),
-            paragraphs: w.dedup.paragraphs,
-        },
+        dedup: dedup(&w.dedup),
+        quality: quality.0,
+        classify: classify.0,
+        decontaminate: decontaminate.0,
         domain_weights: w.domain_weights(),
         split: SplitParams { validation: w.split.validation.0, by: w.split.by },
         pairs: pairs?,
         shard_documents: w.shards.given().unwrap_or(0),
     };
-    Some(DataBody { files: files?, params })
+    let mut files = files?;
+    for more in [urls.1, toxicity.1, quality.1, classify.1, decontaminate.1] {
+        files.extend(more);
+    }
+    Some(DataBody { files, params })
+}
+
+/// How the text of pages is found; without a word about it as the defaults say.
+fn extract(written: Option<&ExtractWritten>) -> ExtractParams {
+    written.map_or(
+        ExtractParams { main_content: true, keep_math: true, keep_code: true, site_repeats: 0 },
+        |w| ExtractParams {
+            main_content: w.main_content,
+            keep_math: w.keep_math,
+            keep_code: w.keep_code,
+            site_repeats: w.site_repeats,
+        },
+    )
+}
+
+fn dedup(w: &DedupWritten) -> DedupParams {
+    DedupParams {
+        exact_document: w.exact.is_some(),
+        lines_min_repeats: w.lines.as_ref().map_or(0, |lines| lines.min_repeats),
+        paragraphs: w.paragraphs,
+        minhash: w.minhash.as_ref().map(|minhash| MinhashParams {
+            ngram: minhash.ngram,
+            bands: minhash.bands,
+            rows: minhash.rows,
+        }),
+        substring_min_bytes: w.substrings.as_ref().map_or(0, |substrings| substrings.min_bytes),
+        scope: w.scope,
+    }
 }
 
 /// The files of each source; names are unique and every source has files.
@@ -83,8 +120,15 @@ fn sources(w: &DataJob, resolver: &mut Resolver<'_, '_>) -> Option<Vec<SourceGlo
                 .error(Code::DuplicateName, name.spot, format!("two sources are named `{}`", name.value))
                 .noting(origin, "the first one is here");
         }
-        let needs_files = !matches!(source.value.format, SourceFormat::Crawl | SourceFormat::Huggingface);
+        let needs_files = source.value.format != SourceFormat::Crawl;
         match &source.value.paths {
+            Some(paths) if !needs_files => {
+                let spot = paths.first().map_or(source.spot, |path| path.spot);
+                resolver
+                    .session
+                    .error(Code::Conflict, spot, "a crawl makes its own files")
+                    .expecting("either `format: crawl` with `seeds`, or another format with `paths`");
+            }
             Some(paths) => {
                 files.push(resolver.glob(&format!("sources.{}", name.value), paths));
             }
@@ -95,7 +139,7 @@ fn sources(w: &DataJob, resolver: &mut Resolver<'_, '_>) -> Option<Vec<SourceGlo
                     .expecting("paths: [file or glob, …]");
                 files.push(None);
             }
-            _ => files.push(None),
+            _ => {}
         }
     }
     files.into_iter().collect()
@@ -199,11 +243,13 @@ fn pairs(w: &DataJob, resolver: &mut Resolver<'_, '_>) -> Option<Option<PairsPar
 }
 
 /// One source without its files.
-fn source_params(source: &SourceWritten) -> SourceParams {
+fn source_params(source: &SourceWritten, crawl: Option<CrawlParams>) -> SourceParams {
     SourceParams {
         name: source.name.value.clone(),
         format: source.format,
         domain: domain_of(source),
         max_bytes: source.max_bytes.map_or(0, |bytes| bytes.0),
+        text_field: source.text_field.as_ref().map_or_else(|| "text".to_owned(), |field| field.value.clone()),
+        crawl,
     }
 }

@@ -1,6 +1,6 @@
 //! `kind: data` as the user writes it.
 
-use super::{PiiAction, SourceFormat, SplitUnit};
+use super::{DedupScope, PiiAction, SourceFormat, SplitUnit, WordRule};
 use crate::job::AutoOr;
 use crate::spec::decode::{At, Named};
 use crate::spec::list::Filled;
@@ -21,8 +21,10 @@ written! {
         urls: Option<UrlsWritten>,
         /// Which languages stay; without it all do.
         language: Option<LanguageWritten>,
-        /// Heuristic filters in order: gopher_quality, gopher_repetition, c4, fineweb, code, each by name or with thresholds.
+        /// Heuristic filters in order: gopher_quality, gopher_repetition, c4, fineweb, refinedweb, code, each by name or with thresholds.
         filters: Vec<FilterWritten> = "[]",
+        /// What a word is for the filters: unicode (word boundaries; punctuation is no word), or spacy_like (as datatrove counts).
+        words: WordRule = "unicode",
         /// Rules against toxic text.
         safety: Option<SafetyWritten>,
         /// What happens to each class of personal data.
@@ -55,14 +57,22 @@ written! {
         paths: Option<Filled<At<FilePath>>>,
         /// Most bytes taken, file by file in a seeded order; without it all are.
         max_bytes: Option<Bytes>,
-        /// Where a crawl starts.
-        seeds: Option<Vec<String>>,
-        /// Links that a crawl follows from a seed.
-        max_depth: Option<u64>,
-        /// Requests of a crawl to one host.
-        rate: Option<Rate>,
-        /// Whether a crawl obeys robots.txt.
-        respect_robots: Option<bool>,
+        /// The field of a JSONL line, or the column of a Parquet file, that holds the text. Default: text.
+        text_field: Option<At<String>>,
+        /// Where a crawl starts; it stays on the hosts of its seeds.
+        seeds: Option<At<Filled<At<String>>>>,
+        /// Links that a crawl follows from a seed. Default: 3.
+        max_depth: Option<At<u64>>; 0 ..= 1000,
+        /// Most pages of a crawl. Default: 10000.
+        max_pages: Option<At<u64>>; 1 ..= 1_000_000_000,
+        /// Requests of a crawl to one host. Default: 1/s.
+        rate: Option<At<Rate>>,
+        /// Whether a crawl obeys robots.txt. Default: true.
+        respect_robots: Option<At<bool>>,
+        /// Whether a crawl may ask addresses of private networks and of this machine. Default: false.
+        allow_private_addresses: Option<At<bool>>,
+        /// Who a crawl says that it is, with a way to reach whoever runs it: `name/1.0 (+https://example.org/bot)`. Default: cupola.
+        user_agent: Option<At<String>>,
         /// Data set of a hub, `org/name`.
         dataset: Option<String>,
     }
@@ -75,14 +85,22 @@ written! {
         keep_math: bool = "true",
         /// Keeps code blocks.
         keep_code: bool = "true",
+        /// Pages of a host that a block of text must stand in to be taken for a header or footer of the site; 0 takes none out.
+        site_repeats: u64 = "0"; 0 ..= 1_000_000_000,
     }
 
-    /// Rules on the addresses of web pages.
+    /// Rules on the addresses of web pages. Lists hold an entry a line; what follows `#` is a comment, and `.gz` is unpacked.
     pub(crate) struct UrlsWritten {
-        /// Files of domains, one a line.
-        block_domains: Vec<FilePath> = "[]",
-        /// Files of words, one a line.
-        block_words: Vec<FilePath> = "[]",
+        /// Files of domains; their subdomains go too.
+        block_domains: Option<Filled<At<FilePath>>>,
+        /// Files of addresses.
+        block_urls: Option<Filled<At<FilePath>>>,
+        /// Files of words of which one in an address is enough.
+        block_words: Option<Filled<At<FilePath>>>,
+        /// Files of words of which two in an address are needed.
+        soft_words: Option<Filled<At<FilePath>>>,
+        /// Files of texts that no address may hold, wherever they stand in it.
+        block_substrings: Option<Filled<At<FilePath>>>,
     }
 
     /// Which languages stay. Judged on prose and comments; a document whose language can't be told stays.
@@ -103,8 +121,12 @@ written! {
 
     /// Word lists.
     pub(crate) struct ToxicityWritten {
-        /// Files of words, one a line.
-        lists: Vec<FilePath>,
+        /// Files of words and phrases, one a line.
+        lists: Filled<At<FilePath>>,
+        /// Most words of the lists, as a share of a document's words.
+        max_share: f64 = "0.01"; 0.0 ..= 1.0,
+        /// So many of them are always let pass.
+        min_matches: u64 = "2",
     }
 
     /// What happens to each class of personal data: keep, redact (the match becomes a tag such as `<EMAIL>`) or drop (the document goes).
@@ -131,6 +153,16 @@ written! {
         paragraphs: bool = "false",
         /// Near duplicates.
         minhash: Option<MinhashWritten>,
+        /// Long stretches of text that stand in the corpus before.
+        substrings: Option<SubstringsWritten>,
+        /// Among which documents duplicates are looked for: those of the corpus, or those of one source.
+        scope: DedupScope = "corpus",
+    }
+
+    /// Stretches of text that stand in the corpus before, found by suffix arrays.
+    pub(crate) struct SubstringsWritten {
+        /// Shortest stretch, bytes.
+        min_bytes: u64 = "200"; 16 ..= 1_000_000,
     }
 
     /// Drops lines that stand in many documents.
@@ -151,11 +183,13 @@ written! {
 
     /// Model-based quality filter.
     pub(crate) struct QualityWritten {
-        /// Files of good documents.
-        positive: Vec<FilePath>,
-        /// A source whose documents are the bad examples.
-        negative: String,
-        /// Share of documents that stay.
+        /// Files of good documents: JSONL with `text`, or text and Markdown, a document a file.
+        positive: Option<Filled<At<FilePath>>>,
+        /// Files with links that reference works cite (a wiki dump, HTML, or addresses one a line): documents from there are good ones.
+        positive_links: Option<Filled<At<FilePath>>>,
+        /// The source whose documents are the bad examples, and which the filter looks at.
+        negative: At<String>,
+        /// Share of the source's documents that stay.
         keep_fraction: f64 = "0.5"; 0.0 ..= 1.0,
     }
 
@@ -169,17 +203,17 @@ written! {
 
     /// Finds the domain of documents by example.
     pub(crate) struct ClassifyWritten {
-        /// A file of examples for each domain.
-        labels: Named<FilePath>,
+        /// A file of examples for each domain: JSONL with `text`, or text, of which each paragraph is one.
+        labels: Named<At<FilePath>>,
     }
 
     /// Removal of what evaluations test.
     pub(crate) struct DecontaminateWritten {
-        /// Eval jobs whose tests are looked for.
-        against: Vec<At<String>>,
-        /// Words in an n-gram.
-        ngram: u64 = "13"; 1 ..= 100,
-        /// What happens to a document that holds one.
+        /// Eval jobs whose test files are looked for.
+        against: Filled<At<String>>,
+        /// Words in a row of a test that are a leak whatever they say; shorter stretches are weighed by how rare their words are.
+        ngram: u64 = "13"; 5 ..= 100,
+        /// What happens to a document that holds one: drop, or redact (the stretch goes).
         action: PiiAction = "drop",
     }
 

@@ -1,17 +1,11 @@
 //! A tokenizer job, resolved.
 
 use super::written::{SpecialTokens, TokenizerJob};
-use super::{GPT2_PATTERN, GPT4_PATTERN, TokenizerParams};
+use super::{CODE_PATTERN, GPT2_PATTERN, GPT4_PATTERN, O200K_PATTERN, TokenizerParams};
 use crate::spec::jobs::Resolver;
 use crate::spec::wanted::Wanted;
 use crate::spec::{Code, TokenizerBody};
 
-/// The pattern of GPT-4o (`o200k`, 2024), without possessive quantifiers.
-const O200K: &str = concat!(
-    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|",
-    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|",
-    r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-);
 /// The special tokens of a chat, in id order.
 const CHAT_TOKENS: [&str; 4] = ["<|bos|>", "<|im_start|>", "<|im_end|>", "<|pad|>"];
 /// The ChatML template; every chat starts a document.
@@ -45,7 +39,8 @@ pub(crate) fn tokenizer(w: &TokenizerJob, resolver: &mut Resolver<'_, '_>) -> Op
     let pattern = match w.pattern.value.as_str() {
         "gpt2" => GPT2_PATTERN,
         "gpt4" => GPT4_PATTERN,
-        "o200k" => O200K,
+        "o200k" => O200K_PATTERN,
+        "code" => CODE_PATTERN,
         other => {
             check_pattern(other, w, resolver);
             other
@@ -66,13 +61,13 @@ pub(crate) fn tokenizer(w: &TokenizerJob, resolver: &mut Resolver<'_, '_>) -> Op
 
 /// A pattern that is not a known name must at least look like a regex: balanced, and more than a word.
 fn check_pattern(pattern: &str, w: &TokenizerJob, resolver: &mut Resolver<'_, '_>) {
-    const NAMES: [&str; 3] = ["gpt2", "gpt4", "o200k"];
+    const NAMES: [&str; 4] = ["gpt2", "gpt4", "o200k", "code"];
     let is_word = pattern.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     if is_word {
         resolver
             .session
             .error(Code::UnknownWord, w.pattern.spot, format!("there is no pattern `{pattern}`"))
-            .expecting("gpt2, gpt4, o200k, or a regex")
+            .expecting("gpt2, gpt4, o200k, code, or a regex")
             .suggesting(pattern, NAMES);
     } else if let Some(problem) = unbalanced(pattern) {
         resolver

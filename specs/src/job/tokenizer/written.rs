@@ -18,7 +18,7 @@ written! {
         corpus: Ref,
         /// Tokens in all, special tokens and the 256 bytes included.
         vocab_size: u64; 261 ..= 1_000_000,
-        /// Pretokenisation: gpt2, gpt4, o200k, or a regex.
+        /// Pretokenisation: gpt2, gpt4 (nanochat's, with digits: up_to_2), o200k, code (indentations apart), or a regex.
         pattern: At<String> = "gpt4",
         /// How many digits one token may hold.
         digits: Digits = "up_to_3",

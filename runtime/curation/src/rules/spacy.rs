@@ -1,0 +1,517 @@
+//! `words: spacy_like`: the tokens of spaCy 3.8's blank English pipeline, which datatrove 0.10.1 counts for English.
+//!
+//! A stretch between blanks loses prefixes and suffixes one at a time (punctuation, quotes, units behind a number, full stops behind a
+//! small letter) until it is an exception, an address or has no more; what is left is parted at infixes (hyphens between letters,
+//! commas between letters, ellipses). Exceptions (`can't`, `a.m.`, emoticons) are in `spacy_exceptions.txt`, the pieces of each
+//! parted by a blank. Where it differs: private IPv4 addresses count as addresses, and of two exceptions that overlap after
+//! the split (`:):(`) the first is taken.
+//!
+//! Work: each prefix and suffix costs the length of the longest exception at most, so that a stretch of a million brackets is linear.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use super::chars::{HIGH, LOWER, OTHER, UPPER, char_at, char_before, is_alpha, is_icon, is_lower, is_upper};
+use super::spacy_address::is_address;
+use super::table::hash_of;
+
+/// A token's place in its stretch, bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Token {
+    /// Its first byte.
+    pub(super) start: usize,
+    /// The byte behind it.
+    pub(super) end: usize,
+}
+
+/// An exception: the lengths of its pieces in bytes.
+#[derive(Debug)]
+struct Exception {
+    pieces: Vec<usize>,
+}
+
+/// Exceptions by the hash of their text.
+struct Exceptions {
+    /// Open addressing: hash and the exception's place plus one; 0 is free. Most looks end at the first place.
+    slots: Vec<(u64, usize)>,
+    all: Vec<Exception>,
+    /// Longest exception, bytes.
+    longest: usize,
+    /// Those that the rules would split: they are looked for once more among the tokens.
+    merged: HashMap<u64, Vec<Vec<usize>>>,
+}
+
+static EXCEPTIONS: LazyLock<Exceptions> = LazyLock::new(|| {
+    let mut by_hash = HashMap::new();
+    let mut texts: Vec<String> = Vec::new();
+    for line in include_str!("spacy_exceptions.txt").lines() {
+        for line in [line.to_owned(), line.replace('\'', "\u{2019}")] {
+            let text: String = line.split(' ').collect();
+            let pieces = line.split(' ').map(str::len).collect();
+            if by_hash.insert(hash_of(text.as_bytes()), Exception { pieces }).is_none() {
+                texts.push(text);
+            }
+        }
+    }
+    let longest = texts.iter().map(String::len).max().unwrap_or(0);
+    let mut merged: HashMap<u64, Vec<Vec<usize>>> = HashMap::new();
+    let mut splitter = Splitter::default();
+    for text in &texts {
+        let is_split = prefix(text) > 0 || suffix(text) > 0 || first_infix(text).is_some();
+        if is_split {
+            splitter.tokens.clear();
+            splitter.split_by_rules(text, None);
+            let lengths: Vec<usize> = splitter.tokens.iter().map(|token| token.end - token.start).collect();
+            let first = hash_of(&text.as_bytes()[..lengths.first().copied().unwrap_or(0)]);
+            if lengths.len() > 1 {
+                merged.entry(first).or_default().push(lengths);
+            }
+        }
+    }
+    // The longest first, as spaCy prefers them.
+    #[allow(clippy::iter_over_hash_type, reason = "each list is sorted by itself")]
+    for patterns in merged.values_mut() {
+        patterns.sort_by_key(|lengths| std::cmp::Reverse(lengths.iter().sum::<usize>()));
+    }
+    let mut slots = vec![(0, 0); SLOTS];
+    let mut all = Vec::new();
+    for text in &texts {
+        let hash = hash_of(text.as_bytes());
+        let Some(exception) = by_hash.remove(&hash) else { continue };
+        all.push(exception);
+        let mut at = hash as usize % SLOTS;
+        while slots[at].1 != 0 {
+            at = (at + 1) % SLOTS;
+        }
+        slots[at] = (hash, all.len());
+    }
+    Exceptions { slots, all, longest, merged }
+});
+
+/// Places for exceptions, six times as many as there are.
+const SLOTS: usize = 8192;
+
+impl Exceptions {
+    fn of(&self, text: &str) -> Option<&Exception> {
+        if text.len() > self.longest {
+            return None;
+        }
+        let hash = hash_of(text.as_bytes());
+        let mut at = hash as usize % SLOTS;
+        loop {
+            match self.slots[at] {
+                (_, 0) => return None,
+                (known, place) if known == hash => return self.all.get(place - 1),
+                _ => at = (at + 1) % SLOTS,
+            }
+        }
+    }
+}
+
+/// Splits stretches between blanks into tokens.
+#[derive(Debug, Default)]
+pub(super) struct Splitter {
+    tokens: Vec<Token>,
+    suffixes: Vec<Token>,
+}
+
+impl Splitter {
+    /// The tokens of a stretch without blanks, whose bytes have these classes.
+    pub(super) fn split(&mut self, chunk: &str, classes: u8) -> &[Token] {
+        self.tokens.clear();
+        let exceptions = &*EXCEPTIONS;
+        if let Some(exception) = exceptions.of(chunk) {
+            self.push_pieces(0, exception);
+        } else if classes & (OTHER | HIGH) == 0
+            && (classes & (LOWER | UPPER) == classes || !ends_in_unit(chunk))
+        {
+            self.tokens.push(Token { start: 0, end: chunk.len() });
+        } else {
+            self.split_by_rules(chunk, Some(exceptions));
+            if self.tokens.len() > 1 {
+                self.merge(chunk, exceptions);
+            }
+        }
+        &self.tokens
+    }
+
+    fn push_pieces(&mut self, start: usize, exception: &Exception) {
+        let mut at = start;
+        for length in &exception.pieces {
+            self.tokens.push(Token { start: at, end: at + length });
+            at += length;
+        }
+    }
+
+    /// Takes prefixes and suffixes off, then parts the rest.
+    fn split_by_rules(&mut self, chunk: &str, exceptions: Option<&Exceptions>) {
+        let is_exception =
+            |from: usize, to: usize| exceptions.is_some_and(|e| e.of(&chunk[from..to]).is_some());
+        self.suffixes.clear();
+        let (mut start, mut end) = (0, chunk.len());
+        while start < end && !is_exception(start, end) {
+            let before = prefix(&chunk[start..end]);
+            if before > 0 {
+                self.tokens.push(Token { start, end: start + before });
+                start += before;
+                if start < end && is_exception(start, end) {
+                    break;
+                }
+            }
+            // The suffix is looked for behind the prefix.
+            let behind = suffix(&chunk[start..end]);
+            if behind > 0 {
+                // An exception before the suffix is one of the whole rest, the prefix included.
+                let whole = start - before;
+                if before > 0 && is_exception(whole, end - behind) {
+                    self.tokens.pop();
+                    start = whole;
+                    self.suffixes.push(Token { start: end - behind, end });
+                    end -= behind;
+                    break;
+                }
+                self.suffixes.push(Token { start: end - behind, end });
+                end -= behind;
+            }
+            if before + behind == 0 {
+                break;
+            }
+        }
+        if start < end {
+            match exceptions.and_then(|e| e.of(&chunk[start..end])) {
+                Some(exception) => self.push_pieces(start, exception),
+                None if is_address(&chunk[start..end]) => self.tokens.push(Token { start, end }),
+                None => self.part(chunk, start, end),
+            }
+        }
+        while let Some(token) = self.suffixes.pop() {
+            self.tokens.push(token);
+        }
+    }
+
+    /// Parts a stretch at its infixes.
+    fn part(&mut self, chunk: &str, start: usize, end: usize) {
+        let text = &chunk[..end];
+        let (mut from, mut at) = (start, start);
+        while let Some((infix, length)) = next_infix(text, start, at) {
+            at = infix + length;
+            // At the very start it is no infix.
+            if infix == start {
+                continue;
+            }
+            if infix > from {
+                self.tokens.push(Token { start: from, end: infix });
+            }
+            self.tokens.push(Token { start: infix, end: infix + length });
+            from = infix + length;
+        }
+        if from < end {
+            self.tokens.push(Token { start: from, end });
+        }
+    }
+
+    /// Puts tokens together that make an exception: `:` and `)` behind a word are one.
+    fn merge(&mut self, chunk: &str, exceptions: &Exceptions) {
+        let mut read = 0;
+        let mut write = 0;
+        while read < self.tokens.len() {
+            let token = self.tokens[read];
+            let first = hash_of(&chunk.as_bytes()[token.start..token.end]);
+            let found = exceptions.merged.get(&first).and_then(|patterns| {
+                patterns.iter().find(|lengths| {
+                    let end = token.start + lengths.iter().sum::<usize>();
+                    let own = self.tokens[read..].iter().map(|token| token.end - token.start);
+                    lengths.iter().copied().eq(own.take(lengths.len()))
+                        && chunk
+                            .get(token.start..end)
+                            .is_some_and(|text| exceptions.of(text).is_some_and(|e| e.pieces.len() == 1))
+                })
+            });
+            let length = found.map_or(1, Vec::len);
+            self.tokens[write] = Token { start: token.start, end: self.tokens[read + length - 1].end };
+            read += length;
+            write += 1;
+        }
+        self.tokens.truncate(write);
+    }
+}
+
+/// Punctuation that is taken off at either end.
+fn is_mark(c: char) -> bool {
+    matches!(
+        c,
+        ',' | ':'
+            | ';'
+            | '!'
+            | '?'
+            | '('
+            | ')'
+            | '['
+            | ']'
+            | '{'
+            | '}'
+            | '<'
+            | '>'
+            | '_'
+            | '#'
+            | '*'
+            | '&'
+            | '…'
+            | '¿'
+            | '؟'
+            | '¡'
+            | '。'
+            | '？'
+            | '！'
+            | '，'
+            | '、'
+            | '；'
+            | '：'
+            | '～'
+            | '·'
+            | '।'
+            | '،'
+            | '۔'
+            | '؛'
+            | '٪'
+    )
+}
+
+/// Quotes and brackets that count as quotes.
+fn is_quote(c: char) -> bool {
+    matches!(
+        c,
+        '\'' | '"'
+            | '`'
+            | ','
+            | '”'
+            | '“'
+            | '‘'
+            | '´'
+            | '’'
+            | '‚'
+            | '„'
+            | '»'
+            | '«'
+            | '「'
+            | '」'
+            | '『'
+            | '』'
+            | '（'
+            | '）'
+            | '〔'
+            | '〕'
+            | '【'
+            | '】'
+            | '《'
+            | '》'
+            | '〈'
+            | '〉'
+            | '⟦'
+            | '⟧'
+    )
+}
+
+fn is_currency(c: char) -> bool {
+    matches!(c, '$' | '£' | '€' | '¥' | '฿' | '₽' | '﷼' | '₠'..='₿')
+}
+
+/// Bytes of the prefix that comes off; 0 where none does.
+fn prefix(text: &str) -> usize {
+    let c = char_at(text, 0);
+    if c.is_ascii_alphanumeric() {
+        let has_dollar = text.starts_with("US$") || text.starts_with("C$") || text.starts_with("A$");
+        return if !has_dollar {
+            0
+        } else if c == 'U' {
+            3
+        } else {
+            2
+        };
+    }
+    match c {
+        '+' if !char_at(text, 1).is_ascii_digit() => 1,
+        '.' => match dots(text.bytes()) {
+            1 => 0,
+            run => run,
+        },
+        '§' | '%' | '=' | '—' | '–' => c.len_utf8(),
+        _ if is_mark(c) || is_quote(c) || is_currency(c) || is_icon(c) => c.len_utf8(),
+        _ => 0,
+    }
+}
+
+/// Full stops at the start of bytes.
+fn dots(bytes: impl Iterator<Item = u8>) -> usize {
+    bytes.take_while(|byte| *byte == b'.').count()
+}
+
+/// Bytes of the suffix that comes off; 0 where none does. Of several the longest, as spaCy's search finds the leftmost.
+fn suffix(text: &str) -> usize {
+    let c = char_before(text, text.len());
+    let length = c.len_utf8();
+    let head = &text[..text.len().saturating_sub(length)];
+    match c {
+        '.' => match dots(text.bytes().rev()) {
+            1 => usize::from(is_split_before_dot(head)),
+            run => run,
+        },
+        's' | 'S' if head.ends_with(['\'', '’']) => length + char_before(head, head.len()).len_utf8(),
+        '+' => usize::from(char_before(head, head.len()).is_ascii_digit()),
+        '…' if head.ends_with('…') => 2 * length,
+        '—' | '–' => length,
+        _ if unit(text) > 0 => unit(text),
+        _ if is_mark(c) || is_quote(c) || is_icon(c) => length,
+        _ => 0,
+    }
+}
+
+/// Whether a full stop behind this is a token of its own.
+fn is_split_before_dot(head: &str) -> bool {
+    let c = char_before(head, head.len());
+    let before = char_before(head, head.len().saturating_sub(c.len_utf8()));
+    c.is_ascii_digit()
+        || is_lower(c)
+        || matches!(c, '%' | '²' | '-' | '+' | '|' | '(' | '?' | ':' | ')')
+        || is_mark(c)
+        || is_quote(c)
+        || is_upper(c) && is_upper(before)
+        || matches!(c, 'F' | 'C' | 'K') && before == '°'
+}
+
+/// Units behind a number.
+const UNITS: [&str; 78] = [
+    "km", "km²", "km³", "m", "m²", "m³", "dm", "dm²", "dm³", "cm", "cm²", "cm³", "mm", "mm²", "mm³", "ha",
+    "µm", "nm", "yd", "in", "ft", "kg", "g", "mg", "µg", "t", "lb", "oz", "m/s", "km/h", "kmh", "mph", "hPa",
+    "Pa", "mbar", "mb", "MB", "kb", "KB", "gb", "GB", "tb", "TB", "T", "G", "M", "K", "%", "км", "км²",
+    "км³", "м", "м²", "м³", "дм", "дм²", "дм³", "см", "см²", "см³", "мм", "мм²", "мм³", "нм", "кг", "г",
+    "мг", "м/с", "км/ч", "кПа", "Па", "мбар", "Кб", "КБ", "кб", "Мб", "МБ", "мб",
+];
+/// Longest unit, bytes.
+const MAX_UNIT: usize = 12;
+
+/// Bytes of a unit or a currency at the end that stands right behind a digit; 0 where there is none.
+fn unit(text: &str) -> usize {
+    let tail = text.bytes().rev().take(MAX_UNIT + 1).take_while(|byte| !byte.is_ascii_digit()).count();
+    if tail == 0 || tail > MAX_UNIT || tail == text.len() {
+        return 0;
+    }
+    let Some(unit) = text.get(text.len() - tail..) else { return 0 };
+    let mut chars = unit.chars();
+    let is_money = chars.next().is_some_and(is_currency) && chars.next().is_none()
+        || matches!(unit, "US$" | "C$" | "A$");
+    let is_other = matches!(unit, "Гб" | "ГБ" | "гб" | "Тб" | "ТБ");
+    if is_money || is_other || UNITS.contains(&unit) { tail } else { 0 }
+}
+
+/// Whether letters and digits end in a unit, so that they are two tokens.
+fn ends_in_unit(chunk: &str) -> bool {
+    unit(chunk) > 0
+}
+
+fn first_infix(text: &str) -> Option<(usize, usize)> {
+    next_infix(text, 0, 0)
+}
+
+/// The next infix at or behind a place in a stretch that starts at `start`: its first byte and its length.
+fn next_infix(text: &str, start: usize, mut at: usize) -> Option<(usize, usize)> {
+    let bytes = text.as_bytes();
+    while let Some(&byte) = bytes.get(at) {
+        if byte.is_ascii_alphanumeric() {
+            at += 1;
+            continue;
+        }
+        let c = char_at(text, at);
+        let length = c.len_utf8();
+        let before = if at == start { ' ' } else { char_before(text, at) };
+        let after = char_at(text, at + length);
+        let is_infix = match c {
+            '.' => {
+                let run = dots(bytes[at..].iter().copied());
+                if run > 1 {
+                    return Some((at, run));
+                }
+                (is_lower(before) || is_quote(before)) && (is_upper(after) || is_quote(after))
+            }
+            '…' => true,
+            '+' | '*' | '^' => before.is_ascii_digit() && (after.is_ascii_digit() || after == '-'),
+            '-' if before.is_ascii_digit() && (after.is_ascii_digit() || after == '-') => true,
+            '-' | '—' | '–' | '~' if is_alpha(before) || before.is_ascii_digit() => {
+                if let Some(run) = hyphens(text, at, c) {
+                    return Some((at, run));
+                }
+                false
+            }
+            ',' => is_alpha(before) && is_alpha(after),
+            ':' | '<' | '>' | '=' | '/' => (is_alpha(before) || before.is_ascii_digit()) && is_alpha(after),
+            _ => is_icon(c),
+        };
+        if is_infix {
+            return Some((at, length));
+        }
+        at += length;
+    }
+    None
+}
+
+/// Bytes of hyphens before a letter: up to three `-`, up to two `—`, one `–` or `~`.
+fn hyphens(text: &str, at: usize, c: char) -> Option<usize> {
+    let most = match c {
+        '-' => 3,
+        '—' => 2,
+        _ => 1,
+    };
+    let mut end = at;
+    for _ in 0..most {
+        end += c.len_utf8();
+        let next = char_at(text, end);
+        if is_alpha(next) {
+            return Some(end - at);
+        }
+        if next != c {
+            break;
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::chars::CLASS;
+
+    fn tokens(chunk: &str) -> Vec<&str> {
+        let classes = chunk.bytes().fold(0, |classes, byte| classes | CLASS[usize::from(byte)]);
+        let mut splitter = Splitter::default();
+        splitter.split(chunk, classes).iter().map(|token| &chunk[token.start..token.end]).collect()
+    }
+
+    /// Stretches with their tokens parted by `|`, as spaCy 3.8.18 gives them.
+    const EXPECTED: &str = r#"
+        word end|. can|not do|n't I|'m (|hello|)|! U.S. well|-|known and/or 10|km $|10 50|% a.m. Dr. it|’s
+        www.example.com http://a.de/b?c=d|, e.g.|, foo|): ...|and end|... x=1 a|=|b 1|-|2 3.14 2,000
+        one|,|two US$|10 John|'s A.B. lower|.|Upper --all we|--|all :) hi|:) C++ f(x snake_case _|emphasis|_
+        #|1 5|+ +5 km|/|h 9|am ABC|. Z. '|tis foo@bar.com f(x|) -1 a|/|b do|n’t ‘|hello|’ http://x.y 1|.
+        i.e. (|i.e.|, 3rd 10|m I x|'s students|' rock'n'roll state|-|of|-|the|-|art|. 1990s 1990|'s
+        10|-|year|-|old =|= =|=|=|=|= ~~~~ a|~|b -|> - -- *|*|*|bold|*|*|* U.S.A. Ph.D. p.m.|)|. 3|pm 3:30pm
+        £|5|m v1.2.3 foo.bar|(|) self.x a|,|b|,|c 1,2 Hello|,|World x|...|y e.g Mr.|Smith do|n't|. Gov.|'s
+        word|.|) [|1|] {|a|} 100|°|C|. I|/|O TCP|/|IP n't c|/|o "|Yes|,|"
+    "#;
+
+    #[test]
+    fn chunks_are_split_as_spacy_splits_them() {
+        for expected in EXPECTED.split_whitespace() {
+            let chunk = expected.replace('|', "");
+            let expected: Vec<&str> = expected.split('|').collect();
+            assert_eq!(tokens(&chunk), expected, "{chunk}");
+        }
+    }
+
+    #[test]
+    fn a_million_brackets_take_linear_time() {
+        let chunk = "(".repeat(1_000_000) + &")".repeat(1_000_000);
+        assert_eq!(tokens(&chunk).len(), 2_000_000);
+        let chunk = "a:)".repeat(300_000);
+        assert!(tokens(&chunk).len() > 1);
+    }
+}
