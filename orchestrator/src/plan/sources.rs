@@ -103,10 +103,12 @@ impl FileHashes {
                 {
                     return Ok((stamp, hash.clone(), false));
                 }
-                let bytes = std::fs::read(path).map_err(unreadable)?;
+                // An archive may be larger than the memory.
+                let mut hasher = blake3::Hasher::new();
+                let file = std::fs::File::open(path).map_err(unreadable)?;
+                hasher.update_reader(file).map_err(unreadable)?;
                 let after = FileStamp::of(&std::fs::metadata(path).map_err(unreadable)?);
-                let hash = blake3::hash(&bytes).to_hex().to_string();
-                Ok((after, hash, after.size == bytes.len() as u64))
+                Ok((after, hasher.finalize().to_hex().to_string(), after.size == hasher.count()))
             })
             .collect::<Result<_, PlanError>>()?;
         let now = jiff::Timestamp::now().as_nanosecond();

@@ -186,7 +186,7 @@ fn why(
 }
 
 /// Whether a reason may stand beside the field that was changed, since it follows from it: another method reads other inputs,
-/// another corpus has other weights and may be the one of another phase, another source has other files, and weights sum to 1.
+/// another corpus has other weights and may be the one of another phase, another source or test has other files, and weights sum to 1.
 fn follows(reason: &Reason, path: &[String]) -> bool {
     let last = path.last().map_or("", String::as_str);
     match reason {
@@ -196,7 +196,7 @@ fn follows(reason: &Reason, path: &[String]) -> bool {
                     && [".sources", ".domains.weights", ".corpus"].iter().any(|end| field.ends_with(end))
                 || path[..path.len() - 1].ends_with(&["weights".to_owned()]) && field.contains(".weights.")
         }
-        Reason::Sources { .. } => last == "name",
+        Reason::Sources { .. } => last == "name" || path.contains(&"against".to_owned()),
         _ => false,
     }
 }

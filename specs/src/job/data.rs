@@ -204,7 +204,7 @@ pub enum SourceFormat {
 pub struct LanguageParams {
     /// ISO 639-1 codes that stay.
     pub keep: Vec<String>,
-    /// A document below this confidence is dropped, 0 to 1.
+    /// A document that is another language with at least this confidence is dropped, 0 to 1.
     pub min_confidence: f64,
 }
 
