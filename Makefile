@@ -53,7 +53,7 @@ $(NPM_TOOLS): tests/npm/package-lock.json
 lint: libtorch ## Formatting, clippy and the shell scripts' syntax.
 	cargo fmt --all --check
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
-	bash -n deploy/*.sh .ci/run
+	bash -n deploy/*.sh runtime/benches/*.sh runtime/benches/peers/*.sh .ci/run
 
 bench: build ## Benchmarks: large specs and plans, what a step costs, tokenizer, training step, decoding.
 	cargo bench --locked -p cupola-specs --bench load
@@ -100,4 +100,4 @@ pages: build $(PYTHON_TOOLS) $(NPM_TOOLS) ## Drives the chat and the compare pag
 
 clean: ## Removes the build, the fetched libtorch and the Python tools; never the state in .cupola.
 	cargo clean
-	rm -rf .libtorch .venv .venv-mlflow .venv-clients tests/npm/node_modules
+	rm -rf .libtorch .venv .venv-mlflow .venv-clients .venv-peers tests/npm/node_modules

@@ -35,7 +35,7 @@ fn fingerprints(folder: &Path) -> Vec<(String, blake3::Hash)> {
 }
 
 /// The folder of the open attempt of `step`.
-fn attempt_folder(house: &House, step: &str) -> Option<PathBuf> {
+pub(crate) fn attempt_folder(house: &House, step: &str) -> Option<PathBuf> {
     let steps = house.json(["get", "steps"]).ok()?;
     let row = steps.as_array()?.iter().find(|row| row["name"] == step)?;
     let attempt = row["attempts"].as_array()?.last().filter(|attempt| attempt["ended_millis"].is_null())?;
@@ -165,7 +165,7 @@ fn survives(house: &House, stage: &Stage, seed: u64) {
 }
 
 /// The events of an attempt so far.
-fn events(attempt: &Path) -> Vec<serde_json::Value> {
+pub(crate) fn events(attempt: &Path) -> Vec<serde_json::Value> {
     let text = fs::read_to_string(attempt.join("events.jsonl")).unwrap_or_default();
     // The last line may still be in the making.
     text.lines().map_while(|line| serde_json::from_str(line).ok()).collect()

@@ -3,6 +3,7 @@
 
 mod boundaries;
 mod commands;
+mod curation_kills;
 mod first_hour;
 mod handover;
 mod kills;

@@ -1,5 +1,7 @@
 //! What a data job reads beside its sources, each with the files that it needs, and where a crawl goes.
 
+use std::collections::BTreeMap;
+
 use super::written::{DataJob, SourceWritten};
 use super::{CrawlParams, DecontaminateParams, QualityParams, SourceFormat, ToxicityParams, UrlList};
 
@@ -156,13 +158,13 @@ pub(super) fn classify(w: &DataJob, resolver: &mut Resolver<'_, '_>) -> WithFile
     let Some(classify) = w.domains.as_ref().and_then(|domains| domains.classify.as_ref()) else {
         return Some((Vec::new(), Vec::new()));
     };
-    let globs: Vec<_> = classify
-        .labels
-        .0
-        .iter()
-        .map(|(key, path)| {
-            let files = resolver.glob(&format!("domains.{}", key.name), std::slice::from_ref(path))?;
-            Some((key.name.clone(), files))
+    // Examples are a mapping: the order in which they are written says nothing.
+    let labels: BTreeMap<_, _> = classify.labels.0.iter().map(|(key, path)| (&key.name, path)).collect();
+    let globs: Vec<_> = labels
+        .into_iter()
+        .map(|(name, path)| {
+            let files = resolver.glob(&format!("domains.{name}"), std::slice::from_ref(path))?;
+            Some((name.clone(), files))
         })
         .collect();
     Some(globs.into_iter().collect::<Option<Vec<_>>>()?.into_iter().unzip())
