@@ -1,12 +1,13 @@
 //! Turns a stream of token bytes into text that can be shown at once: whole UTF-8 characters only, and nothing that may yet turn
 //! out to be the start of a stop string.
 
+use cupola_tokenizer::TextStream;
+
 /// Bytes in, text out, for one answer.
 #[derive(Debug, Clone, Default)]
 pub struct Detokenizer {
     stops: Vec<String>,
-    /// Bytes that do not make a whole character yet.
-    bytes: Vec<u8>,
+    bytes: TextStream,
     /// Text that may be the start of a stop string.
     held: String,
     stopped: bool,
@@ -32,15 +33,13 @@ impl Detokenizer {
         if self.stopped {
             return Piece { text: String::new(), stopped: true };
         }
-        self.bytes.extend_from_slice(bytes);
-        let decoded = take_whole_characters(&mut self.bytes);
-        self.held.push_str(&decoded);
+        self.held.push_str(&self.bytes.push(bytes));
         self.release()
     }
 
     /// Whether all that came is told: no character and no stop string is open.
     pub fn is_settled(&self) -> bool {
-        self.bytes.is_empty() && self.held.is_empty()
+        self.bytes.is_settled() && self.held.is_empty()
     }
 
     /// Ends the text: an unfinished character becomes U+FFFD, and held text is no stop string after all.
@@ -48,10 +47,7 @@ impl Detokenizer {
         if self.stopped {
             return Piece { text: String::new(), stopped: true };
         }
-        if !self.bytes.is_empty() {
-            self.bytes.clear();
-            self.held.push(char::REPLACEMENT_CHARACTER);
-        }
+        self.held.push_str(&self.bytes.finish());
         let mut piece = self.release();
         if !piece.stopped {
             piece.text.push_str(&std::mem::take(&mut self.held));
@@ -81,33 +77,6 @@ fn overlap(text: &str, stop: &str) -> usize {
         .filter(|&len| len < stop.len() && text.ends_with(&stop[..len]))
         .max()
         .unwrap_or(0)
-}
-
-/// Takes what is decided: valid characters as they are, invalid sequences as U+FFFD, an unfinished character stays.
-fn take_whole_characters(bytes: &mut Vec<u8>) -> String {
-    let mut text = String::new();
-    let mut rest = bytes.as_slice();
-    loop {
-        match std::str::from_utf8(rest) {
-            Ok(valid) => {
-                text.push_str(valid);
-                rest = &[];
-                break;
-            }
-            Err(error) => {
-                let (valid, after) = rest.split_at(error.valid_up_to());
-                text.push_str(&String::from_utf8_lossy(valid));
-                let Some(len) = error.error_len() else {
-                    rest = after;
-                    break;
-                };
-                text.push(char::REPLACEMENT_CHARACTER);
-                rest = &after[len..];
-            }
-        }
-    }
-    *bytes = rest.to_vec();
-    text
 }
 
 #[cfg(test)]
