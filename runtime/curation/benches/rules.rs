@@ -46,7 +46,7 @@ fn texts(file: &str) -> Vec<String> {
 
 /// FineWeb's pipeline: Gopher quality, Gopher repetition, C4, FineWeb.
 fn documents_per_second(texts: &[String], words: Words) -> f64 {
-    let set = Ruleset::new(&Preset::Fineweb.filters(), words).expect("a preset");
+    let set = Ruleset::new(&Preset::FinewebPipeline.filters(), words).expect("a preset");
     let mut scratch = Scratch::default();
     let start = Instant::now();
     let mut kept = 0;
@@ -96,7 +96,7 @@ fn speed(file: &str, python: Option<&str>) {
 
 /// Each filter alone over the text as it is, with datatrove's thresholds.
 fn filters() -> Vec<(&'static str, FilterParams)> {
-    let mut filters = Preset::Fineweb.filters();
+    let mut filters = Preset::FinewebPipeline.filters();
     if let FilterParams::C4 { require_terminal_punctuation, .. } = &mut filters[2] {
         *require_terminal_punctuation = true;
     }

@@ -33,6 +33,8 @@ pub struct DataParams {
     pub words: WordRule,
     /// Word lists, whose files carry the label `safety.toxicity`.
     pub toxicity: Option<ToxicityParams>,
+    /// A classifier of toxic text.
+    pub toxicity_classifier: Option<ToxicityClassifierParams>,
     /// What happens to each class of personal data.
     pub pii: PiiParams,
     /// Deduplication.
@@ -146,6 +148,17 @@ pub struct ToxicityParams {
     pub max_share: f64,
     /// So many are always let pass.
     pub min_matches: u64,
+}
+
+/// A classifier of toxic text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToxicityClassifierParams {
+    /// The label that is not wanted of a model of fastText's, whose file carries the label `safety.classifier.model`. None where the step trains a classifier on the
+    /// files `safety.classifier.toxic` and `safety.classifier.clean`.
+    pub label: Option<String>,
+    /// A document goes that is toxic with at least this probability, 0 to 1.
+    pub threshold: f64,
 }
 
 /// Model-based quality filter.

@@ -49,8 +49,8 @@ pub(crate) mod resolve {
 pub use data::{
     CrawlParams, DataParams, DecontaminateParams, DedupParams, DedupScope, Expression, ExpressionProblem,
     ExtractParams, FilterParams, LanguageParams, MinhashParams, PairsParams, PiiAction, PiiParams,
-    QualityParams, SIGNALS, Signal, SourceFormat, SourceParams, SplitParams, SplitUnit, ToxicityParams,
-    UrlList, WordRule,
+    QualityParams, SIGNALS, Signal, SourceFormat, SourceParams, SplitParams, SplitUnit,
+    ToxicityClassifierParams, ToxicityParams, UrlList, WordRule,
 };
 pub use eval::{EvalParams, JudgeParams, MultipleChoiceParams, Scoring, SuiteParams};
 pub use lora::{AdapterParams, LoraConfig, LoraParams, LoraTarget};

@@ -17,8 +17,13 @@ pub(super) fn files_field(
             let at = params.sources.iter().position(|source| source.name == name);
             vec![of_job(at.map_or_else(|| "sources".to_owned(), |at| format!("sources.{at}.paths")))]
         }
-        (StepParams::Data(_), Some(("safety", list))) => {
-            vec![of_job(format!("safety.{list}.lists")), of_job("safety".to_owned())]
+        (StepParams::Data(_), Some(("safety", "toxicity"))) => {
+            vec![of_job("safety.toxicity.lists".to_owned()), of_job("safety".to_owned())]
+        }
+        // `safety.classifier.toxic` is the field's own name.
+        (StepParams::Data(_), Some(("safety", _))) => {
+            let group = ["safety.classifier".to_owned(), "safety".to_owned()];
+            std::iter::once(label.to_owned()).chain(group).map(of_job).collect()
         }
         (StepParams::Data(_), Some(("domains", name))) => {
             let labels = "domains.classify.labels";

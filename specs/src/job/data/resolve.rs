@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::inputs::{classify, crawl, decontaminate, quality, toxicity, url_lists};
+use super::inputs::{classify, crawl, decontaminate, quality, toxicity, toxicity_classifier, url_lists};
 use super::written::{DataJob, DedupWritten, ExtractWritten, FilterWritten, SourceWritten};
 use super::{
     CrawlParams, DataParams, DedupParams, ExtractParams, LanguageParams, MinhashParams, PairsParams,
@@ -37,12 +37,13 @@ pub(crate) fn data(w: &DataJob, resolver: &mut Resolver<'_, '_>) -> Option<DataB
     let crawls = w.sources.iter().map(|source| crawl(source, resolver)).collect::<Vec<_>>();
     let urls = url_lists(w, resolver);
     let toxicity = toxicity(w, resolver);
+    let classifier = toxicity_classifier(w, resolver);
     let quality = quality(w, resolver);
     let classify = classify(w, resolver);
     let decontaminate = decontaminate(w, resolver);
     let pairs = pairs(w, resolver);
     let language = language(w, resolver);
-    let (urls, toxicity, quality) = (urls?, toxicity?, quality?);
+    let (urls, toxicity, classifier, quality) = (urls?, toxicity?, classifier?, quality?);
     let (classify, decontaminate) = (classify?, decontaminate?);
     let crawls = crawls.into_iter().collect::<Option<Vec<_>>>()?;
     let with_crawl = w.sources.iter().zip(crawls);
@@ -51,9 +52,10 @@ pub(crate) fn data(w: &DataJob, resolver: &mut Resolver<'_, '_>) -> Option<DataB
         extract: extract(w.extract.as_ref()),
         urls: urls.0,
         language: language?,
-        filters: w.filters.iter().map(|FilterWritten::Rule(rule)| rule.clone()).collect(),
+        filters: w.filters.iter().flat_map(|FilterWritten(rules)| rules.clone()).collect(),
         words: w.words,
         toxicity: toxicity.0,
+        toxicity_classifier: classifier.0,
         pii: PiiParams {
             email: w.pii.email,
             ip: w.pii.ip,
@@ -71,10 +73,13 @@ pub(crate) fn data(w: &DataJob, resolver: &mut Resolver<'_, '_>) -> Option<DataB
         shard_documents: w.shards.given().unwrap_or(0),
     };
     let mut files = files?;
-    for more in [urls.1, toxicity.1, quality.1, classify.1, decontaminate.1] {
+    for more in [urls.1, toxicity.1, classifier.1, quality.1, classify.1, decontaminate.1] {
         files.extend(more);
     }
-    Some(DataBody { files, params })
+    let numbered = w.filters.iter().enumerate();
+    let filter_items =
+        numbered.flat_map(|(item, FilterWritten(rules))| std::iter::repeat_n(item, rules.len())).collect();
+    Some(DataBody { files, params, filter_items })
 }
 
 /// How the text of pages is found; without a word about it as the defaults say.

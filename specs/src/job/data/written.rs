@@ -21,7 +21,7 @@ written! {
         urls: Option<UrlsWritten>,
         /// Which languages stay; without it all do.
         language: Option<LanguageWritten>,
-        /// Heuristic filters in order: gopher_quality, gopher_repetition, c4, fineweb, refinedweb, code, each by name or with thresholds.
+        /// Heuristic filters in order: gopher_quality, gopher_repetition, c4, fineweb, refinedweb, code, each by name or with thresholds; or published pipelines of them: gopher, fineweb_pipeline, dclm.
         filters: Vec<FilterWritten> = "[]",
         /// What a word is for the filters: unicode (word boundaries; punctuation is no word), or spacy_like (as datatrove counts).
         words: WordRule = "unicode",
@@ -115,8 +115,22 @@ written! {
     pub(crate) struct SafetyWritten {
         /// Word lists.
         toxicity: Option<ToxicityWritten>,
-        /// A classifier model.
-        classifier: Option<String>,
+        /// A classifier: one that fastText trained, or one that learns from examples.
+        classifier: Option<At<SafetyClassifierWritten>>,
+    }
+
+    /// A classifier of toxic text: `model` with `label`, or examples.
+    pub(crate) struct SafetyClassifierWritten {
+        /// A classifier that fastText trained, `.bin` or `.ftz`.
+        model: Option<At<FilePath>>,
+        /// The label of the model that is not wanted, with `__label__` in front or without.
+        label: Option<At<String>>,
+        /// Files of toxic examples: JSONL with `text`, or text, of which each paragraph is one.
+        toxic: Option<At<Filled<At<FilePath>>>>,
+        /// Files of examples that are not toxic, in the same forms.
+        clean: Option<At<Filled<At<FilePath>>>>,
+        /// A document goes that is toxic with at least this probability.
+        threshold: f64 = "0.5"; 0.0 ..= 1.0,
     }
 
     /// Word lists.
