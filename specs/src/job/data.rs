@@ -3,6 +3,7 @@
 mod expression;
 pub(crate) mod filters;
 pub(crate) mod inputs;
+pub(crate) mod mixture;
 pub(crate) mod resolve;
 mod signals;
 pub(crate) mod written;
@@ -45,7 +46,7 @@ pub struct DataParams {
     pub classify: Vec<String>,
     /// Removal of what evaluations test, whose files carry the label `decontaminate.<job>`.
     pub decontaminate: Option<DecontaminateParams>,
-    /// Sampling weight by domain; sums to 1. A source's domain must be in it.
+    /// Sampling weight by domain; sums to 1. A source's domain must be in it. Empty where the step fits the weights to runs, whose files carry the label `mixture.runs`.
     pub domain_weights: BTreeMap<String, f64>,
     /// The validation split.
     pub split: SplitParams,

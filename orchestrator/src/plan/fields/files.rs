@@ -29,6 +29,9 @@ pub(super) fn files_field(
             let labels = "domains.classify.labels";
             vec![of_job(format!("{labels}.{name}")), of_job(labels.to_owned())]
         }
+        (StepParams::Data(_), Some(("mixture", _))) => {
+            vec![of_job("domains.runs".to_owned()), of_job("domains".to_owned())]
+        }
         // They are files of an eval job's suites, which the data job names.
         (StepParams::Data(_), Some(("decontaminate", eval))) => {
             vec![format!("jobs.{eval}.suites"), of_job("decontaminate.against".to_owned())]

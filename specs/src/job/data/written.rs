@@ -9,6 +9,7 @@ use crate::spec::units::{Bytes, Rate, Share};
 use crate::spec::written::written;
 
 pub(crate) use super::filters::FilterWritten;
+pub(crate) use super::mixture::WeightsWritten;
 
 written! {
     /// Curates raw files into a clean, deduplicated, split corpus.
@@ -209,8 +210,10 @@ written! {
 
     /// Domains and their weights.
     pub(crate) struct DomainsWritten {
-        /// Sampling weight by domain; they sum to 1. Default: the same for each.
-        weights: Option<At<Named<f64>>>; 0.0 ..= 1.0,
+        /// Sampling weight by domain, which sum to 1; or fit: those of the least loss that the job's `runs` let expect (RegMix). Default: the same for each.
+        weights: Option<At<WeightsWritten>>; 0.0 ..= 1.0,
+        /// Files of small models' runs, a JSON object a line: {weights: {domain: share, …}, loss: number}. A domain that is not in it has share 0.
+        runs: Option<At<Filled<At<FilePath>>>>,
         /// Finds the domain of documents by example.
         classify: Option<ClassifyWritten>,
     }
