@@ -143,9 +143,10 @@ impl StepError for DataError {
             Self::Mixture(_) => ErrorFacts::user("mixture", ""),
             Self::Classifier(error) => match error {
                 ClassifierError::Io { source, .. } => ErrorFacts::io(source),
-                ClassifierError::Format { .. } => {
-                    ErrorFacts::user("classifier_file", "give it a .bin or .ftz that `fasttext supervised` wrote")
-                }
+                ClassifierError::Format { .. } => ErrorFacts::user(
+                    "classifier_file",
+                    "give it a .bin or .ftz that `fasttext supervised` wrote",
+                ),
                 _ => ErrorFacts::user("classifier", "give it more examples, and other ones for each label"),
             },
             Self::Crawl(error) => match error {

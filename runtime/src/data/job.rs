@@ -112,7 +112,8 @@ fn check(params: &DataParams) -> Result<(), DataError> {
             let expected = "letters, digits, `_` and `-`: a domain names files";
             return wrong(format!("sources.{}.domain", source.name), expected, source.domain.clone());
         }
-        let is_weighed = params.domain_weights.is_empty() || params.domain_weights.contains_key(&source.domain);
+        let is_weighed =
+            params.domain_weights.is_empty() || params.domain_weights.contains_key(&source.domain);
         if !is_weighed && params.classify.is_empty() {
             let known: Vec<&str> = params.domain_weights.keys().map(String::as_str).collect();
             let expected = format!("a domain with a weight ({})", known.join(", "));

@@ -14,6 +14,18 @@ pub(super) fn fit(ctx: &StepContext, params: &DataParams) -> Result<Option<Mixtu
     if !params.domain_weights.is_empty() {
         return Ok(None);
     }
+    let runs = read(ctx, params)?;
+    ctx.events().progress(0.0, 1.0, "fits", "fit weights");
+    let options = FitOptions { seed: ctx.seed("mixture"), ..FitOptions::default() };
+    let statistics = fit_to(&runs, &options)?;
+    for caveat in &statistics.caveats {
+        ctx.events().warning("weak_mixture", format!("domains.weights: {caveat}"));
+    }
+    Ok(Some(statistics))
+}
+
+/// The runs of the job's files, over its domains.
+fn read(ctx: &StepContext, params: &DataParams) -> Result<ProxyRuns, DataError> {
     let domains: BTreeSet<&String> = if params.classify.is_empty() {
         params.sources.iter().map(|source| &source.domain).collect()
     } else {
@@ -23,25 +35,26 @@ pub(super) fn fit(ctx: &StepContext, params: &DataParams) -> Result<Option<Mixtu
     for file in ctx.sources("mixture.runs")? {
         runs.add_lines(&file.name, &ctx.read_source(&file)?)?;
     }
-    ctx.events().progress(0.0, 1.0, "runs", "fit weights");
-    let fit = fit_mixture(&runs, &FitOptions { seed: ctx.seed("mixture"), ..FitOptions::default() })?;
-    for caveat in &fit.caveats {
-        ctx.events().warning("weak_mixture", format!("domains.weights: {caveat}"));
-    }
-    let regressor = match fit.cross_validation[0].regressor {
+    Ok(runs)
+}
+
+fn fit_to(runs: &ProxyRuns, options: &FitOptions) -> Result<MixtureStatistics, DataError> {
+    let fit = fit_mixture(runs, options)?;
+    let best = &fit.cross_validation[0];
+    let regressor = match best.regressor {
         Regressor::Linear => "linear",
         Regressor::Trees => "trees",
     };
-    Ok(Some(MixtureStatistics {
+    Ok(MixtureStatistics {
         num_runs: runs.losses.len() as u64,
         predicted_loss: fit.predicted_loss,
         mean_mixture_loss: fit.prior_loss,
         best_run_loss: fit.best_run.1,
         regressor: regressor.to_owned(),
-        rank_correlation: fit.cross_validation[0].spearman,
+        rank_correlation: best.spearman,
         caveats: fit.caveats,
         weights: fit.weights,
-    }))
+    })
 }
 
 #[cfg(test)]
@@ -53,14 +66,17 @@ mod tests {
     use crate::data::sample::{job_of, source, write_sources};
     use crate::job::sample::job_in;
 
-    fn fit_of(runs: &str) -> Result<Option<MixtureStatistics>, DataError> {
+    /// What runs over two domains come to, with fewer draws than a job takes.
+    fn fit_of(runs: &str) -> Result<MixtureStatistics, DataError> {
         let dir = tempfile::tempdir().unwrap();
         write_sources(dir.path(), &[("mixture.runs", "runs.jsonl", runs.as_bytes().to_vec())]);
         let mut params =
             job_of(vec![source("a", SourceFormat::Text, "code"), source("b", SourceFormat::Text, "prose")]);
         params.domain_weights.clear();
         let job = JobFile { params: StepParams::Data(params.clone()), ..job_in(dir.path()) };
-        fit(&StepContext::new(job, std::sync::Arc::default()).unwrap(), &params)
+        let ctx = StepContext::new(job, std::sync::Arc::default()).unwrap();
+        let options = FitOptions { draws: 10, candidates: 300, top: 10, ..FitOptions::default() };
+        fit_to(&read(&ctx, &params)?, &options)
     }
 
     #[test]
@@ -70,9 +86,12 @@ mod tests {
             let loss = 3.0 + (code - 0.7) * (code - 0.7);
             format!("{{\"weights\": {{\"code\": {code}, \"prose\": {}}}, \"loss\": {loss}}}\n", 1.0 - code)
         };
-        let fit = fit_of(&(0..64).map(line).collect::<String>()).unwrap().unwrap();
+        let fit = fit_of(&(0..64).map(line).collect::<String>()).unwrap();
         let (code, prose) = (fit.weights["code"], fit.weights["prose"]);
-        assert!((code.value - 0.7).abs() < 0.1 && code.low <= code.value && code.value <= code.high, "{code:?}");
+        assert!(
+            (code.value - 0.7).abs() < 0.1 && code.low <= code.value && code.value <= code.high,
+            "{code:?}"
+        );
         assert!((code.value + prose.value - 1.0).abs() < 1e-9);
         assert_eq!(fit.num_runs, 64);
     }

@@ -86,7 +86,8 @@ mod tests {
         for told in ["4.1 kB", "<td>de</td><td>3</td>", "example.org", "&lt;b&gt;the same", "0.9123"] {
             assert!(page.contains(told), "{told}");
         }
-        for told in ["dclm (0123456789ab)", "0.8765", "<td>code</td><td>0.4123</td>", "512 runs", "few runs"] {
+        for told in ["dclm (0123456789ab)", "0.8765", "<td>code</td><td>0.4123</td>", "512 runs", "few runs"]
+        {
             assert!(page.contains(told), "{told}");
         }
     }

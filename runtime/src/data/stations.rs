@@ -81,7 +81,8 @@ impl<'p> Stations<'p> {
         let filters = Filters::new(params, words.as_ref())?;
         stations.push(filters.rules().to_vec(), Station::Filters(Box::new(filters)));
         if let (Some(words), Some(toxicity)) = (words, &params.toxicity) {
-            stations.push(vec!["toxicity".to_owned()], Station::ToxicWords(Box::new(words), toxicity.clone()));
+            stations
+                .push(vec!["toxicity".to_owned()], Station::ToxicWords(Box::new(words), toxicity.clone()));
         }
         if let Some(classifier) = &params.toxicity_classifier {
             let classifier = ToxicityClassifier::new(ctx, classifier)?;

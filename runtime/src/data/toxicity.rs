@@ -149,7 +149,8 @@ mod tests {
     }
 
     fn lines(words: [&str; 4]) -> Vec<u8> {
-        let line = |at: usize| format!("{} {} it is {}\n\n", words[at % 4], words[at / 4 % 4], words[at / 16 % 4]);
+        let line =
+            |at: usize| format!("{} {} it is {}\n\n", words[at % 4], words[at / 4 % 4], words[at / 16 % 4]);
         (0..64).map(line).collect::<String>().into_bytes()
     }
 
@@ -184,7 +185,11 @@ mod tests {
             let params = ToxicityClassifierParams { label: label.map(str::to_owned), threshold: 0.5 };
             ToxicityClassifier::new(&ctx, &params).err().map(|error| error.to_string()).unwrap_or_default()
         };
-        assert!(told(None).contains("at least 20 toxic texts") && told(None).ends_with("got 1 and 0"), "{}", told(None));
+        assert!(
+            told(None).contains("at least 20 toxic texts") && told(None).ends_with("got 1 and 0"),
+            "{}",
+            told(None)
+        );
         assert!(told(Some("toxic")).contains("source-1"), "{}", told(Some("toxic")));
     }
 }

@@ -156,7 +156,8 @@ fn a_corpus_that_fitted_its_weights_is_read_by_them() {
             .unwrap();
         TokenData::train(&folder).unwrap()
     };
-    let data = open("own", "{\"code\":0.75,\"docs\":0.25}").join(vec![open("other", "{\"docs\":1.0}")]).unwrap();
+    let data =
+        open("own", "{\"code\":0.75,\"docs\":0.25}").join(vec![open("other", "{\"docs\":1.0}")]).unwrap();
     let phases = |own: &[(&str, f64)], its: &[(&str, f64)]| {
         let other = PhaseCorpus { input: 1, share: 0.5, weights: weights(its) };
         [phase(0.5, own, Vec::new()), phase(1.0, own, vec![other])]

@@ -29,7 +29,8 @@ pub(super) fn at_written_filter(field: &mut String, items: &[usize]) {
     let Some(rest) = field.strip_prefix("filters.") else { return };
     let (at, threshold) = rest.split_once('.').unwrap_or((rest, ""));
     let Some(item) = at.parse().ok().and_then(|at: usize| items.get(at)) else { return };
-    *field = if threshold.is_empty() { format!("filters.{item}") } else { format!("filters.{item}.{threshold}") };
+    *field =
+        if threshold.is_empty() { format!("filters.{item}") } else { format!("filters.{item}.{threshold}") };
 }
 
 /// A field of a group, and the group.

@@ -29,8 +29,9 @@ impl ProxyRuns {
                 continue;
             }
             let wrong = |message: String| MixtureError::Line { file: file.to_owned(), line: at + 1, message };
-            let run: Run = serde_json::from_slice(line)
-                .map_err(|error| wrong(format!("no run ({error}); expected {{\"weights\": {{…}}, \"loss\": …}}")))?;
+            let run: Run = serde_json::from_slice(line).map_err(|error| {
+                wrong(format!("no run ({error}); expected {{\"weights\": {{…}}, \"loss\": …}}"))
+            })?;
             if let Some(name) = run.weights.keys().find(|name| !self.domains.contains(name)) {
                 let known = self.domains.join(", ");
                 return Err(wrong(format!("the corpus has no domain {name:?} (domains: {known})")));
@@ -63,7 +64,11 @@ mod tests {
     #[test]
     fn what_is_no_run_is_named_by_file_and_line() {
         let told = |text: &[u8]| table().add_lines("a.jsonl", text).unwrap_err().to_string();
-        assert!(told(b"\n{}").starts_with("a.jsonl, line 2: no run (missing field `weights`"), "{}", told(b"\n{}"));
+        assert!(
+            told(b"\n{}").starts_with("a.jsonl, line 2: no run (missing field `weights`"),
+            "{}",
+            told(b"\n{}")
+        );
         assert!(told(b"{\"weights\": {\"code\": 1}, \"loss\": 1e999}").contains("number out of range"));
         assert!(told(b"\xff\xfe").starts_with("a.jsonl, line 1: no run"));
         let other = told(b"{\"weights\": {\"cod\": 1}, \"loss\": 1}");

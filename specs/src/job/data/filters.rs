@@ -154,7 +154,11 @@ impl Decode for FilterWritten {
                 return pipeline(name, node.spot, session).map(Self);
             }
             session
-                .error(Code::Conflict, spot, format!("the filters of `{name}` have their published thresholds"))
+                .error(
+                    Code::Conflict,
+                    spot,
+                    format!("the filters of `{name}` have their published thresholds"),
+                )
                 .expecting(format!("`{name}` alone, or its filters one by one, with thresholds"));
             return None;
         }

@@ -137,8 +137,11 @@ pub(super) fn toxicity_classifier(
     let examples = [("toxic", &w.toxic), ("clean", &w.clean)];
     let Some(model) = &w.model else {
         if let Some(label) = &w.label {
-            let error =
-                resolver.session.error(Code::Conflict, label.spot, "a label is one of a model, and there is none");
+            let error = resolver.session.error(
+                Code::Conflict,
+                label.spot,
+                "a label is one of a model, and there is none",
+            );
             error.expecting("`model` beside it, or no `label`");
             return None;
         }

@@ -152,7 +152,10 @@ pub(super) fn runs(w: &DataJob, resolver: &mut Resolver<'_, '_>) -> Option<Optio
         }
         (None, Some(runs)) => {
             let message = "no weights are fitted to these runs";
-            resolver.session.error(Code::Conflict, runs.spot, message).expecting("`weights: fit`, or no `runs`");
+            resolver
+                .session
+                .error(Code::Conflict, runs.spot, message)
+                .expecting("`weights: fit`, or no `runs`");
             None
         }
         (Some(_), Some(runs)) => resolver.glob(RUNS, &runs.value).map(Some),
