@@ -124,7 +124,8 @@ fn folds(data: &Path, python: &str, only: &str) {
             continue;
         }
         let mut sides: [(&str, Vec<f64>); 4] =
-            ["cupola", "fastText 0.9.2", "fasttext crate 0.8", "the crate, with `</s>`"].map(|who| (who, Vec::new()));
+            ["cupola", "fastText 0.9.2", "fasttext crate 0.8", "the crate, with `</s>`"]
+                .map(|who| (who, Vec::new()));
         let mut lines = Vec::new();
         for fold in 0..data::FOLDS {
             let (train_file, test_file) = data::files(data, name, fold, folder.path());
@@ -137,7 +138,8 @@ fn folds(data: &Path, python: &str, only: &str) {
         }
         for (who, accuracy) in sides {
             let right: f64 = accuracy.iter().zip(&lines).map(|(accuracy, lines)| accuracy * lines).sum();
-            let each: Vec<String> = accuracy.iter().map(|accuracy| format!("{:.2}", 100.0 * accuracy)).collect();
+            let each: Vec<String> =
+                accuracy.iter().map(|accuracy| format!("{:.2}", 100.0 * accuracy)).collect();
             let all = 100.0 * right / lines.iter().sum::<f64>();
             println!("| {name} | {} | {who} | {} | {all:.2} |", settings.dim, each.join(" "));
         }

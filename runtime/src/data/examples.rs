@@ -19,6 +19,8 @@ const MAX_EXAMPLES: usize = 100_000;
 const MAX_BYTES: usize = 16 << 10;
 /// Examples of a label at least.
 pub(super) const MIN_EXAMPLES: usize = 20;
+/// Examples that a training goes through at least, repeats included.
+pub(super) const STEPS: u64 = 20_000;
 /// One in so many examples of a label is held out.
 const HELD_OUT: usize = 10;
 
@@ -116,7 +118,7 @@ pub(super) fn learn(
         }
         set.extend(&examples, threads)?;
     }
-    let model = set.train(threads)?;
+    let model = set.at_least(STEPS).train(threads)?;
     let mut scratch = Scratch::default();
     let scored: Vec<(f32, bool)> =
         held_out.into_iter().map(|(text, is_it)| (model.predict(text, &mut scratch)[1], is_it)).collect();

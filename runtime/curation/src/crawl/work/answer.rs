@@ -9,13 +9,12 @@ use crate::crawl::{CrawlError, CrawlSkip};
 use crate::read::Limits;
 use crate::read::warc::html_of;
 
+/// What came back for a page.
+type Answer = Result<Fetched, Failure>;
+
 impl Work<'_> {
     /// Takes a page's answer; gives the pause that its server needs.
-    pub(super) fn page(
-        &mut self,
-        target: &Target,
-        fetched: Result<Fetched, Failure>,
-    ) -> Result<Duration, CrawlError> {
+    pub(super) fn page(&mut self, target: &Target, fetched: Answer) -> Result<Duration, CrawlError> {
         let skipped = |reason, detail| Done { skip: Some(reason), detail, ..Done::default() };
         let fetched = match fetched {
             Ok(fetched) => fetched,
