@@ -14,6 +14,7 @@ use cupola_specs::spec::{
     ArtifactRef, Origin, PretrainBody, ResolvedJob, ResolvedJobBody, ResolvedSpec, ScalingBody,
 };
 
+use self::data::at_written_filter;
 use self::files::files_field;
 use self::own::{own_paths, suite_field};
 use super::{Input, Step};
@@ -51,7 +52,12 @@ impl<'s> Fields<'s> {
         if path == BUDGET_PARAM {
             return vec!["budget.hours".to_owned()];
         }
-        let own = own_paths(&step.params, path);
+        let mut own = own_paths(&step.params, path);
+        if let Some(ResolvedJobBody::Data(body)) =
+            self.spec.and_then(|spec| spec.job(&step.job)).map(|job| &job.body)
+        {
+            own.iter_mut().for_each(|field| at_written_filter(field, &body.filter_items));
+        }
         let mut paths: Vec<String> = own.iter().map(|field| format!("jobs.{}.{field}", step.job)).collect();
         paths.extend(self.elsewhere(step, path, &own));
         paths

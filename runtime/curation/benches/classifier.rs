@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! CUPOLA_SHARED=FOLDER cargo bench -p cupola-curation --bench classifier -- compare --python PYTHON [--pairs 5] [--only language,10]
+//! CUPOLA_SHARED=FOLDER cargo bench -p cupola-curation --bench classifier -- folds --python PYTHON [--only language,10]
 //! CUPOLA_SHARED=FOLDER cargo bench -p cupola-curation --bench classifier -- threads
 //! CUPOLA_SHARED=FOLDER cargo bench -p cupola-curation --bench classifier -- quality
 //! ```
 //!
 //! `PYTHON` has `fasttext-wheel`; the peer's side is `runtime/benches/peers/classifier.py`. Each round runs one after the other: us, fastText, the crate. A training is from the file of
-//! examples to the model; a prediction is of all lines of the test file. `quality` measures against the 281 documents that people judged.
+//! examples to the model; a prediction is of all lines of the test file. `folds` tests each eighth of the documents once, each time with another seed: accuracy alone, over all lines. The crate predicts without
+//! the word at the end of a line that it was trained with; with it, it is told apart. `quality` measures against the 281 documents that people judged.
 #![allow(missing_docs, reason = "a program, not a library")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a measurement stops at what it did not expect")]
 
@@ -65,11 +67,12 @@ fn main() {
         return;
     };
     let data = PathBuf::from(shared).join("data");
+    let python = option("--python").unwrap_or_else(|| "python3".into());
     match arguments.first().map(String::as_str) {
         Some("quality") => quality::measure(&data),
         Some("threads") => threads(&data),
+        Some("folds") => folds(&data, &python, &option("--only").unwrap_or_default()),
         _ => {
-            let python = option("--python").unwrap_or_else(|| "python3".into());
             let pairs = option("--pairs").map_or(5, |pairs| pairs.parse().expect("a number of pairs"));
             compare(&data, &python, pairs, &option("--only").unwrap_or_default());
         }
@@ -86,12 +89,12 @@ fn compare(data: &Path, python: &str, pairs: usize, only: &str) {
         if !only.is_empty() && !format!("{name},{}", settings.dim).starts_with(only) {
             continue;
         }
-        let (train_file, test_file) = data::files(data, name, folder.path());
+        let (train_file, test_file) = data::files(data, name, 0, folder.path());
         let mut runs: [Vec<Run>; 3] = Default::default();
         for _ in 0..pairs {
             runs[0].push(ours(&train_file, &test_file, &settings, 1));
             runs[1].push(fasttext(python, &peer, [&train_file, &test_file], &settings));
-            runs[2].push(crate_run(&train_file, &test_file, &settings));
+            runs[2].push(crate_run(&train_file, &test_file, &settings, ""));
         }
         let median = |side: usize, of: &dyn Fn(&Run) -> f64| middle(runs[side].iter().map(of).collect());
         for (side, who) in ["cupola", "fastText 0.9.2", "fasttext crate 0.8"].into_iter().enumerate() {
@@ -107,6 +110,38 @@ fn compare(data: &Path, python: &str, pairs: usize, only: &str) {
                 ratio(&|run| run.predict),
                 100.0 * median(side, &|run| run.accuracy),
             );
+        }
+    }
+}
+
+/// How many lines each side gets right, every eighth of the documents tested once.
+fn folds(data: &Path, python: &str, only: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let peer = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/peers/classifier.py");
+    println!("| task | dim | side | accuracy % by fold | all |\n|---|---|---|---|---|");
+    for Task { name, settings } in tasks() {
+        if !only.is_empty() && !format!("{name},{}", settings.dim).starts_with(only) {
+            continue;
+        }
+        let mut sides: [(&str, Vec<f64>); 4] =
+            ["cupola", "fastText 0.9.2", "fasttext crate 0.8", "the crate, with `</s>`"]
+                .map(|who| (who, Vec::new()));
+        let mut lines = Vec::new();
+        for fold in 0..data::FOLDS {
+            let (train_file, test_file) = data::files(data, name, fold, folder.path());
+            lines.push(std::fs::read_to_string(&test_file).unwrap().lines().count() as f64);
+            let settings = Settings { seed: fold + 1, ..settings.clone() };
+            sides[0].1.push(ours(&train_file, &test_file, &settings, 1).accuracy);
+            sides[1].1.push(fasttext(python, &peer, [&train_file, &test_file], &settings).accuracy);
+            sides[2].1.push(crate_run(&train_file, &test_file, &settings, "").accuracy);
+            sides[3].1.push(crate_run(&train_file, &test_file, &settings, " </s>").accuracy);
+        }
+        for (who, accuracy) in sides {
+            let right: f64 = accuracy.iter().zip(&lines).map(|(accuracy, lines)| accuracy * lines).sum();
+            let each: Vec<String> =
+                accuracy.iter().map(|accuracy| format!("{:.2}", 100.0 * accuracy)).collect();
+            let all = 100.0 * right / lines.iter().sum::<f64>();
+            println!("| {name} | {} | {who} | {} | {all:.2} |", settings.dim, each.join(" "));
         }
     }
 }
@@ -150,7 +185,7 @@ fn right(model: &Model, examples: &[Example<'_>]) -> usize {
 fn fasttext(python: &str, peer: &Path, files: [&Path; 2], settings: &Settings) -> Run {
     let options = json!({
         "dim": settings.dim, "lr": settings.lr, "epoch": settings.epochs, "wordNgrams": settings.word_ngrams,
-        "minn": settings.min_chars, "maxn": settings.max_chars, "bucket": settings.buckets, "minCount": settings.min_count,
+        "minn": settings.min_chars, "maxn": settings.max_chars, "bucket": settings.buckets, "minCount": settings.min_count, "seed": settings.seed,
     });
     let output = Command::new(python)
         .arg(peer)
@@ -165,7 +200,8 @@ fn fasttext(python: &str, peer: &Path, files: [&Path; 2], settings: &Settings) -
     Run { train: of("train_secs"), predict: of("predict_secs"), accuracy: of("accuracy") }
 }
 
-fn crate_run(train_file: &Path, test_file: &Path, settings: &Settings) -> Run {
+/// `end` is put behind each text that is predicted.
+fn crate_run(train_file: &Path, test_file: &Path, settings: &Settings, end: &str) -> Run {
     let mut args = fasttext::args::Args::new();
     args.apply_supervised_defaults();
     train_file.clone_into(&mut args.input);
@@ -176,6 +212,7 @@ fn crate_run(train_file: &Path, test_file: &Path, settings: &Settings) -> Run {
     args.minn = settings.min_chars as i32;
     args.maxn = settings.max_chars as i32;
     args.bucket = settings.buckets as i32;
+    args.seed = settings.seed as i32;
     args.thread = 1;
     args.verbose = 0;
     let start = Instant::now();
@@ -183,13 +220,14 @@ fn crate_run(train_file: &Path, test_file: &Path, settings: &Settings) -> Run {
     let train = start.elapsed().as_secs_f64();
     let test = std::fs::read_to_string(test_file).unwrap();
     let (labels, examples) = read_lines(&test);
+    let texts: Vec<String> = examples.iter().map(|example| format!("{}{end}", example.text)).collect();
     let start = Instant::now();
-    let is_right = |example: &&Example<'_>| {
-        let found = model.predict(example.text, 1, 0.0);
+    let is_right = |(example, text): &(&Example<'_>, &String)| {
+        let found = model.predict(text, 1, 0.0);
         found.first().and_then(|one| one.label.strip_prefix("__label__"))
             == Some(&labels[example.label as usize])
     };
-    let right = examples.iter().filter(is_right).count();
+    let right = examples.iter().zip(&texts).filter(is_right).count();
     Run { train, predict: start.elapsed().as_secs_f64(), accuracy: right as f64 / examples.len() as f64 }
 }
 
@@ -198,7 +236,7 @@ fn threads(data: &Path) {
     let folder = tempfile::tempdir().unwrap();
     println!("| task | dim | 1 thread s | 2 threads s | ratio |\n|---|---|---|---|---|");
     for Task { name, settings } in tasks() {
-        let (train_file, test_file) = data::files(data, name, folder.path());
+        let (train_file, test_file) = data::files(data, name, 0, folder.path());
         let (mut one, mut two) = (Vec::new(), Vec::new());
         for _ in 0..3 {
             one.push(ours(&train_file, &test_file, &settings, 1).train);

@@ -46,7 +46,7 @@ fn texts(file: &str) -> Vec<String> {
 
 /// FineWeb's pipeline: Gopher quality, Gopher repetition, C4, FineWeb.
 fn documents_per_second(texts: &[String], words: Words) -> f64 {
-    let set = Ruleset::new(&Preset::Fineweb.filters(), words).expect("a preset");
+    let set = Ruleset::new(&Preset::FinewebPipeline.filters(), words).expect("a preset");
     let mut scratch = Scratch::default();
     let start = Instant::now();
     let mut kept = 0;
@@ -80,23 +80,19 @@ fn speed(file: &str, python: Option<&str>) {
             theirs.push(peer(python, "speed", file, PEER_DOCUMENTS).trim().parse().expect("a number"));
         }
     }
-    let (unicode, spacy) = (median(unicode), median(spacy));
-    println!("words: unicode     {unicode:>8.0} documents/s");
-    println!("words: spacy_like  {spacy:>8.0} documents/s");
-    if !theirs.is_empty() {
-        let theirs = median(theirs);
-        println!("datatrove          {theirs:>8.1} documents/s");
-        println!(
-            "ratio              {:>8.0} (unicode), {:.0} (spacy_like)",
-            unicode / theirs,
-            spacy / theirs
-        );
+    let ratio = |ours: &[f64]| median(ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs).collect());
+    let ratios = (!theirs.is_empty()).then(|| (ratio(&unicode), ratio(&spacy)));
+    println!("words: unicode     {:>8.0} documents/s", median(unicode));
+    println!("words: spacy_like  {:>8.0} documents/s", median(spacy));
+    if let Some((unicode, spacy)) = ratios {
+        println!("datatrove          {:>8.1} documents/s", median(theirs.clone()));
+        println!("ratio of the turns {unicode:>8.0} (unicode), {spacy:.0} (spacy_like)");
     }
 }
 
 /// Each filter alone over the text as it is, with datatrove's thresholds.
 fn filters() -> Vec<(&'static str, FilterParams)> {
-    let mut filters = Preset::Fineweb.filters();
+    let mut filters = Preset::FinewebPipeline.filters();
     if let FilterParams::C4 { require_terminal_punctuation, .. } = &mut filters[2] {
         *require_terminal_punctuation = true;
     }

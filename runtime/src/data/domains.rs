@@ -5,7 +5,7 @@ use cupola_specs::job::DataParams;
 
 use super::DataError;
 use super::document::Document;
-use super::examples::{Sample, texts};
+use super::examples::{STEPS, Sample, texts};
 use crate::job::StepContext;
 
 /// A trained classifier of domains.
@@ -36,7 +36,7 @@ impl Domains {
                 sample.iter().map(|(_, text)| Example { text, label: label as u32 }).collect();
             set.extend(&examples, rayon::current_num_threads())?;
         }
-        Ok(Some(Self { model: set.train(rayon::current_num_threads())? }))
+        Ok(Some(Self { model: set.at_least(STEPS).train(rayon::current_num_threads())? }))
     }
 
     /// Sorts a document into its domain.

@@ -6,6 +6,7 @@ use cupola_curation::classifier::ClassifierError;
 use cupola_curation::crawl::CrawlError;
 use cupola_curation::dedup::DedupError;
 use cupola_curation::language::LanguageError;
+use cupola_curation::mixture::MixtureError;
 use cupola_curation::read::ReadError;
 use cupola_curation::rules::RulesError;
 use cupola_curation::urls::UrlError;
@@ -63,7 +64,10 @@ pub enum DataError {
     /// A language that can't be told.
     #[error(transparent)]
     Language(#[from] LanguageError),
-    /// A classifier can't be trained.
+    /// The weights of domains can't be fitted.
+    #[error("domains.runs: {0}")]
+    Mixture(#[from] MixtureError),
+    /// A classifier can't be trained or read.
     #[error(transparent)]
     Classifier(#[from] ClassifierError),
     /// A crawl failed.
@@ -136,9 +140,15 @@ impl StepError for DataError {
             Self::Urls(_) => ErrorFacts::user("urls", ""),
             Self::Language(_) => ErrorFacts::user("language", ""),
             Self::Rules(_) => ErrorFacts::user("filters", ""),
-            Self::Classifier(_) => {
-                ErrorFacts::user("classifier", "give it more examples, and other ones for each label")
-            }
+            Self::Mixture(_) => ErrorFacts::user("mixture", ""),
+            Self::Classifier(error) => match error {
+                ClassifierError::Io { source, .. } => ErrorFacts::io(source),
+                ClassifierError::Format { .. } => ErrorFacts::user(
+                    "classifier_file",
+                    "give it a .bin or .ftz that `fasttext supervised` wrote",
+                ),
+                _ => ErrorFacts::user("classifier", "give it more examples, and other ones for each label"),
+            },
             Self::Crawl(error) => match error {
                 CrawlError::Io { source, .. } => ErrorFacts::io(source),
                 CrawlError::Client(_) | CrawlError::InsideRuntime => ErrorFacts::bug("crawl", ""),

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use cupola_specs::artifact::{CorpusPair, CorpusStatistics, DomainStatistics};
+use cupola_curation::rules::Preset;
+use cupola_specs::artifact::{CorpusPair, CorpusStatistics, DomainStatistics, MixtureStatistics};
 use cupola_specs::job::{DataParams, SplitUnit};
 use serde_json::json;
 
@@ -19,12 +20,13 @@ use super::select::Selected;
 use super::split::{HeldOut, Units};
 use super::stations::Stations;
 use super::write::{Sides, write_dropped, write_pairs, write_statistics};
-use super::{DataError, crawl, select, sieve, trim};
+use super::{DataError, crawl, mixture, select, sieve, trim};
 use crate::job::{StepContext, Summary};
 
 /// Curates the job's source files into a corpus.
 pub fn run(ctx: &StepContext, params: &DataParams) -> Result<Summary, DataError> {
     check(params)?;
+    let mixture = mixture::fit(ctx, params)?;
     crawl::run(ctx, params)?;
     let stations = Stations::new(ctx, params)?;
     let rules = Rules::new(stations.rules(), params);
@@ -35,8 +37,16 @@ pub fn run(ctx: &StepContext, params: &DataParams) -> Result<Summary, DataError>
     let passes: Vec<&Segments> =
         [&sieved, &trimmed].into_iter().chain(selected.iter().map(|selected| &selected.segments)).collect();
 
-    let mut statistics =
-        CorpusStatistics { domain_weights: params.domain_weights.clone(), ..CorpusStatistics::default() };
+    let mut statistics = CorpusStatistics {
+        domain_weights: weights(params, mixture.as_ref()),
+        presets: Preset::among(&params.filters)
+            .into_iter()
+            .map(|preset| (preset.name().to_owned(), preset.hash()))
+            .collect(),
+        mixture,
+        toxicity: stations.toxicity,
+        ..CorpusStatistics::default()
+    };
     let funnel = add_up(ctx, params, &rules, &passes, &mut statistics)?;
     ctx.events().progress(0.0, 1.0, "corpus", "write");
     let held_out = split(ctx, params, passes[passes.len() - 1], &funnel)?;
@@ -68,6 +78,14 @@ pub fn run(ctx: &StepContext, params: &DataParams) -> Result<Summary, DataError>
     Ok(summary(&statistics, unparsed))
 }
 
+/// The weights of the domains: as the job says, or as they were fitted.
+fn weights(params: &DataParams, fitted: Option<&MixtureStatistics>) -> BTreeMap<String, f64> {
+    match fitted {
+        Some(fitted) => fitted.weights.iter().map(|(name, weight)| (name.clone(), weight.value)).collect(),
+        None => params.domain_weights.clone(),
+    }
+}
+
 /// What was found of evaluations, where it was looked for.
 fn write_leaks(staging: &Path, trimmed: &Segments) -> Result<(), DataError> {
     let reports = trimmed.records().iter().filter_map(|record| record.leaks.clone());
@@ -94,7 +112,9 @@ fn check(params: &DataParams) -> Result<(), DataError> {
             let expected = "letters, digits, `_` and `-`: a domain names files";
             return wrong(format!("sources.{}.domain", source.name), expected, source.domain.clone());
         }
-        if !params.domain_weights.contains_key(&source.domain) && params.classify.is_empty() {
+        let is_weighed =
+            params.domain_weights.is_empty() || params.domain_weights.contains_key(&source.domain);
+        if !is_weighed && params.classify.is_empty() {
             let known: Vec<&str> = params.domain_weights.keys().map(String::as_str).collect();
             let expected = format!("a domain with a weight ({})", known.join(", "));
             return wrong(format!("sources.{}.domain", source.name), &expected, source.domain.clone());
@@ -237,6 +257,18 @@ fn summary(statistics: &CorpusStatistics, unparsed: u64) -> Summary {
         ("validation_pairs", statistics.validation_pairs),
     ] {
         summary.insert(name.to_owned(), json!(value));
+    }
+    for (name, hash) in &statistics.presets {
+        summary.insert(format!("preset.{name}"), json!(hash));
+    }
+    if let Some(toxicity) = &statistics.toxicity {
+        summary.insert("toxicity_roc_auc".to_owned(), json!(toxicity.roc_auc));
+    }
+    if let Some(mixture) = &statistics.mixture {
+        summary.insert("predicted_loss".to_owned(), json!(mixture.predicted_loss));
+        for (domain, weight) in &mixture.weights {
+            summary.insert(format!("weight.{domain}"), json!(weight));
+        }
     }
     summary
 }

@@ -9,6 +9,7 @@ use cupola_specs::artifact::{CorpusDocument, CorpusStatistics, DroppedDocument};
 use cupola_specs::contract::JobFile;
 use cupola_specs::job::{
     DataParams, DedupParams, MinhashParams, SourceFormat, SplitParams, SplitUnit, StepParams,
+    ToxicityClassifierParams,
 };
 
 use super::DataError;
@@ -193,4 +194,46 @@ fn a_source_that_changed_since_the_plan_is_named() {
     let ctx = StepContext::new(job, Arc::default()).unwrap();
     let error = super::job::run(&ctx, &params()).unwrap_err();
     assert!(matches!(error, DataError::Job(JobError::SourceChanged { .. })), "{error}");
+}
+
+#[test]
+fn toxic_documents_go_under_a_rule_of_their_own_and_what_stays_has_its_signal() {
+    let dir = tempfile::tempdir().unwrap();
+    let paragraphs = |first: u64, extra: &str| {
+        let one = |n: u64| format!("{} {extra}", sentence(first + n));
+        (0..40).map(one).collect::<Vec<_>>().join("\n\n").into_bytes()
+    };
+    let line = |n: u64, extra: &str| {
+        serde_json::json!({ "text": format!("{} {extra}", text(n, 3)) }).to_string() + "\n"
+    };
+    let lines: String =
+        (0..40).map(|n| line(n, if n % 4 == 0 { "vile scum filth" } else { "so it is" })).collect();
+    let files = [
+        ("sources.web", "web.jsonl", lines.into_bytes()),
+        ("safety.classifier.toxic", "toxic.txt", paragraphs(90_000, "vile scum filth")),
+        ("safety.classifier.clean", "clean.txt", paragraphs(95_000, "so it is")),
+    ];
+    write_sources(dir.path(), &files);
+    let job = job_of(vec![source("web", SourceFormat::Jsonl, "prose")]);
+    let params = DataParams {
+        toxicity_classifier: Some(ToxicityClassifierParams { label: None, threshold: 0.5 }),
+        split: SplitParams { validation: 0.1, by: SplitUnit::Document },
+        ..job
+    };
+    let staging = dir.path().join("staging");
+    std::fs::create_dir_all(&staging).unwrap();
+    let job = JobFile { params: StepParams::Data(params.clone()), ..job_in(dir.path()) };
+    let ctx = StepContext::new(job, Arc::default()).unwrap();
+    let summary = super::job::run(&ctx, &params).unwrap();
+    let statistics: CorpusStatistics =
+        serde_json::from_slice(&std::fs::read(staging.join("statistics.json")).unwrap()).unwrap();
+    let rule = statistics.rules.iter().find(|rule| rule.rule == "toxicity_classifier").unwrap();
+    let dropped: Vec<DroppedDocument> = read_jsonl_zst(&staging.join("dropped.jsonl.zst")).unwrap();
+    let kept = [documents(dir.path(), "train"), documents(dir.path(), "validation")].concat();
+    assert_eq!(rule.dropped_documents as usize + kept.len(), 40);
+    assert!(dropped.iter().all(|document| document.signals["toxicity"] >= 0.5));
+    assert!(kept.iter().all(|document| document.signals["toxicity"] < 0.5));
+    let clean = kept.iter().filter(|document| document.text.ends_with("so it is")).count();
+    assert!(clean >= 27 && kept.len() - clean <= 2, "{clean} of {} that stay", kept.len());
+    assert_eq!(summary["toxicity_roc_auc"].as_f64(), statistics.toxicity.map(|toxicity| toxicity.roc_auc));
 }

@@ -37,7 +37,8 @@ fn bytes_for_people(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use cupola_specs::artifact::{
-        ClusterExample, ClusterStatistics, LengthBin, QualityStatistics, RuleStatistics, SiteStatistics,
+        ClusterExample, ClusterStatistics, Interval, LengthBin, MixtureStatistics, QualityStatistics,
+        RuleStatistics, SiteStatistics, ToxicityStatistics,
     };
 
     use super::*;
@@ -62,6 +63,18 @@ mod tests {
             languages: [("de".to_owned(), 3)].into(),
             sites: vec![SiteStatistics { site: "example.org".into(), documents: 5, bytes: 12_000 }],
             near_duplicates: Some(ClusterStatistics { clusters: 1, duplicates: 3, largest: vec![example] }),
+            presets: [("dclm".to_owned(), "0123456789abcdef".to_owned())].into(),
+            toxicity: Some(ToxicityStatistics { roc_auc: 0.87654, ..ToxicityStatistics::default() }),
+            mixture: Some(MixtureStatistics {
+                num_runs: 512,
+                weights: [("code".to_owned(), Interval { value: 0.41234, low: 0.3, high: 0.5 })].into(),
+                predicted_loss: Interval { value: 3.1, low: 3.0, high: 3.2 },
+                mean_mixture_loss: Interval { value: 3.3, low: 3.2, high: 3.4 },
+                best_run_loss: 3.05,
+                regressor: "trees".into(),
+                rank_correlation: 0.97,
+                caveats: vec!["few runs".into()],
+            }),
             quality: Some(QualityStatistics {
                 roc_auc: 0.91234,
                 kept_documents: 7,
@@ -71,6 +84,10 @@ mod tests {
         };
         let page = page(&statistics).unwrap();
         for told in ["4.1 kB", "<td>de</td><td>3</td>", "example.org", "&lt;b&gt;the same", "0.9123"] {
+            assert!(page.contains(told), "{told}");
+        }
+        for told in ["dclm (0123456789ab)", "0.8765", "<td>code</td><td>0.4123</td>", "512 runs", "few runs"]
+        {
             assert!(page.contains(told), "{told}");
         }
     }

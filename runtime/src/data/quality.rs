@@ -5,24 +5,18 @@
 //! itself: most of it is not as good, and what is will score high all the same (FastText on reference pages as in DCLM, 2024, arXiv:2406.11794).
 //! A tenth of the examples is held out, by the hash of their text; the area under their ROC curve goes into the statistics.
 
-use cupola_curation::classifier::{
-    Estimate, Example, LinkSet, Model, Scratch, Settings, Threshold, TrainingSet, roc_auc,
-};
+use cupola_curation::classifier::{LinkSet, Model, Scratch, Threshold};
 use cupola_specs::artifact::QualityStatistics;
 use cupola_specs::job::{DataParams, QualityParams};
 
 use super::DataError;
 use super::clusters::Members;
 use super::document::Document;
-use super::examples::{Sample, links, texts};
+use super::examples::{MIN_EXAMPLES, Sample, learn, links, texts};
 use super::segment::Segments;
 use super::walk::Decisions;
 use crate::job::StepContext;
 
-/// Examples of a label at least.
-const MIN_EXAMPLES: usize = 20;
-/// One in so many examples is held out.
-const HELD_OUT: u64 = 10;
 /// The labels.
 const LABELS: [&str; 2] = ["low", "high"];
 
@@ -57,7 +51,7 @@ impl Quality {
                 got: format!("{} and {}", positives.len(), negatives.len()),
             });
         }
-        let (model, roc_auc) = train(&examples, seed)?;
+        let (model, roc_auc) = learn(&examples, LABELS, seed)?;
         let (threshold, scored) = choose(ctx, quality, source, documents, &model, near)?;
         let statistics = QualityStatistics {
             positive_examples: positives.len() as u64,
@@ -115,32 +109,6 @@ fn gather(
         }
     }
     Ok(samples)
-}
-
-/// Trains on all but the tenth that is held out, and measures on that.
-fn train(samples: &[Sample; 2], seed: u64) -> Result<(Model, Estimate), DataError> {
-    let settings = Settings { dim: 16, word_ngrams: 2, lr: 0.25, seed, ..Settings::default() };
-    let labels = LABELS.map(str::to_owned);
-    let mut set = TrainingSet::new(&labels, &settings)?;
-    let threads = rayon::current_num_threads();
-    let mut held_out = Vec::new();
-    for (label, sample) in samples.iter().enumerate() {
-        let mut examples = Vec::new();
-        for (hash, text) in sample.iter() {
-            if hash % HELD_OUT == 0 {
-                held_out.push((text, label == 1));
-            } else {
-                examples.push(Example { text, label: label as u32 });
-            }
-        }
-        set.extend(&examples, threads)?;
-    }
-    let model = set.train(threads)?;
-    let mut scratch = Scratch::default();
-    let scored: Vec<(f32, bool)> =
-        held_out.into_iter().map(|(text, is_good)| (model.predict(text, &mut scratch)[1], is_good)).collect();
-    let roc_auc = roc_auc(&scored)?;
-    Ok((model, roc_auc))
 }
 
 /// The score that keeps the wanted share of the source's documents, and how many these are.

@@ -34,6 +34,7 @@ pub(crate) fn job_of(sources: Vec<SourceParams>) -> DataParams {
         filters: Vec::new(),
         words: WordRule::Unicode,
         toxicity: None,
+        toxicity_classifier: None,
         pii: PiiParams { email: keep, ip: keep, phone: keep, card: keep, secret: keep },
         dedup: DedupParams {
             exact_document: false,

@@ -4,7 +4,7 @@ use cupola_curation::html::ExtractOptions;
 use cupola_curation::pii::Finder;
 use cupola_curation::rules::WordList;
 use cupola_curation::urls::UrlFilter;
-use cupola_specs::artifact::{CorpusPair, DroppedDocument};
+use cupola_specs::artifact::{CorpusPair, DroppedDocument, ToxicityStatistics};
 use cupola_specs::job::{DataParams, SourceFormat, SourceParams, ToxicityParams};
 
 use super::document::{Class, Document};
@@ -12,6 +12,7 @@ use super::extract::extract;
 use super::filters::Filters;
 use super::funnel::{Funnel, Outcome};
 use super::language::LanguageStation;
+use super::toxicity::{ToxicityClassifier, judge_words, word_list};
 use super::{DataError, addresses, main_text, personal};
 use crate::job::StepContext;
 
@@ -21,7 +22,8 @@ enum Station {
     Addresses(Box<UrlFilter>),
     Language(LanguageStation),
     Filters(Box<Filters>),
-    Toxicity(Box<WordList>, ToxicityParams),
+    ToxicWords(Box<WordList>, ToxicityParams),
+    Toxicity(Box<ToxicityClassifier>),
     Personal(Finder),
 }
 
@@ -32,23 +34,11 @@ impl Station {
             Self::Addresses(filter) => addresses::judge(filter, document),
             Self::Language(language) => language.judge(document),
             Self::Filters(filters) => filters.judge(document),
-            Self::Toxicity(words, params) => toxicity(words, params, document),
+            Self::ToxicWords(words, params) => judge_words(words, params, document),
+            Self::Toxicity(classifier) => classifier.judge(document),
             Self::Personal(finder) => personal::judge(finder, document),
         }
     }
-}
-
-/// Drops a document of which too many words are on the lists.
-fn toxicity(words: &WordList, params: &ToxicityParams, document: &Document) -> Outcome {
-    let hits = words.find(&document.text);
-    let of = document.text.split_whitespace().count().max(1);
-    let share = hits.count as f64 / of as f64;
-    let signals = vec![("toxic_words".to_owned(), hits.count as f64)];
-    if hits.count <= params.min_matches || share <= params.max_share {
-        return Outcome { signals, ..Outcome::default() };
-    }
-    let reason = format!("{} words of the lists, share {share:.4} > {}", hits.count, params.max_share);
-    Outcome { signals, ..Outcome::drop(0, reason) }
 }
 
 /// The stations of a job.
@@ -56,6 +46,8 @@ pub(super) struct Stations<'p> {
     params: &'p DataParams,
     in_order: Vec<(usize, Station)>,
     rules: Vec<String>,
+    /// What the classifier of toxic text learned, where one was trained.
+    pub(super) toxicity: Option<ToxicityStatistics>,
 }
 
 /// What became of a document.
@@ -71,7 +63,7 @@ pub(super) struct Passed {
 impl<'p> Stations<'p> {
     /// Looks up what the job's rules need.
     pub(super) fn new(ctx: &StepContext, params: &'p DataParams) -> Result<Self, DataError> {
-        let mut stations = Self { params, in_order: Vec::new(), rules: Vec::new() };
+        let mut stations = Self { params, in_order: Vec::new(), rules: Vec::new(), toxicity: None };
         if !params.urls.is_empty() {
             let filter = addresses::filter(ctx, &params.urls)?;
             stations.push(addresses::rules(), Station::Addresses(Box::new(filter)));
@@ -89,7 +81,14 @@ impl<'p> Stations<'p> {
         let filters = Filters::new(params, words.as_ref())?;
         stations.push(filters.rules().to_vec(), Station::Filters(Box::new(filters)));
         if let (Some(words), Some(toxicity)) = (words, &params.toxicity) {
-            stations.push(vec!["toxicity".to_owned()], Station::Toxicity(Box::new(words), toxicity.clone()));
+            stations
+                .push(vec!["toxicity".to_owned()], Station::ToxicWords(Box::new(words), toxicity.clone()));
+        }
+        if let Some(classifier) = &params.toxicity_classifier {
+            let classifier = ToxicityClassifier::new(ctx, classifier)?;
+            stations.toxicity = classifier.statistics;
+            let rules = vec!["toxicity_classifier".to_owned()];
+            stations.push(rules, Station::Toxicity(Box::new(classifier)));
         }
         stations.push(personal::rules(), Station::Personal(personal::finder(&params.pii)));
         Ok(stations)
@@ -124,14 +123,4 @@ impl<'p> Stations<'p> {
         }
         Passed { document: Ok(document), pairs, is_unparsed }
     }
-}
-
-/// The words of the lists against toxic text.
-fn word_list(ctx: &StepContext) -> Result<WordList, DataError> {
-    let mut all = Vec::new();
-    for file in ctx.sources("safety.toxicity")? {
-        all.extend(ctx.read_source(&file)?);
-        all.push(b'\n');
-    }
-    Ok(WordList::new(&all)?)
 }

@@ -142,6 +142,34 @@ fn longer_rows_read_the_other_corpora_too() {
     assert_eq!(count(&rows[8..], "tokens.2/prose") as u64, ROWS);
 }
 
+/// A phase that says no weights of a corpus reads by those that the corpus has fitted itself.
+#[test]
+fn a_corpus_that_fitted_its_weights_is_read_by_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |name: &str, fitted: &str| {
+        let folder = folder.path().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        write_tokens(&folder);
+        let path = folder.join("index.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace("\"domain_weights\":{}", &format!("\"domain_weights\":{fitted}")))
+            .unwrap();
+        TokenData::train(&folder).unwrap()
+    };
+    let data =
+        open("own", "{\"code\":0.75,\"docs\":0.25}").join(vec![open("other", "{\"docs\":1.0}")]).unwrap();
+    let phases = |own: &[(&str, f64)], its: &[(&str, f64)]| {
+        let other = PhaseCorpus { input: 1, share: 0.5, weights: weights(its) };
+        [phase(0.5, own, Vec::new()), phase(1.0, own, vec![other])]
+    };
+    let said = phases(&[("code", 0.75), ("docs", 0.25)], &[("docs", 1.0)]);
+    let mut fitted = run_on(&data, &phases(&[], &[]), None);
+    let mut told = run_on(&data, &said, None);
+    assert_eq!(rows(&mut fitted), rows(&mut told));
+    assert_eq!(fitted.phases[0].weights, weights(&[("code", 0.75), ("docs", 0.25)]));
+    assert!((fitted.phases[1].weights["tokens.1/docs"] - 0.5).abs() < 1e-12);
+}
+
 #[test]
 fn tokens_of_another_tokenizer_are_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -75,7 +75,7 @@ impl StretchPlan<'_> {
             .overlaps(steps.clone())
             .map(|(end, phase)| MixturePhase {
                 end_row: (end - steps.start) * batch.rows,
-                weights: mixture_of(phase),
+                weights: mixture_of(phase, data),
             })
             .collect();
         // The first stretch keeps the run's own seed.
@@ -110,7 +110,7 @@ impl StretchPlan<'_> {
                     end_step,
                     context_length: stretch.rows.shape().context_length,
                     step_rows: stretch.batch.rows,
-                    weights: mixture_of(phase),
+                    weights: mixture_of(phase, stretch.rows.data()),
                     lr: phase.lr,
                     lr_final: phase.lr_final,
                 })
@@ -121,15 +121,21 @@ impl StretchPlan<'_> {
     }
 }
 
-/// Weights by the names of all domains: those of other corpora have their share, and the job's own what is left.
-fn mixture_of(phase: &PhaseParams) -> BTreeMap<String, f64> {
+/// Weights by the names of all domains: those of other corpora have their share, and the job's own what is left. Where a phase says no weights of a corpus that it reads,
+/// the corpus has fitted them itself.
+fn mixture_of(phase: &PhaseParams, data: &TokenData) -> BTreeMap<String, f64> {
+    let of = |input: u64, weights: &BTreeMap<String, f64>| {
+        if weights.is_empty() { data.corpus_mixture(input) } else { weights.clone() }
+    };
     if phase.corpora.is_empty() {
-        return phase.weights.clone();
+        return of(0, &phase.weights);
     }
     let rest = 1.0 - phase.corpora.iter().map(|corpus| corpus.share).sum::<f64>();
-    let own = phase.weights.iter().map(|(name, weight)| (name.clone(), weight * rest.max(0.0)));
+    // By a rest of rounding nothing is read.
+    let own = if rest > 1e-9 { of(0, &phase.weights) } else { phase.weights.clone() };
+    let own = own.into_iter().map(|(name, weight)| (name, weight * rest.max(0.0)));
     let others = phase.corpora.iter().flat_map(|PhaseCorpus { input, share, weights }| {
-        weights.iter().map(move |(name, weight)| (domain_of(*input, name), weight * share))
+        of(*input, weights).into_iter().map(move |(name, weight)| (domain_of(*input, &name), weight * share))
     });
     own.chain(others).collect()
 }

@@ -3,6 +3,7 @@
 //! Of a domain with `N` tokens there are `N` pairs of an input and its target: the target of a token is the one after it, that of the last
 //! one is the token before a document, which ends it as it ends all others.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,8 @@ const START_BYTES: u64 = 8;
 pub struct TokenData {
     /// What the shards say about themselves.
     pub index: TokenIndex,
+    /// The weights that each corpus says itself: one's own, then those of the others by their places.
+    mixtures: Vec<BTreeMap<String, f64>>,
     domains: Vec<Domain>,
     token_bytes: Mapping,
 }
@@ -86,7 +89,8 @@ impl TokenData {
             domains.push(domain);
         }
         let token_bytes = map(&folder.join(&index.token_bytes), index.vocab_size, 4)?;
-        Ok(Self { index, domains, token_bytes })
+        let mixtures = vec![index.domain_weights.clone()];
+        Ok(Self { index, mixtures, domains, token_bytes })
     }
 
     /// The tokens of other corpora behind one's own: their domains follow on its own, named `tokens.<i>/<domain>` by their places from 1 on.
@@ -107,8 +111,14 @@ impl TokenData {
             }
             let named = |domain: Domain| Domain { name: domain_of(place as u64, &domain.name), ..domain };
             self.domains.extend(other.domains.into_iter().map(named));
+            self.mixtures.extend(other.mixtures);
         }
         Ok(self)
+    }
+
+    /// The weights that a corpus says of its own domains, by the place of its input: 0 is the job's own.
+    pub(super) fn corpus_mixture(&self, input: u64) -> BTreeMap<String, f64> {
+        self.mixtures.get(input as usize).cloned().unwrap_or_default()
     }
 
     /// Domain names, in a fixed order.

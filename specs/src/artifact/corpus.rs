@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Interval;
+
 /// One document.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CorpusDocument {
@@ -90,6 +92,15 @@ pub struct CorpusStatistics {
     /// The sites with the most documents that are left.
     #[serde(default)]
     pub sites: Vec<SiteStatistics>,
+    /// Published pipelines that stand among the job's filters with every threshold as it was published: the hash of each one's filters, hexadecimal.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub presets: BTreeMap<String, String>,
+    /// How the domains' weights were fitted, where they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mixture: Option<MixtureStatistics>,
+    /// The classifier of toxic text, where one was trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub toxicity: Option<ToxicityStatistics>,
     /// The model-based quality filter, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quality: Option<QualityStatistics>,
@@ -172,6 +183,44 @@ pub struct QualityStatistics {
     pub scored_documents: u64,
     /// Those that stay.
     pub kept_documents: u64,
+}
+
+/// What a classifier of toxic text learned and how good it is.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct ToxicityStatistics {
+    /// Toxic examples.
+    pub toxic_examples: u64,
+    /// Examples that are not.
+    pub clean_examples: u64,
+    /// Examples of both that were held out.
+    pub held_out_examples: u64,
+    /// Area under the ROC curve on these.
+    pub roc_auc: f64,
+    /// Lower end of its 95 % interval.
+    pub roc_auc_low: f64,
+    /// Upper end.
+    pub roc_auc_high: f64,
+}
+
+/// Weights of domains that were fitted to runs of small models (RegMix, 2024, arXiv:2407.01492).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MixtureStatistics {
+    /// Runs.
+    pub num_runs: u64,
+    /// Weight by domain with its 95 % interval.
+    pub weights: BTreeMap<String, Interval>,
+    /// The loss that a run like these has with the weights, in their unit.
+    pub predicted_loss: Interval,
+    /// The same with the mean of the runs' mixtures.
+    pub mean_mixture_loss: Interval,
+    /// The least loss of a run.
+    pub best_run_loss: f64,
+    /// What predicted held-out runs best: `linear` or `trees`.
+    pub regressor: String,
+    /// Spearman's rank correlation of predicted and measured losses of held-out runs.
+    pub rank_correlation: f64,
+    /// Why the fit is weak; empty where nothing says so.
+    pub caveats: Vec<String>,
 }
 
 /// Clusters of near-duplicates.

@@ -37,7 +37,8 @@ pub(crate) mod written {
 
 /// The way from each job as written to its resolved body.
 pub(crate) mod resolve {
-    pub(crate) use super::data::resolve::{check_sum, data};
+    pub(crate) use super::data::mixture::{CorpusMixture, check_sum};
+    pub(crate) use super::data::resolve::data;
     pub(crate) use super::eval::resolve::eval;
     pub(crate) use super::pretrain::resolve::pretrain;
     pub(crate) use super::rlhf::resolve::rlhf;
@@ -49,8 +50,8 @@ pub(crate) mod resolve {
 pub use data::{
     CrawlParams, DataParams, DecontaminateParams, DedupParams, DedupScope, Expression, ExpressionProblem,
     ExtractParams, FilterParams, LanguageParams, MinhashParams, PairsParams, PiiAction, PiiParams,
-    QualityParams, SIGNALS, Signal, SourceFormat, SourceParams, SplitParams, SplitUnit, ToxicityParams,
-    UrlList, WordRule,
+    QualityParams, SIGNALS, Signal, SourceFormat, SourceParams, SplitParams, SplitUnit,
+    ToxicityClassifierParams, ToxicityParams, UrlList, WordRule,
 };
 pub use eval::{EvalParams, JudgeParams, MultipleChoiceParams, Scoring, SuiteParams};
 pub use lora::{AdapterParams, LoraConfig, LoraParams, LoraTarget};

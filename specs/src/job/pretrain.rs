@@ -115,7 +115,8 @@ pub struct BatchParams {
 pub struct PhaseParams {
     /// Where the phase ends, share of all tokens.
     pub until: f64,
-    /// Sampling weight by domain of the job's corpus; sums to 1, and is empty where other corpora are all that the phase reads.
+    /// Sampling weight by domain of the job's corpus; sums to 1. Empty where other corpora are all that the phase reads, and where the corpus's own weights hold, which its step
+    /// fitted.
     pub weights: BTreeMap<String, f64>,
     /// Other corpora; the job's own has the rest of their shares.
     pub corpora: Vec<PhaseCorpus>,
@@ -133,7 +134,7 @@ pub struct PhaseCorpus {
     pub input: u64,
     /// Its share of the phase's rows.
     pub share: f64,
-    /// Sampling weight by its domains; sums to 1.
+    /// Sampling weight by its domains; sums to 1. Empty where its own weights hold, which its step fitted.
     pub weights: BTreeMap<String, f64>,
 }
 

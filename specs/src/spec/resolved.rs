@@ -267,6 +267,9 @@ pub struct DataBody {
     pub files: Vec<SourceGlob>,
     /// The step.
     pub params: DataParams,
+    /// For each filter of the step the place in `filters` where it is written: a pipeline's name stands for several.
+    #[serde(skip)]
+    pub filter_items: Vec<usize>,
 }
 
 /// A tokenizer job.

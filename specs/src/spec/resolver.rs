@@ -1,6 +1,6 @@
 //! The look-ups between the jobs of a spec: references, parts of corpora, judges, and the edges that they make.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use super::codes::Code;
 use super::decode::At;
@@ -13,6 +13,7 @@ use super::session::Session;
 use super::tree::Spot;
 use super::wanted::{CORPUS_PARTS, Wanted, makes, part_of, split_part, stage_of};
 use super::words::{listed, one_of};
+use crate::job::resolve::CorpusMixture;
 
 /// An edge that a reference made; jobs by index.
 #[derive(Debug, Clone, Copy)]
@@ -288,11 +289,11 @@ impl<'r> Resolver<'r, '_> {
         }
     }
 
-    /// Sampling weights of a corpus; none where it is a folder or is wrong itself.
-    pub(crate) fn corpus_weights(&self, corpus: &ArtifactRef) -> Option<BTreeMap<String, f64>> {
+    /// The mixture of a corpus; none where it is a folder or is wrong itself.
+    pub(crate) fn corpus_mixture(&self, corpus: &ArtifactRef) -> Option<CorpusMixture> {
         let job = self.first(corpus.job()?)?;
         match &self.jobs[job].body {
-            Some(WrittenBody::Data(data)) => Some(data.domain_weights()),
+            Some(WrittenBody::Data(data)) => Some(data.mixture()),
             _ => None,
         }
     }

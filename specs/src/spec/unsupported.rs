@@ -21,7 +21,6 @@ use Refused::{AllBut, Any, Words};
 /// Fields by path: the job's kind and the field path in the job, or a path from the top. `*` is any one segment, `**` any number.
 const UNSUPPORTED: &[(&str, Refused)] = &[
     ("data.sources.*.dataset", Any),
-    ("data.safety.classifier", Any),
     ("scaling.context.extend", Any),
     ("sft.data.*.synthesize", Any),
     ("rlhf.labeler.kind", Words(&["judge", "human"])),

@@ -13,6 +13,7 @@ pub(super) fn data_paths(params: &DataParams, path: &str) -> Vec<String> {
         "filters" => filter_fields(params, rest),
         "sources" => source_fields(params, path),
         "toxicity" => below("safety.toxicity", rest),
+        "toxicity_classifier" => below("safety.classifier", rest),
         "quality" => below("quality", quality_field(rest)),
         "urls" => below("urls", number().and_then(|at| params.urls.get(at)).map_or("", |list| list.name())),
         "classify" => {
@@ -21,6 +22,15 @@ pub(super) fn data_paths(params: &DataParams, path: &str) -> Vec<String> {
         }
         _ => below(head, rest),
     }
+}
+
+/// Renumbers a field of a filter: `items` has for each filter of the step the place in `filters` where it is written.
+pub(super) fn at_written_filter(field: &mut String, items: &[usize]) {
+    let Some(rest) = field.strip_prefix("filters.") else { return };
+    let (at, threshold) = rest.split_once('.').unwrap_or((rest, ""));
+    let Some(item) = at.parse().ok().and_then(|at: usize| items.get(at)) else { return };
+    *field =
+        if threshold.is_empty() { format!("filters.{item}") } else { format!("filters.{item}.{threshold}") };
 }
 
 /// A field of a group, and the group.

@@ -17,12 +17,20 @@ pub(super) fn files_field(
             let at = params.sources.iter().position(|source| source.name == name);
             vec![of_job(at.map_or_else(|| "sources".to_owned(), |at| format!("sources.{at}.paths")))]
         }
-        (StepParams::Data(_), Some(("safety", list))) => {
-            vec![of_job(format!("safety.{list}.lists")), of_job("safety".to_owned())]
+        (StepParams::Data(_), Some(("safety", "toxicity"))) => {
+            vec![of_job("safety.toxicity.lists".to_owned()), of_job("safety".to_owned())]
+        }
+        // `safety.classifier.toxic` is the field's own name.
+        (StepParams::Data(_), Some(("safety", _))) => {
+            let group = ["safety.classifier".to_owned(), "safety".to_owned()];
+            std::iter::once(label.to_owned()).chain(group).map(of_job).collect()
         }
         (StepParams::Data(_), Some(("domains", name))) => {
             let labels = "domains.classify.labels";
             vec![of_job(format!("{labels}.{name}")), of_job(labels.to_owned())]
+        }
+        (StepParams::Data(_), Some(("mixture", _))) => {
+            vec![of_job("domains.runs".to_owned()), of_job("domains".to_owned())]
         }
         // They are files of an eval job's suites, which the data job names.
         (StepParams::Data(_), Some(("decontaminate", eval))) => {

@@ -4,9 +4,13 @@ use std::fmt::Write;
 
 use super::{Path, PathBuf, Read, Value};
 
-/// Writes (once) and names the train and the test file of a task.
-pub(super) fn files(data: &Path, name: &str, folder: &Path) -> (PathBuf, PathBuf) {
-    let (train, test) = (folder.join(format!("{name}.train")), folder.join(format!("{name}.test")));
+/// Parts of the documents, one of which is tested.
+pub(super) const FOLDS: u64 = 8;
+
+/// Writes (once) and names the train and the test file of a task, where the documents of a part are tested.
+pub(super) fn files(data: &Path, name: &str, fold: u64, folder: &Path) -> (PathBuf, PathBuf) {
+    let of = |side: &str| folder.join(format!("{name}.{fold}.{side}"));
+    let (train, test) = (of("train"), of("test"));
     if !train.exists() {
         let lines = match name {
             "language" => language(data),
@@ -21,8 +25,8 @@ pub(super) fn files(data: &Path, name: &str, folder: &Path) -> (PathBuf, PathBuf
         });
         let lines = lines.into_iter().map(|(line, _)| line);
         for (label, document, text) in lines {
-            // A fifth of the documents; the number is mixed so that neighbours part.
-            let is_test = document.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 61 == 0;
+            // The number is mixed so that neighbours part.
+            let is_test = document.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 61 == fold;
             let words: Vec<&str> = text.split_whitespace().collect();
             writeln!(out[usize::from(is_test)], "__label__{label} {}", words.join(" ")).unwrap();
         }

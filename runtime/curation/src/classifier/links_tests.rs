@@ -3,6 +3,7 @@ use std::io::Write;
 use proptest::prelude::*;
 
 use super::*;
+use crate::classifier::LinkSet;
 
 const DUMP: &str = r#"<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/">
 <siteinfo><base>https://en.wikipedia.org/wiki/Main_Page</base></siteinfo>

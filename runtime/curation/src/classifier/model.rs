@@ -177,6 +177,22 @@ mod tests {
     }
 
     #[test]
+    fn a_few_examples_are_enough_to_be_sure() {
+        let sentences = sentences(48);
+        let settings = Settings { dim: 16, word_ngrams: 2, lr: 0.25, ..Settings::default() };
+        let sure = |steps: u64| {
+            let mut set = TrainingSet::new(&labels(), &settings).unwrap();
+            set.extend(&examples(&sentences), 1).unwrap();
+            let model = set.at_least(steps).train(1).unwrap();
+            let mut scratch = Scratch::default();
+            let is_sure =
+                |(text, label): &&(String, u32)| model.predict(text, &mut scratch)[*label as usize] > 0.8;
+            sentences.iter().filter(is_sure).count()
+        };
+        assert!(sure(0) < 10 && sure(20_000) > 40, "{} {}", sure(0), sure(20_000));
+    }
+
+    #[test]
     fn what_is_unknown_or_hostile_has_a_probability_too() {
         let sentences = sentences(60);
         let model = train(&examples(&sentences), &labels(), &settings(), 1).unwrap();

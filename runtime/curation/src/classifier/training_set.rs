@@ -94,6 +94,15 @@ impl TrainingSet {
         Ok(())
     }
 
+    /// Has the training see so many examples, repeats included, where there are few: each up to 100 times. After a few hundred steps from the start all probabilities are about the
+    /// same, whatever the texts say.
+    #[must_use]
+    pub fn at_least(mut self, steps: u64) -> Self {
+        let epochs = steps.div_ceil(self.len().max(1) as u64).min(100) as u32;
+        self.settings.epochs = self.settings.epochs.max(epochs);
+        self
+    }
+
     /// Learns from the examples: stochastic gradient descent with a rate that falls linearly to 0.
     ///
     /// Examples are taken in an order that the seed gives, in blocks of at most 32 of them. Within a block every text's mean is taken of the rows as they were

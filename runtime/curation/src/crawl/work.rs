@@ -1,5 +1,7 @@
 //! The loop of a crawl: it owns all state; fetches run beside it and come back to it.
 
+mod answer;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,13 +15,10 @@ use super::canonical::canonical;
 use super::fetch::{Failure, Fetched, Fetcher};
 use super::frontier::{Frontier, Job, Rules, Taken, Target};
 use super::journal::{Done, Journal, Line};
-use super::links::links;
 use super::rules::rules_of;
 use super::sitemap;
 use super::tally::{add, count, replay};
 use super::{Crawl, CrawlError, CrawlSkip, CrawlSummary, Progress};
-use crate::read::Limits;
-use crate::read::warc::html_of;
 
 /// Addresses that are begun before the loop looks at what came back.
 const MAX_BEGUN: usize = 1_000;
@@ -274,98 +273,6 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Takes a page's answer; gives the pause that its server needs.
-    fn page(&mut self, target: &Target, fetched: Result<Fetched, Failure>) -> Result<Duration, CrawlError> {
-        let skipped = |reason, detail| Done { skip: Some(reason), detail, ..Done::default() };
-        let fetched = match fetched {
-            Ok(fetched) => fetched,
-            Err(Failure::Private) => {
-                let done = skipped(CrawlSkip::PrivateAddress, String::new());
-                return self.done(target, done, Vec::new()).map(|()| Duration::ZERO);
-            }
-            Err(Failure::Unreachable(detail)) => {
-                if let Some(pause) = self.again(target, None) {
-                    return Ok(pause);
-                }
-                let done = skipped(CrawlSkip::Unreachable, detail);
-                return self.done(target, done, Vec::new()).map(|()| Duration::ZERO);
-            }
-        };
-        let may_pass = matches!(fetched.status, 408 | 429 | 500 | 502 | 503 | 504);
-        if may_pass && let Some(pause) = self.again(target, fetched.retry_after.as_deref()) {
-            return Ok(pause);
-        }
-        let mut done = Done {
-            status: fetched.status,
-            bytes: fetched.body.len() as u64,
-            truncated: fetched.truncated.is_some(),
-            archived: true,
-            ..Done::default()
-        };
-        let mut lines = Vec::new();
-        match (fetched.status, &fetched.location) {
-            (200..300, _) => {
-                let block = [fetched.head.as_slice(), &fetched.body].concat();
-                if let Some(html) = html_of(&block, &Limits::default()) {
-                    let (tag, respect) = (&fetched.robots_tag, self.crawl.respect_robots);
-                    let found = links(&html, &target.url, tag, respect, self.crawl.canonical);
-                    done.nofollow = found.nofollow;
-                    for url in found.urls {
-                        self.found(
-                            Target { url, depth: target.depth + 1, via: Vec::new(), tries: 0 },
-                            &mut lines,
-                        );
-                    }
-                    if found.noindex {
-                        (done.archived, done.skip) = (false, Some(CrawlSkip::Noindex));
-                    }
-                }
-            }
-            (301 | 302 | 303 | 307 | 308, Some(location)) => {
-                self.redirect(target, location, &mut done, &mut lines);
-            }
-            (300..400, _) => done.skip = Some(CrawlSkip::BadRedirect),
-            _ => done.skip = Some(CrawlSkip::HttpStatus),
-        }
-        if done.archived {
-            self.archive.write(target.url.as_str(), &fetched)?;
-        }
-        self.done(target, done, lines).map(|()| Duration::ZERO)
-    }
-
-    /// Puts a page back to be asked for again, if it may be; gives the pause before that.
-    fn again(&mut self, target: &Target, retry_after: Option<&str>) -> Option<Duration> {
-        if target.tries >= self.crawl.max_retries {
-            return None;
-        }
-        let doubled = self.crawl.retry_pause.saturating_mul(1 << target.tries.min(16));
-        let asked = retry_after.and_then(pause_asked).unwrap_or_default();
-        self.frontier.put_back(Target { tries: target.tries + 1, ..target.clone() });
-        Some(doubled.max(asked).min(self.crawl.max_pause))
-    }
-
-    fn redirect(&mut self, target: &Target, location: &str, done: &mut Done, lines: &mut Vec<Line>) {
-        let own = target.url.as_str();
-        let next = canonical(location, Some(&target.url), self.crawl.canonical);
-        let reason = match &next {
-            None => Some(CrawlSkip::BadRedirect),
-            Some(url) if url.as_str() == own || target.via.iter().any(|via| via == url.as_str()) => {
-                Some(CrawlSkip::RedirectLoop)
-            }
-            _ if target.via.len() as u64 >= u64::from(self.crawl.max_redirects) => {
-                Some(CrawlSkip::TooManyRedirects)
-            }
-            _ => None,
-        };
-        if let (None, Some(url)) = (reason, next) {
-            let via = target.via.iter().cloned().chain([own.to_owned()]).collect();
-            self.found(Target { url, depth: target.depth, via, tries: 0 }, lines);
-        } else {
-            done.skip = reason;
-            done.detail = location.chars().take(200).collect();
-        }
-    }
-
     /// Takes up an address, or names why not.
     fn found(&mut self, target: Target, lines: &mut Vec<Line>) {
         let (url, depth, via) = (target.url.to_string(), target.depth, target.via.clone());
@@ -408,15 +315,4 @@ impl<'a> Work<'a> {
         self.summary.files = (0..=self.archive.end().file).map(file_name).collect();
         self.summary
     }
-}
-
-/// The pause that a server asks for: seconds or a date.
-fn pause_asked(retry_after: &str) -> Option<Duration> {
-    let text = retry_after.trim();
-    if let Ok(secs) = text.parse() {
-        return Some(Duration::from_secs(secs));
-    }
-    let until = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-    let left = until.as_second().saturating_sub(jiff::Timestamp::now().as_second());
-    u64::try_from(left).ok().map(Duration::from_secs)
 }

@@ -38,6 +38,8 @@ mod item;
 mod leak;
 mod report;
 mod seeds;
+mod shape_fields;
+mod shape_readers;
 mod shapes;
 mod weights;
 mod words;

@@ -51,6 +51,16 @@ pub enum MixtureError {
         /// The weights nearest to these with which this run fits; none where no weights do.
         weights: Option<BTreeMap<String, f64>>,
     },
+    /// A line of a file of runs that is no run.
+    #[error("{file}, line {line}: {message}")]
+    Line {
+        /// The file.
+        file: String,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        message: String,
+    },
     /// Settings or runs that can't be fitted.
     #[error("mixture: {0}")]
     Fit(String),

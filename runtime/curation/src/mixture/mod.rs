@@ -12,6 +12,7 @@ mod fit;
 mod linear;
 mod plan;
 mod runs;
+mod runs_file;
 mod simulate;
 mod trees;
 mod validate;

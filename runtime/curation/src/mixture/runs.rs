@@ -40,7 +40,7 @@ impl ProxyRuns {
                 Self::LEAST
             ));
         }
-        let mut mixtures = Vec::with_capacity(runs);
+        let mut mixtures: Vec<Vec<f64>> = Vec::with_capacity(runs);
         for (at, (mixture, loss)) in self.mixtures.iter().zip(&self.losses).enumerate() {
             let sum: f64 = mixture.iter().sum();
             let is_mixture = mixture.len() == domains && mixture.iter().all(|share| *share >= 0.0);
@@ -51,6 +51,11 @@ impl ProxyRuns {
                 return bad(format!("run {at} has the loss {loss}; leave runs out that diverged"));
             }
             mixtures.push(mixture.iter().map(|share| share / sum).collect());
+        }
+        let is_read = |at: usize| mixtures.iter().any(|mixture| mixture[at] > 0.0);
+        if let Some(at) = (0..domains).find(|at| !is_read(*at)) {
+            let name = &self.domains[at];
+            return bad(format!("no run reads {name:?}, so that nothing says what it is good for"));
         }
         Ok(Self { domains: self.domains.clone(), mixtures, losses: self.losses.clone() })
     }

@@ -28,6 +28,7 @@ mod sentences;
 mod signals;
 mod spacy;
 mod spacy_address;
+mod spacy_affixes;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -12,8 +12,10 @@ pub enum Preset {
     Gopher,
     /// The rules of the code that made C4 (Raffel et al., 2019, arXiv:1910.10683): 5 words a line, 3 sentences a page.
     C4,
-    /// FineWeb's pipeline (Penedo et al., 2024, arXiv:2406.17557): Gopher's rules, C4's without end punctuation, its own.
+    /// FineWeb's own rules (Penedo et al., 2024, arXiv:2406.17557).
     Fineweb,
+    /// FineWeb's pipeline: Gopher's rules, C4's without end punctuation, its own.
+    FinewebPipeline,
     /// The heuristics of DCLM's baseline (Li et al., 2024, arXiv:2406.11794), after RefinedWeb (2023, arXiv:2306.01116). Words and
     /// repetition are counted as in `gopher`.
     Dclm,
@@ -21,14 +23,15 @@ pub enum Preset {
 
 impl Preset {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Gopher, Self::C4, Self::Fineweb, Self::Dclm];
+    pub const ALL: [Self; 5] = [Self::Gopher, Self::C4, Self::Fineweb, Self::FinewebPipeline, Self::Dclm];
 
-    /// Its name.
+    /// Its name, which a spec may have among its filters.
     pub fn name(self) -> &'static str {
         match self {
             Self::Gopher => "gopher",
             Self::C4 => "c4",
             Self::Fineweb => "fineweb",
+            Self::FinewebPipeline => "fineweb_pipeline",
             Self::Dclm => "dclm",
         }
     }
@@ -43,9 +46,22 @@ impl Preset {
         match self {
             Self::Gopher => vec![gopher_quality(), gopher_repetition()],
             Self::C4 => vec![c4(true, 5, 3)],
-            Self::Fineweb => vec![gopher_repetition(), gopher_quality(), c4(false, 3, 5), fineweb()],
+            Self::Fineweb => vec![fineweb()],
+            Self::FinewebPipeline => {
+                vec![gopher_repetition(), gopher_quality(), c4(false, 3, 5), fineweb()]
+            }
             Self::Dclm => vec![gopher_quality(), gopher_repetition(), refinedweb()],
         }
+    }
+
+    /// The presets that stand among filters, one behind the other and with every threshold as it was published. One whose filters are all those of another that is there stands in it, and
+    /// is there too.
+    pub fn among(filters: &[FilterParams]) -> Vec<Self> {
+        let is_there = |preset: &Self| {
+            let wanted = preset.filters();
+            filters.windows(wanted.len()).any(|found| found == wanted)
+        };
+        Self::ALL.into_iter().filter(is_there).collect()
     }
 
     /// BLAKE3 over its name, its filters with all thresholds, and the version of the definitions, in hexadecimal.
@@ -124,16 +140,48 @@ fn refinedweb() -> FilterParams {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use cupola_specs::spec::{ProcessEnvironment, ResolvedJobBody, parse};
+
     use super::*;
 
     #[test]
     fn names_and_hashes_tell_presets_apart() {
         let hashes: std::collections::BTreeSet<String> = Preset::ALL.into_iter().map(Preset::hash).collect();
-        assert_eq!(hashes.len(), 4);
+        assert_eq!(hashes.len(), Preset::ALL.len());
         for preset in Preset::ALL {
             assert_eq!(Preset::of(preset.name()), Some(preset));
             assert_eq!(preset.hash().len(), 64);
         }
         assert_eq!(Preset::of("gophers"), None);
+    }
+
+    /// The filters of a job with these.
+    fn of_spec(filters: &str) -> Vec<FilterParams> {
+        let spec = format!(
+            "{{cupola: v1, name: x, jobs: {{c: {{kind: data, sources: [{{name: a, format: text, paths: [a]}}], filters: [{filters}]}}}}}}"
+        );
+        let parsed = parse(Path::new("x.yaml"), spec.as_bytes(), &[], &ProcessEnvironment);
+        let spec = parsed.unwrap_or_else(|errors| panic!("{}", errors.to_text()));
+        let ResolvedJobBody::Data(body) = &spec.jobs[0].body else { panic!("a data job") };
+        assert_eq!(body.filter_items.len(), body.params.filters.len());
+        body.params.filters.clone()
+    }
+
+    #[test]
+    fn a_spec_has_them_by_name_and_a_changed_threshold_is_none_of_them() {
+        for preset in Preset::ALL {
+            assert_eq!(of_spec(preset.name()), preset.filters(), "{}", preset.name());
+        }
+        assert_eq!(Preset::among(&of_spec("code, dclm")), [Preset::Gopher, Preset::Dclm]);
+        assert_eq!(Preset::among(&of_spec("gopher_quality, gopher_repetition")), [Preset::Gopher]);
+        assert_eq!(
+            Preset::among(&of_spec("fineweb_pipeline")),
+            [Preset::Fineweb, Preset::FinewebPipeline],
+            "its C4 is another one"
+        );
+        assert_eq!(Preset::among(&of_spec("{gopher_quality: {min_words: 40}}, gopher_repetition")), []);
+        assert_eq!(Preset::among(&[]), []);
     }
 }

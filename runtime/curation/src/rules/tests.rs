@@ -172,10 +172,10 @@ fn custom_rules_see_the_text_that_earlier_rules_left() {
 
 #[test]
 fn stored_values_that_were_measured_otherwise_are_refused() {
-    let set = |words| Ruleset::new(&Preset::Fineweb.filters(), words).unwrap();
+    let set = |words| Ruleset::new(&Preset::FinewebPipeline.filters(), words).unwrap();
     let signals = set(Words::Unicode).judge("A text of words.", &mut Scratch::default()).signals;
     assert_eq!(set(Words::SpacyLike).judge_signals(&signals), Err(RulesError::MeasuredOtherwise));
-    let mut filters = Preset::Fineweb.filters();
+    let mut filters = Preset::FinewebPipeline.filters();
     filters.push(FilterParams::Custom { expression: "top_2gram_chars < 0.5".into() });
     let more = Ruleset::new(&filters, Words::Unicode).unwrap();
     let text = "These are words that stay. ".repeat(20);
@@ -189,7 +189,7 @@ fn stored_values_that_were_measured_otherwise_are_refused() {
 #[test]
 fn empty_and_hostile_texts_are_judged() {
     for words in [Words::Unicode, Words::SpacyLike] {
-        let mut filters = Preset::Fineweb.filters();
+        let mut filters = Preset::FinewebPipeline.filters();
         filters.extend(Preset::Dclm.filters());
         let set = Ruleset::new(&filters, words).unwrap();
         let mut scratch = Scratch::default();
@@ -205,7 +205,7 @@ fn empty_and_hostile_texts_are_judged() {
 proptest! {
     #[test]
     fn words_of_what_is_left_are_counted_right(text in "([a-z]{1,5}[ ,.]|Th|[0-9{}]|\\[1\\]|\n|\r|é|。|:\\)){0,120}") {
-        let filters = [Preset::C4.filters().remove(0), Preset::Fineweb.filters().remove(3)];
+        let filters = [Preset::C4.filters().remove(0), Preset::FinewebPipeline.filters().remove(3)];
         for words in [Words::Unicode, Words::SpacyLike] {
             let set = Ruleset::new(&filters, words).unwrap();
             let judged = set.judge(&text, &mut Scratch::default());
@@ -219,7 +219,7 @@ proptest! {
 
     #[test]
     fn values_alone_give_the_same_verdict(text in "([a-z]{1,5}[ ,.]|the of |[0-9#•…{}]|\\[1\\]|\n|-|é|。){0,120}", strict in 0_u64..4) {
-        let mut filters = Preset::Fineweb.filters();
+        let mut filters = Preset::FinewebPipeline.filters();
         filters.extend(Preset::Dclm.filters());
         if let FilterParams::GopherQuality { min_words, .. } = &mut filters[1] {
             *min_words = strict * 10;
@@ -229,7 +229,7 @@ proptest! {
         }
         for words in [Words::Unicode, Words::SpacyLike] {
             let loose = Ruleset::new(&{
-                let mut loose = Preset::Fineweb.filters();
+                let mut loose = Preset::FinewebPipeline.filters();
                 loose.extend(Preset::Dclm.filters());
                 loose
             }, words).unwrap();

@@ -1,6 +1,7 @@
 //! Heuristic filters as the user writes them: a name, or a name with thresholds. The defaults are the published thresholds: Gopher
 //! (2021, arXiv:2112.11446), C4 (2019, arXiv:1910.10683), FineWeb (2024, arXiv:2406.17557), RefinedWeb (2023, arXiv:2306.01116);
-//! `code` follows The Stack's rules (2022, arXiv:2211.15533).
+//! `code` follows The Stack's rules (2022, arXiv:2211.15533). A published pipeline is a name too, and stands for its filters: `gopher`, `fineweb_pipeline` and
+//! `dclm` (2024, arXiv:2406.11794). Written out they are the same job.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
@@ -8,7 +9,7 @@ use super::{Expression, FilterParams, SIGNALS};
 use crate::spec::Code;
 use crate::spec::decode::{Decode, wrong_type};
 use crate::spec::session::Session;
-use crate::spec::tree::{Node, Value};
+use crate::spec::tree::{Node, Spot, Value};
 use crate::spec::written::written;
 
 written! {
@@ -124,13 +125,12 @@ written! {
 /// The names of filters.
 const NAMES: [&str; 7] =
     ["gopher_quality", "gopher_repetition", "c4", "fineweb", "refinedweb", "code", "custom"];
+/// The names of published pipelines, which have no thresholds of their own.
+const PIPELINES: [&str; 3] = ["gopher", "fineweb_pipeline", "dclm"];
 
-/// One filter.
+/// A filter, or the filters that a pipeline's name stands for.
 #[derive(Debug, Clone)]
-pub(crate) enum FilterWritten {
-    /// One that runs.
-    Rule(FilterParams),
-}
+pub(crate) struct FilterWritten(pub(crate) Vec<FilterParams>);
 
 impl Decode for FilterWritten {
     fn decode(node: &Node, session: &mut Session<'_>) -> Option<Self> {
@@ -149,6 +149,19 @@ impl Decode for FilterWritten {
                 return None;
             }
         };
+        if PIPELINES.contains(&name) {
+            if node.text().is_some() {
+                return pipeline(name, node.spot, session).map(Self);
+            }
+            session
+                .error(
+                    Code::Conflict,
+                    spot,
+                    format!("the filters of `{name}` have their published thresholds"),
+                )
+                .expecting(format!("`{name}` alone, or its filters one by one, with thresholds"));
+            return None;
+        }
         let rule = match name {
             "gopher_quality" => gopher_quality(&GopherQuality::decode(&body, session)?),
             "gopher_repetition" => {
@@ -172,13 +185,35 @@ impl Decode for FilterWritten {
             _ => {
                 session
                     .error(Code::UnknownWord, spot, format!("there is no filter `{name}`"))
-                    .expecting(format!("one of {}", NAMES.join(", ")))
-                    .suggesting(name, NAMES);
+                    .expecting(format!("one of {}", [&NAMES[..], &PIPELINES[..]].concat().join(", ")))
+                    .suggesting(name, [&NAMES[..], &PIPELINES[..]].concat());
                 return None;
             }
         };
-        Some(Self::Rule(rule))
+        Some(Self(vec![rule]))
     }
+}
+
+/// The filters of a published pipeline, with the defaults of each but where the pipeline has its own.
+fn pipeline(name: &str, spot: Spot, session: &mut Session<'_>) -> Option<Vec<FilterParams>> {
+    let none = Node::empty_map(spot);
+    let quality = gopher_quality(&GopherQuality::decode(&none, session)?);
+    let repetition = gopher_repetition(GopherRepetition::decode(&none, session)?, &none, session)?;
+    Some(match name {
+        "gopher" => vec![quality, repetition],
+        "fineweb_pipeline" => {
+            // C4 without its rule on end punctuation, as FineWeb runs it.
+            let c4 = c4(&C4 {
+                require_terminal_punctuation: false,
+                min_line_words: 3,
+                min_sentences: 5,
+                ..C4::decode(&none, session)?
+            });
+            vec![repetition, quality, c4, fineweb(&Fineweb::decode(&none, session)?)]
+        }
+        // The heuristics of DCLM's baseline are Gopher's, and RefinedWeb's line by line.
+        _ => vec![quality, repetition, refinedweb(&Refinedweb::decode(&none, session)?)],
+    })
 }
 
 fn gopher_quality(w: &GopherQuality) -> FilterParams {
@@ -299,9 +334,9 @@ impl JsonSchema for FilterWritten {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "A filter by name, or {name: {threshold: value}}.",
+            "description": "A filter by name, or {name: {threshold: value}}; or a published pipeline by name: gopher, fineweb_pipeline, dclm.",
             "anyOf": [
-                { "enum": NAMES[..NAMES.len() - 1] },
+                { "enum": [&NAMES[..NAMES.len() - 1], &PIPELINES[..]].concat() },
                 {
                     "type": "object",
                     "properties": {

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::written::{DataJob, SourceWritten};
-use super::{CrawlParams, DecontaminateParams, QualityParams, SourceFormat, ToxicityParams, UrlList};
+use super::{
+    CrawlParams, DecontaminateParams, QualityParams, SourceFormat, ToxicityClassifierParams, ToxicityParams,
+    UrlList,
+};
 
 use crate::job::eval::written::{EvalJob, SuiteWritten};
 use crate::spec::decode::At;
@@ -118,6 +121,64 @@ pub(super) fn toxicity(w: &DataJob, resolver: &mut Resolver<'_, '_>) -> WithFile
     let files = resolver.glob("safety.toxicity", &toxicity.lists)?;
     let params = ToxicityParams { max_share: toxicity.max_share, min_matches: toxicity.min_matches };
     Some((Some(params), vec![files]))
+}
+
+/// What fastText puts in front of a label.
+const LABEL: &str = "__label__";
+
+/// A classifier of toxic text: a model and its label, or examples of both kinds.
+pub(super) fn toxicity_classifier(
+    w: &DataJob,
+    resolver: &mut Resolver<'_, '_>,
+) -> WithFiles<Option<ToxicityClassifierParams>> {
+    let Some(written) = w.safety.as_ref().and_then(|safety| safety.classifier.as_ref()) else {
+        return Some((None, Vec::new()));
+    };
+    let (spot, w) = (written.spot, &written.value);
+    let threshold = w.threshold;
+    let examples = [("toxic", &w.toxic), ("clean", &w.clean)];
+    let Some(model) = &w.model else {
+        if let Some(label) = &w.label {
+            let error = resolver.session.error(
+                Code::Conflict,
+                label.spot,
+                "a label is one of a model, and there is none",
+            );
+            error.expecting("`model` beside it, or no `label`");
+            return None;
+        }
+        let globs = examples.map(|(name, files)| {
+            let Some(files) = files else {
+                let message = format!("the field `{name}` is missing");
+                let error = resolver.session.error(Code::MissingField, spot, message);
+                error.expecting("model: FILE with label: LABEL, or toxic: [file, …] with clean: [file, …]");
+                return None;
+            };
+            resolver.glob(&format!("safety.classifier.{name}"), &files.value)
+        });
+        let [toxic, clean] = globs;
+        return Some((Some(ToxicityClassifierParams { label: None, threshold }), vec![toxic?, clean?]));
+    };
+    let mut is_right = true;
+    for files in examples.iter().filter_map(|(_, files)| files.as_ref()) {
+        is_right = false;
+        let message = "the classifier is trained already: it is read from `model`";
+        resolver.session.error(Code::Conflict, files.spot, message).expecting("either `model`, or examples");
+    }
+    let Some(label) = &w.label else {
+        let error = resolver.session.error(Code::MissingField, model.spot, "the field `label` is missing");
+        error.expecting("label: the model's name for what is not wanted, such as toxic");
+        return None;
+    };
+    let name = label.value.strip_prefix(LABEL).unwrap_or(&label.value);
+    if name.is_empty() || name.contains(char::is_whitespace) {
+        let message = format!("`{}` is no label of a model", label.value);
+        resolver.session.error(Code::UnknownWord, label.spot, message).expecting("a word, such as toxic");
+        return None;
+    }
+    let file = resolver.glob("safety.classifier.model", std::slice::from_ref(model))?;
+    let params = ToxicityClassifierParams { label: Some(name.to_owned()), threshold };
+    is_right.then_some((Some(params), vec![file]))
 }
 
 /// The quality filter: its source is one of the job's, and it has good examples.

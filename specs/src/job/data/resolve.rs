@@ -1,48 +1,32 @@
 //! A data job, resolved.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::inputs::{classify, crawl, decontaminate, quality, toxicity, url_lists};
+use super::inputs::{classify, crawl, decontaminate, quality, toxicity, toxicity_classifier, url_lists};
+use super::mixture::{check_domains, domain_of, runs};
 use super::written::{DataJob, DedupWritten, ExtractWritten, FilterWritten, SourceWritten};
 use super::{
     CrawlParams, DataParams, DedupParams, ExtractParams, LanguageParams, MinhashParams, PairsParams,
     PiiParams, SourceFormat, SourceParams, SplitParams,
 };
-use crate::spec::decode::{At, Named};
 use crate::spec::jobs::Resolver;
-use crate::spec::words::one_of;
 use crate::spec::{Code, DataBody, SourceGlob};
-
-impl DataJob {
-    /// Sampling weight by domain: as written, else the same for each domain of the sources.
-    pub(crate) fn domain_weights(&self) -> BTreeMap<String, f64> {
-        if let Some(weights) = self.domains.as_ref().and_then(|domains| domains.weights.as_ref()) {
-            return weights.value.to_map();
-        }
-        let domains: BTreeSet<String> = self.sources.iter().map(|source| domain_of(&source.value)).collect();
-        let share = 1.0 / domains.len().max(1) as f64;
-        domains.into_iter().map(|domain| (domain, share)).collect()
-    }
-}
-
-/// The domain of a source's documents.
-fn domain_of(source: &SourceWritten) -> String {
-    source.domain.clone().unwrap_or_else(|| source.name.value.clone())
-}
 
 /// Resolves a data job.
 pub(crate) fn data(w: &DataJob, resolver: &mut Resolver<'_, '_>) -> Option<DataBody> {
     let files = sources(w, resolver);
     check_domains(w, resolver);
+    let runs = runs(w, resolver);
     let crawls = w.sources.iter().map(|source| crawl(source, resolver)).collect::<Vec<_>>();
     let urls = url_lists(w, resolver);
     let toxicity = toxicity(w, resolver);
+    let classifier = toxicity_classifier(w, resolver);
     let quality = quality(w, resolver);
     let classify = classify(w, resolver);
     let decontaminate = decontaminate(w, resolver);
     let pairs = pairs(w, resolver);
     let language = language(w, resolver);
-    let (urls, toxicity, quality) = (urls?, toxicity?, quality?);
+    let (urls, toxicity, classifier, quality) = (urls?, toxicity?, classifier?, quality?);
     let (classify, decontaminate) = (classify?, decontaminate?);
     let crawls = crawls.into_iter().collect::<Option<Vec<_>>>()?;
     let with_crawl = w.sources.iter().zip(crawls);
@@ -51,9 +35,10 @@ pub(crate) fn data(w: &DataJob, resolver: &mut Resolver<'_, '_>) -> Option<DataB
         extract: extract(w.extract.as_ref()),
         urls: urls.0,
         language: language?,
-        filters: w.filters.iter().map(|FilterWritten::Rule(rule)| rule.clone()).collect(),
+        filters: w.filters.iter().flat_map(|FilterWritten(rules)| rules.clone()).collect(),
         words: w.words,
         toxicity: toxicity.0,
+        toxicity_classifier: classifier.0,
         pii: PiiParams {
             email: w.pii.email,
             ip: w.pii.ip,
@@ -65,16 +50,20 @@ pub(crate) fn data(w: &DataJob, resolver: &mut Resolver<'_, '_>) -> Option<DataB
         quality: quality.0,
         classify: classify.0,
         decontaminate: decontaminate.0,
-        domain_weights: w.domain_weights(),
+        domain_weights: w.mixture().weights,
         split: SplitParams { validation: w.split.validation.0, by: w.split.by },
         pairs: pairs?,
         shard_documents: w.shards.given().unwrap_or(0),
     };
     let mut files = files?;
-    for more in [urls.1, toxicity.1, quality.1, classify.1, decontaminate.1] {
+    files.extend(runs?);
+    for more in [urls.1, toxicity.1, classifier.1, quality.1, classify.1, decontaminate.1] {
         files.extend(more);
     }
-    Some(DataBody { files, params })
+    let numbered = w.filters.iter().enumerate();
+    let filter_items =
+        numbered.flat_map(|(item, FilterWritten(rules))| std::iter::repeat_n(item, rules.len())).collect();
+    Some(DataBody { files, params, filter_items })
 }
 
 /// How the text of pages is found; without a word about it as the defaults say.
@@ -143,46 +132,6 @@ fn sources(w: &DataJob, resolver: &mut Resolver<'_, '_>) -> Option<Vec<SourceGlo
         }
     }
     files.into_iter().collect()
-}
-
-/// Weights sum to 1 and name the domains of the sources, each source's domain among them.
-fn check_domains(w: &DataJob, resolver: &mut Resolver<'_, '_>) {
-    let Some(domains) = &w.domains else { return };
-    let Some(weights) = &domains.weights else { return };
-    check_sum(weights, resolver);
-    if domains.classify.is_some() {
-        return;
-    }
-    let known: BTreeSet<String> = w.sources.iter().map(|source| domain_of(&source.value)).collect();
-    let mut meant = BTreeSet::new();
-    for (key, _) in &weights.value.0 {
-        if !known.contains(&key.name) {
-            let message = format!("no source has the domain `{}`", key.name);
-            let error = resolver.session.error(Code::UnknownDomain, key.spot, message);
-            error.expecting(one_of(&known)).suggesting(&key.name, &known);
-            meant.extend(error.suggestion.clone());
-        }
-    }
-    for domain in known {
-        if !meant.contains(&domain) && !weights.value.0.iter().any(|(key, _)| key.name == domain) {
-            resolver
-                .session
-                .error(Code::UnknownDomain, weights.spot, format!("the domain `{domain}` has no weight"))
-                .expecting(format!("a weight for `{domain}` (0 leaves it out of training)"));
-        }
-    }
-}
-
-/// Weights sum to 1.
-pub(crate) fn check_sum(weights: &At<Named<f64>>, resolver: &mut Resolver<'_, '_>) {
-    let sum: f64 = weights.value.0.iter().map(|(_, weight)| weight).sum();
-    if (sum - 1.0).abs() > 1e-6 {
-        let rounded = (sum * 1e6).round() / 1e6;
-        resolver
-            .session
-            .error(Code::BadWeights, weights.spot, format!("these weights sum to {rounded}"))
-            .expecting("weights that sum to 1");
-    }
 }
 
 /// The ISO 639-1 codes of the languages that curation tells apart.

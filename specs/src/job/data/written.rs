@@ -9,6 +9,7 @@ use crate::spec::units::{Bytes, Rate, Share};
 use crate::spec::written::written;
 
 pub(crate) use super::filters::FilterWritten;
+pub(crate) use super::mixture::WeightsWritten;
 
 written! {
     /// Curates raw files into a clean, deduplicated, split corpus.
@@ -21,7 +22,7 @@ written! {
         urls: Option<UrlsWritten>,
         /// Which languages stay; without it all do.
         language: Option<LanguageWritten>,
-        /// Heuristic filters in order: gopher_quality, gopher_repetition, c4, fineweb, refinedweb, code, each by name or with thresholds.
+        /// Heuristic filters in order: gopher_quality, gopher_repetition, c4, fineweb, refinedweb, code, each by name or with thresholds; or published pipelines of them: gopher, fineweb_pipeline, dclm.
         filters: Vec<FilterWritten> = "[]",
         /// What a word is for the filters: unicode (word boundaries; punctuation is no word), or spacy_like (as datatrove counts).
         words: WordRule = "unicode",
@@ -115,8 +116,22 @@ written! {
     pub(crate) struct SafetyWritten {
         /// Word lists.
         toxicity: Option<ToxicityWritten>,
-        /// A classifier model.
-        classifier: Option<String>,
+        /// A classifier: one that fastText trained, or one that learns from examples.
+        classifier: Option<At<SafetyClassifierWritten>>,
+    }
+
+    /// A classifier of toxic text: `model` with `label`, or examples.
+    pub(crate) struct SafetyClassifierWritten {
+        /// A classifier that fastText trained, `.bin` or `.ftz`.
+        model: Option<At<FilePath>>,
+        /// The label of the model that is not wanted, with `__label__` in front or without.
+        label: Option<At<String>>,
+        /// Files of toxic examples: JSONL with `text`, or text, of which each paragraph is one.
+        toxic: Option<At<Filled<At<FilePath>>>>,
+        /// Files of examples that are not toxic, in the same forms.
+        clean: Option<At<Filled<At<FilePath>>>>,
+        /// A document goes that is toxic with at least this probability.
+        threshold: f64 = "0.5"; 0.0 ..= 1.0,
     }
 
     /// Word lists.
@@ -195,8 +210,10 @@ written! {
 
     /// Domains and their weights.
     pub(crate) struct DomainsWritten {
-        /// Sampling weight by domain; they sum to 1. Default: the same for each.
-        weights: Option<At<Named<f64>>>; 0.0 ..= 1.0,
+        /// Sampling weight by domain, which sum to 1; or fit: those of the least loss that the job's `runs` let expect (RegMix). Default: the same for each.
+        weights: Option<At<WeightsWritten>>; 0.0 ..= 1.0,
+        /// Files of small models' runs, a JSON object a line: {weights: {domain: share, …}, loss: number}. A domain that is not in it has share 0.
+        runs: Option<At<Filled<At<FilePath>>>>,
         /// Finds the domain of documents by example.
         classify: Option<ClassifyWritten>,
     }

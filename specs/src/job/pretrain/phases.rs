@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::written::PhaseWritten;
 use super::{LrShape, PhaseCorpus, PhaseParams};
-use crate::job::resolve::check_sum;
+use crate::job::resolve::{CorpusMixture, check_sum};
 use crate::spec::decode::{At, Named};
 use crate::spec::jobs::Resolver;
 use crate::spec::tree::Spot;
@@ -37,7 +37,7 @@ pub(crate) fn phases(
         }
         return None;
     };
-    let weights = resolver.corpus_weights(corpus);
+    let mixture = resolver.corpus_mixture(corpus);
     let is_external = matches!(corpus, ArtifactRef::Path(_));
     let says = |phase: &At<PhaseWritten>| phase.value.weights.is_some() || phase.value.shares() >= 1.0;
     let has_all = written.is_some_and(|phases| phases.value.iter().all(says));
@@ -49,7 +49,7 @@ pub(crate) fn phases(
         return None;
     }
     let Some(written) = written else {
-        let weights = weights?;
+        let weights = mixture?.weights;
         let of = |until: f64, lr: LrShape| PhaseParams {
             until,
             weights: weights.clone(),
@@ -72,7 +72,7 @@ pub(crate) fn phases(
             weights: if phase.shares() >= 1.0 {
                 BTreeMap::new()
             } else {
-                named_weights(phase.weights.as_ref(), weights.as_ref(), resolver)
+                named_weights(phase.weights.as_ref(), mixture.as_ref(), resolver)
             },
             corpora: others.unwrap_or_default(),
             lr: phase.lr,
@@ -124,7 +124,7 @@ fn phase_corpora(
             known.push(corpus.clone());
             known.len() - 1
         });
-        let of_corpus = resolver.corpus_weights(&corpus);
+        let of_corpus = resolver.corpus_mixture(&corpus);
         if matches!(corpus, ArtifactRef::Path(_)) && one.weights.is_none() {
             let message = "the weights of this corpus are not known before the run";
             resolver
@@ -207,18 +207,20 @@ fn check_rates(phases: &At<Vec<At<PhaseWritten>>>, resolver: &mut Resolver<'_, '
     }
 }
 
-/// Weights as written, which sum to 1 and name the domains of their corpus; else the corpus's.
+/// Weights as written, which sum to 1 and name the domains of their corpus; else the corpus's, none where its step fits them.
 fn named_weights(
     written: Option<&At<Named<f64>>>,
-    corpus: Option<&BTreeMap<String, f64>>,
+    corpus: Option<&CorpusMixture>,
     resolver: &mut Resolver<'_, '_>,
 ) -> BTreeMap<String, f64> {
-    let Some(weights) = written else { return corpus.cloned().unwrap_or_default() };
-    check_sum(weights, resolver);
+    let Some(weights) = written else {
+        return corpus.map(|corpus| corpus.weights.clone()).unwrap_or_default();
+    };
+    check_sum(&weights.value, weights.spot, resolver);
     if let Some(corpus) = corpus {
         for (key, _) in &weights.value.0 {
-            if !corpus.contains_key(&key.name) {
-                let known: Vec<&str> = corpus.keys().map(String::as_str).collect();
+            if !corpus.domains.contains(&key.name) {
+                let known: Vec<&str> = corpus.domains.iter().map(String::as_str).collect();
                 resolver
                     .session
                     .error(Code::UnknownDomain, key.spot, format!("the corpus has no domain `{}`", key.name))
