@@ -333,10 +333,12 @@ impl JsonSchema for FilterWritten {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        // `custom` is nothing without its expression.
+        let words = [&NAMES[..NAMES.len() - 1], &PIPELINES[..]].concat();
         json_schema!({
             "description": "A filter by name, or {name: {threshold: value}}; or a published pipeline by name: gopher, fineweb_pipeline, dclm.",
             "anyOf": [
-                { "enum": [&NAMES[..NAMES.len() - 1], &PIPELINES[..]].concat() },
+                { "enum": words },
                 {
                     "type": "object",
                     "properties": {
