@@ -30,8 +30,10 @@ seed() { # CORPUS unpack|as-is FILE…
 seeds() { # FOLDER TARGET
     local corpus=$1/corpus/$2 data=${CUPOLA_SHARED:-}/data
     mkdir -p "$corpus"
+    seed "$corpus" as-is "$1/seeds/$2"/*
+    if [ "$2" = tokenizer_json ]; then seed "$corpus" as-is "$1"/../src/unigram/fixtures/{ours,theirs}.json; fi
     if [ -z "${CUPOLA_SHARED:-}" ]; then
-        echo "CUPOLA_SHARED is not set: $2 begins without seeds"
+        echo "CUPOLA_SHARED is not set: $2 begins with the seeds of its own alone"
         return
     fi
     case $2 in

@@ -5,9 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use cupola_specs::job::{
-    AutoOr, DecayShape, EmaParams, Family, FitTarget, GroupParams, LrRule, LrShape, MatrixOptimizer, Method,
-    ModelParams, ModelType, MomentumWarmup, OptimizerParams, Packing, RopeExtension, RopeScaling, RuleOr,
-    Span, TokenBudget,
+    AutoOr, DecayShape, Digits, EmaParams, Family, FitTarget, GPT4_PATTERN, GroupParams, LrRule, LrShape,
+    MatrixOptimizer, Method, ModelParams, ModelType, MomentumWarmup, OptimizerParams, Packing, RopeExtension,
+    RopeScaling, RuleOr, Span, TokenBudget, TokenizerAlgorithm,
 };
 use cupola_specs::spec::{
     self, ArtifactRef, Diagnostics, Environment, ResolvedJobBody, ResolvedSpec, RowsInput,
@@ -320,6 +320,20 @@ fn a_matrix_makes_a_job_for_each_combination() {
     assert_eq!(job.seed, 2);
     assert!(matches!(&body.params.model, ModelParams::Shape(shape) if shape.hidden_size == 128));
     assert_eq!(body!(spec, "report", Eval).params.models, names);
+}
+
+#[test]
+fn bytes_need_no_size_and_other_tokenizers_are_files() {
+    let text = "cupola: v1\nname: t\njobs:\n  corpus: { kind: data, sources: [{ name: a, format: text, paths: [a.txt] }] }\n  \
+        raw: { kind: tokenizer, corpus: corpus, algorithm: bytes, special_tokens: [<|a|>] }\n  \
+        words: { kind: tokenizer, corpus: corpus, algorithm: unigram, vocab_size: 300, compare: [x/o200k_base.tiktoken, y.json] }\n";
+    let spec = resolve(text, &[], &World::default()).unwrap();
+    let (raw, words) = (body!(spec, "raw", Tokenizer), body!(spec, "words", Tokenizer));
+    assert_eq!((raw.params.vocab_size, raw.params.pattern.as_str()), (261, ""));
+    assert_eq!((raw.params.algorithm, raw.files.len()), (TokenizerAlgorithm::Bytes, 0));
+    assert_eq!((words.params.algorithm, words.params.vocab_size), (TokenizerAlgorithm::Unigram, 300));
+    assert_eq!((words.params.pattern.as_str(), words.params.digits), (GPT4_PATTERN, Digits::UpTo3));
+    assert_eq!((words.files[0].label.as_str(), words.files[0].patterns.len()), ("compare", 2));
 }
 
 #[test]

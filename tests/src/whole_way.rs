@@ -39,7 +39,18 @@ fn every_job_kind_leaves_what_its_layout_promises() {
     let house = applied();
     for (step, files) in [
         ("corpus", &["statistics.json", "statistics.html", "dropped.jsonl.zst", "pairs/train.jsonl.zst"][..]),
-        ("vocab", &["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "report.json"]),
+        (
+            "vocab",
+            &[
+                "tokenizer.json",
+                "tokenizer_config.json",
+                "special_tokens_map.json",
+                "tokenizer.tiktoken",
+                "tiktoken.json",
+                "report.json",
+                "report.html",
+            ],
+        ),
         ("law/fit", &["law.json", "runs.csv"]),
         (
             "base",

@@ -56,11 +56,17 @@ pub fn check_kind(folder: &Path, role: &str) -> Result<(), PlanError> {
         "tokenizer" => "tokenizer.json",
         _ => MANIFEST_FILE,
     };
-    if folder.join(needed).is_file() {
+    if folder.join(needed).is_file() || wanted == "tokenizer" && has_ranks(folder) {
         Ok(())
     } else {
         Err(artifact(format!("`{role}` takes a {wanted}, and this folder has no {needed}")))
     }
+}
+
+/// Whether a tokenizer lies here as a `.tiktoken` file.
+fn has_ranks(folder: &Path) -> bool {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| entry.path().extension().is_some_and(|ending| ending == "tiktoken"))
 }
 
 /// The folder as a job file names it.

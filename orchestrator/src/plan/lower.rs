@@ -89,6 +89,7 @@ impl Lowering<'_> {
             ResolvedJobBody::Tokenizer(body) => {
                 let mut step = self.step(job, &job.name, StepParams::Tokenizer(body.params.clone()));
                 self.read(&mut step, "corpus", &body.corpus)?;
+                step.sources.clone_from(&body.files);
                 self.steps.push(step);
             }
             ResolvedJobBody::Scaling(body) => self.scaling(job, body)?,

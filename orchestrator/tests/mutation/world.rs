@@ -36,7 +36,14 @@ impl World {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         };
-        for name in ["src/a.txt", "src/b.txt", "chats/a.jsonl", "chats/b.jsonl"] {
+        for name in [
+            "src/a.txt",
+            "src/b.txt",
+            "chats/a.jsonl",
+            "chats/b.jsonl",
+            "vocabularies/a.tiktoken",
+            "vocabularies/b.tiktoken",
+        ] {
             write(name, &format!("{{\"prompt\": \"{name}\"}}\n"));
         }
         for name in ["same.yaml", "other.yaml"] {

@@ -1,8 +1,8 @@
 """Trains one peer of `runtime/tokenizer/benches/unigram.rs`, which runs this: PEER FOLDER VOCAB_SIZE LONGEST.
 
-The peer `identity` trains nothing: it encodes with FOLDER/ours.json and writes FOLDER/ids.json.
+The peer `identity` trains nothing: it encodes with FOLDER/unigram.json, bpe.json and bytes.json, and by tiktoken with ours.tiktoken, and writes the ids as ids-FILE.
 FOLDER has train.json and held_out.json, lists of texts, and pattern.txt. Writes FOLDER/result.json: seconds of training, tokens of the held-out texts;
-and Hugging Face's model as FOLDER/tokenizer.json. Needs `pip install tokenizers sentencepiece`.
+and Hugging Face's model as FOLDER/tokenizer.json. Needs `pip install tokenizers sentencepiece tiktoken`.
 """
 
 import json
@@ -60,12 +60,22 @@ def sentencepiece(folder, texts, held_out, vocab_size, longest):
 
 
 def identity(folder, _texts, held_out, _vocab_size, _longest):
+    import tiktoken
+    from tiktoken.load import load_tiktoken_bpe
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(folder / "ours.json"))
-    ids = [tokenizer.encode(text).ids for text in held_out]
-    (folder / "ids.json").write_text(json.dumps(ids))
-    return 0.0, sum(map(len, ids))
+    frame = json.loads((folder / "tiktoken.json").read_bytes())
+    ranks = load_tiktoken_bpe(str(folder / "ours.tiktoken"))
+    encodings = {"tiktoken.json": tiktoken.Encoding(mergeable_ranks=ranks, **frame).encode_ordinary}
+    for name in ("unigram.json", "bpe.json", "bytes.json"):
+        tokenizer = Tokenizer.from_file(str(folder / name))
+        encodings[name] = lambda text, tokenizer=tokenizer: tokenizer.encode(text).ids
+    num_tokens = 0
+    for name, encode in encodings.items():
+        ids = [encode(text) for text in held_out]
+        num_tokens += sum(map(len, ids))
+        (folder / f"ids-{name}").write_text(json.dumps(ids))
+    return 0.0, num_tokens
 
 
 def main():

@@ -338,7 +338,7 @@ mod tests {
             added: AddedToken::specials(&names),
         };
         let roles = Roles::of(&names).unwrap();
-        let files = TokenizerFiles { json, roles, chat_template: template.into() };
+        let files = TokenizerFiles { json: json.into(), roles, chat_template: template.into() };
         Tokenizer::new(std::path::Path::new("/nowhere"), files).unwrap()
     }
 

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use aho_corasick::{AhoCorasick, MatchKind};
-use cupola_tokenizer::{AddedToken, Bpe, Encoder, Encoding, Splitter};
+use cupola_tokenizer::{AddedToken, Encoder, Encoding};
 
-use super::file::{CONFIG_FILE, SPECIALS_FILE, TOKENIZER_FILE, TokenizerFiles, read};
+use super::file::{CONFIG_FILE, SPECIALS_FILE, TOKENIZER_FILE, TokenizerFiles, read, write};
 use super::{ChatTemplate, TokenizerError, gguf};
 use crate::model::Gguf;
 
-/// A byte-level BPE tokenizer with its chat template.
+/// A tokenizer over bytes with its chat template.
 #[derive(Debug)]
 pub struct Tokenizer {
     folder: PathBuf,
@@ -23,17 +23,14 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Loads a tokenizer folder, the tokenizer's files in a model folder, or the tokenizer in a GGUF file.
-    pub fn load(dir: &Path) -> Result<Self, TokenizerError> {
-        if Gguf::is_named(dir) {
-            return Self::new(dir, gguf::read(&Gguf::open(dir).map_err(Box::new)?)?);
-        }
-        Self::new(dir, read(dir)?)
+    /// Loads a tokenizer folder, the tokenizer's files in a model folder, a `.tiktoken` file or the only one of a folder, or the tokenizer in a GGUF file.
+    pub fn load(path: &Path) -> Result<Self, TokenizerError> {
+        Self::new(path, files_of(path)?)
     }
 
     /// Makes a tokenizer of what the files in `folder` hold.
     pub(super) fn new(folder: &Path, files: TokenizerFiles) -> Result<Self, TokenizerError> {
-        let added = files.json.added;
+        let added = files.json.added().to_vec();
         let wrong = |field: &str, got: &str| TokenizerError::File {
             path: folder.join(CONFIG_FILE),
             field: field.to_owned(),
@@ -55,11 +52,8 @@ impl Tokenizer {
             .match_kind(MatchKind::LeftmostLongest)
             .build(spellings)
             .map_err(|error| wrong("added_tokens", &error.to_string()))?;
-        let ids: Vec<u32> = added.iter().map(|token| token.id).collect();
         let engine = |error| TokenizerError::engine(&folder.join(TOKENIZER_FILE), error);
-        let bpe = Bpe::new(files.json.vocabulary, &ids, files.json.ignore_merges).map_err(engine)?;
-        let splitter = Splitter::of_patterns(&files.json.patterns).map_err(engine)?;
-        let encoding = Encoding::new(splitter, bpe);
+        let encoding = files.json.into_encoding().map_err(engine)?;
         let stop_ids = if eos == bos { vec![eos] } else { vec![eos, bos] };
         let chat = ChatTemplate::new(files.chat_template, roles, stop_ids)?;
         Ok(Self { folder: folder.to_path_buf(), encoding, added, finder, bos, eos, pad, chat })
@@ -97,7 +91,7 @@ impl Tokenizer {
 
     /// Tokens in all.
     pub fn vocab_size(&self) -> usize {
-        self.encoding.bpe().tokens().len()
+        self.encoding.model().tokens().len()
     }
 
     /// The token before each document.
@@ -119,7 +113,7 @@ impl Tokenizer {
     pub fn token_id(&self, token: &str) -> Option<u32> {
         let added = self.added.iter().find(|added| added.content == token).map(|added| added.id);
         added.or_else(|| {
-            let tokens = self.encoding.bpe().tokens();
+            let tokens = self.encoding.model().tokens();
             tokens.iter().position(|bytes| bytes == token.as_bytes()).map(|id| id as u32)
         })
     }
@@ -139,8 +133,12 @@ impl Tokenizer {
         &self.chat
     }
 
-    /// Copies `tokenizer.json`, `tokenizer_config.json` and `special_tokens_map.json` into a model folder.
+    /// Copies `tokenizer.json`, `tokenizer_config.json` and `special_tokens_map.json` into a model folder; writes them where the tokenizer came in another
+    /// form.
     pub fn copy_files(&self, to: &Path) -> Result<(), TokenizerError> {
+        if !self.folder.join(TOKENIZER_FILE).is_file() {
+            return write(to, &files_of(&self.folder)?);
+        }
         for name in [TOKENIZER_FILE, CONFIG_FILE, SPECIALS_FILE] {
             let from = self.folder.join(name);
             if name == SPECIALS_FILE && !from.exists() {
@@ -165,6 +163,14 @@ impl Tokenizer {
         }
         each(&text[done..], None);
     }
+}
+
+/// What the files hold that a path names.
+fn files_of(path: &Path) -> Result<TokenizerFiles, TokenizerError> {
+    if Gguf::is_named(path) {
+        return gguf::read(&Gguf::open(path).map_err(Box::new)?);
+    }
+    read(path)
 }
 
 #[cfg(test)]

@@ -198,7 +198,7 @@ mod tests {
     use cupola_specs::contract::{InputArtifact, JobFile};
     use cupola_specs::job::{
         DataParams, DedupParams, Digits, PairsParams, SourceFormat, SplitParams, SplitUnit, StepParams,
-        TokenizerParams,
+        TokenizerAlgorithm, TokenizerParams,
     };
 
     use super::*;
@@ -263,6 +263,7 @@ mod tests {
 
     fn tokenizer_params() -> TokenizerParams {
         TokenizerParams {
+            algorithm: TokenizerAlgorithm::Bpe,
             vocab_size: 300,
             pattern:
                 r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -318,6 +319,82 @@ mod tests {
         }
         let bytes: usize = train.iter().map(|document| document.text.len()).sum();
         assert_eq!(data.shard(0).num_bytes, bytes as u64);
+    }
+
+    #[test]
+    fn each_algorithm_makes_a_tokenizer_that_encodes_the_corpus_and_tells_of_the_others_that_were_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        write_crates(dir);
+        let data = data_params();
+        let ctx = context(dir, "corpus", StepParams::Data(data.clone()), &[]);
+        crate::data::job::run(&ctx, &data).unwrap();
+        let algorithms = [
+            ("bytes", TokenizerAlgorithm::Bytes, 260),
+            ("bpe", TokenizerAlgorithm::Bpe, 280),
+            ("unigram", TokenizerAlgorithm::Unigram, 280),
+        ];
+        let mut sizes = Vec::new();
+        for (name, algorithm, vocab_size) in algorithms {
+            // Those before it are compared with.
+            let content = |other: &str| std::fs::read(dir.join(other).join("tokenizer.json"));
+            let others: Vec<(&str, String, Vec<u8>)> = algorithms
+                .iter()
+                .filter_map(|(other, _, _)| Some(("compare", format!("{other}.json"), content(other).ok()?)))
+                .collect();
+            let others: Vec<(&str, &str, Vec<u8>)> = others
+                .iter()
+                .map(|(label, name, content)| (*label, name.as_str(), content.clone()))
+                .collect();
+            write_sources(dir, &others);
+            let params = TokenizerParams { algorithm, vocab_size, ..tokenizer_params() };
+            let ctx = context(dir, name, StepParams::Tokenizer(params.clone()), &["corpus"]);
+            crate::tokenizer::job::run(&ctx, &params).unwrap();
+            let folder = dir.join(name);
+            let tokenizer = Tokenizer::load(&folder).unwrap();
+            assert_eq!(tokenizer.vocab_size() as u64, vocab_size);
+            assert_eq!(folder.join("tokenizer.tiktoken").is_file(), algorithm == TokenizerAlgorithm::Bpe);
+            let report = std::fs::read_to_string(folder.join("report.json")).unwrap();
+            let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+            assert_eq!(report["algorithm"], name);
+            let compared = report["held_out"]["compression"][0]["references"].as_array().unwrap();
+            let names: Vec<&str> = compared.iter().map(|other| other["name"].as_str().unwrap()).collect();
+            assert_eq!(names, ["bytes", "bpe", "unigram"][..sizes.len()]);
+            let page = std::fs::read_to_string(folder.join("report.html")).unwrap();
+            assert!(names.iter().all(|other| page.contains(&format!("<th>{other}</th>"))));
+            // The step that encodes a corpus takes the tokenizer by its role.
+            let _ = std::fs::remove_dir_all(dir.join("tokenizer"));
+            std::fs::create_dir(dir.join("tokenizer")).unwrap();
+            tokenizer.copy_files(&dir.join("tokenizer")).unwrap();
+            let tokens = format!("tokens_{name}");
+            let ctx = context(dir, &tokens, StepParams::Tokens(TokensParams {}), &["corpus", "tokenizer"]);
+            run(&ctx, &TokensParams {}).unwrap();
+            let data = TokenData::train(&dir.join(&tokens)).unwrap();
+            sizes.push((data.shard(0).num_tokens, data.shard(0).num_bytes));
+        }
+        let [bytes, bpe, unigram] = sizes[..] else { panic!("{sizes:?}") };
+        // A token before each document; otherwise each byte is one.
+        assert_eq!((bytes.0, bpe.1, unigram.1), (bytes.1 + 6, bytes.1, bytes.1));
+        assert!(bpe.0 < bytes.0 && unigram.0 < bytes.0, "{sizes:?}");
+    }
+
+    #[test]
+    fn the_ranks_beside_a_tokenizer_give_its_ids() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        write_crates(dir);
+        let data = data_params();
+        let ctx = context(dir, "corpus", StepParams::Data(data.clone()), &[]);
+        crate::data::job::run(&ctx, &data).unwrap();
+        std::fs::write(dir.join("sources.jsonl"), "").unwrap();
+        let params = tokenizer_params();
+        let ctx = context(dir, "tokenizer", StepParams::Tokenizer(params.clone()), &["corpus"]);
+        crate::tokenizer::job::run(&ctx, &params).unwrap();
+        let by_json = Tokenizer::load(&dir.join("tokenizer")).unwrap();
+        let by_ranks = Tokenizer::load(&dir.join("tokenizer/tokenizer.tiktoken")).unwrap();
+        assert_eq!((by_ranks.bos_id(), by_ranks.eos_id()), (by_json.bos_id(), by_json.eos_id()));
+        let text = "pub fn median_of(values: &[u32]) -> u32 {<|im_end|>";
+        assert_eq!(by_ranks.encode_with_special(text), by_json.encode_with_special(text));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use cupola_tokenizer::EngineError;
+use cupola_tokenizer::report::ReferenceError;
 use cupola_tokenizer::train::TrainError;
 
 use crate::data::DataError;
@@ -98,6 +99,9 @@ pub enum TokenizerError {
     /// There is no vocabulary.
     #[error(transparent)]
     Train(#[from] TrainError),
+    /// A file is no tokenizer to compare with.
+    #[error("compare: {0}")]
+    Reference(#[from] ReferenceError),
 }
 
 impl TokenizerError {
@@ -126,7 +130,7 @@ impl StepError for TokenizerError {
             Self::Io { source, .. } => ErrorFacts::io(source),
             Self::File { .. } => ErrorFacts::user(
                 "tokenizer_file",
-                "byte-level BPE tokenizers of Cupola and of Hugging Face load",
+                "tokenizers over bytes load: those of Cupola, of Hugging Face with BPE or Unigram, and .tiktoken files",
             ),
             Self::Parameter { .. } => ErrorFacts::user("parameter", ""),
             Self::Pattern { .. } => ErrorFacts::user(
@@ -140,6 +144,7 @@ impl StepError for TokenizerError {
             ),
             Self::IdOutOfRange { .. } => ErrorFacts::bug("token_id", ""),
             Self::TextLost { .. } => ErrorFacts::bug("text_lost", ""),
+            Self::Reference(_) => ErrorFacts::user("compare", ""),
             Self::Train(error) => match error {
                 TrainError::Empty => ErrorFacts::user("empty_corpus", ""),
                 TrainError::Spill { source, .. } => ErrorFacts::io(source),

@@ -1,13 +1,13 @@
 //! The Hugging Face files of a tokenizer, read and written.
 //!
-//! `tokenizer.json` is the engine's ([`TokenizerJson`]); beside it `tokenizer_config.json` holds the roles of special tokens and the chat template.
+//! `tokenizer.json` is the engine's ([`TokenizerFile`]); beside it `tokenizer_config.json` holds the roles of special tokens and the chat template.
 
 use std::path::{Path, PathBuf};
 
-use cupola_tokenizer::TokenizerJson;
+use cupola_tokenizer::TokenizerFile;
 use serde_json::{Map, Value, json};
 
-use super::TokenizerError;
+use super::{TokenizerError, tiktoken};
 
 /// The tokenizer's own file.
 pub(super) const TOKENIZER_FILE: &str = "tokenizer.json";
@@ -19,7 +19,7 @@ pub(super) const SPECIALS_FILE: &str = "special_tokens_map.json";
 /// What the files hold.
 #[derive(Debug)]
 pub(super) struct TokenizerFiles {
-    pub(super) json: TokenizerJson,
+    pub(super) json: TokenizerFile,
     pub(super) roles: Roles,
     pub(super) chat_template: String,
 }
@@ -36,11 +36,12 @@ pub(super) struct Roles {
 }
 
 impl Roles {
-    /// Roles by name: the first special token separates documents, `<|im_end|>` ends a turn, `<|pad|>` pads.
+    /// Roles by name: the first special token separates documents, `<|im_end|>` ends a turn, or else `<|endoftext|>`, and `<|pad|>` pads.
     pub(super) fn of(specials: &[String]) -> Option<Self> {
         let bos = specials.first()?.clone();
         let find = |name: &str| specials.iter().find(|token| *token == name).cloned();
-        Some(Self { eos: find("<|im_end|>").unwrap_or_else(|| bos.clone()), pad: find("<|pad|>"), bos })
+        let eos = find("<|im_end|>").or_else(|| find("<|endoftext|>"));
+        Some(Self { eos: eos.unwrap_or_else(|| bos.clone()), pad: find("<|pad|>"), bos })
     }
 }
 
@@ -55,7 +56,7 @@ pub(super) fn write(dir: &Path, files: &TokenizerFiles) -> Result<(), TokenizerE
         map.insert("pad_token".into(), json!(pad));
     }
     let named = [Some(&roles.bos), Some(&roles.eos), roles.pad.as_ref()];
-    let specials = files.json.added.iter().filter(|token| token.is_special).map(|token| &token.content);
+    let specials = files.json.added().iter().filter(|token| token.is_special).map(|token| &token.content);
     let others = specials.filter(|content| !named.contains(&Some(content)));
     map.insert("additional_special_tokens".into(), json!(others.collect::<Vec<_>>()));
     let mut config = Map::new();
@@ -74,12 +75,32 @@ pub(super) fn write(dir: &Path, files: &TokenizerFiles) -> Result<(), TokenizerE
     Ok(())
 }
 
-/// Reads the files of a folder. `special_tokens_map.json` is not read: `tokenizer_config.json` says the same.
-pub(super) fn read(dir: &Path) -> Result<TokenizerFiles, TokenizerError> {
-    let path = dir.join(TOKENIZER_FILE);
-    let text = std::fs::read(&path).map_err(|e| TokenizerError::io(&path, e))?;
-    let mut json = TokenizerJson::parse(&text).map_err(|error| TokenizerError::engine(&path, error))?;
-    let config = Json::open(dir.join(CONFIG_FILE))?;
+/// Reads the files of a folder, or a `.tiktoken` file with what stands beside it. `special_tokens_map.json` is not read: `tokenizer_config.json` says
+/// the same.
+pub(super) fn read(path: &Path) -> Result<TokenizerFiles, TokenizerError> {
+    if let Some(ranks) = tiktoken::find(path)? {
+        let json = TokenizerFile::from(tiktoken::read(&ranks)?);
+        let config = ranks.with_file_name(CONFIG_FILE);
+        if config.is_file() {
+            return with_config(json, &Json::open(config)?);
+        }
+        let contents: Vec<String> = json.added().iter().map(|token| token.content.clone()).collect();
+        let roles = Roles::of(&contents).ok_or_else(|| TokenizerError::File {
+            path: ranks,
+            field: "special_tokens".into(),
+            expected: "at least one, which separates documents".into(),
+            got: "none".into(),
+        })?;
+        return Ok(TokenizerFiles { json, roles, chat_template: String::new() });
+    }
+    let file = path.join(TOKENIZER_FILE);
+    let text = std::fs::read(&file).map_err(|e| TokenizerError::io(&file, e))?;
+    let json = TokenizerFile::parse(&text).map_err(|error| TokenizerError::engine(&file, error))?;
+    with_config(json, &Json::open(path.join(CONFIG_FILE))?)
+}
+
+/// The tokenizer with what `tokenizer_config.json` says of it.
+fn with_config(mut json: TokenizerFile, config: &Json) -> Result<TokenizerFiles, TokenizerError> {
     let token = |field: &str| match config.at(field) {
         Value::String(text) => Some(text),
         Value::Object(map) => map.get("content").and_then(Value::as_str).map(str::to_owned),
@@ -91,7 +112,7 @@ pub(super) fn read(dir: &Path) -> Result<TokenizerFiles, TokenizerError> {
         Roles { bos: token("bos_token").unwrap_or_else(|| eos.clone()), eos, pad: token("pad_token") };
     // What has a role is special, whatever its own entry says.
     let named = [Some(&roles.bos), Some(&roles.eos), roles.pad.as_ref()];
-    for token in &mut json.added {
+    for token in json.added_mut() {
         token.is_special |= named.contains(&Some(&token.content));
     }
     let chat_template = match config.at("chat_template") {

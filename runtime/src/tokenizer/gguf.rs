@@ -7,7 +7,8 @@ use std::path::Path;
 
 use cupola_specs::job::{Digits, GPT2_PATTERN, GPT4_PATTERN};
 use cupola_tokenizer::{
-    AddedToken, SpellingIds, TokenizerJson, Vocabulary, byte_chars, merge_of, patterns_of, unspell,
+    AddedToken, SpellingIds, TokenizerFile, TokenizerJson, Vocabulary, byte_chars, merge_of, patterns_of,
+    unspell,
 };
 use serde_json::json;
 
@@ -42,7 +43,15 @@ fn names() -> Vec<(&'static str, Vec<String>, bool)> {
 /// # Errors
 /// A pattern without a name in llama.cpp.
 pub(crate) fn facts(folder: &Path, vocab_size: usize) -> Result<Vec<(String, Fact)>, TokenizerError> {
-    let TokenizerFiles { json: files, roles, chat_template } = read_folder(folder)?;
+    let TokenizerFiles { json, roles, chat_template } = read_folder(folder)?;
+    let TokenizerFile::Bpe(files) = json else {
+        return Err(TokenizerError::File {
+            path: folder.join("tokenizer.json"),
+            field: "model.type".into(),
+            expected: "BPE: llama.cpp has no Unigram model over bytes".into(),
+            got: "Unigram".into(),
+        });
+    };
     let known = names();
     let name = known
         .iter()
@@ -183,5 +192,5 @@ pub(super) fn read(gguf: &Gguf) -> Result<TokenizerFiles, TokenizerError> {
     let chat_template = gguf.fact("tokenizer.chat_template").and_then(Fact::text).unwrap_or_default();
     let vocabulary = Vocabulary { tokens: bytes, byte_ids, merges };
     let json = TokenizerJson { patterns, vocabulary, ignore_merges, added };
-    Ok(TokenizerFiles { json, roles, chat_template: chat_template.to_owned() })
+    Ok(TokenizerFiles { json: json.into(), roles, chat_template: chat_template.to_owned() })
 }

@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use cupola_specs::artifact::{CorpusDocument, CorpusStatistics};
-use cupola_specs::job::TokenizerParams;
-use cupola_tokenizer::report::{Axis, Sample, Subject, TokenizerReport, report as measure_texts};
-use cupola_tokenizer::train::{CensusLimits, Tally, Trained, Trainer, TrainerSettings};
-use cupola_tokenizer::{AddedToken, Splitter, TokenizerJson, check_portable};
+use cupola_specs::job::{TokenizerAlgorithm, TokenizerParams};
+use cupola_tokenizer::report::{
+    Axis, Reference, ReferenceFile, Sample, Subject, TokenizerReport, page, report as measure_texts,
+};
+use cupola_tokenizer::train::{CensusLimits, Learned, Tally, Trainer, TrainerSettings};
+use cupola_tokenizer::unigram::UnigramSettings;
+use cupola_tokenizer::{EngineError, Splitter, TokenizerFile, check_portable};
 use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::json;
 
 use super::file::{Roles, TokenizerFiles, write};
-use super::{Tokenizer, TokenizerError};
+use super::{Tokenizer, TokenizerError, tiktoken};
 use crate::data::shard::{JsonlZstReader, corpus_shards};
 use crate::job::{StepContext, Summary};
 
@@ -25,6 +28,7 @@ const REPORT_BYTES: u64 = 2_000_000;
 /// `report.json`.
 #[derive(Debug, Serialize)]
 struct Report {
+    algorithm: TokenizerAlgorithm,
     vocab_size: u64,
     num_merges: u64,
     trained_on_bytes: u64,
@@ -40,28 +44,22 @@ struct Report {
 /// Trains a tokenizer on the train side of the input `corpus`.
 pub fn run(ctx: &StepContext, params: &TokenizerParams) -> Result<Summary, TokenizerError> {
     let roles = check(params)?;
-    let splitter = Splitter::named(&params.pattern, params.digits)
-        .and_then(|splitter| check_portable(splitter.patterns()).map(|()| splitter))
-        .map_err(|error| TokenizerError::engine(ctx.staging(), error))?;
+    let splitter = splitter(params).map_err(|error| TokenizerError::engine(ctx.staging(), error))?;
+    let references = references(ctx)?;
     let corpus = ctx.input("corpus")?.path.clone();
-    let trained = train(ctx, params, &splitter, &corpus)?;
-    let (tally, vocabulary) = (trained.tally, trained.vocabulary);
-    let size = vocabulary.tokens.len();
-    let num_merges = vocabulary.merges.len() as u64;
-    let tokens = vocabulary.tokens.clone();
-    let json = TokenizerJson {
-        patterns: splitter.patterns().to_vec(),
-        vocabulary,
-        ignore_merges: false,
-        added: AddedToken::specials(&params.special_tokens),
-    };
+    let learned = train(ctx, params, &splitter, &corpus)?;
+    let (tally, num_merges) = (learned.tally(), learned.num_merges() as u64);
+    let tokens = learned.tokens().to_vec();
+    let json = learned.into_file(splitter.patterns().to_vec(), &params.special_tokens);
+    write_ranks(ctx, params, &json)?;
     let files = TokenizerFiles { json, roles, chat_template: params.chat_template.clone() };
     write(ctx.staging(), &files)?;
     let tokenizer = Tokenizer::load(ctx.staging())?;
     let bytes_per_token = measure(ctx, &tokenizer, &corpus)?;
-    let held_out = held_out(ctx, params, (&tokenizer, &tokens), &corpus)?;
+    let held_out = held_out(ctx, params, (&tokenizer, &tokens), &references, &corpus)?;
     let report = Report {
-        vocab_size: size as u64,
+        algorithm: params.algorithm,
+        vocab_size: tokens.len() as u64,
         num_merges,
         trained_on_bytes: tally.num_bytes,
         distinct_pieces: tally.num_distinct,
@@ -69,10 +67,72 @@ pub fn run(ctx: &StepContext, params: &TokenizerParams) -> Result<Summary, Token
         bytes_per_token,
         held_out,
     };
-    let path = ctx.staging().join("report.json");
-    let text = format!("{:#}\n", json!(report));
-    std::fs::write(&path, text).map_err(|e| TokenizerError::io(path, e))?;
+    write_report(ctx, &report)?;
     Ok(summary(&report))
+}
+
+/// How text is split. Where the bytes are the tokens, nothing is: no token could cross a piece's end.
+fn splitter(params: &TokenizerParams) -> Result<Splitter, EngineError> {
+    if params.algorithm == TokenizerAlgorithm::Bytes {
+        return Splitter::of_patterns(&[]);
+    }
+    let splitter = Splitter::named(&params.pattern, params.digits)?;
+    check_portable(splitter.patterns())?;
+    Ok(splitter)
+}
+
+/// The tokenizers to compare with.
+fn references(ctx: &StepContext) -> Result<Vec<ReferenceFile>, TokenizerError> {
+    let mut found: Vec<ReferenceFile> = Vec::new();
+    for file in ctx.sources("compare")? {
+        let reference = ReferenceFile::parse(&file.name, &ctx.read_source(&file)?)?;
+        if found.iter().any(|other| other.name() == reference.name()) {
+            return Err(TokenizerError::Parameter {
+                field: "compare".into(),
+                expected: "files of different names, by which the report tells them apart".into(),
+                got: format!("{} twice", reference.name()),
+            });
+        }
+        found.push(reference);
+    }
+    Ok(found)
+}
+
+/// Writes merges as a `.tiktoken` file too, where tiktoken gives the same ids with it.
+fn write_ranks(
+    ctx: &StepContext,
+    params: &TokenizerParams,
+    json: &TokenizerFile,
+) -> Result<(), TokenizerError> {
+    if let (TokenizerAlgorithm::Bpe, TokenizerFile::Bpe(json)) = (params.algorithm, json)
+        && let Some(why) = tiktoken::write(ctx.staging(), json)?
+    {
+        ctx.events().log(format!("there is no .tiktoken file: {why}"));
+    }
+    Ok(())
+}
+
+/// Writes `report.json` and `report.html`.
+fn write_report(ctx: &StepContext, report: &Report) -> Result<(), TokenizerError> {
+    let algorithm = match report.algorithm {
+        TokenizerAlgorithm::Bpe => "byte-pair encoding",
+        TokenizerAlgorithm::Unigram => "Unigram",
+        TokenizerAlgorithm::Bytes => "bytes",
+    };
+    let facts = [
+        ("algorithm", algorithm.to_owned()),
+        ("tokens", report.vocab_size.to_string()),
+        ("merges", report.num_merges.to_string()),
+        ("bytes of text to train on", report.trained_on_bytes.to_string()),
+        ("different pieces in it", report.distinct_pieces.to_string()),
+    ];
+    for (name, text) in
+        [("report.json", format!("{:#}\n", json!(report))), ("report.html", page(&facts, &report.held_out))]
+    {
+        let path = ctx.staging().join(name);
+        std::fs::write(&path, text).map_err(|e| TokenizerError::io(path, e))?;
+    }
+    Ok(())
 }
 
 fn summary(report: &Report) -> Summary {
@@ -105,13 +165,13 @@ fn check(params: &TokenizerParams) -> Result<Roles, TokenizerError> {
         .ok_or_else(|| wrong("special_tokens", "at least one: the first separates documents", "none".into()))
 }
 
-/// Trains on the train side; with `train_bytes` on a share of the documents, chosen by their id.
+/// Trains on the train side; with `train_bytes` on a share of the documents, chosen by their id. The bytes need no training.
 fn train(
     ctx: &StepContext,
     params: &TokenizerParams,
     splitter: &Splitter,
     corpus: &std::path::Path,
-) -> Result<Trained, TokenizerError> {
+) -> Result<Learned, TokenizerError> {
     let statistics = statistics(corpus)?;
     let total: u64 = statistics.train.values().map(|domain| domain.bytes).sum();
     let share = match params.train_bytes {
@@ -126,7 +186,11 @@ fn train(
     let mut trainer =
         Trainer::new(settings, splitter, CensusLimits { spill_folder, ..CensusLimits::default() })?;
     let mut read = 0;
-    for_each_batch(ctx, corpus_shards(corpus, "train")?, &mut |documents| {
+    let shards = match params.algorithm {
+        TokenizerAlgorithm::Bytes => Vec::new(),
+        _ => corpus_shards(corpus, "train")?,
+    };
+    for_each_batch(ctx, shards, &mut |documents| {
         let chosen = documents.iter().filter(|document| share >= 1.0 || position(&document.id) < share);
         let texts: Vec<&str> = chosen.map(|document| document.text.as_str()).collect();
         read += texts.iter().map(|text| text.len() as u64).sum::<u64>();
@@ -134,35 +198,40 @@ fn train(
         ctx.events().progress(read as f64, total as f64 * share.min(1.0), "bytes", "count");
         Ok(())
     })?;
-    let trained = trainer.train(&mut |size| {
-        ctx.events().progress(size as f64, vocab_size as f64, "tokens", "merge");
+    let learned = trainer.train_with(params.algorithm, &UnigramSettings::default(), &mut |size| {
+        // Unigram begins with too many tokens: it is done when as few are left as were asked for.
+        let (size, asked) = (size as f64, vocab_size as f64);
+        let done = if size > asked { asked * asked / size } else { size };
+        ctx.events().progress(done, asked, "tokens", "choose");
     })?;
-    warn(ctx, &trained);
-    Ok(trained)
+    warn(ctx, &learned);
+    Ok(learned)
 }
 
 /// A vocabulary that is smaller than was asked for, and pieces that training did not see.
-fn warn(ctx: &StepContext, trained: &Trained) {
-    let (size, asked) = (trained.vocabulary.tokens.len(), trained.asked);
+fn warn(ctx: &StepContext, learned: &Learned) {
+    let (size, asked) = (learned.tokens().len(), learned.ended().0);
     if size < asked {
         let message =
-            format!("the text gave {size} tokens of the {asked} asked for: no other pair stands twice");
+            format!("the text gave {size} tokens of the {asked} asked for: nothing else stands in it twice");
         ctx.events().warning("vocabulary_short", message);
     }
-    if trained.tally.left_out_pieces > 0 {
+    let tally = learned.tally();
+    if tally.left_out_pieces > 0 {
         let message = format!(
             "{} of {} different pieces, the rarest, were left out: with them training would need more memory than it may take",
-            trained.tally.left_out_pieces, trained.tally.num_distinct
+            tally.left_out_pieces, tally.num_distinct
         );
         ctx.events().warning("pieces_left_out", message);
     }
 }
 
-/// What the validation side becomes, of each domain some documents.
+/// What the validation side becomes, of each domain some documents, here and by other tokenizers.
 fn held_out(
     ctx: &StepContext,
     params: &TokenizerParams,
     (tokenizer, tokens): (&Tokenizer, &[Vec<u8>]),
+    others: &[ReferenceFile],
     corpus: &std::path::Path,
 ) -> Result<TokenizerReport, TokenizerError> {
     let mut chosen: Vec<CorpusDocument> = Vec::new();
@@ -187,7 +256,10 @@ fn held_out(
     let specials: Vec<u32> = (0..params.special_tokens.len() as u32).collect();
     let encode = |text: &str, ids: &mut Vec<u32>| ids.extend(tokenizer.encode(text));
     let subject = Subject { tokens, specials: &specials, encode: &encode };
-    Ok(measure_texts(&subject, &samples, &[]))
+    let counts: Vec<_> = others.iter().map(|other| move |text: &str| other.count(text)).collect();
+    let references: Vec<Reference<'_>> =
+        others.iter().zip(&counts).map(|(other, count)| Reference { name: other.name(), count }).collect();
+    Ok(measure_texts(&subject, &samples, &references))
 }
 
 /// A document's place between 0 and 1, by its id, which is a hash.

@@ -4,8 +4,9 @@
 //! CUPOLA_SHARED=… cargo bench -p cupola-tokenizer --bench unigram -- --python VENV/bin/python --peers huggingface,sentencepiece
 //! ```
 //!
-//! `pip install tokenizers sentencepiece` makes the environment. Other arguments: `--megabytes 10`, `--vocab 16384`, `--longest 16`, the bytes of the
-//! longest token. `identity` among the peers encodes the held-out text with our file by Hugging Face's library and compares the ids. Every fifth document is held out. Hugging Face's trainer gets the same pieces; its model is read and encoded with by ours, so that
+//! `pip install tokenizers sentencepiece tiktoken` makes the environment. Other arguments: `--megabytes 10`, `--vocab 16384`, `--longest 16`, the bytes of the
+//! longest token. `identity` among the peers encodes the held-out text with our files of each algorithm by Hugging Face's library, and with our `.tiktoken` file
+//! by tiktoken, and compares the ids. Every fifth document is held out. Hugging Face's trainer gets the same pieces; its model is read and encoded with by ours, so that
 //! both are measured alike: bytes per token, and the logarithm of the text's probability for each byte, in bits, with probabilities that sum to one.
 //! SentencePiece splits otherwise (a piece is a word with the blank before it and what follows it); of it there are bytes per token alone.
 
@@ -17,12 +18,17 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use cupola_specs::job::GPT4_PATTERN;
-use cupola_tokenizer::train::{
-    Algorithm, Census, CensusLimits, Learned, PieceCounts, Trainer, TrainerSettings,
-};
+use cupola_specs::job::{GPT4_PATTERN, TokenizerAlgorithm};
+use cupola_tokenizer::train::{Census, CensusLimits, Learned, PieceCounts, Trainer, TrainerSettings};
 use cupola_tokenizer::unigram::{Unigram, UnigramJson, UnigramSettings, Viterbi};
-use cupola_tokenizer::{Splitter, unspell};
+use cupola_tokenizer::{Room, Splitter, TiktokenFrame, TokenizerFile, unspell};
+
+/// The algorithms, and our file of each.
+const FILES: [(TokenizerAlgorithm, &str); 3] = [
+    (TokenizerAlgorithm::Unigram, "unigram.json"),
+    (TokenizerAlgorithm::Bpe, "bpe.json"),
+    (TokenizerAlgorithm::Bytes, "bytes.json"),
+];
 
 #[allow(clippy::too_many_lines, reason = "a table, row by row")]
 fn main() {
@@ -45,7 +51,7 @@ fn main() {
     let counts = counted(&splitter, &held_out);
     let bytes: usize = held_out.iter().map(|text| text.len()).sum();
     println!("{} bytes to train on, {bytes} held out", seen.iter().map(|text| text.len()).sum::<usize>());
-    for algorithm in [Algorithm::Unigram, Algorithm::Bpe] {
+    for (algorithm, file) in FILES {
         let start = Instant::now();
         let settings = TrainerSettings::new(vocab_size, &[]);
         let mut trainer = Trainer::new(settings, &splitter, CensusLimits::default()).unwrap();
@@ -57,17 +63,9 @@ fn main() {
             println!("{} seeds, {} tokens", trained.num_seeds, trained.model.tokens().len());
             print_quality("ours", &trained.model, &counts);
         }
-        if let Learned::Unigram(trained) = &learned {
-            let file = UnigramJson {
-                patterns: vec![GPT4_PATTERN.to_owned()],
-                model: trained.model.clone(),
-                added: Vec::new(),
-            };
-            std::fs::write(folder.path().join("ours.json"), serde_json::to_vec(&file.to_value()).unwrap())
-                .unwrap();
-        }
+        write(folder.path(), file, &splitter, learned.clone());
         let model = learned.into_model().unwrap();
-        let (mut ids, mut room, mut tokens) = (Vec::new(), Viterbi::default(), 0);
+        let (mut ids, mut room, mut tokens) = (Vec::new(), Room::default(), 0);
         for (piece, count) in counts.iter() {
             ids.clear();
             model.encode_piece(piece, &mut room, &mut ids);
@@ -83,7 +81,7 @@ fn main() {
     for peer in peers.split(',').filter(|peer| !peer.is_empty()) {
         let (secs, tokens) = theirs(peer, folder.path(), vocab_size, max_token_bytes);
         if peer == "identity" {
-            print_identity(folder.path(), &splitter, &held_out);
+            print_identity(folder.path(), &held_out);
             continue;
         }
         println!("{peer}: trained in {secs:.1} s, {:.4} bytes per token", bytes as f64 / tokens as f64);
@@ -94,25 +92,37 @@ fn main() {
     }
 }
 
-/// How many texts have the ids that Hugging Face's library gives with our file.
-fn print_identity(folder: &Path, splitter: &Splitter, texts: &[&str]) {
-    let model = UnigramJson::parse(&std::fs::read(folder.join("ours.json")).unwrap()).unwrap().model;
-    let theirs: Vec<Vec<u32>> =
-        serde_json::from_slice(&std::fs::read(folder.join("ids.json")).unwrap()).unwrap();
-    let mut room = Viterbi::default();
-    let mut equal = 0;
-    for (text, theirs) in texts.iter().zip(&theirs) {
-        let mut ids = Vec::new();
-        splitter.pieces(text, &mut |piece| {
-            model.encode_piece(piece.as_bytes(), &mut room, &mut ids);
-        });
-        equal += usize::from(ids == *theirs);
+/// Writes the files of what an algorithm made; of merges the `.tiktoken` file and its frame too.
+fn write(folder: &Path, name: &str, splitter: &Splitter, learned: Learned) {
+    let patterns = match learned.algorithm() {
+        TokenizerAlgorithm::Bytes => Vec::new(),
+        _ => splitter.patterns().to_vec(),
+    };
+    let file = learned.into_file(patterns, &[]);
+    std::fs::write(folder.join(name), file.to_value().to_string()).unwrap();
+    if let (TokenizerFile::Bpe(json), "bpe.json") = (&file, name) {
+        let (ranks, frame) = TiktokenFrame::of(json, "ours").unwrap();
+        std::fs::write(folder.join("ours.tiktoken"), ranks.write()).unwrap();
+        std::fs::write(folder.join("tiktoken.json"), frame.to_value().to_string()).unwrap();
     }
-    println!(
-        "identity: {equal} of {} texts, {} tokens, have the same ids",
-        texts.len(),
-        theirs.iter().map(Vec::len).sum::<usize>()
-    );
+}
+
+/// How many texts have the ids that the peers give with our files.
+fn print_identity(folder: &Path, texts: &[&str]) {
+    let files = FILES.into_iter().map(|(_, file)| (file, file)).chain([("bpe.json", "tiktoken.json")]);
+    for (file, of) in files {
+        let encoding = TokenizerFile::parse(&std::fs::read(folder.join(file)).unwrap()).unwrap();
+        let encoding = encoding.into_encoding().unwrap();
+        let theirs = std::fs::read(folder.join(format!("ids-{of}"))).unwrap();
+        let theirs: Vec<Vec<u32>> = serde_json::from_slice(&theirs).unwrap();
+        let equal = texts.iter().zip(&theirs).filter(|(text, theirs)| encoding.encode(text) == **theirs);
+        println!(
+            "identity, {of}: {} of {} texts, {} tokens, have the same ids",
+            equal.count(),
+            texts.len(),
+            theirs.iter().map(Vec::len).sum::<usize>()
+        );
+    }
 }
 
 fn counted(splitter: &Splitter, texts: &[&str]) -> PieceCounts {

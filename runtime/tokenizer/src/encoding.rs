@@ -4,25 +4,25 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::bpe::Scratch;
-use crate::{Bpe, Encoder, Splitter};
+use crate::model::{PieceModel, Room};
+use crate::{Encoder, Splitter};
 
 /// A text of so many bytes is worth a cache of its pieces.
 const CACHED_BYTES: usize = 1 << 14;
 /// Texts that a thread takes at a time, with one cache for them.
 const BATCH_TEXTS: usize = 64;
 
-/// A splitter and the merges of its pieces.
+/// A splitter and the model of its pieces.
 #[derive(Debug)]
 pub struct Encoding {
     splitter: Splitter,
-    bpe: Bpe,
+    model: PieceModel,
 }
 
 impl Encoding {
     /// Puts the two together.
-    pub fn new(splitter: Splitter, bpe: Bpe) -> Self {
-        Self { splitter, bpe }
+    pub fn new(splitter: Splitter, model: impl Into<PieceModel>) -> Self {
+        Self { splitter, model: model.into() }
     }
 
     /// Text to pieces.
@@ -31,13 +31,13 @@ impl Encoding {
     }
 
     /// Pieces to ids.
-    pub fn bpe(&self) -> &Bpe {
-        &self.bpe
+    pub fn model(&self) -> &PieceModel {
+        &self.model
     }
 
     /// A bulk encoder: one for each thread.
     pub fn encoder(&self) -> Encoder<'_> {
-        Encoder::new(&self.splitter, &self.bpe)
+        Encoder::new(&self.splitter, &self.model)
     }
 
     /// Encodes a text.
@@ -52,9 +52,8 @@ impl Encoding {
         if text.len() >= CACHED_BYTES {
             return self.encoder().encode_into(text, ids);
         }
-        let mut scratch = Scratch::default();
-        self.splitter
-            .pieces(text, &mut |piece| self.bpe.encode_piece_with(piece.as_bytes(), &mut scratch, ids));
+        let mut room = Room::default();
+        self.splitter.pieces(text, &mut |piece| self.model.encode_piece(piece.as_bytes(), &mut room, ids));
     }
 
     /// Encodes a text; with each id the bytes of the text that it stands for. A token may begin or end within a character.
@@ -62,7 +61,7 @@ impl Encoding {
         let mut at = 0;
         let with_range = |id: u32| {
             let start = at;
-            at += self.bpe.token(id).map_or(0, <[u8]>::len);
+            at += self.model.token(id).map_or(0, <[u8]>::len);
             (id, start..at)
         };
         self.encode(text).into_iter().map(with_range).collect()
@@ -88,7 +87,7 @@ impl Encoding {
     pub fn decode_bytes(&self, ids: &[u32]) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(ids.len() * 4);
         for id in ids {
-            bytes.extend_from_slice(self.bpe.token(*id).unwrap_or("\u{fffd}".as_bytes()));
+            bytes.extend_from_slice(self.model.token(*id).unwrap_or("\u{fffd}".as_bytes()));
         }
         bytes
     }
@@ -105,7 +104,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Ranks;
+    use crate::{Bpe, Ranks};
 
     /// The bytes and some words of several lengths, as tiktoken would merge them.
     fn encoding(pattern: &str) -> Encoding {
@@ -164,7 +163,7 @@ mod tests {
                 let mut end = 0;
                 for (id, range) in encoding.encode_with_offsets(text) {
                     prop_assert_eq!(range.start, end);
-                    prop_assert_eq!(&text.as_bytes()[range.clone()], encoding.bpe().token(id).unwrap());
+                    prop_assert_eq!(&text.as_bytes()[range.clone()], encoding.model().token(id).unwrap());
                     end = range.end;
                 }
                 prop_assert_eq!(end, text.len());

@@ -5,8 +5,8 @@
 //!
 //! * [`Splitter`]: text to pieces; no token crosses a piece's end.
 //! * [`Vocabulary`]: tokens and merges, as training makes them and files hold them.
-//! * [`Bpe`]: a piece to ids; [`Encoding`]: a text to ids and back; [`Encoder`]: its bulk form with a cache, one for each thread.
-//! * [`TokenizerJson`] and [`Ranks`]: `tokenizer.json` and `.tiktoken` files.
+//! * [`Bpe`] and [`unigram`]: a piece to ids, [`PieceModel`] by either; [`Encoding`]: a text to ids and back; [`Encoder`]: its bulk form with a cache, one for each thread.
+//! * [`TokenizerFile`], and [`Ranks`] with a [`TiktokenFrame`]: `tokenizer.json` and `.tiktoken` files.
 //! * [`TextStream`]: bytes of tokens to text as it becomes sure.
 //! * [`train`]: text to tokens, by byte-pair encoding, Unigram or bytes alone; [`unigram`]: that model and its encoder.
 //! * [`report`]: what a tokenizer makes of text that it was not trained on.
@@ -23,6 +23,7 @@ mod bytes;
 mod encoding;
 mod error;
 mod files;
+mod model;
 pub mod report;
 mod split;
 mod stream;
@@ -34,7 +35,8 @@ pub use bpe::{Bpe, Encoder};
 pub use bytes::{byte_chars, spell, unspell};
 pub use encoding::Encoding;
 pub use error::EngineError;
-pub use files::{AddedToken, Ranks, SpellingIds, TokenizerJson, merge_of};
+pub use files::{AddedToken, Ranks, SpellingIds, TiktokenFrame, TokenizerFile, TokenizerJson, merge_of};
+pub use model::{PieceModel, Room};
 pub use split::{Splitter, check_portable, patterns_of};
 pub use stream::TextStream;
 pub use vocabulary::Vocabulary;

@@ -68,7 +68,7 @@ pub struct InputArtifact {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceFile {
-    /// `sources.<name>`, `data.<i>`, `prompts` or `suite.<i>`.
+    /// `sources.<name>`, `compare`, `data.<i>`, `prompts` or `suite.<i>`.
     pub label: String,
     /// Where it is.
     pub path: PathBuf,

@@ -69,5 +69,6 @@ pub use scaling::{FitMethod, FitParams, FitTarget, SweepParams};
 pub use sft::{SftParams, TrainOn};
 pub use step::{Device, Precision, StepKind, StepParams};
 pub use tokenizer::{
-    CODE_PATTERN, Digits, GPT2_PATTERN, GPT4_PATTERN, O200K_PATTERN, TokenizerParams, TokensParams,
+    CODE_PATTERN, Digits, GPT2_PATTERN, GPT4_PATTERN, O200K_PATTERN, TokenizerAlgorithm, TokenizerParams,
+    TokensParams,
 };

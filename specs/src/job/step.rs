@@ -13,7 +13,7 @@ use super::{
 pub enum StepParams {
     /// Curates source files into a corpus. Files: label `sources.<name>`. Writes a `corpus`.
     Data(DataParams),
-    /// Trains a tokenizer. Input `corpus`. Writes a `tokenizer`.
+    /// Trains a tokenizer. Input `corpus`. Files: label `compare`. Writes a `tokenizer`.
     Tokenizer(TokenizerParams),
     /// Encodes a corpus into memory-mapped token shards. Inputs `corpus`, `tokenizer`. Writes `tokens`.
     Tokens(TokensParams),

@@ -1,4 +1,4 @@
-//! `kind: tokenizer`: byte-level BPE, and the encoding of a corpus with it.
+//! `kind: tokenizer`: tokens over bytes, and the encoding of a corpus with them.
 
 pub(crate) mod resolve;
 pub(crate) mod written;
@@ -25,9 +25,11 @@ pub const CODE_PATTERN: &str =
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenizerParams {
+    /// How tokens are chosen.
+    pub algorithm: TokenizerAlgorithm,
     /// Tokens in all, special tokens and the 256 bytes included.
     pub vocab_size: u64,
-    /// The pretokenisation pattern, as a regex.
+    /// The pretokenisation pattern, as a regex; empty with [`TokenizerAlgorithm::Bytes`], where nothing is split.
     pub pattern: String,
     /// How many digits one token may hold.
     pub digits: Digits,
@@ -37,6 +39,18 @@ pub struct TokenizerParams {
     pub chat_template: String,
     /// Most bytes of the corpus that training reads, spread over the documents; 0 reads all.
     pub train_bytes: u64,
+}
+
+/// How tokens are chosen. Each is over bytes, so that no text is ever unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenizerAlgorithm {
+    /// Byte-pair encoding: the most frequent pairs become tokens.
+    Bpe,
+    /// The Unigram language model: the tokens that make the text most likely.
+    Unigram,
+    /// The special tokens and the 256 bytes, nothing else.
+    Bytes,
 }
 
 /// How many digits one token may hold.

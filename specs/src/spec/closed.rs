@@ -90,6 +90,7 @@ words!(
     crate::job::SplitUnit,
     crate::job::WordRule,
     crate::job::Digits,
+    crate::job::TokenizerAlgorithm,
     crate::job::Family,
     crate::job::Activation,
     crate::job::ModelType,

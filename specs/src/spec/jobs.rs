@@ -161,7 +161,7 @@ impl WrittenBody {
         let common: &[&[&str]] = &[JobCommon::FIELDS, &["matrix"]];
         Some(match kind {
             JobKind::Data => Self::Data(Box::new(DataJob::decode_beside(node, common, session)?)),
-            JobKind::Tokenizer => Self::Tokenizer(TokenizerJob::decode_beside(node, common, session)?),
+            JobKind::Tokenizer => Self::Tokenizer(TokenizerJob::decode_sized(node, common, session)?),
             JobKind::Scaling => Self::Scaling(Box::new(ScalingJob::decode_beside(node, common, session)?)),
             JobKind::Pretrain => Self::Pretrain(Box::new(PretrainJob::decode_beside(node, common, session)?)),
             JobKind::Sft => Self::Sft(Box::new(SftJob::decode_beside(node, common, session)?)),

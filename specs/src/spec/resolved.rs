@@ -223,7 +223,7 @@ impl ArtifactRef {
 /// Local files of one label of a job file. Patterns are absolute or below the spec's folder; `~` is expanded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceGlob {
-    /// `sources.<name>`, `data.<i>`, `prompts` or `suite.<i>`.
+    /// `sources.<name>`, `compare`, `data.<i>`, `prompts` or `suite.<i>`.
     pub label: String,
     /// Globs. A pattern that matches no file is an error of the plan.
     pub patterns: Vec<String>,
@@ -277,6 +277,8 @@ pub struct DataBody {
 pub struct TokenizerBody {
     /// Input `corpus`.
     pub corpus: ArtifactRef,
+    /// Tokenizers to compare with, label `compare`; none where the job names none.
+    pub files: Vec<SourceGlob>,
     /// The step.
     pub params: TokenizerParams,
 }

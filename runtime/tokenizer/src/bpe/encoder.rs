@@ -1,10 +1,9 @@
 //! The bulk encoder: texts to ids with a cache of pieces.
 
-use super::Bpe;
 use super::cache::{LONG_BYTES, LongCache, ShortCache, long_hash};
 use super::key::Key;
-use super::merge::Scratch;
 use crate::Splitter;
+use crate::model::{PieceModel, Room};
 use crate::split::{Pattern, Published};
 
 /// Encodes many texts: the same ids as [`crate::Encoding::encode`], some times faster. One for each thread; its tables take up to some ten megabytes.
@@ -17,17 +16,17 @@ pub struct Encoder<'e> {
 /// Pieces to ids.
 #[derive(Debug)]
 struct Pieces<'e> {
-    bpe: &'e Bpe,
+    model: &'e PieceModel,
     short: ShortCache,
     long: LongCache,
-    scratch: Scratch,
+    room: Room,
 }
 
 impl<'e> Encoder<'e> {
     /// An encoder that has seen nothing.
-    pub fn new(splitter: &'e Splitter, bpe: &'e Bpe) -> Self {
+    pub fn new(splitter: &'e Splitter, model: &'e PieceModel) -> Self {
         let pieces =
-            Pieces { bpe, short: ShortCache::new(), long: LongCache::default(), scratch: Scratch::default() };
+            Pieces { model, short: ShortCache::new(), long: LongCache::default(), room: Room::default() };
         Self { splitter, pieces }
     }
 
@@ -83,9 +82,12 @@ impl Pieces<'_> {
     #[inline(never)]
     fn learn(&mut self, key: Key, piece: &[u8], ids: &mut Vec<u32>) {
         let start = ids.len();
-        match self.bpe.whole.short(key) {
-            Some(id) => ids.push(id),
-            None => self.bpe.merge_into(piece, &mut self.scratch, ids),
+        match self.model {
+            PieceModel::Merges(bpe) => match bpe.whole.short(key) {
+                Some(id) => ids.push(id),
+                None => bpe.merge_into(piece, &mut self.room.scratch, ids),
+            },
+            PieceModel::Unigram(_) => self.model.encode_piece(piece, &mut self.room, ids),
         }
         self.short.insert(key, &ids[start..]);
     }
@@ -93,17 +95,14 @@ impl Pieces<'_> {
     #[inline(never)]
     fn encode_long(&mut self, piece: &[u8], ids: &mut Vec<u32>) {
         if piece.len() > LONG_BYTES {
-            return self.bpe.encode_piece_with(piece, &mut self.scratch, ids);
+            return self.model.encode_piece(piece, &mut self.room, ids);
         }
         let hash = long_hash(piece);
         if self.long.get(hash, piece, ids) {
             return;
         }
         let start = ids.len();
-        match self.bpe.whole.long(piece) {
-            Some(id) => ids.push(id),
-            None => self.bpe.merge_into(piece, &mut self.scratch, ids),
-        }
+        self.model.encode_piece(piece, &mut self.room, ids);
         self.long.insert(hash, piece, &ids[start..]);
     }
 }

@@ -90,6 +90,10 @@ impl Bpe {
     }
 
     fn merge_into(&self, piece: &[u8], scratch: &mut Scratch, ids: &mut Vec<u32>) {
+        if self.vocabulary.merges.is_empty() {
+            // Bytes alone: a piece may be a whole text, so it takes no memory but its ids.
+            return ids.extend(piece.iter().map(|byte| self.vocabulary.byte_ids[usize::from(*byte)]));
+        }
         merge::merge(&self.pairs, &self.vocabulary.byte_ids, piece, scratch, ids);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
-use super::key::{Key, SHORT_BYTES};
+use super::key::Key;
 
 /// Tokens by their bytes.
 #[derive(Debug)]
@@ -56,11 +56,5 @@ impl Whole {
             Some(key) => self.short(key),
             None => self.long.get(piece).copied(),
         }
-    }
-
-    /// The token of a piece of more than [`SHORT_BYTES`] bytes.
-    pub(super) fn long(&self, piece: &[u8]) -> Option<u32> {
-        debug_assert!(piece.len() > SHORT_BYTES);
-        self.long.get(piece).copied()
     }
 }

@@ -4,14 +4,15 @@
 //! * Which tokens are used, and what kinds of tokens there are.
 //! * The longest tokens, and how numbers, code, an address and other languages are split.
 //!
-//! But for [`Tiktoken::open`] nothing here reads or writes a file: texts and encoders are given, and a [`TokenizerReport`] is what `serde` writes. Figures are of the texts
-//! alone and do not depend on the number of threads.
+//! Nothing here reads or writes a file: texts and encoders are given, a [`TokenizerReport`] is what `serde` writes, and [`page`] shows it. Figures are of the texts alone and
+//! do not depend on the number of threads.
 
 mod examples;
 mod kind;
+mod page;
+mod reference;
 #[cfg(test)]
 mod tests;
-mod tiktoken;
 
 use std::collections::BTreeMap;
 
@@ -20,7 +21,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::examples::Example;
 pub use self::kind::Kind;
-pub use self::tiktoken::{ReferenceError, Tiktoken};
+pub use self::page::page;
+pub use self::reference::{ReferenceError, ReferenceFile};
 
 /// The longest tokens that are listed.
 const NUM_LONGEST: usize = 32;

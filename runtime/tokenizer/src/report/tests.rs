@@ -79,3 +79,26 @@ fn examples_show_pieces_with_ids_and_the_report_is_read_back() {
     let json = serde_json::to_string(&report).unwrap();
     assert_eq!(serde_json::from_str::<TokenizerReport>(&json).unwrap(), report);
 }
+
+#[test]
+fn the_page_shows_every_part_and_escapes_what_texts_and_names_say() {
+    let sample = |axis, group, text| Sample { axis, group, text };
+    let report =
+        made(&[sample(Axis::Domain, "<b>books", "the cat the"), sample(Axis::Language, "en", "the cat")]);
+    let page = page(&[("tokens", "260".to_owned()), ("trained & kept", "<1>".to_owned())], &report);
+    for told in [
+        "<td>trained &amp; kept</td><td>&lt;1&gt;</td>",
+        "<h2>Bytes per token by domain</h2>",
+        "<td>&lt;b&gt;books</td><td>1</td><td>11</td><td>4</td><td>2.750</td><td>3.667</td><td class=\"bad\">0.750</td>",
+        "<h2>Bytes per token by language</h2>",
+        "<th>words</th>",
+        "<td>words with a space</td>",
+        "<td class=\"text\"> cat</td>",
+        "<h3>number of 3: 3 tokens</h3>",
+        "&lt;</span>",
+    ] {
+        assert!(page.contains(told), "{told}");
+    }
+    assert!(!page.contains("<b>books") && page.ends_with("</html>\n"));
+    assert!(!made(&[]).compression.iter().any(|group| group.axis == Axis::Language));
+}

@@ -21,6 +21,7 @@ use crate::EngineError;
 pub(crate) use pattern::Pattern;
 pub(crate) use published::Published;
 pub use published::patterns_of;
+pub(crate) use published::{pattern_named, portable};
 pub use regexes::check_portable;
 
 /// Cuts text into pieces.

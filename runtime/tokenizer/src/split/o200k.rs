@@ -10,6 +10,8 @@ use super::word::load;
 
 /// Letters of either half of a word: without case, and marks.
 const EITHER: u8 = CASELESS | MARK;
+/// What words are made of.
+const WORD: u8 = UPPER | LOWER | EITHER;
 
 /// GPT-4o's pattern.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +33,8 @@ impl Pattern for O200k {
     }
 }
 
-/// The end of a word of ASCII letters, at most one capital first, that is followed by ASCII and by no contraction.
+/// The end of a word of ASCII letters, capitals and then small ones, and of the contraction behind it. None where there is no such word, where a
+/// character follows that is not ASCII (it may belong to the word), and near the end of the text: the slow way knows more.
 #[inline(always)]
 fn ascii_word(text: &[u8], start: usize) -> Option<usize> {
     let first = *text.get(start)?;
@@ -43,9 +46,29 @@ fn ascii_word(text: &[u8], start: usize) -> Option<usize> {
         if run < 8 {
             end += run;
             let next = (word >> (8 * run)) as u8;
-            return (end > from && next < 0x80 && next != b'\'').then_some(end);
+            if next < 0x80 && next != b'\'' && end > from {
+                return Some(end);
+            }
+            return if end > start { rare_ascii_word(text, from, end) } else { None };
         }
         end += 8;
+    }
+}
+
+/// The same of a word with a contraction, and of one with several capitals first: one whose letters were seen up to `end`, the small ones among them from
+/// `from` on.
+#[inline(never)]
+fn rare_ascii_word(text: &[u8], from: usize, mut end: usize) -> Option<usize> {
+    if end == from {
+        // Any number of capitals, then any number of small letters.
+        let is_small = |byte: &&u8| byte.is_ascii_lowercase();
+        end += text.get(end..)?.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
+        end += text.get(end..)?.iter().take_while(is_small).count();
+    }
+    match text.get(end)? {
+        0x80.. => None,
+        b'\'' => Some(end + contraction_of_any_case(text, end)),
+        _ => Some(end),
     }
 }
 
@@ -65,16 +88,20 @@ impl O200k {
     fn any_end(self, text: &[u8], at: usize) -> usize {
         let Self { classes, digits } = self;
         let (class, len) = classes.at(text, at);
-        if let Some(end) = self.word_end(text, at, class, len) {
-            return end + contraction_of_any_case(text, end);
-        }
+        // A number neither begins nor leads a word.
         if class & NUMBER != 0 {
             return digits.end(classes, text, at);
         }
-        let signs = if text.get(at) == Some(&b' ') { at + len } else { at };
-        let end = classes.run(text, signs, SIGN);
-        if end > signs {
-            return newlines_and_slashes_end(text, end);
+        let (next, next_len) = classes.at(text, at + len);
+        let may_be_word = class & WORD != 0 || class & (SIGN | BLANK) != 0 && next & WORD != 0;
+        if may_be_word && let Some(end) = self.word_end(text, at, class, len) {
+            return end + contraction_of_any_case(text, end);
+        }
+        if class & SIGN != 0 {
+            return newlines_and_slashes_end(text, classes.run(text, at + len, SIGN));
+        }
+        if next & SIGN != 0 && text.get(at) == Some(&b' ') {
+            return newlines_and_slashes_end(text, classes.run(text, at + len + next_len, SIGN));
         }
         let spaces = Spaces::read(classes, text, at);
         if spaces.newline_end > at { spaces.newline_end } else { spaces.without_last(at, 0) }

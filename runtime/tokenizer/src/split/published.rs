@@ -11,9 +11,10 @@ use cupola_specs::job::{CODE_PATTERN, Digits, GPT2_PATTERN, GPT4_PATTERN, O200K_
 /// Runs of digits in the published patterns.
 pub(super) const DIGIT_RUN: &str = r"\p{N}{1,3}";
 /// Other spellings of GPT-2's pattern: tiktoken's of today and of before. They split alike.
-const GPT2_FORMS: [&str; 4] = [
+const GPT2_FORMS: [&str; 5] = [
     GPT2_PATTERN,
     r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s",
+    r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++\z|\s+(?!\S)|\s",
     r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
     r"'s|'t|'re|'ve|'m|'ll|'d| ?[\p{L}]+| ?[\p{N}]+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
 ];
@@ -41,7 +42,7 @@ pub(crate) enum Published {
 }
 
 /// The pattern that a name means; a text that is no name means itself.
-pub(super) fn pattern_named(name: &str) -> &str {
+pub(crate) fn pattern_named(name: &str) -> &str {
     match name {
         "gpt2" => GPT2_PATTERN,
         "gpt4" | "nanochat" => GPT4_PATTERN,
@@ -68,6 +69,15 @@ pub fn patterns_of(pattern: &str, digits: Digits) -> Vec<String> {
     }
 }
 
+/// The pattern with the parts that Oniguruma reads otherwise than tiktoken's engine in a form that both read alike: `$` behind white space, and runs of
+/// digits that give nothing back.
+pub(crate) fn portable(pattern: &str) -> String {
+    pattern
+        .replace(r"|\s++$|", r"|\s++\z|")
+        .replace(r"\p{N}{1,3}+", DIGIT_RUN)
+        .replace(r"\p{N}{1,2}+", r"\p{N}{1,2}")
+}
+
 impl Published {
     /// The splitter that does what these regexes do one after the other, if one is known.
     pub(super) fn of(patterns: &[String]) -> Option<Self> {
@@ -87,11 +97,7 @@ impl Published {
 
     fn with_digits_inside(pattern: &str) -> Option<Self> {
         let classes = classes();
-        // A digit run that gives nothing back is the same run.
-        let pattern = pattern
-            .replace(r"|\s++$|", r"|\s++\z|")
-            .replace(r"\p{N}{1,3}+", DIGIT_RUN)
-            .replace(r"\p{N}{1,2}+", r"\p{N}{1,2}");
+        let pattern = portable(pattern);
         digit_runs().into_iter().find_map(|(run, digits)| {
             let is = |form: &&str| form.replace(DIGIT_RUN, &run) == pattern;
             let gpt4 = |tail_is_whole| Self::Gpt4(Gpt4 { classes, digits, tail_is_whole });

@@ -110,6 +110,11 @@ fn code_keeps_indentation_apart_and_camel_case_is_two_words_of_o200k() {
     assert_eq!(Splitter::named(CODE_PATTERN, Digits::UpTo3).unwrap().patterns(), code.patterns());
     let o200k = Splitter::named(O200K_PATTERN, Digits::UpTo3).unwrap();
     assert_eq!(pieces(&o200k, "camelCase HTTPServer don't"), ["camel", "Case", " HTTPServer", " don't"]);
+    let text = "(WE'LL they'd've Mac's 'tisn't AÉ' PEP-8, _X_ don'té ABCdefghijklmnop's' and so on";
+    let regexes = Regexes::backtracking(o200k.patterns());
+    let mut expected = Vec::new();
+    regexes.pieces(text, &mut |piece| expected.push(piece.to_owned()));
+    assert_eq!(pieces(&o200k, text), expected);
 }
 
 #[test]

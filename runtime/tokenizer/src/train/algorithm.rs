@@ -1,23 +1,10 @@
 //! The three ways to choose tokens, behind one name, so that a sweep can compare them by bits per byte.
 
-use serde::{Deserialize, Serialize};
+use cupola_specs::job::TokenizerAlgorithm;
 
 use super::{Ended, Tally, Trained};
-use crate::unigram::{Unigram, UnigramTrained, Viterbi};
-use crate::{Bpe, EngineError};
-
-/// How tokens are chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Algorithm {
-    /// Byte-pair encoding: the most frequent pairs.
-    #[default]
-    Bpe,
-    /// The Unigram language model: the tokens that make the text most likely.
-    Unigram,
-    /// The special tokens and the 256 bytes, nothing else.
-    Bytes,
-}
+use crate::unigram::{UnigramJson, UnigramTrained};
+use crate::{AddedToken, Bpe, EngineError, PieceModel, TokenizerFile, TokenizerJson};
 
 /// What an algorithm made of a text.
 #[derive(Debug, Clone)]
@@ -32,11 +19,11 @@ pub enum Learned {
 
 impl Learned {
     /// Which algorithm it was.
-    pub fn algorithm(&self) -> Algorithm {
+    pub fn algorithm(&self) -> TokenizerAlgorithm {
         match self {
-            Self::Bpe(_) => Algorithm::Bpe,
-            Self::Unigram(_) => Algorithm::Unigram,
-            Self::Bytes(_) => Algorithm::Bytes,
+            Self::Bpe(_) => TokenizerAlgorithm::Bpe,
+            Self::Unigram(_) => TokenizerAlgorithm::Unigram,
+            Self::Bytes(_) => TokenizerAlgorithm::Bytes,
         }
     }
 
@@ -72,37 +59,30 @@ impl Learned {
         match self {
             Self::Bpe(trained) | Self::Bytes(trained) => {
                 let specials = trained.specials();
-                Bpe::new(trained.vocabulary, &specials, false).map(|bpe| PieceModel::Merges(Box::new(bpe)))
+                Bpe::new(trained.vocabulary, &specials, false).map(PieceModel::from)
             }
             Self::Unigram(trained) => Ok(PieceModel::Unigram(trained.model)),
         }
     }
-}
 
-/// A piece to ids, by any of the algorithms. Bytes alone are merges of which there are none.
-#[derive(Debug)]
-pub enum PieceModel {
-    /// Byte-pair encoding, and bytes alone.
-    Merges(Box<Bpe>),
-    /// The Unigram language model.
-    Unigram(Unigram),
-}
-
-impl PieceModel {
-    /// Bytes by id.
-    pub fn tokens(&self) -> &[Vec<u8>] {
+    /// Merges in all; a model without merges has none.
+    pub fn num_merges(&self) -> usize {
         match self {
-            Self::Merges(bpe) => bpe.tokens(),
-            Self::Unigram(unigram) => unigram.tokens(),
+            Self::Bpe(trained) | Self::Bytes(trained) => trained.vocabulary.merges.len(),
+            Self::Unigram(_) => 0,
         }
     }
 
-    /// Appends a piece's ids. `room` is used again from piece to piece.
-    pub fn encode_piece(&self, piece: &[u8], room: &mut Viterbi, ids: &mut Vec<u32>) {
+    /// The file. `patterns` are the regexes that split the text, `specials` the spellings of the special tokens, in the order of their ids.
+    pub fn into_file(self, patterns: Vec<String>, specials: &[String]) -> TokenizerFile {
+        let added = AddedToken::specials(specials);
         match self {
-            Self::Merges(bpe) => bpe.encode_piece(piece, ids),
-            Self::Unigram(unigram) => {
-                unigram.encode_piece(piece, room, ids);
+            Self::Bpe(trained) | Self::Bytes(trained) => {
+                let vocabulary = trained.vocabulary;
+                TokenizerFile::Bpe(TokenizerJson { patterns, vocabulary, ignore_merges: false, added })
+            }
+            Self::Unigram(trained) => {
+                TokenizerFile::Unigram(UnigramJson { patterns, model: trained.model, added })
             }
         }
     }

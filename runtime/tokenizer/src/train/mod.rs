@@ -1,8 +1,8 @@
 //! Text to a vocabulary.
 //!
 //! 1. [`Census`]: texts are cut into pieces, which no token crosses, and the pieces are counted, on all threads and beyond memory's limit on disk.
-//! 2. [`Algorithm`]: how tokens are chosen. [`train_bpe`] makes the most frequent pairs tokens; [`crate::unigram`] keeps the tokens that make the text
-//!    most likely; bytes alone need no choice. [`PieceModel`] encodes with any of them.
+//! 2. [`TokenizerAlgorithm`]: how tokens are chosen. [`train_bpe`] makes the most frequent pairs tokens; [`crate::unigram`] keeps the tokens that make the text
+//!    most likely; bytes alone need no choice. [`Learned`] is what any of them made.
 //!
 //! Counts have 64 bits and are exact. The result depends on the counts alone: neither on the number of threads nor on the order or the batches of
 //! the texts. Special tokens come first, then the 256 bytes, so that no text is ever unknown.
@@ -18,11 +18,13 @@ mod runs;
 mod tests;
 mod words;
 
-pub use self::algorithm::{Algorithm, Learned, PieceModel};
+pub use self::algorithm::Learned;
 pub(crate) use self::bpe::bytes_in_order;
 pub use self::bpe::{Ended, Trained, train_bpe};
 pub use self::census::{Census, CensusLimits, PieceCounts, Pieces, Tally};
 pub use self::error::TrainError;
+
+use cupola_specs::job::TokenizerAlgorithm;
 
 use crate::Splitter;
 use crate::unigram::{UnigramSettings, train_unigram};
@@ -134,15 +136,17 @@ impl<P: Pieces> Trainer<P> {
     /// [`TrainError::Spill`], [`TrainError::Incomplete`], [`TrainError::Empty`], [`TrainError::Limit`].
     pub fn train_with(
         self,
-        algorithm: Algorithm,
+        algorithm: TokenizerAlgorithm,
         unigram: &UnigramSettings,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Learned, TrainError> {
         let (pieces, settings) = self.into_counts()?;
         match algorithm {
-            Algorithm::Bpe => train_bpe(&pieces, &settings, progress).map(Learned::Bpe),
-            Algorithm::Unigram => train_unigram(&pieces, &settings, unigram, progress).map(Learned::Unigram),
-            Algorithm::Bytes => Ok(Learned::Bytes(Trained::bytes_only(&settings, pieces.tally()))),
+            TokenizerAlgorithm::Bpe => train_bpe(&pieces, &settings, progress).map(Learned::Bpe),
+            TokenizerAlgorithm::Unigram => {
+                train_unigram(&pieces, &settings, unigram, progress).map(Learned::Unigram)
+            }
+            TokenizerAlgorithm::Bytes => Ok(Learned::Bytes(Trained::bytes_only(&settings, pieces.tally()))),
         }
     }
 

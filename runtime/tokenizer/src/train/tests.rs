@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::unigram::Viterbi;
+use crate::Room;
 
 #[test]
 fn each_algorithm_makes_a_vocabulary_that_encodes_any_text() {
@@ -20,19 +20,20 @@ fn each_algorithm_makes_a_vocabulary_that_encodes_any_text() {
         assert_eq!(learned.tokens()[0], b"<s>");
         learned
     };
-    let lengths = [Algorithm::Bytes, Algorithm::Bpe, Algorithm::Unigram].map(|algorithm| {
-        let model = made(algorithm).into_model().unwrap();
-        let (mut ids, mut room) = (Vec::new(), Viterbi::default());
-        for piece in ["the ", "cat ", "日本\u{0} "] {
-            model.encode_piece(piece.as_bytes(), &mut room, &mut ids);
-        }
-        let bytes: Vec<u8> = ids.iter().flat_map(|id| model.tokens()[*id as usize].clone()).collect();
-        assert_eq!(bytes, "the cat 日本\u{0} ".as_bytes());
-        ids.len()
-    });
+    let lengths =
+        [TokenizerAlgorithm::Bytes, TokenizerAlgorithm::Bpe, TokenizerAlgorithm::Unigram].map(|algorithm| {
+            let model = made(algorithm).into_model().unwrap();
+            let (mut ids, mut room) = (Vec::new(), Room::default());
+            for piece in ["the ", "cat ", "日本\u{0} "] {
+                model.encode_piece(piece.as_bytes(), &mut room, &mut ids);
+            }
+            let bytes: Vec<u8> = ids.iter().flat_map(|id| model.tokens()[*id as usize].clone()).collect();
+            assert_eq!(bytes, "the cat 日本\u{0} ".as_bytes());
+            ids.len()
+        });
     assert!(lengths[0] == 16 && lengths[1] < 13 && lengths[2] < 13, "{lengths:?}");
-    assert_eq!(made(Algorithm::Bytes).ended().1, Ended::NoPairLeft);
-    assert_eq!(serde_json::to_string(&Algorithm::Unigram).unwrap(), "\"unigram\"");
+    assert_eq!(made(TokenizerAlgorithm::Bytes).ended().1, Ended::NoPairLeft);
+    assert_eq!(serde_json::to_string(&TokenizerAlgorithm::Unigram).unwrap(), "\"unigram\"");
 }
 
 /// Letters, blanks before them, and each other character alone: enough to have pieces of all kinds.

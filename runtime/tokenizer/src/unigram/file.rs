@@ -9,6 +9,9 @@ use super::model::Unigram;
 use crate::bytes::{byte_chars, spell, unspell};
 use crate::{AddedToken, EngineError, TokenizerJson, Vocabulary};
 
+/// Bytes of the longest token that is read: a piece takes a step for each byte of it and each byte of the longest token.
+const MOST_TOKEN_BYTES: usize = 1024;
+
 /// What the file holds.
 #[derive(Debug, Clone)]
 pub struct UnigramJson {
@@ -109,7 +112,13 @@ fn vocabulary(model: &Value) -> Result<(Vec<Vec<u8>>, Vec<f64>), EngineError> {
     let read = |(id, entry): (usize, &Value)| {
         let known = entry[0].as_str().zip(entry[1].as_f64());
         let (spelling, score) = known.ok_or_else(|| wrong(format!("model.vocab.{id}"), entry))?;
-        Ok((unspell(spelling).unwrap_or_else(|| spelling.as_bytes().to_vec()), score))
+        let token = unspell(spelling).unwrap_or_else(|| spelling.as_bytes().to_vec());
+        if token.len() > MOST_TOKEN_BYTES {
+            let expected = format!("a token of {MOST_TOKEN_BYTES} bytes at most");
+            let got = format!("one of {}", token.len());
+            return Err(EngineError::field(format!("model.vocab.{id}"), expected, got));
+        }
+        Ok((token, score))
     };
     entries.iter().enumerate().map(read).collect()
 }

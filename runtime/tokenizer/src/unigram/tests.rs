@@ -157,6 +157,8 @@ fn what_is_no_model_over_bytes_is_refused_by_field() {
     assert!(refused(&|file| file["normalizer"] = serde_json::json!({"type": "NFC"})).contains("normalizer"));
     assert!(refused(&|file| file["model"]["vocab"][5] = serde_json::json!(["x"])).contains("model.vocab.5"));
     assert!(refused(&|file| file["model"]["vocab"] = serde_json::json!([["a", -1.0]])).contains("vocab"));
+    let long = serde_json::json!(["x".repeat(2000), -1.0]);
+    assert!(refused(&|file| file["model"]["vocab"][300] = long.clone()).contains("1024 bytes at most"));
     assert!(refused(&|file| file["added_tokens"][0]["id"] = 1000.into()).contains("added_tokens"));
     assert!(refused(&|file| file["added_tokens"][0]["id"] = 5_000_000.into()).contains("gaps"));
     assert!(UnigramJson::parse(b"[1").unwrap_err().to_string().contains("JSON"));

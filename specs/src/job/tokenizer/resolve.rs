@@ -1,10 +1,14 @@
 //! A tokenizer job, resolved.
 
 use super::written::{SpecialTokens, TokenizerJob};
-use super::{CODE_PATTERN, GPT2_PATTERN, GPT4_PATTERN, O200K_PATTERN, TokenizerParams};
+use super::{
+    CODE_PATTERN, Digits, GPT2_PATTERN, GPT4_PATTERN, O200K_PATTERN, TokenizerAlgorithm, TokenizerParams,
+};
+use crate::spec::decode::At;
 use crate::spec::jobs::Resolver;
+use crate::spec::tree::Spot;
 use crate::spec::wanted::Wanted;
-use crate::spec::{Code, TokenizerBody};
+use crate::spec::{Code, SourceGlob, TokenizerBody};
 
 /// The special tokens of a chat, in id order.
 const CHAT_TOKENS: [&str; 4] = ["<|bos|>", "<|im_start|>", "<|im_end|>", "<|pad|>"];
@@ -20,6 +24,34 @@ const CHATML: &str = concat!(
 /// Resolves a tokenizer job.
 pub(crate) fn tokenizer(w: &TokenizerJob, resolver: &mut Resolver<'_, '_>) -> Option<TokenizerBody> {
     let corpus = resolver.artifact(&w.corpus, Wanted::Corpus);
+    let special_tokens = special_tokens(w, resolver);
+    let files = compare(w, resolver);
+    let vocab_size = match w.algorithm {
+        TokenizerAlgorithm::Bytes => refuse_choices(w, resolver).then_some(special_tokens.len() as u64 + 256),
+        // Where it is missing, decoding has said so.
+        _ => w.vocab_size.as_ref().map(|size| size.value),
+    };
+    let pattern = match w.algorithm {
+        TokenizerAlgorithm::Bytes => "",
+        _ => w.pattern.as_ref().map_or(GPT4_PATTERN, |pattern| named_pattern(pattern, resolver)),
+    };
+    Some(TokenizerBody {
+        corpus: corpus?,
+        files: files?,
+        params: TokenizerParams {
+            algorithm: w.algorithm,
+            vocab_size: vocab_size?,
+            pattern: pattern.to_owned(),
+            digits: w.digits.as_ref().map_or(Digits::UpTo3, |digits| digits.value),
+            special_tokens,
+            chat_template: CHATML.to_owned(),
+            train_bytes: w.max_bytes.as_ref().map_or(0, |bytes| bytes.value.0),
+        },
+    })
+}
+
+/// Special tokens in id order.
+fn special_tokens(w: &TokenizerJob, resolver: &mut Resolver<'_, '_>) -> Vec<String> {
     let mut special_tokens: Vec<String> = CHAT_TOKENS.iter().map(|token| (*token).to_owned()).collect();
     if let SpecialTokens::More(more) = &w.special_tokens {
         for token in more {
@@ -36,43 +68,77 @@ pub(crate) fn tokenizer(w: &TokenizerJob, resolver: &mut Resolver<'_, '_>) -> Op
             special_tokens.push(token.value.clone());
         }
     }
-    let pattern = match w.pattern.value.as_str() {
+    special_tokens
+}
+
+/// Where the bytes are the tokens, there is nothing to choose: a field that says how would mean nothing.
+fn refuse_choices(w: &TokenizerJob, resolver: &mut Resolver<'_, '_>) -> bool {
+    let written: [(&str, Option<Spot>); 4] = [
+        ("vocab_size", w.vocab_size.as_ref().map(|field| field.spot)),
+        ("pattern", w.pattern.as_ref().map(|field| field.spot)),
+        ("digits", w.digits.as_ref().map(|field| field.spot)),
+        ("max_bytes", w.max_bytes.as_ref().map(|field| field.spot)),
+    ];
+    let mut is_right = true;
+    for (name, spot) in written {
+        let Some(spot) = spot else { continue };
+        is_right = false;
+        let message = format!("`{name}` says nothing with `algorithm: bytes`");
+        resolver
+            .session
+            .error(Code::Conflict, spot, message)
+            .expecting("`algorithm: bpe` or `unigram`, or no such field: the 256 bytes and the special tokens are all there is");
+    }
+    is_right
+}
+
+/// The tokenizers to compare with, by files whose names say what they are.
+fn compare(w: &TokenizerJob, resolver: &mut Resolver<'_, '_>) -> Option<Vec<SourceGlob>> {
+    let Some(files) = &w.compare else { return Some(Vec::new()) };
+    let mut is_right = true;
+    for file in files.iter() {
+        let path = &file.value.0;
+        if !path.extension().is_some_and(|ending| ending == "tiktoken" || ending == "json") {
+            is_right = false;
+            let message = format!("`{}` is not known for a tokenizer", path.display());
+            resolver
+                .session
+                .error(Code::UnknownWord, file.spot, message)
+                .expecting("a file that ends in .tiktoken or .json");
+        }
+    }
+    let glob = resolver.glob("compare", files)?;
+    is_right.then(|| vec![glob])
+}
+
+/// The regex of a pattern that may be a name.
+fn named_pattern<'w>(pattern: &'w At<String>, resolver: &mut Resolver<'_, '_>) -> &'w str {
+    match pattern.value.as_str() {
         "gpt2" => GPT2_PATTERN,
         "gpt4" => GPT4_PATTERN,
         "o200k" => O200K_PATTERN,
         "code" => CODE_PATTERN,
         other => {
-            check_pattern(other, w, resolver);
+            check_pattern(other, pattern.spot, resolver);
             other
         }
-    };
-    Some(TokenizerBody {
-        corpus: corpus?,
-        params: TokenizerParams {
-            vocab_size: w.vocab_size,
-            pattern: pattern.to_owned(),
-            digits: w.digits,
-            special_tokens,
-            chat_template: CHATML.to_owned(),
-            train_bytes: w.max_bytes.map_or(0, |bytes| bytes.0),
-        },
-    })
+    }
 }
 
 /// A pattern that is not a known name must at least look like a regex: balanced, and more than a word.
-fn check_pattern(pattern: &str, w: &TokenizerJob, resolver: &mut Resolver<'_, '_>) {
+fn check_pattern(pattern: &str, spot: Spot, resolver: &mut Resolver<'_, '_>) {
     const NAMES: [&str; 4] = ["gpt2", "gpt4", "o200k", "code"];
     let is_word = pattern.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     if is_word {
         resolver
             .session
-            .error(Code::UnknownWord, w.pattern.spot, format!("there is no pattern `{pattern}`"))
+            .error(Code::UnknownWord, spot, format!("there is no pattern `{pattern}`"))
             .expecting("gpt2, gpt4, o200k, code, or a regex")
             .suggesting(pattern, NAMES);
     } else if let Some(problem) = unbalanced(pattern) {
         resolver
             .session
-            .error(Code::BadPattern, w.pattern.spot, format!("this regex {problem}"))
+            .error(Code::BadPattern, spot, format!("this regex {problem}"))
             .expecting("a regex whose brackets close; `\\` escapes");
     }
 }

@@ -2,30 +2,47 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use super::Digits;
+use super::{Digits, TokenizerAlgorithm};
 use crate::spec::decode::{At, Decode, wrong_type};
-use crate::spec::reference::Ref;
+use crate::spec::list::Filled;
+use crate::spec::reference::{FilePath, Ref};
 use crate::spec::session::Session;
 use crate::spec::tree::{Node, Value};
 use crate::spec::units::Bytes;
 use crate::spec::words::nearest;
-use crate::spec::written::written;
+use crate::spec::written::{field, written};
 
 written! {
-    /// Trains a byte-level BPE tokenizer.
+    /// Trains a tokenizer over bytes.
     pub(crate) struct TokenizerJob {
         /// The corpus.
         corpus: Ref,
-        /// Tokens in all, special tokens and the 256 bytes included.
-        vocab_size: u64; 261 ..= 1_000_000,
-        /// Pretokenisation: gpt2, gpt4 (nanochat's, with digits: up_to_2), o200k, code (indentations apart), or a regex.
-        pattern: At<String> = "gpt4",
-        /// How many digits one token may hold.
-        digits: Digits = "up_to_3",
+        /// How tokens are chosen: bpe (the most frequent pairs), unigram (those that make the text most likely), or bytes (the 256 bytes and the special tokens, and no field about others).
+        algorithm: TokenizerAlgorithm = "bpe",
+        /// Tokens in all, special tokens and the 256 bytes included; not with bytes.
+        vocab_size: Option<At<u64>>; 261 ..= 1_000_000,
+        /// Pretokenisation: gpt2, gpt4 (nanochat's, with digits: up_to_2), o200k, code (indentations apart), or a regex; gpt4 where it is left out. Not with bytes.
+        pattern: Option<At<String>>,
+        /// How many digits one token may hold; up_to_3 where it is left out. Not with bytes.
+        digits: Option<At<Digits>>,
         /// Special tokens: chat (<|bos|>, <|im_start|>, <|im_end|>, <|pad|>), or a list of tokens that follow these.
         special_tokens: SpecialTokens = "chat",
-        /// Most bytes of the corpus that training reads, spread over the documents; without it all are read.
-        max_bytes: Option<Bytes>,
+        /// Most bytes of the corpus that training reads, spread over the documents; without it all are read. Not with bytes.
+        max_bytes: Option<At<Bytes>>,
+        /// Tokenizers that the report compares with: .tiktoken files of OpenAI's by their names (cl100k_base.tiktoken), or tokenizer.json files.
+        compare: Option<Filled<At<FilePath>>>,
+    }
+}
+
+impl TokenizerJob {
+    /// Decodes a job, whose size has no default unless the bytes are its tokens.
+    pub(crate) fn decode_sized(node: &Node, others: &[&[&str]], session: &mut Session<'_>) -> Option<Self> {
+        let job = Self::decode_beside(node, others, session);
+        let is_bytes = node.get("algorithm").and_then(Node::text) == Some("bytes");
+        if !is_bytes && node.get("vocab_size").is_none_or(|size| size.value == Value::Null) {
+            field::<u64>(node, "vocab_size", None, None, session)?;
+        }
+        job
     }
 }
 
