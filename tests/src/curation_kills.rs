@@ -36,7 +36,7 @@ jobs:
 /// What is killed: the job to apply, its step, and what the worker says that it does at the moment.
 const STAGES: [(&str, &str, &[&str]); 3] = [
     ("corpus", "corpus", &["read web", "deduplicate", "score", "select", "write"]),
-    ("vocab", "vocab", &["count", "merge"]),
+    ("vocab", "vocab", &["count", "choose"]),
     ("base", "tokens[corpus,vocab]", &["encode"]),
 ];
 
