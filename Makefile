@@ -11,7 +11,7 @@ CLIENTS := .venv-clients/.stamp
 LLAMA := .llama/build/bin/llama-server
 NPM_TOOLS := tests/npm/node_modules/.stamp
 
-.PHONY: help quickstart build libtorch test lint bench bench-serving parity handover gguf clients pages clean
+.PHONY: help quickstart build libtorch test lint bench bench-data bench-serving parity handover gguf clients pages clean
 
 help: ## This list.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|'
@@ -55,13 +55,19 @@ lint: libtorch ## Formatting, clippy and the shell scripts' syntax.
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
 	bash -n deploy/*.sh runtime/benches/*.sh runtime/benches/peers/*.sh .ci/run
 
-bench: build ## Benchmarks: large specs and plans, what a step costs, tokenizer, training step, decoding.
+bench: build ## Benchmarks: large specs and plans, what a step costs, training step, decoding, curation (CUPOLA_SHARED names its data).
 	cargo bench --locked -p cupola-specs --bench load
 	cargo bench --locked -p cupola --bench plan
 	cargo bench --locked -p cupola --bench steps
 	cargo bench --locked -p cupola --bench control
 	cargo bench --locked -p cupola --bench histories
 	cargo bench --locked -p cupola-runtime
+	cargo bench --locked -p cupola-curation --bench minhash -- recall 20000
+	cargo bench --locked -p cupola-curation --bench decontaminate
+	cargo bench --locked -p cupola-tests --bench curation
+
+bench-data: build ## A row of runtime/benches/peers/BENCHMARKS.md, ROW=warc, beside its peers, which it installs; needs CUPOLA_SHARED and a machine that does nothing else.
+	runtime/benches/peers/row.sh $(or $(ROW),help)
 
 # Without AMX: with it, this version ends with an illegal instruction or a segmentation fault in its products of q8_0 and q4_0.
 $(LLAMA):
