@@ -39,8 +39,11 @@ fn the_schema_refuses_what_the_language_refuses() {
     let spec = |job: &str| yaml(&format!("cupola: v1\nname: x\njobs:\n  a: {job}\n"));
     let right = spec("{ kind: tokenizer, corpus: c, vocab_size: 4096 }");
     assert!(schema_check::check(&schema(), &right).is_empty());
+    let bytes = spec("{ kind: tokenizer, corpus: c, algorithm: bytes }");
+    assert!(schema_check::check(&schema(), &bytes).is_empty());
     for wrong in [
         "{ kind: tokenizer, corpus: c }",
+        "{ kind: tokenizer, corpus: c, algorithm: unigram }",
         "{ kind: tokenizer, corpus: c, vocab_size: many }",
         "{ kind: tokenizer, corpus: c, vocab_size: 4096, colour: red }",
         "{ kind: tokenizer, corpus: c, vocab_size: 4096, digits: four }",
@@ -87,7 +90,7 @@ fn explain_knows_fields_and_codes() {
     assert_eq!(tokens.example.as_deref(), Some("2.5M"));
     let source = explain("data.sources.max_bytes").unwrap();
     assert_eq!(source.example.as_deref(), Some("200MB"));
-    assert!(explain("tokenizer.vocab_size").unwrap().is_required);
+    assert!(explain("tokenizer.corpus").unwrap().is_required);
     assert!(explain("eval.suites.judge.model").is_some());
     assert!(explain("schedules.nightly.cron").is_some());
     assert!(!explain("budget").unwrap().fields.is_empty());

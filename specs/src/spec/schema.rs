@@ -69,14 +69,23 @@ pub(crate) fn job_schema(kind: JobKind, generator: &mut SchemaGenerator) -> Sche
     properties.extend(entries(&own["properties"]));
     let mut required = vec![json!("kind")];
     required.extend(own["required"].as_array().cloned().unwrap_or_default());
-    json_schema!({
+    let mut schema = json_schema!({
         "title": kind.as_str(),
         "type": "object",
         "description": own["description"],
         "properties": properties,
         "required": required,
         "additionalProperties": false,
-    })
+    });
+    if kind == JobKind::Tokenizer {
+        let is_bytes = json!({ "const": "bytes", "description": "The bytes are the tokens, so no size is given." });
+        schema.insert(
+            "if".to_owned(),
+            json!({ "properties": { "algorithm": is_bytes }, "required": ["algorithm"] }),
+        );
+        schema.insert("else".to_owned(), json!({ "required": ["vocab_size"] }));
+    }
+    schema
 }
 
 /// The field that makes a job for each combination.

@@ -1,4 +1,4 @@
-//! As much of JSON Schema as the language's own schema uses: types, properties, alternatives, words and references.
+//! As much of JSON Schema as the language's own schema uses: types, properties, alternatives, conditions, words and references.
 
 use serde_json::Value;
 
@@ -22,6 +22,12 @@ fn visit(root: &Value, schema: &Value, value: &Value, path: &str, problems: &mut
             if fits == 0 || wants_one && fits > 1 {
                 problems.push(format!("{path}: {fits} of {} alternatives fit {value}", list.len()));
             }
+        }
+    }
+    if schema["if"].is_object() {
+        let branch = if fits(root, &schema["if"], value) { "then" } else { "else" };
+        if schema[branch].is_object() {
+            visit(root, &schema[branch], value, path, problems);
         }
     }
     if schema.get("const").is_some_and(|word| word != value) {

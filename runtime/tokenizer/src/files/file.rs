@@ -9,7 +9,7 @@ use crate::{AddedToken, Bpe, Encoding, EngineError, Splitter, TokenizerJson};
 #[derive(Debug, Clone)]
 pub enum TokenizerFile {
     /// Byte-pair encoding, and bytes alone.
-    Bpe(TokenizerJson),
+    Bpe(Box<TokenizerJson>),
     /// The Unigram language model.
     Unigram(UnigramJson),
 }
@@ -23,7 +23,7 @@ impl TokenizerFile {
         if file["model"]["type"] == "Unigram" {
             UnigramJson::read(file).map(Self::Unigram)
         } else {
-            TokenizerJson::read(file).map(Self::Bpe)
+            TokenizerJson::read(file).map(Self::from)
         }
     }
 
@@ -68,6 +68,7 @@ impl TokenizerFile {
     pub fn into_encoding(self) -> Result<Encoding, EngineError> {
         match self {
             Self::Bpe(json) => {
+                let json = *json;
                 let added: Vec<u32> = json.added.iter().map(|token| token.id).collect();
                 let splitter = Splitter::of_patterns(&json.patterns)?;
                 Ok(Encoding::new(splitter, Bpe::new(json.vocabulary, &added, json.ignore_merges)?))
@@ -79,7 +80,7 @@ impl TokenizerFile {
 
 impl From<TokenizerJson> for TokenizerFile {
     fn from(json: TokenizerJson) -> Self {
-        Self::Bpe(json)
+        Self::Bpe(Box::new(json))
     }
 }
 

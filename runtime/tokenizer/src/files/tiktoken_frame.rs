@@ -199,12 +199,11 @@ mod tests {
 
     #[test]
     fn published_files_have_their_patterns_and_special_tokens() {
-        let bytes: String = (0..=255_u8)
-            .map(|byte| {
-                use base64::Engine as _;
-                format!("{} {byte}\n", base64::engine::general_purpose::STANDARD.encode([byte]))
-            })
-            .collect();
+        let line = |byte: u8| {
+            use base64::Engine as _;
+            format!("{} {byte}\n", base64::engine::general_purpose::STANDARD.encode([byte]))
+        };
+        let bytes: String = (0..=255_u8).map(line).collect();
         let ranks = Ranks::parse(bytes.as_bytes()).unwrap();
         for name in ["gpt2", "p50k_edit", "cl100k_base", "o200k_base", "o200k_harmony"] {
             let mut frame = TiktokenFrame::published(name).unwrap();

@@ -79,7 +79,7 @@ impl Learned {
         match self {
             Self::Bpe(trained) | Self::Bytes(trained) => {
                 let vocabulary = trained.vocabulary;
-                TokenizerFile::Bpe(TokenizerJson { patterns, vocabulary, ignore_merges: false, added })
+                TokenizerFile::from(TokenizerJson { patterns, vocabulary, ignore_merges: false, added })
             }
             Self::Unigram(trained) => {
                 TokenizerFile::Unigram(UnigramJson { patterns, model: trained.model, added })
