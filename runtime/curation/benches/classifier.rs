@@ -8,8 +8,7 @@
 //! ```
 //!
 //! `PYTHON` has `fasttext-wheel`; the peer's side is `runtime/benches/peers/classifier.py`. Each round runs one after the other: us, fastText, the crate. A training is from the file of
-//! examples to the model; a prediction is of all lines of the test file. `folds` tests each eighth of the documents once, each time with another seed: accuracy alone, over all lines. The crate predicts without
-//! the word at the end of a line that it was trained with; with it, it is told apart. `quality` measures against the 281 documents that people judged.
+//! examples to the model; a prediction is of all lines of the test file. `folds` tests each eighth of the documents once, each time with another seed: accuracy alone, over all lines. `quality` measures against the 281 documents that people judged.
 #![allow(missing_docs, reason = "a program, not a library")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a measurement stops at what it did not expect")]
 
@@ -94,7 +93,7 @@ fn compare(data: &Path, python: &str, pairs: usize, only: &str) {
         for _ in 0..pairs {
             runs[0].push(ours(&train_file, &test_file, &settings, 1));
             runs[1].push(fasttext(python, &peer, [&train_file, &test_file], &settings));
-            runs[2].extend(crate_runs(&train_file, &test_file, &settings, [""]));
+            runs[2].push(crate_run(&train_file, &test_file, &settings));
         }
         let median = |side: usize, of: &dyn Fn(&Run) -> f64| middle(runs[side].iter().map(of).collect());
         for (side, who) in ["cupola", "fastText 0.9.2", "fasttext crate 0.8"].into_iter().enumerate() {
@@ -123,9 +122,8 @@ fn folds(data: &Path, python: &str, only: &str) {
         if !only.is_empty() && !format!("{name},{}", settings.dim).starts_with(only) {
             continue;
         }
-        let mut sides: [(&str, Vec<f64>); 4] =
-            ["cupola", "fastText 0.9.2", "fasttext crate 0.8", "the crate, with `</s>`"]
-                .map(|who| (who, Vec::new()));
+        let mut sides: [(&str, Vec<f64>); 3] =
+            ["cupola", "fastText 0.9.2", "fasttext crate 0.8"].map(|who| (who, Vec::new()));
         let mut lines = Vec::new();
         for fold in 0..data::FOLDS {
             let (train_file, test_file) = data::files(data, name, fold, folder.path());
@@ -133,9 +131,7 @@ fn folds(data: &Path, python: &str, only: &str) {
             let settings = Settings { seed: fold + 1, ..settings.clone() };
             sides[0].1.push(ours(&train_file, &test_file, &settings, 1).accuracy);
             sides[1].1.push(fasttext(python, &peer, [&train_file, &test_file], &settings).accuracy);
-            let runs = crate_runs(&train_file, &test_file, &settings, ["", " </s>"]);
-            sides[2].1.push(runs[0].accuracy);
-            sides[3].1.push(runs[1].accuracy);
+            sides[2].1.push(crate_run(&train_file, &test_file, &settings).accuracy);
         }
         for (who, accuracy) in sides {
             let right: f64 = accuracy.iter().zip(&lines).map(|(accuracy, lines)| accuracy * lines).sum();
@@ -201,13 +197,7 @@ fn fasttext(python: &str, peer: &Path, files: [&Path; 2], settings: &Settings) -
     Run { train: of("train_secs"), predict: of("predict_secs"), accuracy: of("accuracy") }
 }
 
-/// One training, and a prediction with each of the ends behind every text.
-fn crate_runs<const N: usize>(
-    train_file: &Path,
-    test_file: &Path,
-    settings: &Settings,
-    ends: [&str; N],
-) -> [Run; N] {
+fn crate_run(train_file: &Path, test_file: &Path, settings: &Settings) -> Run {
     let mut args = fasttext::args::Args::new();
     args.apply_supervised_defaults();
     train_file.clone_into(&mut args.input);
@@ -226,18 +216,14 @@ fn crate_runs<const N: usize>(
     let train = start.elapsed().as_secs_f64();
     let test = std::fs::read_to_string(test_file).unwrap();
     let (labels, examples) = read_lines(&test);
-    ends.map(|end| {
-        let texts: Vec<String> = examples.iter().map(|example| format!("{}{end}", example.text)).collect();
-        let start = Instant::now();
-        let is_right = |(example, text): &(&Example<'_>, &String)| {
-            let found = model.predict(text, 1, 0.0);
-            found.first().and_then(|one| one.label.strip_prefix("__label__"))
-                == Some(&labels[example.label as usize])
-        };
-        let right = examples.iter().zip(&texts).filter(is_right).count();
-        let predict = start.elapsed().as_secs_f64();
-        Run { train, predict, accuracy: right as f64 / examples.len() as f64 }
-    })
+    let start = Instant::now();
+    let is_right = |example: &&Example<'_>| {
+        let found = model.predict(example.text, 1, 0.0);
+        found.first().and_then(|one| one.label.strip_prefix("__label__"))
+            == Some(&labels[example.label as usize])
+    };
+    let right = examples.iter().filter(is_right).count();
+    Run { train, predict: start.elapsed().as_secs_f64(), accuracy: right as f64 / examples.len() as f64 }
 }
 
 /// The same training with one thread and with two.

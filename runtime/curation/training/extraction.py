@@ -32,7 +32,6 @@ FIRST_TREES, SECOND_TREES = 110, 70
 KIND = dict(objective="multiclass", num_class=len(KINDS), verbose=-1, num_threads=1, seed=7, deterministic=True, learning_rate=0.1, num_leaves=5,
             min_data_in_leaf=8, feature_fraction=0.5, lambda_l2=5.0)
 KIND_ROUNDS = 25
-RULE = dict(floor=0.6, sure=0.85)  # as in decide.rs
 NEWS_WEIGHT = 3.0  # of a Scrapinghub page: they are a fifth of the pages and a set of their own, whose truths are stricter
 
 
@@ -250,11 +249,13 @@ def main():
     show("labels", data, data.y, article, how=0.6)
     p1 = crossed(FIRST, FIRST_TREES, data, data.x)
     show("first", data, p1, article)
-    show("first", data, p1, article, **RULE)
     x = np.concatenate([data.x, context(data, p1)], 1)
     p2 = crossed(SECOND, SECOND_TREES, data, x)
-    for settings in ({}, dict(floor=0.5, sure=0.7), dict(floor=0.6, sure=0.5), dict(floor=0.6, sure=0.7), dict(floor=0.6, sure=0.85), RULE, dict(RULE, half=0), dict(RULE, half=1)):
-        show("second", data, p2, article, **settings)
+    show("second", data, p2, article)
+    both = (p1 + p2) / 2  # as in decide.rs
+    for settings in ({}, dict(half=0), dict(half=1), dict(floor=0.6, sure=0.85)):
+        show("both", data, both, article, **settings)
+    np.save(f"{folder}/first.npy", p1)
     np.save(f"{folder}/second.npy", p2)
     if "--write" in sys.argv:
         out = sys.argv[sys.argv.index("--write") + 1]

@@ -78,7 +78,8 @@ pub(crate) fn job_schema(kind: JobKind, generator: &mut SchemaGenerator) -> Sche
         "additionalProperties": false,
     });
     if kind == JobKind::Tokenizer {
-        let is_bytes = json!({ "const": "bytes", "description": "The bytes are the tokens, so no size is given." });
+        let is_bytes =
+            json!({ "const": "bytes", "description": "The bytes are the tokens, so no size is given." });
         schema.insert(
             "if".to_owned(),
             json!({ "properties": { "algorithm": is_bytes }, "required": ["algorithm"] }),

@@ -7,13 +7,8 @@ use super::features::{self, Features};
 use super::kind::{PageType, kind};
 use super::model::{FIRST, SECOND};
 use super::page::About;
-use super::{ExtractOptions, markdown, tree};
-
-/// From this likelihood on a page is taken for an article.
-const SURELY_ARTICLE: f32 = 0.85;
-
-/// In an article a block must be at least this likely: what is half likely there is a caption or a teaser.
-const MIN_IN_ARTICLE: f32 = 0.6;
+use super::tree::{self, Scripts};
+use super::{ExtractOptions, markdown};
 
 /// An article body of the structured data counts from this many characters on.
 const MIN_BODY: usize = 500;
@@ -42,12 +37,11 @@ pub(super) fn decide(blocks: &Layout, about: &About, url: Option<&str>) -> Decis
         row[width..].copy_from_slice(around);
     }
     let second = SECOND.likely(&features.values, stride);
-    let (page_type, is_article) = kind(&features);
-    let (best, _) = best_threshold(&second, &wording);
-    // A page of which nothing is that likely keeps its best guess: an empty text would be a silent loss.
-    let has_likely = second.iter().any(|likely| *likely >= MIN_IN_ARTICLE);
-    let threshold = if has_likely && is_article >= SURELY_ARTICLE { best.max(MIN_IN_ARTICLE) } else { best };
-    let keep = second.iter().map(|likely| *likely >= threshold).collect();
+    // Each stage errs in its own way: together they err less.
+    let likely: Vec<f32> = first.iter().zip(&second).map(|(first, second)| (first + second) / 2.0).collect();
+    let (threshold, _) = best_threshold(&likely, &wording);
+    let keep = likely.iter().map(|likely| *likely >= threshold).collect();
+    let page_type = kind(&features);
     Decision { keep, page_type, features, first, second }
 }
 
@@ -63,7 +57,7 @@ pub(super) fn article_body(about: &About, options: &ExtractOptions) -> String {
         return body.to_owned();
     }
     let limits = Limits::default();
-    let Ok(dom) = tree::parse(body, limits) else { return String::new() };
+    let Ok(dom) = tree::parse(body, Scripts::Run, limits) else { return String::new() };
     let Ok(found) = super::walk::find(&dom, options.keep_math, limits) else { return String::new() };
     markdown::render(&dom, &found, &vec![true; found.blocks.len()], options.format)
 }

@@ -97,6 +97,8 @@ pub(super) struct Dom<'a> {
     pub(super) buffer: String,
     pub(super) nodes: Vec<Node>,
     pub(super) attributes: Vec<Attribute>,
+    /// Bytes of text in `noscript` elements that were not read, without tags and white space.
+    pub(super) noscript_bytes: usize,
 }
 
 impl<'a> Dom<'a> {
@@ -105,7 +107,13 @@ impl<'a> Dom<'a> {
         let root = Node { parent: 0, end: 1, span: Span::default(), name: 0, tag: Tag::Unknown, flags: 0 };
         let mut nodes = Vec::with_capacity(source.len() / 48 + 16);
         nodes.push(root);
-        Self { source, buffer: String::new(), nodes, attributes: Vec::with_capacity(source.len() / 64 + 16) }
+        Self {
+            source,
+            buffer: String::new(),
+            nodes,
+            attributes: Vec::with_capacity(source.len() / 64 + 16),
+            noscript_bytes: 0,
+        }
     }
 
     pub(super) fn len(&self) -> NodeId {

@@ -34,8 +34,8 @@ pub(super) const KINDS: [PageType; 7] = [
     PageType::Service,
 ];
 
-/// The kind of a page, from what is the same for all of its blocks, and how likely it is an article.
-pub(super) fn kind(features: &Features) -> (PageType, f32) {
+/// The kind of a page, from what is the same for all of its blocks.
+pub(super) fn kind(features: &Features) -> PageType {
     let row = features.values.get(features.whole_from..features.width).unwrap_or_default();
     let sums = model::KINDS.classes(row, KINDS.len());
     let mut best = 0;
@@ -44,6 +44,5 @@ pub(super) fn kind(features: &Features) -> (PageType, f32) {
             best = index;
         }
     }
-    let all: f32 = sums.iter().map(|sum| (sum - sums[best]).exp()).sum();
-    (KINDS[best], (sums[0] - sums[best]).exp() / all)
+    KINDS[best]
 }

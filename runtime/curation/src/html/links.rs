@@ -6,7 +6,7 @@ use super::dom::{Attr, Dom};
 use super::error::{HtmlError, Limits};
 use super::page::clean;
 use super::tag::Tag;
-use super::tree;
+use super::tree::{self, Scripts};
 
 /// A link of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ const MAX_TEXT: usize = 200;
 /// # Errors
 /// [`HtmlError::Limit`].
 pub fn links(html: &str, base: &str) -> Result<Vec<Link>, HtmlError> {
-    let dom = tree::parse(html, Limits::default())?;
+    let dom = tree::parse(html, Scripts::Off, Limits::default())?;
     let Some(base) = base_of(&dom, base) else { return Ok(Vec::new()) };
     let robots = robots_of(&dom);
     let mut seen = std::collections::HashSet::new();
@@ -68,7 +68,7 @@ pub fn links(html: &str, base: &str) -> Result<Vec<Link>, HtmlError> {
 /// # Errors
 /// [`HtmlError::Limit`].
 pub fn robots(html: &str) -> Result<Robots, HtmlError> {
-    Ok(robots_of(&tree::parse(html, Limits::default())?))
+    Ok(robots_of(&tree::parse(html, Scripts::Run, Limits::default())?))
 }
 
 fn robots_of(dom: &Dom) -> Robots {

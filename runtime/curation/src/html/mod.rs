@@ -3,6 +3,7 @@
 //! One pass over the bytes makes a flat tree ([`HtmlError::Limit`] bounds it); one walk finds the blocks of text; a model of boosted trees says of each how
 //! likely it is content, from its words, its tags and classes, its neighbours and what the page says about itself; what is kept is decided for the page as
 //! a whole and written as Markdown, with tables, code and mathematics. Every decision can be looked at: [`explain`] lists blocks, features and likelihoods.
+//! A page that is a program, and says its text in `noscript` to readers without scripts, is read as those read it.
 //!
 //! No recursion, no clock: work is linear in the bytes of the page, and the same page gives the same text on every machine.
 
@@ -47,7 +48,9 @@ mod tests;
 
 use self::blocks::Layout;
 use self::decide::Decision;
+use self::dom::Dom;
 use self::page::About;
+use self::tree::Scripts;
 
 pub use self::error::{HtmlError, Limits, Work};
 pub use self::kind::PageType;
@@ -149,8 +152,7 @@ pub struct Explanation {
 /// # Errors
 /// [`HtmlError::Limit`] for a page that no one wrote for people: drop it by its name.
 pub fn extract(html: &str, url: Option<&str>, options: &ExtractOptions) -> Result<Extracted, HtmlError> {
-    let dom = tree::parse(html, options.limits)?;
-    let found = walk::find(&dom, options.keep_math, options.limits)?;
+    let (dom, found) = read(html, options.keep_math, options.limits)?;
     let about = page::about(&dom);
     let decision = decide::decide(&found, &about, url);
     let keep = kept(&found, &decision, options);
@@ -178,6 +180,23 @@ pub fn extract(html: &str, url: Option<&str>, options: &ExtractOptions) -> Resul
     })
 }
 
+/// Text in `noscript` counts from this many bytes on: less is a request to switch scripts on.
+const MIN_NOSCRIPT: usize = 500;
+
+/// Reads a page as a browser does or, where it says more to readers without scripts, as those do: some sites (all forums of Discourse) are programs that
+/// fetch their text, and have it in `noscript` for others.
+fn read(html: &str, keep_math: bool, limits: Limits) -> Result<(Dom<'_>, Layout), HtmlError> {
+    let dom = tree::parse(html, Scripts::Run, limits)?;
+    let found = walk::find(&dom, keep_math, limits)?;
+    let shown: usize = found.blocks.iter().map(|block| block.chars as usize).sum();
+    if dom.noscript_bytes < MIN_NOSCRIPT || dom.noscript_bytes <= shown {
+        return Ok((dom, found));
+    }
+    let dom = tree::parse(html, Scripts::Off, limits)?;
+    let found = walk::find(&dom, keep_math, limits)?;
+    Ok((dom, found))
+}
+
 /// Which blocks are written under these options.
 fn kept(found: &Layout, decision: &Decision, options: &ExtractOptions) -> Vec<bool> {
     let is_wanted = |block: &blocks::Block| options.keep_code || block.places & place::PRE == 0;
@@ -190,8 +209,7 @@ fn kept(found: &Layout, decision: &Decision, options: &ExtractOptions) -> Vec<bo
 /// # Errors
 /// [`HtmlError::Limit`].
 pub fn explain(html: &str, url: Option<&str>, limits: Limits) -> Result<Explanation, HtmlError> {
-    let dom = tree::parse(html, limits)?;
-    let found = walk::find(&dom, true, limits)?;
+    let (dom, found) = read(html, true, limits)?;
     let about: About = page::about(&dom);
     let decision = decide::decide(&found, &about, url);
     let names = decision.features.names.clone();

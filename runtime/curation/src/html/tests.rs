@@ -10,7 +10,7 @@ use super::*;
 
 /// A tree as text: names of elements as numbers of their tags, texts in quotes.
 fn outline(html: &str) -> String {
-    let dom = parse(html, Limits::default()).unwrap();
+    let dom = parse(html, Scripts::Run, Limits::default()).unwrap();
     let mut out = String::new();
     write_outline(&dom, 0, &mut out);
     out
@@ -103,7 +103,8 @@ fn raw_text_ends_where_it_should() {
 
 #[test]
 fn the_first_of_two_attributes_counts() {
-    let dom = parse("<a HREF=x href=y id='&lt;' class=\"a\"/class=b>", Limits::default()).unwrap();
+    let dom =
+        parse("<a HREF=x href=y id='&lt;' class=\"a\"/class=b>", Scripts::Run, Limits::default()).unwrap();
     let value = |name| dom.attribute(1, name);
     assert_eq!(
         (value(dom::Attr::Href), value(dom::Attr::Id), value(dom::Attr::Class)),
@@ -203,6 +204,22 @@ fn an_article_that_a_script_would_show_is_taken_from_the_data() {
 }
 
 #[test]
+fn a_text_for_readers_without_scripts_is_read_where_the_page_shows_less() {
+    let sentence = "A reply of the forum that is long enough to count, and has more than one clause. ";
+    let posts: String = (0..6).fold(String::new(), |all, number| {
+        format!("{all}<div class=post><p>{number}. {}</p></div>", sentence.repeat(3))
+    });
+    let app = format!("<div id=app>Loading</div><noscript><main>{posts}</main></noscript>");
+    let text = markdown(&app);
+    assert!((0..6).all(|number| text.contains(&format!("{number}. A reply"))), "{text}");
+    let shown = format!("<main>{posts}{posts}</main><noscript>{posts}</noscript>");
+    assert_eq!(markdown(&shown).matches("0. A reply").count(), 2);
+    let switch = "<p>Shown.</p><noscript>Please enable scripts.</noscript>";
+    assert_eq!(markdown(switch), "Shown.");
+    assert_eq!(links(&app.replace("<p>", "<p><a href=/x>"), "https://a.b/").unwrap().len(), 1);
+}
+
+#[test]
 fn the_models_are_whole() {
     let explanation = explain(&article(), None, Limits::default()).unwrap();
     let width = explanation.names.len();
@@ -280,7 +297,7 @@ proptest! {
         let text = extract(&html, Some(&html), &ExtractOptions { format: Format::Text, ..options }).unwrap();
         prop_assert_eq!(markdown.num_kept, text.num_kept);
         prop_assert_eq!(&markdown, &extract(&html, Some(&html), &options).unwrap());
-        let dom = parse(&html, Limits::default()).unwrap();
+        let dom = parse(&html, Scripts::Run, Limits::default()).unwrap();
         for id in 1..dom.len() {
             let node = dom.node(id);
             prop_assert!(node.parent < id && node.end > id && node.end <= dom.node(node.parent).end);

@@ -26,6 +26,15 @@ enum Scope {
     Table,
 }
 
+/// Whether the page's programs would run: what stands in `noscript` is for readers where they do not.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scripts {
+    /// As in a browser: `noscript` is a text that nobody sees.
+    Run,
+    /// As for a reader without scripts: `noscript` is an element like others.
+    Off,
+}
+
 struct Builder<'a> {
     dom: Dom<'a>,
     /// The open elements, the innermost last.
@@ -36,6 +45,7 @@ struct Builder<'a> {
     has_body: bool,
     has_space: bool,
     steps: usize,
+    scripts: Scripts,
     limits: Limits,
 }
 
@@ -43,7 +53,7 @@ struct Builder<'a> {
 ///
 /// # Errors
 /// [`HtmlError::Limit`].
-pub(super) fn parse(source: &str, limits: Limits) -> Result<Dom<'_>, HtmlError> {
+pub(super) fn parse(source: &str, scripts: Scripts, limits: Limits) -> Result<Dom<'_>, HtmlError> {
     let max_bytes = limits.max_bytes.min(1 << 30);
     if source.len() > max_bytes {
         return Err(HtmlError::Limit { what: Work::Bytes, limit: max_bytes });
@@ -56,6 +66,7 @@ pub(super) fn parse(source: &str, limits: Limits) -> Result<Dom<'_>, HtmlError> 
         has_body: false,
         has_space: false,
         steps: 0,
+        scripts,
         limits,
     };
     let mut lexer = Lexer::default();
@@ -209,7 +220,10 @@ impl Builder<'_> {
         let span = Span { start: attributes as u32, end: self.dom.attributes.len() as u32 };
         let node =
             Node { parent: 0, end: 0, span, name, tag, flags: if is_foreign { flag::FOREIGN } else { 0 } };
-        let is_raw = tag.is_raw() && (!is_foreign || matches!(tag, Tag::Script | Tag::Style));
+        let is_raw = match tag {
+            Tag::Noscript => self.scripts == Scripts::Run && !is_foreign,
+            _ => tag.is_raw() && (!is_foreign || matches!(tag, Tag::Script | Tag::Style)),
+        };
         if is_closed && is_foreign || tag.is_void() && !is_foreign {
             self.append(node);
         } else if is_raw {
@@ -241,6 +255,9 @@ impl Builder<'_> {
             _ => "noframes",
         };
         let (start, end) = lexer.raw_text(self.dom.source, name);
+        if tag == Tag::Noscript && !self.is_open(Tag::Head) {
+            self.dom.noscript_bytes += bytes_of_text(&self.dom.source.as_bytes()[start..end]);
+        }
         let place = matches!(tag, Tag::Title | Tag::Textarea).then_some(Place::Text);
         let is_data = tag == Tag::Script && {
             let id = self.stack.last().copied().unwrap_or(0);
@@ -407,4 +424,14 @@ impl Builder<'_> {
             self.push(Node { flags: node.flags & flag::FOREIGN, ..node });
         }
     }
+}
+
+/// Bytes that stand outside of tags and are no white space.
+fn bytes_of_text(source: &[u8]) -> usize {
+    let mut is_tag = false;
+    let is_text = |byte: &&u8| {
+        is_tag = (is_tag || **byte == b'<') && **byte != b'>';
+        !is_tag && **byte != b'>' && !byte.is_ascii_whitespace()
+    };
+    source.iter().filter(is_text).count()
 }

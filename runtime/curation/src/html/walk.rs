@@ -56,11 +56,11 @@ fn is_line_numbers(class: &str) -> bool {
 pub(super) fn is_invisible(dom: &Dom, id: NodeId) -> bool {
     use Tag::{
         Applet, Area, Audio, Canvas, Datalist, Embed, Head, Iframe, Input, Link, Map, Meta, Noembed,
-        Noframes, Noscript, Progress, Script, Style, Svg, Textarea, Title, Video,
+        Noframes, Progress, Script, Style, Svg, Textarea, Title, Video,
     };
     match dom.tag(id) {
-        Head | Script | Style | Noscript | Svg | Iframe | Textarea | Input | Canvas | Datalist | Noembed
-        | Noframes | Map | Area | Audio | Video | Embed | Applet | Meta | Link | Title | Progress => true,
+        Head | Script | Style | Svg | Iframe | Textarea | Input | Canvas | Datalist | Noembed | Noframes
+        | Map | Area | Audio | Video | Embed | Applet | Meta | Link | Title | Progress => true,
         Tag::Template => dom.attribute(id, Attr::ShadowRootMode).is_none(),
         _ => false,
     }

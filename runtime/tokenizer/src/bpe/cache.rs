@@ -13,8 +13,8 @@ const INLINE_IDS: usize = 3;
 const STORED: u32 = u32::MAX;
 /// Slots that a piece may be in.
 const WAYS: usize = 4;
-/// Slots at first, and at most: half a million, in sixteen megabytes, hold the words of a text in many languages.
-const SLOT_BITS: (u32, u32) = (9, 19);
+/// Slots at first, and at most.
+const SLOT_BITS: (u32, u32) = (9, 17);
 /// Ids that are stored before the table starts anew.
 const MAX_STORED_IDS: usize = 1 << 20;
 
@@ -116,8 +116,6 @@ impl ShortCache {
 
 /// Longest piece that is remembered, bytes: longer ones hardly come again.
 pub(super) const LONG_BYTES: usize = 256;
-/// Slots for long pieces, at most.
-const LONG_SLOT_BITS: u32 = 17;
 /// Bytes that are stored before the table starts anew.
 const MAX_STORED_BYTES: usize = 1 << 22;
 
@@ -166,7 +164,7 @@ impl LongCache {
         if self.bytes.len() + piece.len() > MAX_STORED_BYTES {
             *self = Self::default();
         }
-        if self.len * 2 >= self.slots.len() && self.slots.len() < 1 << LONG_SLOT_BITS {
+        if self.len * 2 >= self.slots.len() && self.slots.len() < 1 << SLOT_BITS.1 {
             let slots = vec![LongSlot::default(); (self.slots.len() * 4).max(1 << SLOT_BITS.0)];
             self.len = 0;
             for slot in std::mem::replace(&mut self.slots, slots) {

@@ -1,12 +1,12 @@
 //! Formulas as pages carry them.
 
 use super::super::error::Limits;
-use super::super::tree::parse;
+use super::super::tree::{Scripts, parse};
 use super::*;
 
 /// The first formula of a page.
 fn first(html: &str) -> Option<Formula> {
-    let dom = parse(html, Limits::default()).unwrap();
+    let dom = parse(html, Scripts::Run, Limits::default()).unwrap();
     (1..dom.len())
         .filter(|id| !dom.node(*id).is_text() && may_be(dom.tag(*id)))
         .find_map(|id| formula(&dom, id))
