@@ -36,7 +36,8 @@ fn main() {
         return;
     };
     let data = Path::new(&shared).join("data");
-    let repetitions = std::env::args().skip(1).find_map(|argument| argument.parse::<u64>().ok()).unwrap_or(10);
+    let repetitions =
+        std::env::args().skip(1).find_map(|argument| argument.parse::<u64>().ok()).unwrap_or(10);
     let house = House::new().unwrap();
     let texts = house.path().join("texts");
     fs::create_dir_all(&texts).unwrap();
