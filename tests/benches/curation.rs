@@ -2,7 +2,8 @@
 //! and what became of every record of the archives.
 //!
 //! `CUPOLA_SHARED=… cargo bench -p cupola-tests --bench curation [-- REPETITIONS]`, after `make build`; 10 repetitions where nothing is said. Each text file is
-//! copied that often under another name. Exact duplicates are kept, so that all of it goes through every pass.
+//! copied that often under another name. Exact duplicates are kept, so that all of it goes through every pass; in `copies` nothing is deduplicated, so that the tokenizer and
+//! the packing see all of it too.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot run has nothing to say")]
 
 use std::fs;
@@ -25,8 +26,14 @@ jobs:
     dedup: { exact: null, lines: { min_repeats: 1000 }, minhash: {}, substrings: { min_bytes: 200 } }
     decontaminate: { against: [report] }
     split: { validation: 5%, by: document }
-  vocab: { kind: tokenizer, corpus: corpus, vocab_size: 32768 }
+  copies:
+    kind: data
+    sources: [{ name: books, format: jsonl, paths: ["./texts/*.jsonl.gz"] }, { name: texts, format: text, paths: ["./texts/*.txt.gz"] }]
+    dedup: { exact: null }
+    split: { validation: 1%, by: document }
+  vocab: { kind: tokenizer, corpus: copies, vocab_size: 32768 }
   base: { kind: pretrain, corpus: corpus, tokenizer: vocab, model: { arch: transformer, depth: 1 }, tokens: 20K, context: { length: 128 } }
+  wide: { kind: pretrain, corpus: copies, tokenizer: vocab, model: { arch: transformer, depth: 1 }, tokens: 20K, context: { length: 128 } }
   report: { kind: eval, models: [base], suites: [{ multiple_choice: { paths: [./questions.jsonl], limit: 4 } }] }
 "#;
 
@@ -50,7 +57,7 @@ fn main() {
     let question = r#"{"question": "Which of these is used to keep mold spores from entering the lungs?", "choices": ["a mask", "gloves"], "answer": 0}"#;
     fs::write(house.path().join("questions.jsonl"), format!("{question}\n").repeat(8)).unwrap();
     fs::write(house.spec(), SPEC.replace("SHARED", data.to_str().unwrap())).unwrap();
-    house.ok(["apply", "spec.yaml", "--only", "base"]).unwrap();
+    house.ok(["apply", "spec.yaml"]).unwrap();
     tell_steps(&house);
     tell_records(&house);
 }
