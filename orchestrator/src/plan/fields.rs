@@ -56,7 +56,9 @@ impl<'s> Fields<'s> {
         if let Some(ResolvedJobBody::Data(body)) =
             self.spec.and_then(|spec| spec.job(&step.job)).map(|job| &job.body)
         {
-            own.iter_mut().for_each(|field| at_written_filter(field, &body.filter_items));
+            for field in &mut own {
+                at_written_filter(field, &body.filter_items);
+            }
         }
         let mut paths: Vec<String> = own.iter().map(|field| format!("jobs.{}.{field}", step.job)).collect();
         paths.extend(self.elsewhere(step, path, &own));
