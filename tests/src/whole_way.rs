@@ -34,44 +34,47 @@ fn would_run(house: &House) -> Vec<String> {
     runs.map(|step| step["step"].as_str().unwrap().to_owned()).collect()
 }
 
+/// What each step's artifact holds, beside its manifest.
+const LAYOUTS: &[(&str, &[&str])] = &[
+    ("corpus", &["statistics.json", "statistics.html", "dropped.jsonl.zst", "pairs/train.jsonl.zst"]),
+    (
+        "vocab",
+        &[
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "special_tokens_map.json",
+            "tokenizer.tiktoken",
+            "tiktoken.json",
+            "report.json",
+            "report.html",
+        ],
+    ),
+    ("law/fit", &["law.json", "runs.csv"]),
+    (
+        "base",
+        &[
+            "config.json",
+            "model.safetensors",
+            "generation_config.json",
+            "tokenizer.json",
+            "training.json",
+            "seal.json",
+        ],
+    ),
+    (
+        "assistant",
+        &["config.json", "model.safetensors", "tokenizer_config.json", "training.json", "seal.json"],
+    ),
+    ("aligned/preferences", &["pairs.jsonl.zst", "validation.jsonl.zst", "statistics.json"]),
+    ("aligned/reward_model", &["model.safetensors", "training.json"]),
+    ("aligned/optimize", &["model.safetensors", "training.json", "seal.json"]),
+    ("report", &["report.json", "report.html", "report.md", "README.md"]),
+];
+
 #[test]
 fn every_job_kind_leaves_what_its_layout_promises() {
     let house = applied();
-    for (step, files) in [
-        ("corpus", &["statistics.json", "statistics.html", "dropped.jsonl.zst", "pairs/train.jsonl.zst"][..]),
-        (
-            "vocab",
-            &[
-                "tokenizer.json",
-                "tokenizer_config.json",
-                "special_tokens_map.json",
-                "tokenizer.tiktoken",
-                "tiktoken.json",
-                "report.json",
-                "report.html",
-            ],
-        ),
-        ("law/fit", &["law.json", "runs.csv"]),
-        (
-            "base",
-            &[
-                "config.json",
-                "model.safetensors",
-                "generation_config.json",
-                "tokenizer.json",
-                "training.json",
-                "seal.json",
-            ],
-        ),
-        (
-            "assistant",
-            &["config.json", "model.safetensors", "tokenizer_config.json", "training.json", "seal.json"],
-        ),
-        ("aligned/preferences", &["pairs.jsonl.zst", "validation.jsonl.zst", "statistics.json"]),
-        ("aligned/reward_model", &["model.safetensors", "training.json"]),
-        ("aligned/optimize", &["model.safetensors", "training.json", "seal.json"]),
-        ("report", &["report.json", "report.html", "report.md", "README.md"]),
-    ] {
+    for (step, files) in LAYOUTS {
         let folder = house.artifact(step).unwrap();
         for file in files.iter().chain(&["manifest.json"]) {
             let length = fs::metadata(folder.join(file))
