@@ -275,14 +275,19 @@ mod tests {
         }
     }
 
-    #[test]
-    fn sources_become_a_split_corpus_a_tokenizer_and_shards_that_decode_to_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let dir = dir.path();
+    /// The corpus of the crates.
+    fn curate(dir: &Path) {
         write_crates(dir);
         let data = data_params();
         let ctx = context(dir, "corpus", StepParams::Data(data.clone()), &[]);
         crate::data::job::run(&ctx, &data).unwrap();
+    }
+
+    #[test]
+    fn sources_become_a_split_corpus_a_tokenizer_and_shards_that_decode_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        curate(dir);
         let params = tokenizer_params();
         let ctx = context(dir, "tokenizer", StepParams::Tokenizer(params.clone()), &["corpus"]);
         crate::tokenizer::job::run(&ctx, &params).unwrap();
@@ -325,10 +330,7 @@ mod tests {
     fn each_algorithm_makes_a_tokenizer_that_encodes_the_corpus_and_tells_of_the_others_that_were_named() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path();
-        write_crates(dir);
-        let data = data_params();
-        let ctx = context(dir, "corpus", StepParams::Data(data.clone()), &[]);
-        crate::data::job::run(&ctx, &data).unwrap();
+        curate(dir);
         let algorithms = [
             ("bytes", TokenizerAlgorithm::Bytes, 260),
             ("bpe", TokenizerAlgorithm::Bpe, 280),
@@ -382,10 +384,7 @@ mod tests {
     fn the_ranks_beside_a_tokenizer_give_its_ids() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path();
-        write_crates(dir);
-        let data = data_params();
-        let ctx = context(dir, "corpus", StepParams::Data(data.clone()), &[]);
-        crate::data::job::run(&ctx, &data).unwrap();
+        curate(dir);
         std::fs::write(dir.join("sources.jsonl"), "").unwrap();
         let params = tokenizer_params();
         let ctx = context(dir, "tokenizer", StepParams::Tokenizer(params.clone()), &["corpus"]);
