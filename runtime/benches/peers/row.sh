@@ -29,7 +29,7 @@ bench() { # CRATE BENCH ARGUMENT…
 
 case $row in
 extraction)
-    install trafilatura==2.3.1 resiliparse==2.0.1
+    install trafilatura==2.3.1 lxml_html_clean==0.4.6 resiliparse==2.0.1
     CARGO_TARGET_DIR=$PWD/.venv-peers/target cargo build --quiet --release --locked --manifest-path $peers/extraction-rust/Cargo.toml
     rust=$PWD/.venv-peers/target/release/extraction-peers
     bench cupola-curation extraction --rounds 5 \

@@ -17,8 +17,8 @@ const FILES: [&str; 39] = [
     "css", "scss", "html", "htm", "json", "yaml", "yml", "toml", "xml", "txt", "rst", "lock", "log", "cpp",
     "hpp", "java", "class", "rb", "php", "go", "exe", "dll", "tgz", "whl",
 ];
-/// Names of logins to a service, which are nobody's box.
-const LOGINS: [&str; 3] = ["git", "hg", "svn"];
+/// Names that are nobody's box: logins to a service, and stand-ins.
+const NOBODIES: [&str; 7] = ["git", "hg", "svn", "noreply", "no-reply", "user", "username"];
 
 /// The address around the `@` at `sign`, which is `width` bytes wide (one, or more where it is written as an entity).
 pub(super) fn around(
@@ -116,9 +116,6 @@ pub(super) fn can_end(label: &str) -> bool {
 }
 
 pub(super) fn is_somebodys(name: &str, domain: &str, placeholders: Placeholders) -> bool {
-    if LOGINS.iter().any(|login| name.eq_ignore_ascii_case(login)) {
-        return false;
-    }
     if placeholders == Placeholders::Find {
         return true;
     }
@@ -126,7 +123,6 @@ pub(super) fn is_somebodys(name: &str, domain: &str, placeholders: Placeholders)
     let reserved = ["example.com", "example.org", "example.net", "test", "example", "invalid", "localhost"];
     let is_reserved =
         |other: &str| domain.strip_suffix(other).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-    let names = ["noreply", "no-reply", "user", "username"];
     !reserved.iter().any(|other| is_reserved(other))
-        && !names.iter().any(|other| name.eq_ignore_ascii_case(other))
+        && !NOBODIES.iter().any(|other| name.eq_ignore_ascii_case(other))
 }

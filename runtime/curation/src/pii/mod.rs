@@ -9,9 +9,9 @@
 //! (mod 97, length by country); secrets: keys of known make, private keys, passwords in URLs, and assignments of random-looking
 //! values. Names, postal addresses, dates of birth and business figures are out of scope: no pattern tells them.
 //!
-//! **What stays.** What stands for nobody: loopback, private, link-local, multicast and documentation addresses, versions and section numbers, `git@`,
-//! keys that say that they are examples. An address at `example.com` is reserved for documents; it is found all the same unless
-//! [`Placeholders::Keep`] is asked for, because nothing is lost with it and a corpus can be promised to hold no address.
+//! **What stays.** What stands for nobody: loopback, private, link-local, multicast and documentation addresses, versions and section numbers,
+//! keys that say that they are examples. An address at `example.com` is reserved for documents, and `git@` logs in to a service; they are found all the same
+//! unless [`Placeholders::Keep`] is asked for, because little is lost with them and a corpus can be promised to hold no address.
 //!
 //! Invariants: finds are sorted, don't overlap, lie on the borders of characters; after [`Finder::redact`] a second pass finds nothing of
 //! the redacted classes ([`Finder::find`] looks again at what a tag will uncover).

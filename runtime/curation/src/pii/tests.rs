@@ -40,17 +40,20 @@ fn emails_are_found_as_they_are_written() {
         ("e-mail: barry at python.org", "e-mail: <EMAIL>"),
         ("bob&#64;host.com and bob＠host.com", "<EMAIL> and <EMAIL>"),
         ("user@example.com too", "<EMAIL> too"),
+        ("git@github.com:a/b.git", "<EMAIL>:a/b.git"),
         ("a@b.com,c@d.net;e@f.io", "<EMAIL>,<EMAIL>;<EMAIL>"),
     ]);
     stays(&[
-        "git@github.com:a/b.git",
         "icon@2x.png, pkg@1.2.3, @decorator.call and lodash@latest",
         "look at the dot com boom, meet us at amazon.com",
         "5 apples @ 3.50 each",
         "a@b and @handle and x@",
     ]);
     let kept = finder().with_placeholders(Placeholders::Keep);
-    assert_eq!(kept.redact("user@example.com a@corp.de"), "user@example.com <EMAIL>");
+    assert_eq!(
+        kept.redact("user@example.com git@github.com a@corp.de"),
+        "user@example.com git@github.com <EMAIL>"
+    );
 }
 
 #[test]

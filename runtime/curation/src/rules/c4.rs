@@ -13,6 +13,7 @@ use regex::Regex;
 use super::chars::{is_blank, next_chunk, num_chars, trim};
 use super::edit::Draft;
 use super::lines::Lines;
+use super::scan::{PART, may_hold};
 use super::sentences::count_sentences;
 use super::signals::Values;
 use super::spacy::Splitter;
@@ -45,6 +46,9 @@ const PHRASES: [&str; 8] = [
     "use of cookies",
     "use cookies",
 ];
+
+/// One of these is in every phrase, and in few texts without one.
+const PARTS: [&[u8; PART]; 5] = [b"vascr", b"m ips", b"of us", b"cy po", b"cooki"];
 
 static FOUND: LazyLock<Option<AhoCorasick>> =
     LazyLock::new(|| AhoCorasick::builder().ascii_case_insensitive(true).build(PHRASES).ok());
@@ -128,7 +132,7 @@ impl C4 {
             let rule = self.broken(&text[start..end], left, said);
             // Page rules look at lines that are long enough and well ended.
             lorem_ipsum |= said.lorem_ipsum && rule.is_none_or(|rule| rule > 3);
-            brackets |= left.contains('{') && rule.is_none_or(|rule| rule > 4);
+            brackets |= memchr::memchr(b'{', left.as_bytes()).is_some() && rule.is_none_or(|rule| rule > 4);
             if let Some(rule) = rule {
                 draft.remove(self.first_rule + rule, line.start, line.next);
                 continue;
@@ -209,7 +213,8 @@ struct Phrases<'t> {
 
 impl<'t> Phrases<'t> {
     fn of(text: &'t str) -> Self {
-        Self { found: FOUND.as_ref().map(|automaton| automaton.find_iter(text).peekable()) }
+        let automaton = FOUND.as_ref().filter(|_| may_hold(text.as_bytes(), PARTS));
+        Self { found: automaton.map(|automaton| automaton.find_iter(text).peekable()) }
     }
 
     /// What a line says; lines are asked for in the order of the text.
@@ -226,5 +231,18 @@ impl<'t> Phrases<'t> {
             }
         }
         said
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_phrase_has_a_part_that_it_is_found_by() {
+        for phrase in PHRASES {
+            assert!(may_hold(phrase.to_uppercase().as_bytes(), PARTS), "{phrase}");
+        }
+        assert!(!may_hold(b"The words of this line say nothing that a rule looks for.", PARTS));
     }
 }

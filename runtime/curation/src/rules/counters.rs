@@ -5,10 +5,12 @@
 
 use cupola_specs::job::Signal;
 
+use super::chars::high_chars;
 use super::code;
 use super::edit::Removed;
 use super::lines::{LineCounts, Lines};
 use super::ngrams::Ngrams;
+use super::scan::Survey;
 use super::sentences::count_unicode;
 use super::signals::Values;
 use super::spacy::Splitter;
@@ -103,24 +105,11 @@ pub(super) fn count(text: &str, measure: Measure, known: Option<WordCount>, scra
 
 /// Characters by class.
 fn count_chars(text: &str, values: &mut Values) -> u64 {
-    let (mut chars, mut capitals, mut digits, mut letters) = (0_u64, 0_u64, 0_u64, 0_u64);
-    if text.is_ascii() {
-        // Sums of 255 bytes fit into a byte each, so that the compiler makes the loop wide.
-        for bytes in text.as_bytes().chunks(255) {
-            let count = |is: fn(&u8) -> bool| {
-                u64::from(bytes.iter().fold(0_u8, |sum, byte| sum + u8::from(is(byte))))
-            };
-            capitals += count(u8::is_ascii_uppercase);
-            digits += count(u8::is_ascii_digit);
-            letters += count(u8::is_ascii_alphabetic);
-        }
-        chars = text.len() as u64;
-        letters += digits;
-    } else {
-        for c in text.chars() {
-            chars += 1;
+    let Survey { chars, mut capitals, digits, letters } = Survey::of(text);
+    let mut letters = letters + digits;
+    if chars < text.len() as u64 {
+        for c in high_chars(text) {
             capitals += u64::from(c.is_uppercase());
-            digits += u64::from(c.is_ascii_digit());
             letters += u64::from(c.is_alphanumeric());
         }
     }

@@ -7,6 +7,7 @@
 use memchr::{memchr, memmem};
 
 use super::chars::{char_before, is_line_end, is_terminal, num_chars, trim};
+use super::scan::has_other_end;
 use super::table::{Numbers, hash_of};
 
 /// A line's place.
@@ -24,7 +25,7 @@ pub(super) struct Line {
 pub(super) struct Lines<'t> {
     text: &'t str,
     at: usize,
-    /// Whether some line may end otherwise than with a line feed.
+    /// Whether some line ends otherwise than with a line feed.
     has_others: bool,
 }
 
@@ -56,12 +57,6 @@ impl Iterator for Lines<'_> {
         self.at = next;
         Some(Line { start, end, next })
     }
-}
-
-/// Whether bytes may hold an end of a line that is no line feed.
-fn has_other_end(bytes: &[u8]) -> bool {
-    // No early exit, so that the compiler makes it wide.
-    bytes.iter().fold(false, |found, byte| found | matches!(byte, 0x0b..=0x0d | 0x1c..=0x1e | 0xc2 | 0xe2))
 }
 
 /// What is counted of lines and paragraphs.

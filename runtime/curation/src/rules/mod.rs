@@ -24,6 +24,7 @@ mod ngrams;
 mod presets;
 mod refinedweb;
 mod ruleset;
+mod scan;
 mod sentences;
 mod signals;
 mod spacy;

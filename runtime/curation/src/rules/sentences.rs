@@ -6,7 +6,9 @@
 //!
 //! **`spacy_like`**: spaCy's rule-based sentence splitter over the tokens of the line, which datatrove's C4 filter counts.
 
-use super::chars::{CLASS, HIGH, char_at, char_before, is_blank, is_punctuation, is_terminal, next_chunk};
+use super::chars::{
+    BLANK, CLASS, HIGH, char_at, char_before, is_blank, is_punctuation, is_terminal, next_chunk,
+};
 use super::spacy::Splitter;
 use super::words::Words;
 
@@ -81,8 +83,13 @@ fn ends_sentence(line: &str, at: usize, mark: u8) -> bool {
 }
 
 fn count_spacy(line: &str, splitter: &mut Splitter) -> u64 {
+    let is_ascii = line.is_ascii();
     let (mut count, mut is_over, mut at) = (0, false, 0);
-    while let Some(chunk) = next_chunk(line, at) {
+    loop {
+        if count > 0 && !is_over {
+            at = chunk_with_an_end(line.as_bytes(), at, is_ascii);
+        }
+        let Some(chunk) = next_chunk(line, at) else { return count };
         // More blanks than one space are a token of their own, which is no punctuation.
         let gap = &line[at..chunk.start];
         if count > 0 && is_over && !gap.is_empty() && gap != " " {
@@ -90,6 +97,15 @@ fn count_spacy(line: &str, splitter: &mut Splitter) -> u64 {
             is_over = false;
         }
         let stretch = &line[chunk.start..chunk.end];
+        at = chunk.end;
+        if chunk.classes & HIGH == 0 && memchr::memchr3(b'.', b'!', b'?', stretch.as_bytes()).is_none() {
+            // However it is split, no token of it ends a sentence.
+            if count == 0 || is_over && !stretch.chars().all(is_category_p) {
+                count += 1;
+                is_over = false;
+            }
+            continue;
+        }
         for token in splitter.split(stretch, chunk.classes) {
             let token = &stretch[token.start..token.end];
             let mut chars = token.chars();
@@ -104,9 +120,14 @@ fn count_spacy(line: &str, splitter: &mut Splitter) -> u64 {
                 is_over = false;
             }
         }
-        at = chunk.end;
     }
-    count
+}
+
+/// Where the next stretch between blanks starts in which a sentence may end, behind the end of another one.
+fn chunk_with_an_end(bytes: &[u8], behind: usize, is_ascii: bool) -> usize {
+    let end = behind + behind_plain(&bytes[behind..], is_ascii);
+    let inner = bytes[behind..end].iter().rev().take_while(|byte| CLASS[usize::from(**byte)] & BLANK == 0);
+    end - inner.count()
 }
 
 /// Whether a character is of one of Unicode's punctuation categories; of the rarer scripts only those that end sentences.
@@ -145,7 +166,44 @@ fn is_category_p(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// spaCy's sentences by their definition: every token is looked at.
+    fn defined(line: &str) -> u64 {
+        let (mut tokens, mut at, mut splitter) = (Vec::new(), 0, Splitter::default());
+        while let Some(chunk) = next_chunk(line, at) {
+            let gap = &line[at..chunk.start];
+            if !gap.is_empty() && gap != " " {
+                tokens.push(gap);
+            }
+            let stretch = &line[chunk.start..chunk.end];
+            let own = splitter.split(stretch, chunk.classes);
+            tokens.extend(own.iter().map(|token| &stretch[token.start..token.end]));
+            at = chunk.end;
+        }
+        let (mut count, mut is_over) = (0, false);
+        for token in tokens {
+            let is_end = token.chars().count() == 1 && token.chars().all(is_terminal);
+            let is_new = if count == 0 {
+                !token.trim().is_empty()
+            } else {
+                is_over && !is_end && !token.chars().all(is_category_p)
+            };
+            count += u64::from(is_new);
+            is_over = is_end || is_over && !is_new;
+        }
+        count
+    }
+
+    proptest! {
+        #[test]
+        fn what_cannot_end_a_sentence_is_passed_over(line in "([a-zA-Z0-9.!?,:;)('\"é。\u{a0}-]{0,5} {0,2}){0,20}") {
+            let mut splitter = Splitter::default();
+            prop_assert_eq!(count_sentences(&line, Words::SpacyLike, &mut splitter), defined(&line));
+        }
+    }
 
     #[test]
     fn sentences_are_counted() {

@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use super::chars::{HIGH, LOWER, OTHER, UPPER};
+use super::chars::{CLASS, DIGIT, HIGH, LOWER, OTHER, UPPER};
 use super::spacy_address::is_address;
 use super::spacy_affixes::{ends_in_unit, first_infix, next_infix, prefix, suffix};
 use super::table::hash_of;
@@ -36,10 +36,37 @@ struct Exceptions {
     /// Open addressing: hash and the exception's place plus one; 0 is free. Most looks end at the first place.
     slots: Vec<(u64, usize)>,
     all: Vec<Exception>,
+    /// Which hashes may be those of exceptions, a bit each: small enough to stay in the nearest cache, and most words end here.
+    sieve: Sieve,
     /// Longest exception, bytes.
     longest: usize,
-    /// Those that the rules would split: they are looked for once more among the tokens.
+    /// Those that the rules would split, by the hash of their first token: they are looked for once more among the tokens.
     merged: HashMap<u64, Vec<Vec<usize>>>,
+    /// Which hashes may be those of first tokens.
+    first_tokens: Sieve,
+}
+
+/// A set of hashes that says "not in it" for sure, and "in it" for some that are not.
+struct Sieve {
+    bits: Vec<u64>,
+}
+
+impl Sieve {
+    fn of(hashes: impl Iterator<Item = u64>) -> Self {
+        let mut sieve = Self { bits: vec![0; SIEVE_WORDS] };
+        for hash in hashes {
+            sieve.bits[Self::word(hash)] |= 1 << (hash % 64);
+        }
+        sieve
+    }
+
+    fn may_hold(&self, hash: u64) -> bool {
+        self.bits[Self::word(hash)] >> (hash % 64) & 1 == 1
+    }
+
+    fn word(hash: u64) -> usize {
+        (hash >> 6) as usize % SIEVE_WORDS
+    }
 }
 
 static EXCEPTIONS: LazyLock<Exceptions> = LazyLock::new(|| {
@@ -74,6 +101,8 @@ static EXCEPTIONS: LazyLock<Exceptions> = LazyLock::new(|| {
     for patterns in merged.values_mut() {
         patterns.sort_by_key(|lengths| std::cmp::Reverse(lengths.iter().sum::<usize>()));
     }
+    let sieve = Sieve::of(texts.iter().map(|text| hash_of(text.as_bytes())));
+    let first_tokens = Sieve::of(merged.keys().copied());
     let mut slots = vec![(0, 0); SLOTS];
     let mut all = Vec::new();
     for text in &texts {
@@ -86,18 +115,29 @@ static EXCEPTIONS: LazyLock<Exceptions> = LazyLock::new(|| {
         }
         slots[at] = (hash, all.len());
     }
-    Exceptions { slots, all, longest, merged }
+    Exceptions { slots, all, sieve, longest, merged, first_tokens }
 });
 
 /// Places for exceptions, six times as many as there are.
 const SLOTS: usize = 8192;
+/// Words of 64 bits of a sieve: 8 KiB.
+const SIEVE_WORDS: usize = 1024;
 
 impl Exceptions {
     fn of(&self, text: &str) -> Option<&Exception> {
-        if text.len() > self.longest {
+        if text.len() > self.longest { None } else { self.by_hash(hash_of(text.as_bytes())) }
+    }
+
+    /// The exceptions to look for among the tokens, whose first token has this hash.
+    fn merged_from(&self, hash: u64) -> Option<&Vec<Vec<usize>>> {
+        if self.first_tokens.may_hold(hash) { self.merged.get(&hash) } else { None }
+    }
+
+    /// The exception with this hash.
+    fn by_hash(&self, hash: u64) -> Option<&Exception> {
+        if !self.sieve.may_hold(hash) {
             return None;
         }
-        let hash = hash_of(text.as_bytes());
         let mut at = hash as usize % SLOTS;
         loop {
             match self.slots[at] {
@@ -107,6 +147,16 @@ impl Exceptions {
             }
         }
     }
+}
+
+/// Whether a stretch of these classes is letters of ASCII and one mark that is a token of its own behind them.
+fn is_word_and_mark(chunk: &[u8], classes: u8) -> bool {
+    let Some((mark, [.., last])) = chunk.split_last().filter(|_| classes & (DIGIT | HIGH) == 0) else {
+        return false;
+    };
+    let word = &chunk[..chunk.len() - 1];
+    (matches!(mark, b',' | b';' | b':' | b'!' | b'?' | b')') || *mark == b'.' && last.is_ascii_lowercase())
+        && word.iter().fold(0, |classes, byte| classes | CLASS[usize::from(*byte)]) & OTHER == 0
 }
 
 /// Splits stretches between blanks into tokens.
@@ -128,7 +178,11 @@ impl Splitter {
         {
             self.tokens.push(Token { start: 0, end: chunk.len() });
         } else {
-            self.split_by_rules(chunk, Some(exceptions));
+            if is_word_and_mark(chunk.as_bytes(), classes) {
+                self.split_before_mark(chunk, exceptions);
+            } else {
+                self.split_by_rules(chunk, Some(exceptions));
+            }
             if self.tokens.len() > 1 {
                 self.merge(chunk, exceptions);
             }
@@ -142,6 +196,16 @@ impl Splitter {
             self.tokens.push(Token { start: at, end: at + length });
             at += length;
         }
+    }
+
+    /// Splits a word from the mark behind it: what the rules do with most of what they get.
+    fn split_before_mark(&mut self, chunk: &str, exceptions: &Exceptions) {
+        let (start, end) = (chunk.len() - 1, chunk.len());
+        match exceptions.of(&chunk[..start]) {
+            Some(exception) => self.push_pieces(0, exception),
+            None => self.tokens.push(Token { start: 0, end: start }),
+        }
+        self.tokens.push(Token { start, end });
     }
 
     /// Takes prefixes and suffixes off, then parts the rest.
@@ -218,7 +282,7 @@ impl Splitter {
         while read < self.tokens.len() {
             let token = self.tokens[read];
             let first = hash_of(&chunk.as_bytes()[token.start..token.end]);
-            let found = exceptions.merged.get(&first).and_then(|patterns| {
+            let found = exceptions.merged_from(first).and_then(|patterns| {
                 patterns.iter().find(|lengths| {
                     let end = token.start + lengths.iter().sum::<usize>();
                     let own = self.tokens[read..].iter().map(|token| token.end - token.start);
@@ -239,8 +303,9 @@ impl Splitter {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::rules::chars::CLASS;
 
     fn tokens(chunk: &str) -> Vec<&str> {
         let classes = chunk.bytes().fold(0, |classes, byte| classes | CLASS[usize::from(byte)]);
@@ -266,6 +331,21 @@ mod tests {
             let chunk = expected.replace('|', "");
             let expected: Vec<&str> = expected.split('|').collect();
             assert_eq!(tokens(&chunk), expected, "{chunk}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_word_and_a_mark_are_split_as_the_rules_do(word in "[a-zA-Z]{1,6}|dont|cannot|Mr|pm|US", mark in "[,;:!?).]") {
+            let chunk = format!("{word}{mark}");
+            let is_exception = EXCEPTIONS.of(&chunk).is_some();
+            if !is_exception && is_word_and_mark(chunk.as_bytes(), LOWER | UPPER | OTHER) {
+                let mut by_rules = Splitter::default();
+                by_rules.split_by_rules(&chunk, Some(&EXCEPTIONS));
+                by_rules.merge(&chunk, &EXCEPTIONS);
+                let mut splitter = Splitter::default();
+                prop_assert_eq!(splitter.split(&chunk, LOWER | OTHER), &by_rules.tokens[..]);
+            }
         }
     }
 

@@ -9,7 +9,7 @@ const MAX_LAST: usize = 63;
 
 /// Whether a stretch without blanks is an address.
 pub(super) fn is_address(text: &str) -> bool {
-    if !text.contains('.') {
+    if memchr::memchr(b'.', text.as_bytes()).is_none() {
         return false;
     }
     if is_host(text) {

@@ -82,7 +82,8 @@ fn spread(key: u64) -> usize {
 /// The hash of a word or a line: eight bytes a step, the last ones read over those before them.
 pub(super) fn hash_of(bytes: &[u8]) -> u64 {
     const STEP: u128 = 0xa076_1d64_78bd_642f;
-    let mut hash = 0x9e37_79b9_7f4a_7c15 ^ bytes.len() as u64;
+    // Lengths change bits all over, so that none of them makes up for a letter.
+    let mut hash = (bytes.len() as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     if let Some(last) = bytes.last_chunk::<8>() {
         let mut rest = bytes;
         while let Some((word, behind)) = rest.split_first_chunk::<8>() {
@@ -95,7 +96,13 @@ pub(super) fn hash_of(bytes: &[u8]) -> u64 {
         (Some(first), Some(last)) => {
             u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32
         }
-        _ => bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        // Up to three bytes: the first, the middle one and the last, which are all that there are.
+        _ => match (bytes.first(), bytes.get(bytes.len() / 2), bytes.last()) {
+            (Some(first), Some(middle), Some(last)) => {
+                u64::from(*first) | u64::from(*middle) << 8 | u64::from(*last) << 16
+            }
+            _ => 0,
+        },
     };
     fold(hash ^ word, STEP)
 }
@@ -126,9 +133,19 @@ mod tests {
 
     #[test]
     fn hashes_tell_texts_apart() {
-        let texts = ["", "\0", "\0\0", "a", "b", "aaaaaaaa", "aaaaaaaaa", "aaaaaaaa\0"];
-        let hashes: std::collections::BTreeSet<u64> =
-            texts.iter().map(|text| hash_of(text.as_bytes())).collect();
+        let mut texts: Vec<Vec<u8>> = ["", "aaaaaaaa", "aaaaaaaaa", "aaaaaaaa\0"].map(Vec::from).to_vec();
+        // All short words of some letters that lie close to each other.
+        let letters = [0, 1, 2, 3, b'`', b'a', b'b', b'c'];
+        for first in letters {
+            texts.push(vec![first]);
+            for second in letters {
+                texts.push(vec![first, second]);
+                texts.extend(letters.map(|third| vec![first, second, third]));
+                texts.extend(letters.map(|third| vec![first, second, third, third]));
+                texts.extend(letters.map(|third| vec![first, second, second, second, third]));
+            }
+        }
+        let hashes: std::collections::BTreeSet<u64> = texts.iter().map(|text| hash_of(text)).collect();
         assert_eq!(hashes.len(), texts.len());
     }
 }

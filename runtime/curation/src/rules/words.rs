@@ -35,8 +35,20 @@ impl Words {
     }
 }
 
-/// Gopher's stop words, in their order (2021, arXiv:2112.11446, section A.1.1). Small letters only: as datatrove, and as the paper prints them.
-const STOP_WORDS: [&[u8]; 8] = [b"the", b"be", b"to", b"of", b"and", b"that", b"have", b"with"];
+/// The place of a word among Gopher's stop words (2021, arXiv:2112.11446, section A.1.1). Small letters only: as datatrove, and as the paper prints them.
+fn stop_word(word: &[u8]) -> Option<u8> {
+    Some(match word {
+        b"the" => 0,
+        b"be" => 1,
+        b"to" => 2,
+        b"of" => 3,
+        b"and" => 4,
+        b"that" => 5,
+        b"have" => 6,
+        b"with" => 7,
+        _ => return None,
+    })
+}
 
 /// The words of a document, as numbers: equal words have equal numbers.
 #[derive(Debug, Default)]
@@ -113,7 +125,12 @@ impl DocumentWords {
     }
 
     fn spacy(&mut self, text: &str, chunk: Chunk, splitter: &mut Splitter) {
-        for token in splitter.split(&text[chunk.start..chunk.end], chunk.classes) {
+        let tokens = splitter.split(&text[chunk.start..chunk.end], chunk.classes);
+        if tokens.len() == 1 && chunk.classes & HIGH == 0 {
+            self.ascii(&text.as_bytes()[chunk.start..chunk.end], chunk.classes);
+            return;
+        }
+        for token in tokens {
             let token = &text[chunk.start + token.start..chunk.start + token.end];
             let classes = token.bytes().fold(0, |classes, byte| classes | CLASS[usize::from(byte)]);
             if classes & HIGH == 0 { self.ascii(token.as_bytes(), classes) } else { self.any(token) }
@@ -126,7 +143,7 @@ impl DocumentWords {
         let is_plain = classes & (LOWER | UPPER | DIGIT) != 0;
         if classes == LOWER
             && (2..=4).contains(&word.len())
-            && let Some(stop) = STOP_WORDS.iter().position(|stop| *stop == word)
+            && let Some(stop) = stop_word(word)
         {
             self.stop_words |= 1 << stop;
         }

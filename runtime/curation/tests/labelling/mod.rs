@@ -328,7 +328,7 @@ fn look_alike(rng: &mut Rng) -> String {
         12 => format!("population {} {} {} people", 1 + rng.below(90), rng.digits(3), rng.digits(3)),
         13 => format!("std::vec::Vec{b} at line {} and user @handle{a}", rng.digits(4)),
         14 => format!("timestamp 1{} id 9{}", rng.digits(9), rng.digits(17)),
-        _ => format!("git clone git@github.com:org/repo{b}.git"),
+        _ => format!("npm install pkg@{a}.{b}.0 draws logo@{a}x.png"),
     }
 }
 

@@ -3,6 +3,7 @@
 //! A text's words are few and come again and again: most pieces are answered by one read of a table of 32-byte slots, two to a cache line. The tables grow
 //! with the text up to a limit; after that a new piece takes the place of another one. A piece may be in four slots, so that work is bounded on any text.
 
+use prefetch_index::prefetch_index;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::key::Key;
@@ -46,10 +47,16 @@ impl ShortCache {
         }
     }
 
-    /// Appends a piece's ids, if it is known.
+    /// Asks for the memory that [`Self::get`] will read first.
     #[inline(always)]
-    pub(super) fn get(&self, key: Key, ids: &mut Vec<u32>) -> bool {
-        let home = (key.hash() >> self.shift) as usize;
+    pub(super) fn prefetch(&self, hash: u64) {
+        prefetch_index(&self.slots, (hash >> self.shift) as usize);
+    }
+
+    /// Appends a piece's ids, if it is known; `hash` is its key's.
+    #[inline(always)]
+    pub(super) fn get(&self, key: Key, hash: u64, ids: &mut Vec<u32>) -> bool {
+        let home = (hash >> self.shift) as usize;
         // The first two ways lie in one cache line: which of them it is takes no branch, which would be guessed wrong now and then.
         let Some(first) = self.slots.get(home) else { return false };
         let at = home ^ usize::from(first.key != key);
@@ -207,7 +214,7 @@ mod tests {
             let expected: Vec<u32> = (0..number % 7).map(|at| number + at).collect();
             let key = Key::of(text.as_bytes(), 0, text.len()).unwrap();
             let mut ids = Vec::new();
-            if short.get(key, &mut ids) {
+            if short.get(key, key.hash(), &mut ids) {
                 assert_eq!(ids, expected);
                 found += 1;
             } else {

@@ -6,11 +6,24 @@ use crate::Splitter;
 use crate::model::{PieceModel, Room};
 use crate::split::{Pattern, Published};
 
+/// Pieces that are split off before they are looked up.
+const BATCH: usize = 64;
+
 /// Encodes many texts: the same ids as [`crate::Encoding::encode`], some times faster. One for each thread; its tables take up to some ten megabytes.
 #[derive(Debug)]
 pub struct Encoder<'e> {
     splitter: &'e Splitter,
     pieces: Pieces<'e>,
+}
+
+/// A piece that was split off.
+#[derive(Debug, Clone, Copy, Default)]
+struct Piece {
+    /// That of no piece where this one is long.
+    key: Key,
+    hash: u64,
+    /// The byte behind it.
+    end: usize,
 }
 
 /// Pieces to ids.
@@ -51,26 +64,40 @@ impl<'e> Encoder<'e> {
 
 impl Pieces<'_> {
     /// Appends the ids of a text that is split by `pattern`.
+    ///
+    /// Some pieces are split off before the first of them is looked up, so that the memory that the lookups need is on its way meanwhile.
     fn encode(&mut self, pattern: impl Pattern, text: &[u8], ids: &mut Vec<u32>) {
+        let mut batch = [Piece::default(); BATCH];
         let mut at = 0;
         while at < text.len() {
-            let end = pattern.end(text, at);
-            match Key::of(text, at, end) {
-                Some(key) => {
-                    if !self.short.get(key, ids) {
-                        self.learn(key, text.get(at..end).unwrap_or_default(), ids);
-                    }
+            let (mut start, mut count) = (at, 0);
+            for piece in &mut batch {
+                if at >= text.len() {
+                    break;
                 }
-                None => self.encode_long(text.get(at..end).unwrap_or_default(), ids),
+                let end = pattern.end(text, at);
+                let key = Key::of(text, at, end).unwrap_or_default();
+                *piece = Piece { key, hash: key.hash(), end };
+                self.short.prefetch(piece.hash);
+                at = end;
+                count += 1;
             }
-            at = end;
+            for Piece { key, hash, end } in batch.iter().take(count).copied() {
+                let piece = start..end;
+                start = end;
+                if key.is_empty() {
+                    self.encode_long(text.get(piece).unwrap_or_default(), ids);
+                } else if !self.short.get(key, hash, ids) {
+                    self.learn(key, text.get(piece).unwrap_or_default(), ids);
+                }
+            }
         }
     }
 
     fn encode_piece(&mut self, piece: &[u8], ids: &mut Vec<u32>) {
         match Key::of(piece, 0, piece.len()) {
             Some(key) => {
-                if !self.short.get(key, ids) {
+                if !self.short.get(key, key.hash(), ids) {
                     self.learn(key, piece, ids);
                 }
             }
