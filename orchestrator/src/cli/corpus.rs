@@ -1,11 +1,12 @@
 //! Corpora as people ask about them: the funnel with its victims, and the fate of one document.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use comfy_table::{Cell, CellAlignment};
-use cupola_specs::artifact::{CorpusDocument, CorpusStatistics, DroppedDocument, TokenIndex};
+use cupola_specs::artifact::{CorpusDocument, CorpusStatistics, DroppedDocument, RuleExample, TokenIndex};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -103,9 +104,9 @@ impl Corpus {
         }
         for rule in self.statistics.rules.iter().filter(|rule| !rule.examples.is_empty()) {
             let _ = writeln!(text, "\n{} took, for example:", rule.rule);
-            for (file, excerpt) in &rule.examples {
+            for RuleExample { document, file, excerpt } in &rule.examples {
                 let excerpt: Vec<&str> = excerpt.split_whitespace().collect();
-                let _ = writeln!(text, "  {file}: {}", excerpt.join(" "));
+                let _ = writeln!(text, "  {document} {file}: {}", excerpt.join(" "));
             }
         }
         text
@@ -160,6 +161,13 @@ impl fmt::Display for Fate {
         if let Some(dropped) = &self.dropped {
             writeln!(f, "{} of {} (source {}) went", self.id, self.corpus, dropped.source)?;
             writeln!(f, "  by {}: {}", dropped.rule, dropped.reason)?;
+            if !dropped.file.is_empty() {
+                writeln!(f, "  file {}", dropped.file)?;
+            }
+            if let Some(url) = &dropped.url {
+                writeln!(f, "  from {url}")?;
+            }
+            write_signals(f, &dropped.signals)?;
         }
         let Some(Kept { side, shard, document }) = &self.kept else { return Ok(()) };
         writeln!(f, "{} of {} (source {}) is in {side}", self.id, self.corpus, document.source)?;
@@ -174,11 +182,13 @@ impl fmt::Display for Fate {
         if let Some(url) = &document.url {
             writeln!(f, "  from {url}")?;
         }
-        for (name, value) in &document.signals {
-            writeln!(f, "  {name} {value}")?;
-        }
-        Ok(())
+        write_signals(f, &document.signals)
     }
+}
+
+/// What was measured of a document.
+fn write_signals(f: &mut fmt::Formatter<'_>, signals: &BTreeMap<String, f64>) -> fmt::Result {
+    signals.iter().try_for_each(|(name, value)| writeln!(f, "  {name} {value}"))
 }
 
 /// The id alone: a line whose id is another one is not decoded further.

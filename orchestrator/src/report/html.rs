@@ -94,6 +94,8 @@ pub(super) fn problems(facts: &ReportFacts) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::super::invented;
+    use cupola_specs::artifact::RuleExample;
+
     use super::*;
 
     #[test]
@@ -105,7 +107,11 @@ mod tests {
         facts.evals[0].facts.samples[0].prompt = attack.into();
         facts.evals[0].facts.samples[0].answers[0].1 = attack.into();
         facts.evals[0].facts.rows[0].model = attack.into();
-        facts.corpora[0].facts.rules[0].examples.push((attack.into(), attack.into()));
+        facts.corpora[0].facts.rules[0].examples.push(RuleExample {
+            document: attack.into(),
+            file: attack.into(),
+            excerpt: attack.into(),
+        });
         let page = render(&facts).unwrap();
         assert!(!page.contains("<script") && !page.contains("<img"), "markup of a model reached the page");
         for sign in ["http://", "https://", "src=", "@import", "url("] {

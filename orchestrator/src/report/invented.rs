@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cupola_specs::artifact::{
     CorpusStatistics, CurvePoint, DomainStatistics, EvalReport, EvalSample, Forecast, ForecastScore,
-    Interval, LawFile, LawFit, PreferenceStatistics, Recommendation, ReportRow, RuleStatistics,
+    Interval, LawFile, LawFit, PreferenceStatistics, Recommendation, ReportRow, RuleExample, RuleStatistics,
     SourceStatistics, SweepRun, TrainingRecord,
 };
 use cupola_specs::contract::{ErrorClass, Failure};
@@ -170,10 +170,11 @@ fn corpus() -> CorpusStatistics {
             changed_documents: changed,
             remaining_documents: documents,
             remaining_bytes: bytes,
-            examples: vec![(
-                format!("some-crate/src/{name}.rs"),
-                "pub const TABLE: [u16; 4096] = [0x0000, 0x1021, …".into(),
-            )],
+            examples: vec![RuleExample {
+                file: format!("some-crate/src/{name}.rs"),
+                excerpt: "pub const TABLE: [u16; 4096] = [0x0000, 0x1021, …".into(),
+                ..RuleExample::default()
+            }],
         });
     }
     let side = |documents, bytes| DomainStatistics { documents, bytes };

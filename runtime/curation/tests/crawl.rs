@@ -76,7 +76,9 @@ fn answer(stream: &mut &TcpStream, path: &str, tries: usize, address: SocketAddr
     let html = "Content-Type: text/html; charset=utf-8\r\n";
     match path {
         "/robots.txt" => {
-            let text = format!("User-agent: *\nDisallow: /private/\nSitemap: http://{address}/map.xml\n");
+            let text = format!(
+                "User-agent: *\nDisallow: /private/\nDisallow: /%7Ejoe/\nSitemap: http://{address}/map.xml\n"
+            );
             send("200 OK", "Content-Type: text/plain\r\n", &text)
         }
         "/map.xml" => {
@@ -87,6 +89,7 @@ fn answer(stream: &mut &TcpStream, path: &str, tries: usize, address: SocketAddr
                 "/a",
                 "/A/../a#top",
                 "/private/x",
+                "/%7ejoe/x",
                 "/loop",
                 "/trap/1",
                 "/slow",
@@ -204,7 +207,7 @@ fn a_site_with_every_trap_is_crawled_politely_and_ends() {
     for pair in paths.windows(2) {
         assert!(pair[1].1 - pair[0].1 >= Duration::from_millis(15), "{pair:?} too soon");
     }
-    for path in ["/private/x", "/unwanted"] {
+    for path in ["/private/x", "/~joe/x", "/%7Ejoe/x", "/%7ejoe/x", "/unwanted"] {
         assert_eq!(times(path), 0, "{path}");
     }
     for path in
@@ -214,7 +217,7 @@ fn a_site_with_every_trap_is_crawled_politely_and_ends() {
     }
     assert_eq!(times("/busy"), 2);
     let skipped = |reason: &str| summary.skipped.get(reason).copied().unwrap_or(0);
-    assert_eq!(skipped("robots"), 1);
+    assert_eq!(skipped("robots"), 2);
     assert_eq!(skipped("redirect_loop"), 2);
     assert_eq!(skipped("out_of_scope"), 3, "the link and two redirects");
     assert_eq!(skipped("http_status"), 1);

@@ -390,6 +390,9 @@ fn single_documents_are_normalised_and_refused_by_name() {
     assert_eq!(reason(one("c.txt", b"a\0b", Format::Text)), SkipReason::Binary);
     assert_eq!(reason(one("d.md", b"---\nx: y\n---\n<!-- -->\n", Format::Markdown)), SkipReason::Empty);
     assert_eq!(reason(one("e.txt", b"", Format::Text)), SkipReason::Empty);
+    let page = b"a `<!--` <!-- b -->\r\n\r\n```html\r\n<!-- c -->\r\n```\r\n<!-- d\r\n";
+    let Item::Document(page) = one("f.md", page, Format::Markdown) else { panic!() };
+    assert_eq!(page.content.as_str(), "a `<!--` \n\n```html\n<!-- c -->\n```\n<!-- d\n");
 }
 
 /// A table as other writers make them: optional columns, several row groups, every compression.

@@ -14,6 +14,10 @@ use crate::job::StepContext;
 const FOLDER: &str = "crawl";
 /// The result of a crawl, beside its files.
 const SUMMARY: &str = "summary.json";
+/// Addresses that differ only in numbers, of which so many are fetched whatever `max_pages` says.
+const MIN_ALIKE: u64 = 1_000;
+/// Bytes that pages may have on average.
+const PAGE_BYTES: u64 = 1 << 20;
 
 /// Crawls what the job's sources want crawled, or goes on with it.
 pub(super) fn run(ctx: &StepContext, params: &DataParams) -> Result<(), DataError> {
@@ -38,12 +42,16 @@ pub(super) fn run(ctx: &StepContext, params: &DataParams) -> Result<(), DataErro
     Ok(())
 }
 
+/// What the spec leaves out follows from `max_pages`: one host may have all of them, an endless run of numbered addresses half of them.
 fn settings(params: &CrawlParams) -> Crawl {
     Crawl {
         seeds: params.seeds.clone(),
         allowed_hosts: params.seeds.iter().filter_map(|seed| host_of(seed)).collect(),
         max_depth: params.max_depth as u32,
         max_pages: params.max_pages,
+        max_pages_per_host: params.max_pages,
+        max_alike: MIN_ALIKE.max(params.max_pages / 2),
+        max_bytes: Crawl::default().max_bytes.max(params.max_pages.saturating_mul(PAGE_BYTES)),
         rate: params.rate,
         respect_robots: params.respect_robots,
         allow_private_addresses: params.allow_private_addresses,
@@ -117,4 +125,31 @@ pub(super) fn keep(ctx: &StepContext, params: &DataParams) -> Result<(), DataErr
 
 fn folder(ctx: &StepContext, source: &SourceParams) -> PathBuf {
     ctx.job().checkpoints.join(FOLDER).join(&source.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn max_pages_is_what_ends_a_crawl_of_one_host() {
+        let of = |max_pages| {
+            settings(&CrawlParams {
+                seeds: vec!["https://Example.org:8080/a".into()],
+                max_depth: 3,
+                max_pages,
+                rate: 1.0,
+                respect_robots: true,
+                allow_private_addresses: false,
+                user_agent: String::new(),
+            })
+        };
+        let large = of(1_000_000);
+        assert_eq!((large.max_pages_per_host, large.max_alike), (1_000_000, 500_000));
+        assert_eq!(large.max_bytes, 1_000_000 << 20);
+        assert_eq!(large.allowed_hosts, ["example.org:8080"]);
+        let small = of(100);
+        assert_eq!((small.max_pages_per_host, small.max_alike), (100, MIN_ALIKE));
+        assert_eq!(small.max_bytes, Crawl::default().max_bytes);
+    }
 }

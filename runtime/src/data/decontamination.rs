@@ -33,11 +33,18 @@ pub(super) struct Decontamination {
 impl Decontamination {
     /// Reads the test files of the eval jobs. What has no known shape is an error: a test that is not looked for leaks unseen.
     pub(super) fn open(ctx: &StepContext, params: &DecontaminateParams) -> Result<Self, DataError> {
-        let mut items = Vec::new();
+        let mut files: Vec<SourceFile> = Vec::new();
         for job in &params.against {
             for file in ctx.sources(&format!("decontaminate.{job}"))? {
-                read_items(&file, &ctx.read_source(&file)?, &mut items)?;
+                // Two jobs may test with one file.
+                if !files.iter().any(|known| known.path == file.path) {
+                    files.push(file);
+                }
             }
+        }
+        let mut items = Vec::new();
+        for (file, benchmark) in files.iter().zip(benchmarks(&files)) {
+            read_items(file, &benchmark, &ctx.read_source(file)?, &mut items)?;
         }
         let verbatim = Verbatim::new(&items, params.ngram as usize);
         let index = EvalIndex::build(items.into_iter(), &Settings::default());
@@ -57,21 +64,31 @@ impl Decontamination {
         LeakReport::new(&self.index)
     }
 
+    /// Whether a text that was made of a document holds a question, where documents that hold one do not stay as they are.
+    pub(super) fn forbids(&self, text: &str) -> bool {
+        self.action != PiiAction::Keep
+            && SCRATCH.with_borrow_mut(|scratch| !self.find(text, scratch).is_empty())
+    }
+
+    /// The questions that a text holds.
+    fn find(&self, text: &str, scratch: &mut Scratch) -> Vec<Leak> {
+        let mut leaks = self.index.check(text, scratch);
+        let is_known = |leak: &Leak, known: &[Leak]| {
+            known.iter().any(|other| other.range.start < leak.range.end && leak.range.start < other.range.end)
+        };
+        for leak in self.verbatim.find(text) {
+            if !is_known(&leak, &leaks) {
+                leaks.push(leak);
+            }
+        }
+        leaks
+    }
+
     /// Looks for questions in a document, and says in the report what was found.
     pub(super) fn judge(&self, document: &Document, report: &mut LeakReport) -> Outcome {
         let text = &document.text;
         let leaks = SCRATCH.with_borrow_mut(|scratch| {
-            let mut leaks = self.index.check(text, scratch);
-            let is_known = |leak: &Leak, known: &[Leak]| {
-                known
-                    .iter()
-                    .any(|other| other.range.start < leak.range.end && leak.range.start < other.range.end)
-            };
-            for leak in self.verbatim.find(text) {
-                if !is_known(&leak, &leaks) {
-                    leaks.push(leak);
-                }
-            }
+            let leaks = self.find(text, scratch);
             report.add(&document.id, text, &leaks, scratch.exhausted());
             leaks
         });
@@ -93,6 +110,29 @@ impl Decontamination {
     }
 }
 
+/// The names of tests: those of their files without endings, with as many folders before them as tell them apart.
+fn benchmarks(files: &[SourceFile]) -> Vec<String> {
+    let parts = |file: &SourceFile| -> Vec<String> {
+        let mut parts: Vec<String> = file.name.split('/').map(str::to_owned).collect();
+        if let Some(last) = parts.last_mut() {
+            let stem = last.split('.').next().filter(|stem| !stem.is_empty());
+            *last = stem.unwrap_or(last).to_owned();
+        }
+        parts
+    };
+    let all: Vec<Vec<String>> = files.iter().map(parts).collect();
+    let ends = |parts: &[String], count: usize| parts[parts.len().saturating_sub(count)..].join("/");
+    let name = |(at, parts): (usize, &Vec<String>)| {
+        let is_alone = |count: &usize| {
+            let own = ends(parts, *count);
+            all.iter().enumerate().all(|(other, its)| other == at || ends(its, *count) != own)
+        };
+        // Two that differ by their endings alone keep them.
+        (1..=parts.len()).find(is_alone).map_or_else(|| files[at].name.clone(), |count| ends(parts, count))
+    };
+    all.iter().enumerate().map(name).collect()
+}
+
 fn reason(leaks: &[Leak]) -> String {
     let named = leaks.iter().take(NAMED);
     let named: Vec<String> =
@@ -103,12 +143,17 @@ fn reason(leaks: &[Leak]) -> String {
 }
 
 /// The questions of a file: a JSON object a line, or an array of them; `.gz` and `.zst` are unpacked.
-fn read_items(file: &SourceFile, content: &[u8], items: &mut Vec<EvalItem>) -> Result<(), DataError> {
+fn read_items(
+    file: &SourceFile,
+    benchmark: &str,
+    content: &[u8],
+    items: &mut Vec<EvalItem>,
+) -> Result<(), DataError> {
     let wrong = |line: usize, message: String| DataError::TestFile { file: file.name.clone(), line, message };
     let unpacked = unpack(content).map_err(|error| wrong(1, error.to_string()))?;
     let text = std::str::from_utf8(&unpacked).map_err(|_| wrong(1, "the file is not UTF-8".into()))?;
-    let benchmark = benchmark_of(&file.name);
-    let mut add = |line: usize, value: &serde_json::Value| {
+    let before = items.len();
+    let mut add = |line: usize, value: &serde_json::Value| -> Result<(), DataError> {
         let found = items_of(benchmark, &format!("{benchmark}:{line}"), value);
         items.extend(found.map_err(|error| wrong(line, error.to_string()))?);
         Ok(())
@@ -116,19 +161,17 @@ fn read_items(file: &SourceFile, content: &[u8], items: &mut Vec<EvalItem>) -> R
     if text.trim_start().starts_with('[') {
         let values: Vec<serde_json::Value> =
             serde_json::from_str(text).map_err(|error| wrong(error.line(), error.to_string()))?;
-        return values.iter().enumerate().try_for_each(|(index, value)| add(index + 1, value));
+        values.iter().enumerate().try_for_each(|(index, value)| add(index + 1, value))?;
+    } else {
+        for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            let value = serde_json::from_str(line).map_err(|error| wrong(index + 1, error.to_string()))?;
+            add(index + 1, &value)?;
+        }
     }
-    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let value = serde_json::from_str(line).map_err(|error| wrong(index + 1, error.to_string()))?;
-        add(index + 1, &value)?;
+    if items.len() == before {
+        return Err(wrong(1, "the file holds no question".into()));
     }
     Ok(())
-}
-
-/// The name of a test: that of its file without folders and endings.
-fn benchmark_of(name: &str) -> &str {
-    let file = name.rsplit('/').next().unwrap_or(name);
-    file.split('.').next().filter(|stem| !stem.is_empty()).unwrap_or(file)
 }
 
 /// Unpacks by the first bytes.
@@ -158,15 +201,31 @@ mod tests {
     use super::*;
 
     fn read(name: &str, content: &[u8]) -> Result<Vec<EvalItem>, DataError> {
-        let file = SourceFile {
+        let mut items = Vec::new();
+        let file = file(name);
+        read_items(&file, &benchmarks(std::slice::from_ref(&file))[0], content, &mut items).map(|()| items)
+    }
+
+    fn file(name: &str) -> SourceFile {
+        SourceFile {
             label: String::new(),
             path: name.into(),
             name: name.into(),
-            size_bytes: content.len() as u64,
+            size_bytes: 0,
             blake3: String::new(),
-        };
-        let mut items = Vec::new();
-        read_items(&file, content, &mut items).map(|()| items)
+        }
+    }
+
+    #[test]
+    fn tests_of_one_name_are_told_apart_by_their_folders() {
+        let names = |names: &[&str]| benchmarks(&names.iter().map(|name| file(name)).collect::<Vec<_>>());
+        assert_eq!(
+            names(&["a/arc/test.jsonl.gz", "a/mmlu/test.jsonl", "boolq.json"]),
+            ["arc/test", "mmlu/test", "boolq"]
+        );
+        assert_eq!(names(&["test.json", "test.jsonl"]), ["test.json", "test.jsonl"]);
+        let error = read("empty.jsonl", b"\n\n").unwrap_err();
+        assert!(error.to_string().contains("no question"), "{error}");
     }
 
     const LINE: &str = r#"{"question": "What is it?", "choices": ["a b c", "d"], "answer": 1}"#;

@@ -69,7 +69,13 @@ pub enum DataError {
     Mixture(#[from] MixtureError),
     /// A classifier can't be trained or read.
     #[error(transparent)]
-    Classifier(#[from] ClassifierError),
+    Classifier(ClassifierError),
+    /// The examples of a classifier are more than it holds.
+    #[error("a classifier's examples have over {limit} words and pairs of words")]
+    TooManyExamples {
+        /// How many it holds.
+        limit: u64,
+    },
     /// A crawl failed.
     #[error(transparent)]
     Crawl(#[from] CrawlError),
@@ -88,6 +94,14 @@ pub enum DataError {
     NoFiles {
         /// The source.
         source_name: String,
+    },
+    /// A source listed files, and none that is read.
+    #[error("source {source_name:?}: no file of a training split that can be read; {unread}")]
+    NothingToRead {
+        /// The source.
+        source_name: String,
+        /// The files, with the reasons.
+        unread: String,
     },
     /// Nothing was left after the rules.
     #[error("no document is left on the {side} side; the rule that removed most was {rule}")]
@@ -116,6 +130,15 @@ impl DataError {
     }
 }
 
+impl From<ClassifierError> for DataError {
+    fn from(error: ClassifierError) -> Self {
+        match error {
+            ClassifierError::TooMany { limit } => Self::TooManyExamples { limit },
+            other => Self::Classifier(other),
+        }
+    }
+}
+
 impl StepError for DataError {
     fn facts(&self) -> ErrorFacts {
         match self {
@@ -126,6 +149,10 @@ impl StepError for DataError {
             Self::NoPairs { .. } => ErrorFacts::user("no_pairs", "set `pairs` in the data job"),
             Self::Read(error) => match error.as_ref() {
                 ReadError::Io { source, .. } => ErrorFacts::io(source),
+                ReadError::Dataset { .. } => ErrorFacts::user(
+                    "dataset_card",
+                    "mend its `configs`, or leave it out of `paths` to go by the names of the files",
+                ),
                 _ => ErrorFacts::user("source_file", ""),
             },
             Self::Dedup(error) => match error {
@@ -149,6 +176,9 @@ impl StepError for DataError {
                 ),
                 _ => ErrorFacts::user("classifier", "give it more examples, and other ones for each label"),
             },
+            Self::TooManyExamples { .. } => {
+                ErrorFacts::user("classifier", "give it fewer labels, or smaller files of examples")
+            }
             Self::Crawl(error) => match error {
                 CrawlError::Io { source, .. } => ErrorFacts::io(source),
                 CrawlError::Client(_) | CrawlError::InsideRuntime => ErrorFacts::bug("crawl", ""),
@@ -156,6 +186,10 @@ impl StepError for DataError {
             },
             Self::TestFile { .. } => ErrorFacts::user("test_file", ""),
             Self::NoFiles { .. } => ErrorFacts::user("no_files", "check the source's `paths`"),
+            Self::NothingToRead { .. } => ErrorFacts::user(
+                "no_files",
+                "to read another split, name its files in `paths` with `format: parquet` or `jsonl`",
+            ),
             Self::Empty { .. } => {
                 ErrorFacts::user("empty_corpus", "loosen that rule, or read more with `max_bytes`")
             }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use cupola_curation::pii::Finder;
 use cupola_curation::read::{
     Content, Cursor, Fields, FileReader, Format, Item, Limits, RawDocument, Skipped, Statuses,
 };
@@ -13,12 +14,13 @@ use serde::{Deserialize, Serialize};
 
 use super::document::{Class, Document, document_id};
 use super::files::{below_crate, choose, crate_of};
-use super::{DataError, crawl};
+use super::listing::{list, undistinguished};
+use super::{DataError, personal};
 use crate::job::StepContext;
 
-/// Documents of a batch at most.
-const BATCH_DOCUMENTS: usize = 512;
-/// Bytes of a batch at which it ends.
+/// Documents of a batch at most, with what gave none.
+const BATCH_ITEMS: usize = 512;
+/// Bytes of a batch at which it ends, those that were passed over among them.
 const BATCH_BYTES: u64 = 16 << 20;
 
 /// Where reading goes on.
@@ -82,10 +84,18 @@ pub(super) struct Batch {
     pub(super) next: Place,
 }
 
+impl Batch {
+    /// Whether it has as many items as one may have.
+    fn is_full(&self) -> bool {
+        self.raws.len() + self.skipped.len() >= BATCH_ITEMS
+    }
+}
+
 /// Reads batch by batch.
 pub(super) struct Feed<'c> {
     ctx: &'c StepContext,
     params: &'c DataParams,
+    finder: Finder,
     place: Place,
     files: Vec<SourceFile>,
     reader: Option<FileReader>,
@@ -94,7 +104,8 @@ pub(super) struct Feed<'c> {
 impl<'c> Feed<'c> {
     /// Goes on from a place.
     pub(super) fn new(ctx: &'c StepContext, params: &'c DataParams, place: Place) -> Result<Self, DataError> {
-        let mut feed = Self { ctx, params, place, files: Vec::new(), reader: None };
+        let finder = personal::finder(&params.pii);
+        let mut feed = Self { ctx, params, finder, place, files: Vec::new(), reader: None };
         feed.list()?;
         Ok(feed)
     }
@@ -103,7 +114,7 @@ impl<'c> Feed<'c> {
     pub(super) fn next(&mut self) -> Result<Option<Batch>, DataError> {
         let mut batch = Batch::default();
         let mut bytes = 0;
-        while batch.raws.len() < BATCH_DOCUMENTS && bytes < BATCH_BYTES {
+        while !batch.is_full() && bytes < BATCH_BYTES {
             let Some(source) = self.params.sources.get(self.place.source) else { break };
             if self.place.file == self.files.len() {
                 self.place = Place {
@@ -129,9 +140,15 @@ impl<'c> Feed<'c> {
     /// Lists the files of the source at which reading is.
     fn list(&mut self) -> Result<(), DataError> {
         let Some(source) = self.params.sources.get(self.place.source) else { return Ok(()) };
-        let listed = files_of(self.ctx, source)?;
-        if listed.is_empty() {
+        let (listed, unread) = list(self.ctx, source)?;
+        if listed.is_empty() && unread.is_empty() {
             return Err(DataError::NoFiles { source_name: source.name.clone() });
+        }
+        if listed.is_empty() {
+            return Err(DataError::NothingToRead { source_name: source.name.clone(), unread });
+        }
+        if !unread.is_empty() {
+            self.ctx.events().warning("dataset", format!("source {}: {unread}", source.name));
         }
         self.files = choose(listed, self.ctx.seed("order"), source.max_bytes);
         let at = (self.place.file as f64, self.files.len() as f64);
@@ -149,17 +166,18 @@ impl<'c> Feed<'c> {
                 closed.insert(open(&path, file, source, self.place.cursor)?)
             }
         };
-        let statistics = batch.sources.entry(source.name.clone()).or_default();
+        let mut statistics = SourceStatistics::default();
         let mut bytes = 0;
         let mut is_at_end = false;
-        while bytes < most && batch.raws.len() < BATCH_DOCUMENTS {
+        while bytes < most && !batch.is_full() {
             match reader.next() {
                 None => {
                     is_at_end = true;
                     break;
                 }
                 Some(item) => match item.map_err(|error| DataError::Read(Box::new(error)))? {
-                    Item::Document(document) => {
+                    Item::Document(mut document) => {
+                        document.url = document.url.map(|url| without_persons(&self.finder, &url));
                         bytes += document.content.as_str().len() as u64;
                         statistics.documents += 1;
                         let at = (self.place.source, self.place.documents);
@@ -168,7 +186,8 @@ impl<'c> Feed<'c> {
                     }
                     Item::Skipped(skipped) => {
                         *statistics.rejected.entry(skipped.reason.name().to_owned()).or_insert(0) += 1;
-                        batch.skipped.push(dropped(source, file, &skipped));
+                        bytes += skipped.bytes;
+                        batch.skipped.push(dropped(source, file, &skipped, &self.finder));
                     }
                 },
             }
@@ -182,28 +201,23 @@ impl<'c> Feed<'c> {
             self.place.file += 1;
             self.place.cursor = Cursor::default();
         }
+        batch.sources.entry(source.name.clone()).or_default().add(&statistics);
         Ok(bytes)
     }
 }
 
-/// The files of a source: those that the plan listed, or those that a crawl made.
-pub(super) fn files_of(ctx: &StepContext, source: &SourceParams) -> Result<Vec<SourceFile>, DataError> {
-    if source.crawl.is_some() {
-        return crawl::files(ctx, source);
-    }
-    let mut listed = ctx.sources(&format!("sources.{}", source.name))?;
-    if source.format == SourceFormat::Huggingface {
-        listed.retain(|file| is_data(&file.name));
-    }
-    Ok(listed)
-}
-
-/// Whether a file of a dataset's folder holds rows, not words about them.
-fn is_data(name: &str) -> bool {
-    let bare = name.trim_end_matches(".gz").trim_end_matches(".zst");
-    let file = bare.rsplit('/').next().unwrap_or(bare);
-    let is_about = ["dataset_infos.json", "dataset_info.json", "state.json"].contains(&file);
-    !is_about && matches!(file.rsplit('.').next(), Some("parquet" | "jsonl" | "json" | "txt"))
+/// An address without what the job takes out of texts. The host stays: it says where a page was, not whom it is about.
+fn without_persons(finder: &Finder, url: &str) -> String {
+    let Some(start) = url.find("://").map(|at| at + 3) else { return finder.redact(url) };
+    let end = url[start..].find(['/', '?', '#']).map_or(url.len(), |at| start + at);
+    let (front, path) = url.split_at(end);
+    let host = front.rfind('@').map_or(start, |at| at + 1);
+    let front = if host > start && !finder.find(front).is_empty() {
+        format!("{}{}", &front[..start], &front[host..])
+    } else {
+        front.to_owned()
+    };
+    front + &finder.redact(path)
 }
 
 fn open(
@@ -229,7 +243,8 @@ fn open(
 
 /// The format of a file whose name alone says it.
 pub(super) fn by_name(name: &str, fields: Fields) -> Format {
-    let bare = name.trim_end_matches(".gz").trim_end_matches(".zst");
+    let lower = undistinguished(name).to_ascii_lowercase();
+    let bare = lower.trim_end_matches(".gz").trim_end_matches(".zst");
     match bare.rsplit('.').next() {
         Some("parquet") => Format::Parquet(fields),
         Some("txt") => Format::Text,
@@ -265,16 +280,69 @@ fn raw(
 }
 
 /// A part of a file that gave no document, as what was dropped.
-fn dropped(source: &SourceParams, file: &SourceFile, skipped: &Skipped) -> DroppedDocument {
-    let name = if skipped.name == file.name { String::new() } else { format!(" ({})", skipped.name) };
+fn dropped(source: &SourceParams, file: &SourceFile, skipped: &Skipped, finder: &Finder) -> DroppedDocument {
+    let name = if skipped.name == file.name {
+        String::new()
+    } else {
+        format!(" ({})", without_persons(finder, &skipped.name))
+    };
     let detail = if skipped.detail.is_empty() { String::new() } else { format!(" {}.", skipped.detail) };
     let reason =
         format!("{}{name}, byte {}: {}{detail}", file.name, skipped.offset, skipped.reason.sentence());
     DroppedDocument {
         id: document_id(&source.name, &file.name, skipped.index),
         source: source.name.clone(),
+        file: file.name.clone(),
+        url: None,
         rule: format!("read.{}", skipped.reason.name()),
         reason,
         signals: BTreeMap::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::sample::{job_of, source, write_sources};
+    use crate::job::sample::job_in;
+    use cupola_specs::job::{PiiAction, PiiParams};
+
+    #[test]
+    fn a_file_of_rejects_comes_in_batches() {
+        let dir = tempfile::tempdir().unwrap();
+        let lines = format!("{}{}", "no document\n".repeat(1200), "{\"text\": \"one\"}\n");
+        write_sources(dir.path(), &[("sources.web", "a.jsonl", lines.into_bytes())]);
+        let ctx = StepContext::new(job_in(dir.path()), std::sync::Arc::default()).unwrap();
+        let params = job_of(vec![source("web", SourceFormat::Jsonl, "prose")]);
+        let mut feed = Feed::new(&ctx, &params, Place::default()).unwrap();
+        let mut sizes = Vec::new();
+        while let Some(batch) = feed.next().unwrap() {
+            sizes.push((batch.skipped.len(), batch.raws.len()));
+        }
+        assert_eq!(sizes, [(512, 0), (512, 0), (176, 1)]);
+    }
+
+    #[test]
+    fn addresses_lose_what_texts_lose_and_keep_their_host() {
+        let keep = PiiAction::Keep;
+        let params = PiiParams {
+            email: PiiAction::Redact,
+            ip: PiiAction::Redact,
+            phone: keep,
+            card: keep,
+            secret: keep,
+        };
+        let finder = personal::finder(&params);
+        for (url, expected) in [
+            ("https://site.org/a?u=jane.doe@corp.de", "https://site.org/a?u=<EMAIL>"),
+            ("https://jane.doe@corp.de/a", "https://corp.de/a"),
+            ("http://93.184.216.34/a", "http://93.184.216.34/a"),
+            ("mailto:jane.doe@corp.de", "mailto:<EMAIL>"),
+            ("https://site.org/@jane/1", "https://site.org/@jane/1"),
+        ] {
+            assert_eq!(without_persons(&finder, url), expected);
+        }
+        let all = personal::finder(&PiiParams { email: keep, ip: keep, ..params });
+        assert_eq!(without_persons(&all, "https://jane.doe@corp.de/a"), "https://jane.doe@corp.de/a");
     }
 }

@@ -3,7 +3,7 @@
 //! Documents go through the stations one after another, each on its own, so that parts of a corpus have funnels of their own that
 //! add up: [`Funnel::merge`] in the documents' order gives what one funnel over all would have given.
 
-use cupola_specs::artifact::{DroppedDocument, RuleStatistics};
+use cupola_specs::artifact::{DroppedDocument, RuleExample, RuleStatistics};
 use serde::{Deserialize, Serialize};
 
 use super::document::Document;
@@ -57,14 +57,15 @@ impl Funnel {
         source: &str,
         mut document: Document,
         outcome: Outcome,
-    ) -> Result<Document, DroppedDocument> {
+    ) -> Result<Document, Box<DroppedDocument>> {
         let mut bytes = document.text.len() as u64;
         for (rule, removed, excerpt) in &outcome.changes {
             let rule = &mut self.rules[first + rule];
             rule.changed_documents += 1;
             rule.dropped_bytes += removed;
             bytes = bytes.saturating_sub(*removed);
-            add_example(rule, &document.file, excerpt);
+            *document.signals.entry(format!("cut.{}", rule.rule)).or_default() += *removed as f64;
+            add_example(rule, &document, excerpt);
         }
         document.signals.extend(outcome.signals);
         if let Some(language) = outcome.language {
@@ -74,16 +75,18 @@ impl Funnel {
             let rule = &mut self.rules[first + index];
             rule.dropped_documents += 1;
             rule.dropped_bytes += bytes;
-            add_example(rule, &document.file, &document.text);
+            add_example(rule, &document, &document.text);
             let rule = rule.rule.clone();
             let signals = document.signals;
-            return Err(DroppedDocument {
+            return Err(Box::new(DroppedDocument {
                 id: document.id,
                 source: source.to_owned(),
+                file: document.file,
+                url: document.url,
                 rule,
                 reason,
                 signals,
-            });
+            }));
         }
         if let Some(text) = outcome.text {
             document.text = text;
@@ -97,8 +100,8 @@ impl Funnel {
             rule.dropped_documents += more.dropped_documents;
             rule.dropped_bytes += more.dropped_bytes;
             rule.changed_documents += more.changed_documents;
-            for (file, excerpt) in &more.examples {
-                keep_example(rule, file, || excerpt.clone());
+            for example in &more.examples {
+                keep_example(rule, &example.document, || example.clone());
             }
         }
     }
@@ -115,23 +118,30 @@ impl Funnel {
 
     /// The rule that removed most documents.
     pub(super) fn hardest(&self) -> String {
-        let most = self.rules.iter().max_by_key(|rule| rule.dropped_documents);
-        most.map_or_else(|| "none".to_owned(), |rule| rule.rule.clone())
+        let took = self.rules.iter().filter(|rule| rule.dropped_documents > 0);
+        let most = took.max_by_key(|rule| rule.dropped_documents);
+        most.map_or_else(|| "none: the sources gave no document".to_owned(), |rule| rule.rule.clone())
     }
 }
 
-fn add_example(rule: &mut RuleStatistics, file: &str, text: &str) {
+fn add_example(rule: &mut RuleStatistics, document: &Document, text: &str) {
     if text.is_empty() {
         return;
     }
-    keep_example(rule, file, || excerpt(text));
+    keep_example(rule, &document.id, || RuleExample {
+        document: document.id.clone(),
+        file: document.file.clone(),
+        excerpt: excerpt(text),
+    });
 }
 
-/// Of each file at most one example, the first ones stay.
-fn keep_example(rule: &mut RuleStatistics, file: &str, text: impl FnOnce() -> String) {
-    let is_known = rule.examples.iter().any(|(known, _)| known == file);
-    if rule.examples.len() < EXAMPLES && !is_known {
-        rule.examples.push((file.to_owned(), text()));
+/// Of all examples those with the least ids stay: ids are hashes, so that this is a draw, and the parts of a corpus draw alike.
+fn keep_example(rule: &mut RuleStatistics, id: &str, example: impl FnOnce() -> RuleExample) {
+    let at = rule.examples.partition_point(|known| known.document.as_str() < id);
+    let is_known = rule.examples.get(at).is_some_and(|known| known.document == id);
+    if at < EXAMPLES && !is_known {
+        rule.examples.insert(at, example());
+        rule.examples.truncate(EXAMPLES);
     }
 }
 
@@ -149,7 +159,7 @@ mod tests {
     use super::*;
 
     fn document(text: &str) -> Document {
-        Document { text: text.into(), file: text.into(), ..Document::default() }
+        Document { text: text.into(), id: text.into(), file: "f".into(), ..Document::default() }
     }
 
     /// A station whose first rule drops letters and whose second cuts.
@@ -185,7 +195,7 @@ mod tests {
         let bytes = texts.iter().map(|text| text.len() as u64).sum();
         let rules = funnel.finish(3, bytes);
         assert_eq!((rules[1].remaining_documents, rules[1].remaining_bytes), (2, 13));
-        assert_eq!(rules[1].examples[0].1, "write to <EMAIL>");
+        assert_eq!(rules[1].examples[0].excerpt, "write to <EMAIL>");
     }
 
     #[test]

@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use cupola_curation::rules::Preset;
-use cupola_specs::artifact::{CorpusPair, CorpusStatistics, DomainStatistics, MixtureStatistics};
+use cupola_specs::artifact::{
+    CorpusPair, CorpusStatistics, DomainStatistics, MixtureStatistics, RuleStatistics,
+};
 use cupola_specs::job::{DataParams, SplitUnit};
 use serde_json::json;
 
-use super::dedup::{copies, gather_exact};
+use super::decontamination::Decontamination;
 use super::document::Document;
 use super::extract::select as select_pairs;
-use super::feed::files_of;
 use super::funnel::Funnel;
+use super::listing::files_of;
 use super::portrait::Portrait;
 use super::rules::Rules;
 use super::segment::Segments;
@@ -51,11 +53,13 @@ pub fn run(ctx: &StepContext, params: &DataParams) -> Result<Summary, DataError>
     ctx.events().progress(0.0, 1.0, "corpus", "write");
     let held_out = split(ctx, params, passes[passes.len() - 1], &funnel)?;
     let dropped = passes.iter().flat_map(|pass| pass.dropped());
+    let mut leaked_pairs = 0;
     write_dropped(ctx.staging(), dropped)?;
     write_leaks(ctx.staging(), &trimmed)?;
     crawl::keep(ctx, params)?;
     if params.pairs.is_some() {
-        let pairs = pairs(ctx, params, &sieved)?;
+        let (pairs, leaked) = pairs(ctx, params, &sieved, passes[passes.len() - 1])?;
+        leaked_pairs = leaked;
         [statistics.train_pairs, statistics.validation_pairs] =
             write_pairs(ctx.staging(), &pairs, &held_out)?;
     }
@@ -72,10 +76,56 @@ pub fn run(ctx: &StepContext, params: &DataParams) -> Result<Summary, DataError>
     let unparsed = sieved.records().iter().map(|record| record.unparsed).sum();
     let documents = sieved.records().iter().map(|record| record.documents).sum();
     let bytes = sieved.records().iter().map(|record| record.bytes).sum();
-    statistics.rules = funnel.finish(documents, bytes);
+    statistics.rules = unread(&statistics, documents, bytes);
+    statistics.rules.extend(funnel.finish(documents, bytes));
     write_statistics(ctx.staging(), &statistics)?;
+    warn_of_nothing(ctx, &statistics);
     ctx.events().progress(1.0, 1.0, "corpus", "write");
-    Ok(summary(&statistics, unparsed))
+    let mut summary = summary(&statistics, unparsed);
+    if params.decontaminate.is_some() && params.pairs.is_some() {
+        summary.insert("leaked_pairs".to_owned(), json!(leaked_pairs));
+    }
+    Ok(summary)
+}
+
+/// The first rules of the funnel: what the readers could not read, by name.
+fn unread(statistics: &CorpusStatistics, documents: u64, bytes: u64) -> Vec<RuleStatistics> {
+    let mut rejected: BTreeMap<&str, u64> = BTreeMap::new();
+    for (reason, count) in statistics.sources.values().flat_map(|source| &source.rejected) {
+        *rejected.entry(reason).or_default() += count;
+    }
+    let mut left = documents + rejected.values().sum::<u64>();
+    let rule = |(reason, count): (&str, u64)| {
+        left -= count;
+        RuleStatistics {
+            rule: format!("read.{reason}"),
+            dropped_documents: count,
+            remaining_documents: left,
+            remaining_bytes: bytes,
+            ..RuleStatistics::default()
+        }
+    };
+    rejected.into_iter().map(rule).collect()
+}
+
+/// Warns of sources that gave nothing, and of domains with a weight and no document.
+fn warn_of_nothing(ctx: &StepContext, statistics: &CorpusStatistics) {
+    for (name, source) in &statistics.sources {
+        if source.read_files == 0 {
+            let message = format!(
+                "source {name}: none of its {} files was read; look at its `paths` and `max_bytes`",
+                source.listed_files
+            );
+            ctx.events().warning("source_not_read", message);
+        }
+    }
+    for (domain, weight) in &statistics.domain_weights {
+        let is_there = statistics.train.get(domain).is_some_and(|side| side.documents > 0);
+        if *weight > 0.0 && !is_there {
+            let message = format!("domain {domain} has the weight {weight:.4} and no document to train on");
+            ctx.events().warning("domain_empty", message);
+        }
+    }
 }
 
 /// The weights of the domains: as the job says, or as they were fitted.
@@ -213,25 +263,36 @@ fn write(
     Ok(())
 }
 
-/// The pairs of documents that are no copies. They are held in memory.
-fn pairs(ctx: &StepContext, params: &DataParams, sieved: &Segments) -> Result<Vec<CorpusPair>, DataError> {
-    let Some(wanted) = &params.pairs else { return Ok(Vec::new()) };
-    let exact = gather_exact(&params.dedup, &ctx.job().checkpoints, sieved)?;
-    let mut copies = copies(exact.as_ref())?;
-    let mut last = None;
-    let mut pairs = Vec::new();
+/// The pairs of the documents that stay, which are held in memory, and how many did not stay because they hold a question of a test.
+fn pairs(
+    ctx: &StepContext,
+    params: &DataParams,
+    sieved: &Segments,
+    last: &Segments,
+) -> Result<(Vec<CorpusPair>, u64), DataError> {
+    let Some(wanted) = &params.pairs else { return Ok((Vec::new(), 0)) };
+    let tests = params.decontaminate.as_ref().map(|wanted| Decontamination::open(ctx, wanted)).transpose()?;
+    // Pairs and documents are both in the order in which the documents were read.
+    let mut documents = last.documents();
+    let mut next = documents.next().transpose()?;
+    let (mut pairs, mut leaked) = (Vec::new(), 0);
     for pair in sieved.pairs() {
-        let (document, pair) = pair?;
-        let is_copy = match last {
-            Some((known, is_copy)) if known == document => is_copy,
-            _ => copies.of(document)?.is_some_and(|member| !member.is_first()),
-        };
-        last = Some((document, is_copy));
-        if !is_copy {
+        let (number, pair) = pair?;
+        while next.as_ref().is_some_and(|document| document.number < number) {
+            next = documents.next().transpose()?;
+        }
+        if next.as_ref().is_none_or(|document| document.number != number) {
+            continue;
+        }
+        // The text of a document may have lost its leaks; its pairs were made before.
+        let leaks = |tests: &Decontamination| tests.forbids(&format!("{}\n{}", pair.prompt, pair.answer));
+        if tests.as_ref().is_some_and(leaks) {
+            leaked += 1;
+        } else {
             pairs.push(pair);
         }
     }
-    Ok(select_pairs(pairs, wanted.max_per_crate))
+    Ok((select_pairs(pairs, wanted.max_per_crate), leaked))
 }
 
 fn summary(statistics: &CorpusStatistics, unparsed: u64) -> Summary {

@@ -33,6 +33,7 @@ pub mod job;
 #[cfg(test)]
 mod job_tests;
 mod language;
+mod listing;
 mod main_text;
 mod mixture;
 mod page;

@@ -38,7 +38,7 @@ fn bytes_for_people(bytes: u64) -> String {
 mod tests {
     use cupola_specs::artifact::{
         ClusterExample, ClusterStatistics, Interval, LengthBin, MixtureStatistics, QualityStatistics,
-        RuleStatistics, SiteStatistics, ToxicityStatistics,
+        RuleExample, RuleStatistics, SiteStatistics, ToxicityStatistics,
     };
 
     use super::*;
@@ -98,7 +98,11 @@ mod tests {
             rule: "exact_document".into(),
             dropped_documents: 7,
             dropped_bytes: 2_500_000,
-            examples: vec![("a.rs".into(), "<script>alert(1)</script>".into())],
+            examples: vec![RuleExample {
+                file: "a.rs".into(),
+                excerpt: "<script>alert(1)</script>".into(),
+                ..RuleExample::default()
+            }],
             ..RuleStatistics::default()
         };
         let statistics = CorpusStatistics { rules: vec![rule], ..CorpusStatistics::default() };

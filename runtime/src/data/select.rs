@@ -136,7 +136,7 @@ fn select(
     learned: &Learned,
     funnel: &mut Funnel,
     (mut document, member, cut): (Document, Option<&Member>, Option<&SubstringCut>),
-) -> Result<Document, DroppedDocument> {
+) -> Result<Document, Box<DroppedDocument>> {
     let source = &params.sources[document.source].name;
     if let Some(member) = member {
         document.signals.insert("near_duplicates".to_owned(), (member.size - 1) as f64);
@@ -160,7 +160,7 @@ fn select(
         if let Some(domains) = &learned.domains {
             domains.sort(&mut document, scratch);
         }
-        Ok(document)
+        Ok::<_, Box<DroppedDocument>>(document)
     })?;
     let Some(cut) = cut else { return Ok(document) };
     let gone: String = cut.in_text(&document.text).into_iter().map(|range| &document.text[range]).collect();

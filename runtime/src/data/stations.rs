@@ -53,7 +53,7 @@ pub(super) struct Stations<'p> {
 /// What became of a document.
 pub(super) struct Passed {
     /// The document as the stations left it, or why it went.
-    pub(super) document: Result<Document, DroppedDocument>,
+    pub(super) document: Result<Document, Box<DroppedDocument>>,
     /// Its pairs, where it stayed.
     pub(super) pairs: Vec<CorpusPair>,
     /// Whether it is Rust that does not parse.

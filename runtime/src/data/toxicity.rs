@@ -6,6 +6,7 @@ use cupola_curation::classifier::{FastText, Model, Scratch};
 use cupola_curation::rules::WordList;
 use cupola_specs::artifact::ToxicityStatistics;
 use cupola_specs::job::{ToxicityClassifierParams, ToxicityParams};
+use unicode_segmentation::UnicodeSegmentation;
 
 use super::DataError;
 use super::document::Document;
@@ -31,13 +32,17 @@ pub(super) fn word_list(ctx: &StepContext) -> Result<WordList, DataError> {
     Ok(WordList::new(&all)?)
 }
 
-/// Drops a document of which too many words are on the lists.
+/// Drops a document of which too many words are on the lists. Its words are those of `words: unicode` whatever the job says, because `spacy_like` takes what stands
+/// between two blanks for one word, and a Chinese sentence has none.
 pub(super) fn judge_words(words: &WordList, params: &ToxicityParams, document: &Document) -> Outcome {
     let hits = words.find(&document.text);
-    let of = document.text.split_whitespace().count().max(1);
-    let share = hits.count as f64 / of as f64;
     let signals = vec![("toxic_words".to_owned(), hits.count as f64)];
-    if hits.count <= params.min_matches || share <= params.max_share {
+    if hits.count <= params.min_matches {
+        return Outcome { signals, ..Outcome::default() };
+    }
+    let of = document.text.unicode_words().count().max(1);
+    let share = hits.count as f64 / of as f64;
+    if share <= params.max_share {
         return Outcome { signals, ..Outcome::default() };
     }
     let reason = format!("{} words of the lists, share {share:.4} > {}", hits.count, params.max_share);
@@ -152,6 +157,17 @@ mod tests {
         let line =
             |at: usize| format!("{} {} it is {}\n\n", words[at % 4], words[at / 4 % 4], words[at / 16 % 4]);
         (0..64).map(line).collect::<String>().into_bytes()
+    }
+
+    #[test]
+    fn the_share_is_of_words_where_no_blank_parts_them_too() {
+        let list = WordList::new("坏".as_bytes()).unwrap();
+        let params = ToxicityParams { max_share: 0.1, min_matches: 2 };
+        let of = |text: String| judge_words(&list, &params, &Document { text, ..Document::default() });
+        let rare = of(format!("{}坏。坏。坏。", "今天天气很好我们去公园".repeat(10)));
+        assert!(rare.dropped.is_none() && rare.signals == [("toxic_words".to_owned(), 3.0)], "{rare:?}");
+        let dense = of("坏坏坏天气".to_owned());
+        assert_eq!(dense.dropped.unwrap().1, "3 words of the lists, share 0.6000 > 0.1");
     }
 
     #[test]

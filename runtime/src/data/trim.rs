@@ -34,7 +34,7 @@ struct Decided {
 
 /// A document after the pass, with what near-duplicates share: keys by band, and the sketch.
 struct Trimmed {
-    document: Result<Document, DroppedDocument>,
+    document: Result<Document, Box<DroppedDocument>>,
     funnel: Funnel,
     leaks: Option<LeakReport>,
     signature: Option<(Vec<u64>, Vec<u8>, u64)>,
@@ -161,7 +161,7 @@ impl Trim<'_> {
         document: Document,
         decided: &Decided,
         leaks: Option<&mut LeakReport>,
-    ) -> Result<Document, DroppedDocument> {
+    ) -> Result<Document, Box<DroppedDocument>> {
         let source = &self.params.sources[document.source].name;
         let rules = self.rules;
         if let Some(first) = decided.copy_of {
@@ -179,10 +179,14 @@ impl Trim<'_> {
             }
             None => document,
         };
+        let document = match (&self.tests, leaks) {
+            (Some(tests), Some(leaks)) => {
+                let outcome = tests.judge(&document, leaks);
+                funnel.record(rules.place("decontaminate"), source, document, outcome)?
+            }
+            _ => document,
+        };
         let outcome = empty(&document.text);
-        let document = funnel.record(rules.place("empty"), source, document, outcome)?;
-        let (Some(tests), Some(leaks)) = (&self.tests, leaks) else { return Ok(document) };
-        let outcome = tests.judge(&document, leaks);
-        funnel.record(rules.place("decontaminate"), source, document, outcome)
+        funnel.record(rules.place("empty"), source, document, outcome)
     }
 }

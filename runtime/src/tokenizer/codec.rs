@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use aho_corasick::{AhoCorasick, MatchKind};
 use cupola_tokenizer::{AddedToken, Encoder, Encoding};
 
-use super::file::{CONFIG_FILE, SPECIALS_FILE, TOKENIZER_FILE, TokenizerFiles, read, write};
+use super::file::{CONFIG_FILE, SPECIALS_FILE, TEMPLATE_FILE, TOKENIZER_FILE, TokenizerFiles, read, write};
 use super::{ChatTemplate, TokenizerError, gguf};
 use crate::model::Gguf;
 
@@ -133,16 +133,17 @@ impl Tokenizer {
         &self.chat
     }
 
-    /// Copies `tokenizer.json`, `tokenizer_config.json` and `special_tokens_map.json` into a model folder; writes them where the tokenizer came in another
+    /// Copies `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json` and `chat_template.jinja` into a model folder; writes them where the tokenizer came in another
     /// form.
     pub fn copy_files(&self, to: &Path) -> Result<(), TokenizerError> {
         if !self.folder.join(TOKENIZER_FILE).is_file() {
             return write(to, &files_of(&self.folder)?);
         }
-        for name in [TOKENIZER_FILE, CONFIG_FILE, SPECIALS_FILE] {
+        for name in [TOKENIZER_FILE, CONFIG_FILE, SPECIALS_FILE, TEMPLATE_FILE] {
             let from = self.folder.join(name);
-            if name == SPECIALS_FILE && !from.exists() {
-                continue; // Newer Hugging Face folders have none; the config says the same.
+            // Newer Hugging Face folders have no map of special tokens, older ones no template of its own: the config says the same.
+            if matches!(name, SPECIALS_FILE | TEMPLATE_FILE) && !from.exists() {
+                continue;
             }
             std::fs::copy(&from, to.join(name)).map_err(|e| TokenizerError::io(from, e))?;
         }
@@ -309,6 +310,21 @@ mod tests {
             let ids = template.encode_prompt(&tokenizer, &messages, &tools, None).unwrap();
             assert_eq!(tokenizer.decode(&ids), template.render(&messages, &tools, true).unwrap());
             assert_eq!(count(&ids), count(&plain), "{}", tokenizer.decode(&ids));
+        }
+    }
+
+    #[test]
+    fn a_template_in_a_file_of_its_own_counts_and_is_copied() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [TOKENIZER_FILE, CONFIG_FILE] {
+            std::fs::copy(Path::new(FIXTURE).join(name), dir.path().join(name)).unwrap();
+        }
+        let template = "{% for message in messages %}[{{ message.content }}]{% endfor %}";
+        std::fs::write(dir.path().join(TEMPLATE_FILE), template).unwrap();
+        let copy = tempfile::tempdir().unwrap();
+        Tokenizer::load(dir.path()).unwrap().copy_files(copy.path()).unwrap();
+        for folder in [dir.path(), copy.path()] {
+            assert_eq!(files_of(folder).unwrap().chat_template, template);
         }
     }
 

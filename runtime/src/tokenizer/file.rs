@@ -1,6 +1,7 @@
 //! The Hugging Face files of a tokenizer, read and written.
 //!
-//! `tokenizer.json` is the engine's ([`TokenizerFile`]); beside it `tokenizer_config.json` holds the roles of special tokens and the chat template.
+//! `tokenizer.json` is the engine's ([`TokenizerFile`]); beside it `tokenizer_config.json` holds the roles of special tokens and the chat template, which newer folders
+//! have in a file of its own, `chat_template.jinja`. Where both are there the file counts, as in Hugging Face's reader.
 
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,8 @@ use super::{TokenizerError, tiktoken};
 pub(super) const TOKENIZER_FILE: &str = "tokenizer.json";
 /// Chat template and the roles of special tokens.
 pub(super) const CONFIG_FILE: &str = "tokenizer_config.json";
+/// The chat template, where it is a file of its own.
+pub(super) const TEMPLATE_FILE: &str = "chat_template.jinja";
 /// The roles of special tokens once more, where older readers look.
 pub(super) const SPECIALS_FILE: &str = "special_tokens_map.json";
 
@@ -115,7 +118,11 @@ fn with_config(mut json: TokenizerFile, config: &Json) -> Result<TokenizerFiles,
     for token in json.added_mut() {
         token.is_special |= named.contains(&Some(&token.content));
     }
+    let template = config.path.with_file_name(TEMPLATE_FILE);
     let chat_template = match config.at("chat_template") {
+        _ if template.is_file() => {
+            std::fs::read_to_string(&template).map_err(|e| TokenizerError::io(template, e))?
+        }
         Value::String(text) => text,
         Value::Null => String::new(),
         other => return Err(config.wrong("chat_template", "one template as a string", &other)),

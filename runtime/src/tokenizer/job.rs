@@ -1,6 +1,7 @@
 //! The tokenizer step: a corpus in, a Hugging Face tokenizer folder and a report out.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::path::PathBuf;
 
 use cupola_specs::artifact::{CorpusDocument, CorpusStatistics};
@@ -14,6 +15,7 @@ use cupola_tokenizer::{EngineError, Splitter, TokenizerFile, check_portable};
 use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::json;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::file::{Roles, TokenizerFiles, write};
 use super::{Tokenizer, TokenizerError, tiktoken};
@@ -165,7 +167,7 @@ fn check(params: &TokenizerParams) -> Result<Roles, TokenizerError> {
         .ok_or_else(|| wrong("special_tokens", "at least one: the first separates documents", "none".into()))
 }
 
-/// Trains on the train side; with `train_bytes` on a share of the documents, chosen by their id. The bytes need no training.
+/// Trains on the train side; with `train_bytes` on so many bytes of the documents that a hash of their ids draws. The bytes need no training.
 fn train(
     ctx: &StepContext,
     params: &TokenizerParams,
@@ -174,10 +176,6 @@ fn train(
 ) -> Result<Learned, TokenizerError> {
     let statistics = statistics(corpus)?;
     let total: u64 = statistics.train.values().map(|domain| domain.bytes).sum();
-    let share = match params.train_bytes {
-        0 => 1.0,
-        bytes => bytes as f64 / total.max(1) as f64,
-    };
     let vocab_size = params.vocab_size as usize;
     let settings = TrainerSettings::new(vocab_size, &params.special_tokens);
     let spill_folder = Some(ctx.job().checkpoints.clone());
@@ -190,12 +188,25 @@ fn train(
         TokenizerAlgorithm::Bytes => Vec::new(),
         _ => corpus_shards(corpus, "train")?,
     };
+    let mut draw = Draw::new(params.train_bytes);
+    let goal = if (1..total).contains(&params.train_bytes) {
+        for_each_batch(ctx, shards.clone(), &mut |documents| {
+            for document in documents {
+                draw.add(&document.id, document.text.len() as u64);
+            }
+            Ok(())
+        })?;
+        params.train_bytes
+    } else {
+        draw = Draw::new(0);
+        total
+    };
     for_each_batch(ctx, shards, &mut |documents| {
-        let chosen = documents.iter().filter(|document| share >= 1.0 || position(&document.id) < share);
-        let texts: Vec<&str> = chosen.map(|document| document.text.as_str()).collect();
+        let drawn = documents.iter().map(|document| draw.of(&document.id, &document.text));
+        let texts: Vec<&str> = drawn.filter(|text| !text.is_empty()).collect();
         read += texts.iter().map(|text| text.len() as u64).sum::<u64>();
         trainer.add_texts(&texts)?;
-        ctx.events().progress(read as f64, total as f64 * share.min(1.0), "bytes", "count");
+        ctx.events().progress(read as f64, goal as f64, "bytes", "count");
         Ok(())
     })?;
     let learned = trainer.train_with(params.algorithm, &UnigramSettings::default(), &mut |size| {
@@ -206,6 +217,44 @@ fn train(
     })?;
     warn(ctx, &learned);
     Ok(learned)
+}
+
+/// Draws documents by a hash of their ids until they have so many bytes; the last one is cut.
+struct Draw {
+    bytes: u64,
+    /// Hash and bytes of those drawn so far, the greatest hash first.
+    drawn: BinaryHeap<(u64, u64)>,
+    sum: u64,
+}
+
+impl Draw {
+    /// A draw of so many bytes; 0 draws everything.
+    fn new(bytes: u64) -> Self {
+        Self { bytes, drawn: BinaryHeap::new(), sum: 0 }
+    }
+
+    /// Looks at a document. What is drawn is known when all were looked at.
+    fn add(&mut self, id: &str, bytes: u64) {
+        self.drawn.push((xxh3_64(id.as_bytes()), bytes));
+        self.sum += bytes;
+        while let Some((_, last)) = self.drawn.peek().filter(|(_, last)| self.sum - last >= self.bytes) {
+            self.sum -= last;
+            self.drawn.pop();
+        }
+    }
+
+    /// What is drawn of a document.
+    fn of<'t>(&self, id: &str, text: &'t str) -> &'t str {
+        let (Some((border, last)), true) = (self.drawn.peek(), self.bytes > 0) else { return text };
+        match xxh3_64(id.as_bytes()).cmp(border) {
+            Ordering::Less => text,
+            Ordering::Equal => {
+                let left = last - self.sum.saturating_sub(self.bytes).min(*last);
+                &text[..text.floor_char_boundary(left as usize)]
+            }
+            Ordering::Greater => "",
+        }
+    }
 }
 
 /// A vocabulary that is smaller than was asked for, and pieces that training did not see.
@@ -260,12 +309,6 @@ fn held_out(
     let references: Vec<Reference<'_>> =
         others.iter().zip(&counts).map(|(other, count)| Reference { name: other.name(), count }).collect();
     Ok(measure_texts(&subject, &samples, &references))
-}
-
-/// A document's place between 0 and 1, by its id, which is a hash.
-fn position(id: &str) -> f64 {
-    let digits = id.get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok());
-    f64::from(digits.unwrap_or(0)) / 4_294_967_296.0
 }
 
 /// Bytes per token by side and domain: all of validation, and some of each domain's train side.
@@ -340,4 +383,26 @@ pub(super) fn for_each_batch(
         }
     }
     each(&batch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_draw_has_just_the_bytes_that_were_asked_for() {
+        let documents: Vec<(String, String)> =
+            (0..200).map(|number| (format!("{number:032x}"), "é".repeat(number % 37))).collect();
+        let total: usize = documents.iter().map(|(_, text)| text.len()).sum();
+        for bytes in [1, 2, 100, 3001, total - 1] {
+            let mut draw = Draw::new(bytes as u64);
+            for (id, text) in &documents {
+                draw.add(id, text.len() as u64);
+            }
+            let drawn: usize = documents.iter().map(|(id, text)| draw.of(id, text).len()).sum();
+            // Half a character is none.
+            assert!(drawn == bytes || drawn + 1 == bytes, "{drawn} of {bytes}");
+        }
+        assert_eq!(Draw::new(0).of("a", "all of it"), "all of it");
+    }
 }

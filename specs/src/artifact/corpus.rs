@@ -40,6 +40,11 @@ pub struct DroppedDocument {
     pub id: String,
     /// The source's name.
     pub source: String,
+    /// The file that it was read from.
+    pub file: String,
+    /// Where it was on the web.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
     /// The rule.
     pub rule: String,
     /// Value and threshold.
@@ -294,8 +299,19 @@ pub struct RuleStatistics {
     pub remaining_documents: u64,
     /// Bytes that remain after it.
     pub remaining_bytes: u64,
-    /// Up to three examples: file, and an excerpt of what went (never an unredacted secret).
-    pub examples: Vec<(String, String)>,
+    /// Up to three examples, drawn from all.
+    pub examples: Vec<RuleExample>,
+}
+
+/// A document that a rule dropped or changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RuleExample {
+    /// Its id.
+    pub document: String,
+    /// Its file.
+    pub file: String,
+    /// An excerpt of what went, never an unredacted secret.
+    pub excerpt: String,
 }
 
 /// Documents and bytes of one domain.

@@ -11,8 +11,8 @@ mod tokens;
 
 pub use corpus::{
     ClusterExample, ClusterStatistics, CorpusDocument, CorpusPair, CorpusStatistics, DomainStatistics,
-    DroppedDocument, LengthBin, MixtureStatistics, QualityStatistics, RuleStatistics, ShardFrame, ShardIndex,
-    ShardRecord, SiteStatistics, SourceStatistics, ToxicityStatistics,
+    DroppedDocument, LengthBin, MixtureStatistics, QualityStatistics, RuleExample, RuleStatistics,
+    ShardFrame, ShardIndex, ShardRecord, SiteStatistics, SourceStatistics, ToxicityStatistics,
 };
 pub use law::{Forecast, Interval, LawFile, LawFit, Recommendation, SweepRun};
 pub use manifest::{BlobRecord, MANIFEST_FILE, Manifest};

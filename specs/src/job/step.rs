@@ -105,8 +105,7 @@ impl StepKind {
     pub fn code_version(self) -> u32 {
         match self {
             Self::Fit => 1,
-            Self::Data | Self::Tokenizer => 2,
-            Self::Tokens => 3,
+            Self::Data | Self::Tokenizer | Self::Tokens => 3,
             Self::Preferences | Self::Eval => 4,
             Self::Sft | Self::RewardModel => 5,
             Self::Optimize => 6,

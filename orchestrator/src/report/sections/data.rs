@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use cupola_specs::artifact::{CorpusStatistics, RuleStatistics};
+use cupola_specs::artifact::{CorpusStatistics, RuleExample, RuleStatistics};
 
 use super::{Excerpt, Figure, Section, Table};
 use crate::report::ReportFacts;
@@ -197,9 +197,9 @@ fn notes(step: &str, statistics: &CorpusStatistics) -> Vec<String> {
 }
 
 fn excerpts(rule: &RuleStatistics) -> Vec<Excerpt> {
-    let of = |(file, text): &(String, String)| Excerpt {
-        title: format!("{} – {file}", words(&rule.rule)),
-        text: text.chars().take(MAX_EXCERPT_CHARS).collect(),
+    let of = |example: &RuleExample| Excerpt {
+        title: format!("{} – {}", words(&rule.rule), example.file),
+        text: example.excerpt.chars().take(MAX_EXCERPT_CHARS).collect(),
     };
     rule.examples.iter().take(3).map(of).collect()
 }

@@ -88,7 +88,7 @@ fn without_session(path: &str) -> String {
 }
 
 /// Undoes escapes of unreserved characters and writes others in upper case.
-fn escapes(text: &str) -> String {
+pub(super) fn escapes(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('%') {

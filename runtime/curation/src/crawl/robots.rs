@@ -1,6 +1,6 @@
 //! robots.txt (RFC 9309), with `Crawl-delay` and `Sitemap`, which it leaves to others.
 
-use super::canonical::HEX;
+use super::canonical::{HEX, escapes};
 
 /// Bytes of a robots.txt that are looked at: what the RFC asks for at least.
 pub(super) const MAX_ROBOTS_BYTES: usize = 500 << 10;
@@ -74,7 +74,8 @@ impl Robots {
         if path == "/robots.txt" {
             return true;
         }
-        let matching = self.rules.iter().filter(|rule| matches(&rule.path, path));
+        let path = normal(path);
+        let matching = self.rules.iter().filter(|rule| matches(&rule.path, &path));
         matching.max_by_key(|rule| (rule.path.len(), rule.allow)).is_none_or(|rule| rule.allow)
     }
 }
@@ -93,7 +94,7 @@ impl Group {
             "allow" | "disallow"
                 if !value.is_empty() && self.rules.len() < MAX_RULES && value.len() <= MAX_RULE_BYTES =>
             {
-                self.rules.push(Rule { allow: key == "allow", path: normal(value) });
+                self.rules.push(Rule { allow: key == "allow", path: pattern(value) });
             }
             "crawl-delay" => {
                 let delay = value.parse::<f64>().ok().filter(|delay| delay.is_finite() && *delay >= 0.0);
@@ -104,19 +105,18 @@ impl Group {
     }
 }
 
-/// A rule's path in the form that addresses have: characters outside ASCII escaped, escapes in upper case.
+/// A rule's path in the form in which paths are compared; `*` stays, and `$` at the end.
+fn pattern(value: &str) -> String {
+    let (path, end) = value.strip_suffix('$').map_or((value, ""), |path| (path, "$"));
+    path.split('*').map(normal).collect::<Vec<_>>().join("*") + end
+}
+
+/// A path in the form in which paths are compared (RFC 9309, section 2.2.2): escapes of unreserved characters are undone, others are in
+/// upper case. Escaped is all that is no ASCII, that addresses escape in some of their parts, and that says something in rules.
 fn normal(path: &str) -> String {
     let mut clean = String::with_capacity(path.len());
-    let mut bytes = path.bytes().peekable();
-    while let Some(byte) = bytes.next() {
-        if byte == b'%' {
-            clean.push('%');
-            for _ in 0..2 {
-                if let Some(digit) = bytes.next_if(u8::is_ascii_hexdigit) {
-                    clean.push(char::from(digit.to_ascii_uppercase()));
-                }
-            }
-        } else if byte.is_ascii_graphic() {
+    for byte in path.bytes() {
+        if byte.is_ascii_graphic() && !b"\"'<>\\^`{|}*$".contains(&byte) {
             clean.push(char::from(byte));
         } else {
             clean.push('%');
@@ -124,7 +124,7 @@ fn normal(path: &str) -> String {
             clean.push(HEX[usize::from(byte & 15)]);
         }
     }
-    clean
+    escapes(&clean)
 }
 
 /// Whether a rule matches the begin of a path; `*` is any run of characters, `$` at the end is the path's end.
@@ -150,6 +150,7 @@ fn matches(rule: &str, path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::canonical::{Canonical, canonical};
     use super::*;
 
     #[test]
@@ -182,5 +183,39 @@ mod tests {
             matches("/a$", "/a") && !matches("/a$", "/ab") && matches("*", "/x") && matches("/*/", "/x/y")
         );
         assert!(!Robots::parse("user-agent: *\ndisallow: /ö%aa".as_bytes(), "x").allows("/%C3%B6%AA"));
+    }
+
+    #[test]
+    fn rules_and_addresses_are_escaped_alike() {
+        let allows = |rule: &str, link: &str| {
+            let robots = Robots::parse(format!("user-agent: *\ndisallow: {rule}").as_bytes(), "x");
+            let url = url::Url::parse(&format!("http://h{link}")).unwrap();
+            let url = canonical(url.as_str(), None, Canonical::default()).unwrap();
+            assert_eq!(
+                robots.allows(&url[url::Position::BeforePath..]),
+                robots.allows(link),
+                "{rule} {link}"
+            );
+            robots.allows(link)
+        };
+        for joe in ["/%7Ejoe/", "/%7ejoe/", "/~joe/"] {
+            for rule in ["/%7Ejoe/", "/%7ejoe/", "/~joe/", "/*%7Ejoe/$", "/%7*joe"] {
+                assert_eq!(allows(rule, joe), rule == "/%7*joe", "{rule} {joe}");
+            }
+        }
+        for (rule, link) in [
+            ("/ツ", "/%e3%83%84"),
+            ("/%E3%83%84", "/ツ"),
+            ("/a%2fb%3C", "/a%2Fb<"),
+            ("/a?q={x}'", "/a?q=%7bx}%27"),
+            ("/a{x}", "/a{x}"),
+            ("/100%", "/100%25"),
+            ("/file-%2A.html", "/file-*.html"),
+            ("/a%24$", "/a$"),
+            ("/a$b", "/a$b"),
+        ] {
+            assert!(!allows(rule, link), "{rule} {link}");
+        }
+        assert!(allows("/a%2Fb", "/a/b") && allows("/a%2A", "/ab") && allows("/a%24", "/a"));
     }
 }

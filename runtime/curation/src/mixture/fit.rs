@@ -7,12 +7,16 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::MixtureError;
+use super::best::Best;
+use super::plan::cap;
 use super::runs::{Draws, ProxyRuns};
 use super::simulate::{candidates, concentration, mean_mixture};
 use super::validate::{CrossValidation, Fitted, cross_validate};
 
 /// A rank correlation under which a fit says hardly anything.
 const WEAK: f64 = 0.7;
+/// A share over the runs' by less isn't worth a caveat, and would be printed as theirs.
+const BEYOND: f64 = 0.001;
 
 /// How a mixture is fitted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,7 +48,8 @@ impl Default for FitOptions {
 /// The mixture of the least loss that can be expected.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MixtureFit {
-    /// Weight by source, the mean of the best candidates; the interval is the middle 95 % of the bootstrap's.
+    /// Weight by source, the mean of the best candidates; the prior's where all are predicted alike. The interval is the middle 95 % of the bootstrap's.
+    /// A mean doesn't reach a corner: where the best is all of one source, the interval ends short of 1.
     pub weights: BTreeMap<String, Interval>,
     /// What a run like the proxies with these weights would come to: the interval has the fit's uncertainty and the scatter of single runs.
     pub predicted_loss: Interval,
@@ -65,7 +70,8 @@ impl MixtureFit {
     }
 }
 
-/// Fits mixture → loss by both regressors, takes the one that orders held-out runs better, tries candidates around the prior and averages the best. The bootstrap does the same with runs drawn anew.
+/// Fits mixture → loss by both regressors, takes the one that orders held-out runs better, tries candidates around the prior and averages the best. The bootstrap does the same with
+/// runs and candidates drawn anew, so that its intervals have what both leave open.
 /// The result is the same for any number of threads; they are the caller's (rayon's pool).
 ///
 /// # Errors
@@ -76,11 +82,17 @@ pub fn fit_mixture(runs: &ProxyRuns, options: &FitOptions) -> Result<MixtureFit,
     let prior = options.prior(&runs)?;
     let limits = options.limits(&runs)?;
     let around = concentration(&runs);
-    let tried = candidates(&prior, limits.as_deref(), around, (options.candidates, options.seed));
+    let best = |fitted: &Fitted, draws: Draws| {
+        let tried = candidates(&prior, limits.as_deref(), around, draws).take(options.candidates);
+        Best::of(tried.map(|mixture| (fitted.predict(&mixture), mixture)), options.top)
+    };
     let validated = cross_validate(&runs, options.folds, options.seed);
     let chosen = &validated[0];
     let fitted = Fitted::new(&runs, chosen);
-    let central = best_mean(&fitted, &tried, options.top);
+    // Where nothing says which is better, the prior stays.
+    let unmoved =
+        || limits.as_deref().and_then(|limits| cap(&prior, limits)).unwrap_or_else(|| prior.clone());
+    let central = best(&fitted, Draws::new(options.seed, 2)).mean().unwrap_or_else(unmoved);
     let draws: Vec<Draw> = (0..options.draws)
         .into_par_iter()
         .map(|at| {
@@ -90,9 +102,9 @@ pub fn fit_mixture(runs: &ProxyRuns, options: &FitOptions) -> Result<MixtureFit,
             // Predicted minus measured, of a run that was held out.
             let scatter = chosen.residuals[draws.below(chosen.residuals.len())];
             Draw {
-                mixture: best_mean(&fitted, &tried, options.top),
                 loss: fitted.predict(&central) - scatter,
                 prior_loss: fitted.predict(&prior) - scatter,
+                mixture: best(&fitted, draws).sample(),
             }
         })
         .collect();
@@ -182,19 +194,6 @@ fn by_domain(
     Ok(runs.domains.iter().map(|name| values.get(name).copied().unwrap_or(default)).collect())
 }
 
-/// The mean of the candidates with the least predicted losses.
-fn best_mean(fitted: &Fitted, tried: &[Vec<f64>], top: usize) -> Vec<f64> {
-    let mut scored: Vec<(f64, usize)> =
-        tried.iter().enumerate().map(|(at, mixture)| (fitted.predict(mixture), at)).collect();
-    scored.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-    let best = &scored[..top.min(scored.len())];
-    let mut mean = vec![0.0; tried[0].len()];
-    for (_, at) in best {
-        mean.iter_mut().zip(&tried[*at]).for_each(|(mean, share)| *mean += share / best.len() as f64);
-    }
-    mean
-}
-
 fn interval(value: f64, mut drawn: Vec<f64>) -> Interval {
     drawn.sort_by(f64::total_cmp);
     let at = |share: f64| drawn[(share * (drawn.len() - 1) as f64).round() as usize];
@@ -214,7 +213,7 @@ fn caveats(runs: &ProxyRuns, chosen: &CrossValidation, central: &[f64]) -> Vec<S
     }
     for (at, name) in runs.domains.iter().enumerate() {
         let most = runs.mixtures.iter().map(|mixture| mixture[at]).fold(0.0, f64::max);
-        if central[at] > most {
+        if central[at] > most + BEYOND {
             out.push(format!(
                 "source {name:?} has {:.3}, and no run had more than {most:.3} of it",
                 central[at]

@@ -6,7 +6,8 @@ use crate::mixture::{Regressor, spearman};
 
 /// Runs over three sources whose loss is least at 0.5, 0.3, 0.2.
 fn bowl(count: usize) -> ProxyRuns {
-    let mixtures = candidates(&[1.0 / 3.0; 3], None, 3.0, (count, 9));
+    let mixtures: Vec<Vec<f64>> =
+        candidates(&[1.0 / 3.0; 3], None, 3.0, Draws::new(9, 2)).take(count).collect();
     let mut draws = Draws::new(4, 4);
     let loss = |mixture: &Vec<f64>| {
         let squares: f64 = mixture.iter().zip([0.5, 0.3, 0.2]).map(|(a, b)| (a - b) * (a - b)).sum();
@@ -14,6 +15,17 @@ fn bowl(count: usize) -> ProxyRuns {
     };
     let losses = mixtures.iter().map(loss).collect();
     ProxyRuns { domains: ["web", "code", "law"].map(str::to_owned).to_vec(), mixtures, losses }
+}
+
+/// Runs over two sources: the share of the first in each, and what a share comes to.
+fn pairs(shares: impl Iterator<Item = f64>, loss: impl Fn(f64) -> f64) -> ProxyRuns {
+    let (mixtures, losses) = shares.map(|share| (vec![share, 1.0 - share], loss(share))).unzip();
+    ProxyRuns { domains: ["web", "code"].map(str::to_owned).to_vec(), mixtures, losses }
+}
+
+/// Shares from 0 to 1 in equal steps.
+fn steps(count: u32) -> impl Iterator<Item = f64> {
+    (0..count).map(move |at| f64::from(at) / f64::from(count - 1))
 }
 
 fn quick() -> FitOptions {
@@ -37,13 +49,60 @@ fn the_bottom_of_a_bowl_is_found_and_lies_in_the_intervals() {
 
 #[test]
 fn the_same_seed_is_the_same_fit_for_any_threads() {
-    let runs = bowl(60);
     let options = FitOptions { draws: 10, candidates: 300, top: 10, ..quick() };
-    let of = |threads| {
+    let of = |runs: &ProxyRuns, seed, threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        serde_json::to_string(&pool.install(|| fit_mixture(&runs, &options)).unwrap()).unwrap()
+        let options = FitOptions { seed, ..options.clone() };
+        serde_json::to_string(&pool.install(|| fit_mixture(runs, &options)).unwrap()).unwrap()
     };
-    assert_eq!(of(1), of(7));
+    for runs in [bowl(60), pairs(steps(40), |_| 3.0), pairs(steps(40), |web| 3.0 - web)] {
+        assert_eq!(of(&runs, 0, 1), of(&runs, 0, 7));
+        assert_ne!(of(&runs, 0, 1), of(&runs, 1, 1));
+    }
+}
+
+#[test]
+fn where_nothing_is_known_the_prior_stays_and_the_intervals_are_wide() {
+    let alike = pairs([0.5; 20].into_iter(), |_| 3.0);
+    let mut scattered = alike.clone();
+    scattered.losses.iter_mut().enumerate().for_each(|(at, loss)| *loss += 0.01 * at as f64);
+    for runs in [alike, scattered, pairs(steps(20), |_| 3.1)] {
+        let fit = fit_mixture(&runs, &FitOptions { draws: 100, ..quick() }).unwrap();
+        for weight in fit.weights.values() {
+            assert!((weight.value - 0.5).abs() < 1e-9, "{weight:?}");
+            assert!(weight.low < 0.15 && weight.high > 0.85, "{weight:?}");
+        }
+        assert!(fit.caveats[0].contains("rank correlation") && fit.caveats.len() == 1, "{:?}", fit.caveats);
+    }
+}
+
+#[test]
+fn a_prior_that_stays_is_within_the_limits() {
+    let limits = BTreeMap::from([("web".to_owned(), 0.3)]);
+    let fit = fit_mixture(&pairs(steps(20), |_| 3.0), &FitOptions { limits, ..quick() }).unwrap();
+    let web = fit.weights["web"];
+    assert!((web.value - 0.3).abs() < 1e-9 && web.high <= 0.3 + 1e-9 && web.low < 0.15, "{web:?}");
+}
+
+#[test]
+fn an_order_that_is_certain_leaves_what_the_candidates_leave_open() {
+    let fit = fit_mixture(&pairs(steps(40), |web| 3.0 - web), &quick()).unwrap();
+    assert_eq!(fit.cross_validation[0].regressor, Regressor::Linear);
+    assert!(fit.cross_validation[0].spearman > 0.999);
+    for weight in fit.weights.values() {
+        assert!((1e-3..0.02).contains(&(weight.high - weight.low)), "{weight:?}");
+    }
+    assert!(fit.weights["web"].low > 0.97, "{:?}", fit.weights);
+}
+
+#[test]
+fn a_share_beyond_the_runs_is_told_unless_rounding_made_it() {
+    let runs = bowl(60);
+    let most: Vec<f64> = (0..3).map(|at| runs.mixtures.iter().map(|of| of[at]).fold(0.0, f64::max)).collect();
+    let validated = cross_validate(&runs, 5, 0);
+    let told = |over: f64| caveats(&runs, &validated[0], &[most[0] + over, 0.0, most[2]]);
+    assert!(told(1e-15).is_empty() && told(4e-4).is_empty(), "{:?}", told(4e-4));
+    assert!(told(0.01).len() == 1 && told(0.01)[0].contains("\"web\" has"), "{:?}", told(0.01));
 }
 
 #[test]

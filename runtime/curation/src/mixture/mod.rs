@@ -7,6 +7,7 @@
 //! Rows are then drawn by the trainer's order, which is a function of seed and row number: nothing is copied for a mixture. Everything here is a pure function: the same result for the same
 //! seed, on any machine and for any number of threads.
 
+mod best;
 mod error;
 mod fit;
 mod linear;

@@ -13,7 +13,11 @@ pub(super) fn mean_mixture(runs: &ProxyRuns) -> Vec<f64> {
     mean
 }
 
-/// How close together the runs' mixtures are: the sum of a Dirichlet distribution's parameters that has their variance.
+/// A variance of shares under which runs have one mixture: rounding makes as much.
+const NO_SPREAD: f64 = 1e-12;
+
+/// How close together the runs' mixtures are: the sum of a Dirichlet distribution's parameters that has their variance. Runs with one mixture don't say where to look, so that the
+/// number of sources is taken: around an even prior, every mixture is then as likely.
 pub(super) fn concentration(runs: &ProxyRuns) -> f64 {
     let mean = mean_mixture(runs);
     let count = runs.mixtures.len() as f64;
@@ -23,20 +27,21 @@ pub(super) fn concentration(runs: &ProxyRuns) -> f64 {
         let squares = runs.mixtures.iter().map(|mixture| (mixture[at] - mean) * (mixture[at] - mean));
         variance += squares.sum::<f64>() / count;
     }
-    (spread / variance.max(1e-12) - 1.0).clamp(0.05, 1e6)
+    if variance < NO_SPREAD {
+        return runs.domains.len() as f64;
+    }
+    (spread / variance - 1.0).clamp(0.05, 1e6)
 }
 
 /// Candidates from a Dirichlet distribution around the prior, from twice as spread as the runs to sixteen times as dense, so that the middle is looked at as well as the corners. A share over
-/// its limit is cut to it.
+/// its limit is cut to it. They don't end, and each is drawn as the others are.
 pub(super) fn candidates(
     prior: &[f64],
     limits: Option<&[f64]>,
     around: f64,
-    (count, seed): (usize, u64),
-) -> Vec<Vec<f64>> {
-    let mut draws = Draws::new(seed, 2);
-    let mut out = Vec::with_capacity(count);
-    while out.len() < count {
+    mut draws: Draws,
+) -> impl Iterator<Item = Vec<f64>> {
+    std::iter::repeat_with(move || {
         let density = around * libm::exp2(5.0 * draws.unit() - 1.0);
         let gammas: Vec<f64> = prior.iter().map(|share| gamma(share * density, &mut draws)).collect();
         let sum: f64 = gammas.iter().sum();
@@ -50,12 +55,11 @@ pub(super) fn candidates(
         let mixed = |mixture: Vec<f64>| -> Vec<f64> {
             mixture.iter().zip(prior).map(|(share, prior)| 0.999 * share + 0.001 * prior).collect()
         };
-        out.push(match limits {
+        match limits {
             None => mixture,
             Some(limits) => cap(&mixed(mixture), limits).unwrap_or_else(|| prior.to_vec()),
-        });
-    }
-    out
+        }
+    })
 }
 
 /// A draw from a gamma distribution (Marsaglia and Tsang 2000).
@@ -99,7 +103,7 @@ mod tests {
     fn candidates_are_mixtures_within_their_limits() {
         let (prior, limits) = ([0.6, 0.3, 0.1], [0.5, 0.4, 0.2]);
         for limits in [None, Some(&limits[..])] {
-            for mixture in candidates(&prior, limits, 3.0, (500, 1)) {
+            for mixture in candidates(&prior, limits, 3.0, Draws::new(1, 2)).take(500) {
                 assert!((mixture.iter().sum::<f64>() - 1.0).abs() < 1e-9);
                 let most = limits.unwrap_or(&[1.0; 3]);
                 assert!(mixture.iter().zip(most).all(|(share, most)| *share <= most + 1e-12), "{mixture:?}");
@@ -109,10 +113,12 @@ mod tests {
 
     #[test]
     fn the_runs_spread_is_found() {
-        let mixtures = candidates(&[0.5, 0.3, 0.2], None, 10.0, (3000, 5));
+        let mixtures = candidates(&[0.5, 0.3, 0.2], None, 10.0, Draws::new(5, 2)).take(3000).collect();
         let runs = ProxyRuns { domains: vec![String::new(); 3], losses: vec![0.0; 3000], mixtures };
         let found = concentration(&runs);
         assert!((5.0..60.0).contains(&found), "{found}");
         assert!((mean_mixture(&runs)[0] - 0.5).abs() < 0.02);
+        let alike = ProxyRuns { mixtures: vec![vec![0.1, 0.2, 0.7]; 3000], ..runs };
+        assert!((concentration(&alike) - 3.0).abs() < 1e-12);
     }
 }

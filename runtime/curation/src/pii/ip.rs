@@ -3,29 +3,9 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
-use super::context::{after, before, is_wordy, label_before, run_end, run_start};
+use super::context::{after, before, is_wordy, run_end, run_start};
+use super::numbering::{is_small_numbering, numbers_parts};
 
-/// Words that say that four numbers count versions or parts of a document.
-const NUMBERING: [&str; 18] = [
-    "version",
-    "versions",
-    "ver",
-    "v",
-    "release",
-    "rev",
-    "revision",
-    "build",
-    "section",
-    "sections",
-    "sec",
-    "chapter",
-    "clause",
-    "paragraph",
-    "annex",
-    "firmware",
-    "driver",
-    "rule",
-];
 const ARCHIVES: [&str; 12] =
     [".tar", ".zip", ".whl", ".jar", ".exe", ".deb", ".rpm", ".gz", ".dll", ".so", ".msi", ".dmg"];
 
@@ -52,20 +32,20 @@ pub(super) fn v4_at(text: &str, start: usize) -> Option<Range<usize>> {
         || (next == Some('.') && then.is_some_and(|c| c.is_ascii_digit()))
         || (next == Some('-') && then.is_some_and(char::is_alphabetic))
         || ARCHIVES.iter().any(|end| text[at..].starts_with(end));
-    let is_numbering = previous == Some(' ') && before(text, start - 1) == Some('§')
-        || label_before(text, start, &NUMBERING);
-    (!is_part && !goes_on && !is_numbering && is_public_v4(ip, next)).then_some(start..at)
+    if is_part || goes_on || !is_public_v4(ip) || numbers_parts(text, start) {
+        return None;
+    }
+    // Versions and parts of documents have small numbers: those ask for a closer look.
+    let is_small = ip.octets().iter().all(|octet| *octet < 32) && next != Some(':') && next != Some('/');
+    (!is_small || !is_small_numbering(text, start..at)).then_some(start..at)
 }
 
-fn is_public_v4(ip: Ipv4Addr, next: Option<char>) -> bool {
+fn is_public_v4(ip: Ipv4Addr) -> bool {
     let [a, b, c, _] = ip.octets();
     let shared = a == 100 && (64..128).contains(&b);
     let benchmark = a == 198 && (18..20).contains(&b);
     let protocol = (a, b, c) == (192, 0, 0);
-    // `§8.8.3.2`, `7.3.17.1`: small numbers number the parts of a document.
-    let is_numbering = ip.octets().iter().all(|octet| *octet < 32) && next != Some(':') && next != Some('/');
-    !(is_numbering
-        || ip.is_private()
+    !(ip.is_private()
         || ip.is_loopback()
         || ip.is_link_local()
         || ip.is_documentation()
@@ -96,7 +76,7 @@ fn address(text: &str, start: usize, end: usize) -> Option<Range<usize>> {
     let groups = run.split(':').filter(|group| !group.is_empty()).count();
     let first = run.split(':').next().unwrap_or("");
     let is_public = match ip.to_ipv4_mapped() {
-        Some(v4) => is_public_v4(v4, Some(':')),
+        Some(v4) => is_public_v4(v4),
         None => groups >= 2 && first.len() == 4 && is_public_v6(ip),
     };
     is_public.then_some(start..end)

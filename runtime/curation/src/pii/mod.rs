@@ -24,6 +24,7 @@ mod evaluation;
 mod finder;
 mod iban;
 mod ip;
+mod numbering;
 mod obfuscated;
 mod phone;
 mod scan;

@@ -65,12 +65,25 @@ fn addresses_of_machines_are_found_where_they_are_somebodys() {
         ("[2a00:1450:4001:81b::200e]:443", "[<IP>]:443"),
         ("::ffff:8.8.4.4 mapped", "<IP> mapped"),
         ("net 93.184.216.0/24", "net <IP>/24"),
+        ("8.8.8.8", "<IP>"),
+        ("dns 8.8.8.8, 8.8.4.4 and ping 1.1.1.1.", "dns <IP>, <IP> and ping <IP>."),
+        (
+            "It asks 9.9.9.9 first.\n8.8.8.8\n- 1.1.1.1\n1.0.0.1 is another",
+            "It asks <IP> first.\n<IP>\n- <IP>\n<IP> is another",
+        ),
+        ("Google (8.8.8.8) <1.1.1.1> dig @9.9.9.9 x", "Google (<IP>) <<IP>> dig @<IP> x"),
+        ("see section 2 of it; 8.8.8.8 answers", "see section 2 of it; <IP> answers"),
+        ("4.2.2.2 - - [10/Oct/2000]", "<IP> - - [10/Oct/2000]"),
     ]);
     stays(&[
         "127.0.0.1 10.1.2.3 192.168.0.1 172.16.9.9 203.0.113.7 255.255.255.0 100.64.0.1",
         "::1 fe80::1 2001:db8::1 std::io a::b 2020::fmt_x 12:34:56 00:1B:44:11:3A:B7",
         "version 1.2.3.4.5, v20.1.18.3, version 91.4.45.77, pkg-91.4.45.77 and 91.4.45.77-rc1",
         "RFC 9110 §8.8.3.2 and Section 7.3.17.1",
+        "see section 2.3.4.1 below, Version 1.2.3.4 fixes it, RFC 9110, 8.8.3.2",
+        "sections 2.3.4.1, 2.3.4.2 and 2.3.4.3; upgraded from 1.2.3.4 to 1.2.3.5",
+        "pip install x==1.5.0.3, y >= 1.4.5.0, z ~= 2.7.2.2, 1.4.5.1–1.4.5.9, the 3.1.1.6 release",
+        "7.3.17.1 Conditions\n  7.3.17.2. Terms\n## 1.2.3.4\n1.2.3.5 (2021-03-04)\n# 1.1.1.1 Aims",
         "300.1.1.1 and 1.2.3",
     ]);
 }

@@ -1,22 +1,22 @@
-//! The files of a Hugging Face dataset folder, with their formats and splits.
+//! The files of Hugging Face data sets, with their formats and splits.
 //!
 //! Which files belong to a split stands in the `configs` of README.md's front matter; without it names and folders tell (`train`, `validation`, `test`
-//! and their usual other words). Arrow files and archives are listed as unread, never passed over silently.
+//! and their usual other words). It goes by names alone, those that the plan listed, so that a file which nobody hashed decides nothing. Arrow files, tables,
+//! archives and what a README.md leaves unnamed are listed as unread, never passed over silently.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use globset::GlobBuilder;
 use serde::Deserialize;
-use walkdir::WalkDir;
 
+use super::ReadError;
 use super::format::{Fields, Format};
-use super::{ReadError, Statuses};
 
-/// Bytes of README.md that are looked at for front matter.
-const MAX_README_BYTES: u64 = 1 << 20;
-/// Files of a folder.
-const MAX_FILES: usize = 1_000_000;
+/// The name of a card, without its folder.
+const CARD: &str = DatasetListing::CARD;
+/// Bytes of a card that are looked at for front matter.
+const MAX_CARD_BYTES: usize = 1 << 20;
 
 /// What a part of a data set is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,8 +32,6 @@ pub enum Split {
 /// One file of a data set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatasetFile {
-    /// Where it is.
-    pub path: PathBuf,
     /// Its name below the folder, with `/`.
     pub name: String,
     /// How to read it.
@@ -103,45 +101,91 @@ fn default_config() -> String {
     "default".to_owned()
 }
 
-/// Lists a local copy of a data set. `fields` names the text column.
+/// Lists the files of data sets by their names below a folder. `cards` are the README.md among them, with their content: one that says which files its configurations
+/// have decides for all files below it, but for those below another such one. `fields` names the text column.
 ///
 /// # Errors
-/// The folder can't be read; README.md's front matter is no YAML or names a pattern that is none.
-pub fn list_dataset(folder: &Path, fields: &Fields) -> Result<DatasetListing, ReadError> {
-    let names = file_names(folder)?;
-    let configs = read_card(folder)?.configs;
-    let mut listing = DatasetListing::default();
-    let mut claimed: Vec<(String, String, Split)> = Vec::new();
-    for config in &configs {
-        for (split, pattern) in config.patterns() {
-            let matches = matching(folder, &names, &pattern)?;
-            let split = |name: &str| split.as_deref().and_then(split_word).or_else(|| split_of(name));
-            claimed.extend(matches.into_iter().map(|name| {
-                let split = split(&name).unwrap_or(Split::Train);
-                (config.name.clone(), name, split)
-            }));
+/// A card's front matter is no YAML or names a pattern that is none.
+pub fn list_dataset(
+    names: &[String],
+    cards: &BTreeMap<String, Vec<u8>>,
+    fields: &Fields,
+) -> Result<DatasetListing, ReadError> {
+    let mut described: BTreeMap<&str, Vec<Config>> = BTreeMap::new();
+    for (name, content) in cards {
+        let configs = read_card(name, content)?.configs;
+        if configs.iter().any(|config| config.data_files.is_some() || config.data_dir.is_some()) {
+            described.insert(name.strip_suffix(CARD).unwrap_or_default(), configs);
         }
     }
-    let by_card = configs.iter().any(|config| config.data_files.is_some() || config.data_dir.is_some());
-    if !by_card {
-        let others = names.iter().filter(|name| !is_about(name));
-        claimed = others
-            .map(|name| (default_config(), name.clone(), split_of(name).unwrap_or(Split::Train)))
-            .collect();
+    let mut by_folder: BTreeMap<Option<&str>, Vec<&str>> = BTreeMap::new();
+    for name in names.iter().filter(|name| !is_hidden(name) && !is_about(name)) {
+        let folders = name.rmatch_indices('/').map(|(at, _)| &name[..=at]).chain([""]);
+        let folder = folders.into_iter().find(|folder| described.contains_key(folder));
+        by_folder.entry(folder).or_default().push(name);
     }
-    claimed.sort_by(|a, b| (&a.0, a.2, &a.1).cmp(&(&b.0, b.2, &b.1)));
+    let mut listing = DatasetListing::default();
+    let mut claimed: Vec<(String, &str, Split)> = Vec::new();
+    for (folder, names) in by_folder {
+        let Some((folder, configs)) = folder.and_then(|folder| Some((folder, described.get(folder)?))) else {
+            let by_name = |name| (default_config(), name, split_of(name).unwrap_or(Split::Train));
+            claimed.extend(names.into_iter().map(by_name));
+            continue;
+        };
+        let named = claim(folder, configs, &names)?;
+        let known: BTreeSet<&str> = named.iter().map(|(_, name, _)| *name).collect();
+        let unnamed = names.into_iter().filter(|name| !known.contains(name));
+        let reason = "README.md names it in no configuration.";
+        listing.unread.extend(unnamed.map(|name| Unread { name: name.to_owned(), reason }));
+        claimed.extend(named);
+    }
+    claimed.sort_by(|a, b| (&a.0, a.2, a.1).cmp(&(&b.0, b.2, b.1)));
     claimed.dedup();
     for (config, name, split) in claimed {
+        let name = name.to_owned();
         match format_of(&name, fields) {
-            Ok(format) => {
-                listing.files.push(DatasetFile { path: folder.join(&name), name, format, split, config });
-            }
+            Ok(format) => listing.files.push(DatasetFile { name, format, split, config }),
             Err(reason) => listing.unread.push(Unread { name, reason }),
         }
     }
     listing.unread.sort_by(|a, b| a.name.cmp(&b.name));
     listing.unread.dedup();
     Ok(listing)
+}
+
+/// The files below a card's folder that its configurations name, with configuration and split.
+fn claim<'n>(
+    folder: &str,
+    configs: &[Config],
+    names: &[&'n str],
+) -> Result<Vec<(String, &'n str, Split)>, ReadError> {
+    let mut claimed = Vec::new();
+    for config in configs {
+        for (split, pattern) in config.patterns() {
+            let told = split.as_deref().and_then(|word| split_word(word).or_else(|| split_of(word)));
+            for name in matching(folder, names, &pattern)? {
+                let split = told.or_else(|| split_of(&name[folder.len()..])).unwrap_or(Split::Train);
+                claimed.push((config.name.clone(), name, split));
+            }
+        }
+    }
+    Ok(claimed)
+}
+
+impl DatasetListing {
+    /// The name of the file that describes a data set, without its folder.
+    pub const CARD: &str = "README.md";
+}
+
+impl Split {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
 }
 
 impl Config {
@@ -174,57 +218,30 @@ impl Config {
     }
 }
 
-fn failed(path: &Path, message: &dyn std::fmt::Display) -> ReadError {
-    ReadError::Dataset { path: path.to_path_buf(), message: message.to_string() }
+fn failed(card: &str, message: &dyn std::fmt::Display) -> ReadError {
+    ReadError::Dataset { path: card.into(), message: message.to_string() }
 }
 
-fn file_names(folder: &Path) -> Result<Vec<String>, ReadError> {
-    let mut names = Vec::new();
-    let hidden = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with('.');
-    let walk = WalkDir::new(folder).follow_links(true).into_iter();
-    for entry in walk.filter_entry(|entry| entry.depth() == 0 || !hidden(entry.file_name())) {
-        let entry = entry.map_err(|error| failed(folder, &error))?;
-        if !entry.file_type().is_file() {
-            continue;
-        }
-        let below = entry.path().strip_prefix(folder).map_err(|error| failed(folder, &error))?;
-        let parts: Option<Vec<&str>> = below.iter().map(|part| part.to_str()).collect();
-        let parts = parts.ok_or_else(|| failed(entry.path(), &"the file's name is not UTF-8; rename it"))?;
-        names.push(parts.join("/"));
-        if names.len() > MAX_FILES {
-            return Err(failed(folder, &format!("more than {MAX_FILES} files; list a folder below it")));
-        }
-    }
-    names.sort();
-    Ok(names)
+fn is_hidden(name: &str) -> bool {
+    name.split('/').any(|part| part.starts_with('.'))
 }
 
-fn read_card(folder: &Path) -> Result<Card, ReadError> {
-    let path = folder.join("README.md");
-    let mut text = Vec::new();
-    match std::fs::File::open(&path) {
-        Ok(file) => {
-            let read =
-                std::io::Read::read_to_end(&mut std::io::Read::take(file, MAX_README_BYTES), &mut text);
-            read.map_err(|error| ReadError::io(&path, error))?;
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Card::default()),
-        Err(error) => return Err(ReadError::io(&path, error)),
-    }
-    let text = String::from_utf8_lossy(&text).replace("\r\n", "\n");
+fn read_card(name: &str, content: &[u8]) -> Result<Card, ReadError> {
+    let text = String::from_utf8_lossy(&content[..content.len().min(MAX_CARD_BYTES)]).replace("\r\n", "\n");
     let text = text.trim_start_matches('\u{feff}');
     let Some(matter) = text.strip_prefix("---\n").and_then(|rest| rest.split_once("\n---")) else {
         return Ok(Card::default());
     };
-    serde_yaml::from_str(matter.0).map_err(|error| failed(&path, &format!("front matter: {error}")))
+    serde_yaml::from_str(matter.0).map_err(|error| failed(name, &format!("front matter: {error}")))
 }
 
-fn matching(folder: &Path, names: &[String], pattern: &str) -> Result<Vec<String>, ReadError> {
+/// The names below a folder that a pattern of its card matches.
+fn matching<'n>(folder: &str, names: &[&'n str], pattern: &str) -> Result<Vec<&'n str>, ReadError> {
     let pattern = pattern.trim_start_matches("./");
     let glob = GlobBuilder::new(pattern).literal_separator(true).build();
-    let glob = glob.map_err(|error| failed(&folder.join("README.md"), &format!("`{pattern}`: {error}")))?;
+    let glob = glob.map_err(|error| failed(&format!("{folder}{CARD}"), &format!("`{pattern}`: {error}")))?;
     let matcher = glob.compile_matcher();
-    Ok(names.iter().filter(|name| matcher.is_match(name)).cloned().collect())
+    Ok(names.iter().copied().filter(|name| matcher.is_match(&name[folder.len()..])).collect())
 }
 
 /// Files that are about the data.
@@ -255,9 +272,9 @@ fn format_of(name: &str, fields: &Fields) -> Result<Format, &'static str> {
         "parquet" => Ok(Format::Parquet(fields.clone())),
         "jsonl" | "json" | "ndjson" => Ok(Format::Jsonl(fields.clone())),
         "txt" => Ok(Format::Text),
-        "md" => Ok(Format::Markdown),
-        "html" | "htm" => Ok(Format::Html),
-        "warc" | "wet" => Ok(Format::Warc(Statuses::Success)),
+        "html" | "htm" | "warc" | "wet" => {
+            Err("Web pages are no rows; read them in a source of their own, `format: html` or `warc`.")
+        }
         "arrow" => Err("Arrow files are not read; save the data set as Parquet (`to_parquet`)."),
         "csv" | "tsv" => {
             Err("Tables of text with separators are not read; save the data set as Parquet or JSONL.")
@@ -285,60 +302,71 @@ fn split_of(name: &str) -> Option<Split> {
 mod tests {
     use super::*;
 
-    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        for (name, content) in files {
-            let path = folder.path().join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, content).unwrap();
-        }
-        folder
+    fn listing(names: &[&str], cards: &[(&str, &str)]) -> Result<DatasetListing, ReadError> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let cards = cards.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec())).collect();
+        list_dataset(&names, &cards, &Fields::default())
     }
 
-    fn listed(folder: &tempfile::TempDir) -> Vec<(String, Split, String)> {
-        let listing = list_dataset(folder.path(), &Fields::default()).unwrap();
-        listing.files.into_iter().map(|file| (file.name, file.split, file.config)).collect()
+    fn listed(listing: &DatasetListing) -> Vec<(&str, Split, &str)> {
+        listing.files.iter().map(|file| (file.name.as_str(), file.split, file.config.as_str())).collect()
     }
 
     #[test]
     fn names_tell_the_split_where_no_card_does() {
-        let folder = folder(&[
-            ("README.md", "# A data set"),
-            ("dataset_infos.json", "{}"),
-            ("data/train-00000-of-00002.parquet", ""),
-            ("data/validation-0.jsonl.zst", ""),
-            ("test/a.txt", ""),
-            ("cache/x.arrow", ""),
-            (".git/config", ""),
-        ]);
-        let default = || "default".to_owned();
+        let names = [
+            "README.md",
+            "dataset_infos.json",
+            "data/train-00000-of-00002.parquet",
+            "data/validation-0.jsonl.zst",
+            "test/a.txt",
+            "cache/x.arrow",
+            "page.html",
+            ".cache/huggingface/a.json",
+        ];
+        let listing = listing(&names, &[("README.md", "# A data set")]).unwrap();
         assert_eq!(
-            listed(&folder),
+            listed(&listing),
             [
-                ("data/train-00000-of-00002.parquet".to_owned(), Split::Train, default()),
-                ("data/validation-0.jsonl.zst".to_owned(), Split::Validation, default()),
-                ("test/a.txt".to_owned(), Split::Test, default()),
+                ("data/train-00000-of-00002.parquet", Split::Train, "default"),
+                ("data/validation-0.jsonl.zst", Split::Validation, "default"),
+                ("test/a.txt", Split::Test, "default"),
             ]
         );
-        let listing = list_dataset(folder.path(), &Fields::default()).unwrap();
-        assert_eq!(listing.unread.len(), 1);
+        let unread: Vec<&str> = listing.unread.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(unread, ["cache/x.arrow", "page.html"]);
         assert!(listing.unread[0].reason.contains("Parquet"));
     }
 
     #[test]
     fn a_card_names_configurations_and_patterns() {
         let card = "---\nlicense: mit\nconfigs:\n- config_name: en\n  data_files:\n  - split: train\n    path: en/*.jsonl\n  \
-                    - split: test\n    path: [en/held/out.jsonl]\n- config_name: fr\n  data_dir: fr\n---\n# x\n";
-        let folder =
-            folder(&[("README.md", card), ("en/a.jsonl", ""), ("en/held/out.jsonl", ""), ("fr/b.jsonl", "")]);
-        let own = |name: &str, split, config: &str| (name.to_owned(), split, config.to_owned());
+                    - split: test_hard\n    path: [en/held/out.jsonl]\n- config_name: fr\n  data_dir: fr\n---\n# x\n";
+        let names =
+            ["README.md", "en/a.jsonl", "en/held/out.jsonl", "extra.csv", "fr/b.jsonl", "fr/README.md"];
+        let listing = listing(&names, &[("README.md", card), ("fr/README.md", "# French")]).unwrap();
         assert_eq!(
-            listed(&folder),
+            listed(&listing),
             [
-                own("en/a.jsonl", Split::Train, "en"),
-                own("en/held/out.jsonl", Split::Test, "en"),
-                own("fr/b.jsonl", Split::Train, "fr"),
+                ("en/a.jsonl", Split::Train, "en"),
+                ("en/held/out.jsonl", Split::Test, "en"),
+                ("fr/b.jsonl", Split::Train, "fr"),
             ]
         );
+        assert_eq!(listing.unread.len(), 1);
+        assert!(listing.unread[0].name == "extra.csv" && listing.unread[0].reason.contains("README.md"));
+    }
+
+    #[test]
+    fn each_card_decides_for_its_own_folder_and_a_broken_one_is_named() {
+        let card = "---\nconfigs:\n- data_files:\n  - split: test\n    path: '*.jsonl'\n---\n";
+        let names = ["one/README.md", "one/a.jsonl", "two/a.jsonl"];
+        let found = listing(&names, &[("one/README.md", card)]).unwrap();
+        assert_eq!(
+            listed(&found),
+            [("two/a.jsonl", Split::Train, "default"), ("one/a.jsonl", Split::Test, "default")]
+        );
+        let broken = listing(&names, &[("one/README.md", "---\nconfigs: 3\n---\n")]);
+        assert!(broken.unwrap_err().to_string().starts_with("one/README.md: front matter"));
     }
 }

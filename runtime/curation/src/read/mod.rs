@@ -21,6 +21,7 @@ mod item;
 mod json;
 mod limits;
 mod lines;
+mod markdown;
 mod media;
 mod rows;
 mod skip;

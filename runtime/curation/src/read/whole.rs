@@ -6,6 +6,7 @@ use super::charset::decode;
 use super::format::Format;
 use super::input::{Fill, Input};
 use super::item::{Refusal, normalized};
+use super::markdown::markdown;
 use super::media::not_text;
 use super::{Content, Cursor, Item, Limits, RawDocument, ReadError, SkipReason, Skipped};
 
@@ -90,31 +91,5 @@ impl Whole {
             truncated: false,
             bytes: bytes.len() as u64,
         })
-    }
-}
-
-/// Markdown without front matter and HTML comments.
-fn markdown(text: &str) -> String {
-    let body = text
-        .strip_prefix("---\n")
-        .and_then(|rest| rest.split_once("\n---\n").map(|(_, body)| body))
-        .unwrap_or(text);
-    let mut clean = String::with_capacity(body.len());
-    let mut rest = body;
-    while let Some((before, comment)) = rest.split_once("<!--") {
-        clean.push_str(before);
-        rest = comment.split_once("-->").map_or("", |(_, after)| after);
-    }
-    clean.push_str(rest);
-    clean
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn markdown_loses_front_matter_and_comments() {
-        assert_eq!(markdown("---\ntitle: x\n---\n# A\n<!-- b\nc -->\nd\n"), "# A\n\nd\n");
     }
 }

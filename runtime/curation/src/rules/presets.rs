@@ -16,8 +16,25 @@ pub enum Preset {
     Fineweb,
     /// FineWeb's pipeline: Gopher's rules, C4's without end punctuation, its own.
     FinewebPipeline,
-    /// The heuristics of DCLM's baseline (Li et al., 2024, arXiv:2406.11794), after RefinedWeb (2023, arXiv:2306.01116). Words and
-    /// repetition are counted as in `gopher`.
+    /// The heuristics of DCLM's baseline (Li et al., 2024, arXiv:2406.11794), after RefinedWeb (2023, arXiv:2306.01116): its rules in its order
+    /// with its thresholds, over what `gopher` counts. What DCLM's code counts (`dclm_baseline_refinedweb.yaml` of mlfoundations/dclm)
+    /// differs so:
+    /// - *Stop words* are occurrences there (`count_unique: False`): a page with `the` twice passes. Here two different ones are asked for. There
+    ///   they are parted by blanks alone, in any case: `The` is one, `the,` is none. Here it is the other way around.
+    /// - *Bullets* are `●`, `•`, `*` and `-` there, as a share of the lines that are not blank. Here `•` and `-`, as a share of all lines.
+    /// - *Symbols* are `#`, `...`, `. . .` and `…` there, and all of them together may be 0.1 of the words. Here `#` may be 0.1, and so may
+    ///   ellipses (`...`, `…`).
+    /// - *Lines that end with an ellipsis* may end with `. . .` too there, and are a share of those that are not blank.
+    /// - *Words* are what stands between blanks there, marks included, in mean length, letters and symbols; for length of the page and removed
+    ///   words those of them that begin with a letter or digit. Runs of words are Unicode's, also those that begin so.
+    /// - *Repeated lines and paragraphs* count with their first copy there, without blanks at their ends, over what is not blank; here
+    ///   without the first.
+    /// - *Repeated runs of words* are a share of the characters of words there, blanks and marks left out, here of the text's. Of the most
+    ///   frequent runs the longest counts there, here the first; of runs of 5 to 10 words all copies count there, here those behind the first.
+    /// - *`Read more...`* is a pattern there, of any three characters behind the words; here three full stops or `…`.
+    ///
+    /// What DCLM does before is none of it: lists of addresses, language (English at 0.65), addresses cut out of the text, at most two line
+    /// feeds in a row.
     Dclm,
 }
 

@@ -247,6 +247,13 @@ fn ip(rng: &mut Rng) -> String {
             1 + rng.below(65535)
         );
     }
+    if rng.below(4) == 0 {
+        return match rng.below(4) {
+            0 => "8.8.8.8".to_owned(),
+            1 => "1.1.1.1".to_owned(),
+            _ => format!("{}.{}.{}.{}", 11 + rng.below(20), rng.below(32), rng.below(32), 1 + rng.below(31)),
+        };
+    }
     format!(
         "{}.{}.{}.{}",
         [23, 52, 81, 93, 141, 185, 213][rng.below(7)],
@@ -301,7 +308,7 @@ fn frame(class: Class, rng: &mut Rng) -> &'static str {
 /// A sentence with something that only looks like a find.
 fn look_alike(rng: &mut Rng) -> String {
     let (a, b, c) = (1 + rng.below(12), 1 + rng.below(28), 1990 + rng.below(40));
-    match rng.below(16) {
+    match rng.below(20) {
         0 => format!("It happened on {c}-{a:02}-{b:02} at {:02}:{:02}:00.", rng.below(24), rng.below(60)),
         1 => format!("Version {}.{}.{}.{} fixes it.", a, b, rng.below(40), rng.below(300)),
         2 => format!("The order {} was shipped.", rng.digits(10)),
@@ -328,6 +335,10 @@ fn look_alike(rng: &mut Rng) -> String {
         12 => format!("population {} {} {} people", 1 + rng.below(90), rng.digits(3), rng.digits(3)),
         13 => format!("std::vec::Vec{b} at line {} and user @handle{a}", rng.digits(4)),
         14 => format!("timestamp 1{} id 9{}", rng.digits(9), rng.digits(17)),
+        15 => format!("RFC {} §{a}.{b}.{}.{}", rng.digits(4), 1 + rng.below(30), 1 + rng.below(30)),
+        16 => format!("sections {a}.{b}.1.{} and {a}.{b}.2.{}", 1 + rng.below(30), 1 + rng.below(30)),
+        17 => format!("It needs pkg >= {a}.{b}.{}.{}", rng.below(30), rng.below(30)),
+        18 => format!("\n{a}.{b}.{}.{} Terms and conditions", 1 + rng.below(30), 1 + rng.below(30)),
         _ => format!("npm install pkg@{a}.{b}.0 draws logo@{a}x.png"),
     }
 }

@@ -3,6 +3,8 @@
 //! Of the files that OpenAI published they are known by the file's name. Beside a file of our own they lie in `tiktoken.json`, under the names that
 //! `Encoding` gives them.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 use crate::split::{pattern_named, portable};
@@ -65,11 +67,12 @@ impl TiktokenFrame {
             id: *id,
             is_special: true,
         };
-        Some(Self {
-            name: name.to_owned(),
-            pattern: pattern_named(pattern).to_owned(),
-            specials: specials.iter().map(special).collect(),
-        })
+        let mut specials: Vec<AddedToken> = specials.iter().map(special).collect();
+        if name == "o200k_harmony" {
+            specials.extend(harmony_reserved());
+            specials.sort_by_key(|token| token.id);
+        }
+        Some(Self { name: name.to_owned(), pattern: pattern_named(pattern).to_owned(), specials })
     }
 
     /// The ranks and the frame of a tokenizer: tiktoken gives the same ids with them.
@@ -116,14 +119,17 @@ impl TiktokenFrame {
         json!({"name": self.name, "pat_str": self.pattern, "special_tokens": specials.collect::<Map<_, _>>()})
     }
 
-    /// The tokenizer of ranks and this frame.
+    /// The tokenizer of ranks and this frame. Of special tokens with one id, which tiktoken takes, it has the first: an id has one spelling there.
     ///
     /// # Errors
     /// A special token whose id is another token's, or far beyond them; a pattern that engines read differently; tokens that are too long.
     pub fn tokenizer(&self, ranks: &Ranks) -> Result<TokenizerJson, EngineError> {
         let mut vocabulary = ranks.vocabulary()?;
         let most = MAX_GAPS * (vocabulary.tokens.len() + self.specials.len());
-        for token in &self.specials {
+        let mut seen = HashSet::new();
+        let added: Vec<AddedToken> =
+            self.specials.iter().filter(|token| seen.insert(token.id)).cloned().collect();
+        for token in &added {
             let (field, id) = (|| format!("special_tokens.{}", token.content), token.id as usize);
             if id >= most {
                 return Err(EngineError::field(field(), "ids without large gaps", id));
@@ -138,8 +144,18 @@ impl TiktokenFrame {
         }
         let patterns = vec![portable(&self.pattern)];
         check_portable(&patterns)?;
-        Ok(TokenizerJson { patterns, vocabulary, ignore_merges: true, added: self.specials.clone() })
+        Ok(TokenizerJson { patterns, vocabulary, ignore_merges: true, added })
     }
+}
+
+/// The tokens that `o200k_harmony` keeps for later: the ids that are no mark's, up to the last. One of them is `<|endofprompt|>`'s too.
+fn harmony_reserved() -> impl Iterator<Item = AddedToken> {
+    let early = [200_000, 200_001, 200_004, 200_009, 200_010, 200_011];
+    early.into_iter().chain(200_013..=201_087).map(|id| AddedToken {
+        content: format!("<|reserved_{id}|>"),
+        id,
+        is_special: true,
+    })
 }
 
 #[cfg(test)]
@@ -216,5 +232,32 @@ mod tests {
             assert!(Splitter::of_patterns(&json.patterns).unwrap().is_fast(), "{name}");
         }
         assert_eq!(TiktokenFrame::published("mine"), None);
+    }
+
+    #[test]
+    fn harmony_has_every_id_behind_its_ranks_and_one_of_them_twice() {
+        let frame = TiktokenFrame::published("o200k_harmony").unwrap();
+        let mut ids: Vec<u32> = frame.specials.iter().map(|token| token.id).collect();
+        assert_eq!(ids.len(), 1091);
+        ids.dedup();
+        assert_eq!(ids, (199_998..=201_087).collect::<Vec<u32>>());
+        let of = |id: u32| {
+            let found = frame.specials.iter().filter(move |token| token.id == id);
+            found.map(|token| token.content.as_str()).collect::<Vec<_>>()
+        };
+        assert_eq!(of(200_018), ["<|endofprompt|>", "<|reserved_200018|>"]);
+        assert_eq!((of(200_012), of(200_013)), (vec!["<|call|>"], vec!["<|reserved_200013|>"]));
+        let tokens =
+            (0..=255_u8).map(|byte| vec![byte]).chain((256..199_998).map(|id| id.to_string().into_bytes()));
+        let line = |(token, id): (Vec<u8>, usize)| {
+            use base64::Engine as _;
+            format!("{} {id}\n", base64::engine::general_purpose::STANDARD.encode(token))
+        };
+        let ranks: String = tokens.zip(0..).map(line).collect();
+        let json = frame.tokenizer(&Ranks::parse(ranks.as_bytes()).unwrap()).unwrap();
+        assert_eq!((json.vocabulary.tokens.len(), json.added.len()), (201_088, 1090));
+        assert_eq!(json.spellings()[200_018], "<|endofprompt|>");
+        let again = TiktokenFrame::parse(frame.to_value().to_string().as_bytes()).unwrap();
+        assert_eq!(again, frame);
     }
 }

@@ -63,6 +63,13 @@ impl TokenizerJson {
     /// The first field that says what is not carried out.
     pub fn read(file: &Value) -> Result<Self, EngineError> {
         refuse_unless(file, "normalizer", &[Value::Null])?;
+        for field in ["truncation", "padding"] {
+            if !file[field].is_null() {
+                let expected = "null: remove it, training and serving cut and fill texts by themselves";
+                return Err(EngineError::field(field, expected, &file[field]));
+            }
+        }
+        refuse_other_decoders(&file["decoder"])?;
         let model = &file["model"];
         if !model["type"].is_null() || !model["merges"].is_array() {
             refuse_unless(file, "model.type", &[json!("BPE")])?;
@@ -156,6 +163,27 @@ fn refuse_unless(file: &Value, field: &str, allowed: &[Value]) -> Result<(), Eng
     let got = field.split('.').fold(file, |value, key| &value[key]);
     let expected: Vec<String> = allowed.iter().map(Value::to_string).collect();
     if allowed.contains(got) { Ok(()) } else { Err(EngineError::field(field, expected.join(" or "), got)) }
+}
+
+/// Refuses a decoder that makes other text of ids than the bytes that their tokens spell. `ByteLevel` makes that, and `Fuse` behind it joins what is joined
+/// already; a file without a decoder says nothing about it.
+fn refuse_other_decoders(decoder: &Value) -> Result<(), EngineError> {
+    let steps = match (decoder["type"].as_str(), decoder["decoders"].as_array()) {
+        (Some("Sequence"), Some(steps)) => steps.as_slice(),
+        _ if decoder.is_null() => return Ok(()),
+        _ => std::slice::from_ref(decoder),
+    };
+    match steps {
+        [first, rest @ ..]
+            if first["type"] == *"ByteLevel" && rest.iter().all(|step| step["type"] == *"Fuse") =>
+        {
+            Ok(())
+        }
+        _ => {
+            let expected = "ByteLevel, or ByteLevel and then Fuse in a sequence: tokens are byte strings";
+            Err(EngineError::field("decoder", expected, decoder))
+        }
+    }
 }
 
 /// An id that fits the tables.
@@ -288,6 +316,17 @@ mod tests {
         assert_eq!(TokenizerJson::parse(json.to_value().to_string().as_bytes()).unwrap(), json);
     }
 
+    /// Files with another value at a pointer, and how each is refused.
+    fn assert_refused<const N: usize>(cases: [(&str, Value, &str); N]) {
+        for (pointer, value, message) in cases {
+            let mut file = old_form();
+            let (parent, key) = pointer.rsplit_once('/').unwrap();
+            file.pointer_mut(parent).unwrap()[key] = value;
+            let error = TokenizerJson::read(&file).unwrap_err().to_string();
+            assert!(error.starts_with(message), "{error}");
+        }
+    }
+
     #[test]
     fn what_is_not_carried_out_is_refused_by_field() {
         let cases = [
@@ -335,19 +374,56 @@ mod tests {
             ),
             ("/added_tokens", json!([{"content": "x"}]), "added_tokens.0: expected content and id"),
         ];
-        for (pointer, value, message) in cases {
-            let mut file = old_form();
-            let (parent, key) = pointer.rsplit_once('/').unwrap();
-            file.pointer_mut(parent).unwrap()[key] = value;
-            let error = TokenizerJson::read(&file).unwrap_err().to_string();
-            assert!(error.starts_with(message), "{error}");
-        }
+        assert_refused(cases);
         let mut file = old_form();
         file["model"]["vocab"].as_object_mut().unwrap().remove("!");
         let error = TokenizerJson::read(&file).unwrap_err().to_string();
         assert_eq!(error, "model.vocab: expected all 256 bytes, got no '!'");
         let error = TokenizerJson::parse(b"{").unwrap_err().to_string();
         assert!(error.starts_with("the file: expected JSON, got "), "{error}");
+    }
+
+    #[test]
+    fn what_cuts_and_fills_texts_or_decodes_otherwise_is_refused() {
+        assert_refused([
+            (
+                "/truncation",
+                json!({"max_length": 512}),
+                "truncation: expected null: remove it, training and serving cut and fill texts by themselves, got {",
+            ),
+            ("/padding", json!({"pad_id": 0}), "padding: expected null: remove it"),
+            (
+                "/decoder",
+                json!({"type": "WordPiece"}),
+                "decoder: expected ByteLevel, or ByteLevel and then Fuse in a sequence: tokens are byte strings, got {",
+            ),
+            (
+                "/decoder",
+                json!({"type": "Sequence", "decoders": [{"type": "ByteLevel"}, {"type": "Strip", "content": " "}]}),
+                "decoder: expected ByteLevel",
+            ),
+            (
+                "/decoder",
+                json!({"type": "Sequence", "decoders": [{"type": "Fuse"}]}),
+                "decoder: expected ByteLevel",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn decoders_that_spell_out_the_bytes_are_read() {
+        let byte_level = json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true});
+        let decoders = [
+            Value::Null,
+            byte_level.clone(),
+            json!({"type": "Sequence", "decoders": [byte_level]}),
+            json!({"type": "Sequence", "decoders": [byte_level, {"type": "Fuse"}]}),
+        ];
+        for decoder in decoders {
+            let mut file = old_form();
+            file["decoder"] = decoder;
+            assert_eq!(TokenizerJson::read(&file).unwrap(), TokenizerJson::read(&old_form()).unwrap());
+        }
     }
 
     #[test]

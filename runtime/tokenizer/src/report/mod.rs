@@ -14,7 +14,7 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use serde::{Deserialize, Serialize};
@@ -182,17 +182,29 @@ fn kind_of(subject: &Subject, id: u32) -> Kind {
     subject.tokens.get(id as usize).map_or(Kind::Unused, |bytes| Kind::of(bytes))
 }
 
-/// The report of a tokenizer on texts, beside other tokenizers.
+/// The report of a tokenizer on texts, beside other tokenizers. A text is encoded once, whatever samples it is in. Which tokens are used is counted over the
+/// samples of one axis, since a document is a sample of each: those by domain, which every document has, or those by language where there are no others.
 pub fn report(subject: &Subject, samples: &[Sample], references: &[Reference]) -> TokenizerReport {
+    let mut texts: Vec<&str> = Vec::new();
+    let mut known: HashMap<&str, usize> = HashMap::new();
+    let mut place = |text| {
+        *known.entry(text).or_insert_with(|| {
+            texts.push(text);
+            texts.len() - 1
+        })
+    };
+    let places: Vec<usize> = samples.iter().map(|sample| place(sample.text)).collect();
     let measured: Vec<Measured> =
-        samples.par_iter().map(|sample| Measured::new(subject, sample, references)).collect();
+        texts.par_iter().map(|text| Measured::new(subject, text, references)).collect();
+    let counted = samples.iter().map(|sample| sample.axis).min();
     let mut groups: BTreeMap<(Axis, &str), Compression> = BTreeMap::new();
     let mut occurrences = vec![0_u64; subject.tokens.len()];
-    for (sample, measured) in samples.iter().zip(&measured) {
+    for (sample, place) in samples.iter().zip(places) {
+        let measured = &measured[place];
         let group =
             groups.entry((sample.axis, sample.group)).or_insert_with(|| Compression::new(sample, references));
         group.add(sample, measured);
-        for (id, count) in &measured.counts {
+        for (id, count) in measured.counts.iter().filter(|_| Some(sample.axis) == counted) {
             if let Some(sum) = occurrences.get_mut(*id as usize) {
                 *sum += count;
             }
@@ -216,14 +228,14 @@ struct Measured {
 }
 
 impl Measured {
-    fn new(subject: &Subject, sample: &Sample, references: &[Reference]) -> Self {
+    fn new(subject: &Subject, text: &str, references: &[Reference]) -> Self {
         let mut ids = Vec::new();
-        (subject.encode)(sample.text, &mut ids);
+        (subject.encode)(text, &mut ids);
         let mut counts = BTreeMap::new();
         for id in ids {
             *counts.entry(id).or_default() += 1;
         }
-        let references = references.iter().map(|reference| (reference.count)(sample.text) as u64).collect();
+        let references = references.iter().map(|reference| (reference.count)(text) as u64).collect();
         Self { counts, references }
     }
 }

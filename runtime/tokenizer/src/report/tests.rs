@@ -48,6 +48,33 @@ fn groups_are_summed_and_compared() {
 }
 
 #[test]
+fn a_document_of_a_domain_and_a_language_is_used_and_encoded_once() {
+    let sample = |axis, group, text| Sample { axis, group, text };
+    let domains = [sample(Axis::Domain, "books", "the cat"), sample(Axis::Domain, "code", "7 7")];
+    // The code has no language, and another document is equal to the book.
+    let more = [sample(Axis::Language, "en", "the cat"), sample(Axis::Domain, "books", "the cat")];
+    let both = [domains, more].concat();
+    let calls = std::sync::atomic::AtomicUsize::new(0);
+    let counted = |text: &str, ids: &mut Vec<u32>| {
+        calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        encode(text, ids);
+    };
+    let tokens = tokens();
+    let subject = Subject { tokens: &tokens, specials: &[0], encode: &counted };
+    let told = report(&subject, &both, &[]);
+    // The two texts, and the report's examples.
+    assert_eq!(calls.into_inner(), 2 + told.examples.len());
+    assert_eq!(told.usage, made(&[domains[0], domains[1], domains[0]]).usage);
+    let word = |usage: &Usage| usage.kinds.iter().find(|usage| usage.kind == Kind::Word).cloned().unwrap();
+    assert_eq!((word(&told.usage).num_occurrences, word(&told.usage).share_of_text), (2, Some(2.0 / 7.0)));
+    let groups: Vec<(&str, u64)> =
+        told.compression.iter().map(|group| (&group.group[..], group.num_texts)).collect();
+    assert_eq!(groups, [("books", 2), ("code", 1), ("en", 1)]);
+    // Where nothing has a domain, the languages count.
+    assert_eq!(word(&made(&[both[2]]).usage).num_occurrences, 1);
+}
+
+#[test]
 fn use_kinds_and_longest_tokens_are_told() {
     let report = made(&[Sample { axis: Axis::Domain, group: "x", text: "the cat the 7é" }]);
     // the, " cat", " ", 7, and the two bytes of é.

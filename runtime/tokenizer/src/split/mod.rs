@@ -9,6 +9,8 @@ mod gpt2;
 mod gpt4;
 mod o200k;
 mod pattern;
+mod portable;
+mod portable_class;
 mod published;
 mod regexes;
 #[cfg(test)]
@@ -19,10 +21,10 @@ use cupola_specs::job::Digits;
 
 use crate::EngineError;
 pub(crate) use pattern::Pattern;
+pub use portable::check_portable;
 pub(crate) use published::Published;
 pub use published::patterns_of;
 pub(crate) use published::{pattern_named, portable};
-pub use regexes::check_portable;
 
 /// Cuts text into pieces.
 #[derive(Debug, Clone)]

@@ -46,7 +46,7 @@ impl Regexes {
 
 fn compile(pattern: &str) -> Result<Engine, EngineError> {
     // The automaton's syntax has no possessive quantifiers: it would read `x?+` as `(x?)+`.
-    if Syntax::of(pattern).has_possessive {
+    if has_possessive(pattern) {
         return backtracking(pattern);
     }
     if let Some(front) = pattern.strip_suffix(BLANKS) {
@@ -68,66 +68,31 @@ fn backtracking(pattern: &str) -> Result<Engine, EngineError> {
         .map_err(|error| EngineError::Pattern { pattern: pattern.to_owned(), message: error.to_string() })
 }
 
-/// What of a pattern is not the same in all engines.
-#[derive(Debug, Clone, Copy, Default)]
-struct Syntax {
-    /// `?+`, `*+`, `++` or `}+`.
-    has_possessive: bool,
-    /// `}+`.
-    has_possessive_range: bool,
-    /// `^` or `$`.
-    has_anchor: bool,
-}
-
-impl Syntax {
-    fn of(pattern: &str) -> Self {
-        let mut syntax = Self::default();
-        let (mut is_escaped, mut in_class, mut before) = (false, 0, ' ');
-        // The braces of `\p{L}` are no quantifier.
-        let (mut was_name, mut in_name) = (false, false);
-        for char in pattern.chars() {
-            let (mut quantifier, mut is_name) = (' ', false);
-            match char {
-                _ if is_escaped => {
-                    is_escaped = false;
-                    is_name = matches!(char, 'p' | 'P' | 'x' | 'u' | 'k' | 'g');
-                }
-                '\\' => is_escaped = true,
-                '[' => in_class += 1,
-                ']' if in_class > 0 => in_class -= 1,
-                _ if in_class > 0 => {}
-                '{' => in_name = was_name,
-                '+' if matches!(before, '?' | '*' | '+' | '}') => {
-                    syntax.has_possessive = true;
-                    syntax.has_possessive_range |= before == '}';
-                }
-                '}' if in_name => in_name = false,
-                '?' | '*' | '+' | '}' => quantifier = char,
-                '^' | '$' => syntax.has_anchor = true,
-                _ => {}
+/// Whether a pattern has `?+`, `*+`, `++` or `}+`.
+fn has_possessive(pattern: &str) -> bool {
+    let (mut is_escaped, mut in_class, mut before) = (false, 0, ' ');
+    // The braces of `\p{L}` are no quantifier.
+    let (mut was_name, mut in_name) = (false, false);
+    for char in pattern.chars() {
+        let (mut quantifier, mut is_name) = (' ', false);
+        match char {
+            _ if is_escaped => {
+                is_escaped = false;
+                is_name = matches!(char, 'p' | 'P' | 'x' | 'u' | 'k' | 'g');
             }
-            (before, was_name) = (quantifier, is_name);
+            '\\' => is_escaped = true,
+            '[' => in_class += 1,
+            ']' if in_class > 0 => in_class -= 1,
+            _ if in_class > 0 => {}
+            '{' => in_name = was_name,
+            '+' if matches!(before, '?' | '*' | '+' | '}') => return true,
+            '}' if in_name => in_name = false,
+            '?' | '*' | '+' | '}' => quantifier = char,
+            _ => {}
         }
-        syntax
+        (before, was_name) = (quantifier, is_name);
     }
-}
-
-/// Refuses patterns that Oniguruma, the engine of Hugging Face's library, reads otherwise than the engines here: `^` and `$` match at every line there, and
-/// `{1,3}+` is a run of runs. `\A` and `\z` mean the same everywhere.
-///
-/// # Errors
-/// The first pattern that has one of these.
-pub fn check_portable(patterns: &[String]) -> Result<(), EngineError> {
-    for pattern in patterns {
-        let syntax = Syntax::of(pattern);
-        let message = match (syntax.has_anchor, syntax.has_possessive_range) {
-            (true, _) => r"`^` and `$` match at every line in Hugging Face's engine: write `\A` and `\z`",
-            (_, true) => "`{1,3}+` is another thing in Hugging Face's engine: leave out the `+`",
-            _ => continue,
-        };
-        return Err(EngineError::Pattern { pattern: pattern.clone(), message: message.to_owned() });
-    }
-    Ok(())
+    false
 }
 
 fn split<'t>(engines: &[Engine], text: &'t str, each: &mut dyn FnMut(&'t str)) {

@@ -129,6 +129,98 @@ fn possessive_quantifiers_are_no_runs_of_runs() {
 }
 
 #[test]
+fn what_is_portable_is_split_as_hugging_face_splits_it() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/portable.jsonl");
+    let rows = std::fs::read_to_string(path).unwrap();
+    let mut rows = rows.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let first = rows.next().unwrap();
+    let text = first["text"].as_str().unwrap();
+    let (mut num_portable, mut num_different) = (0, 0);
+    for row in rows {
+        let pattern = [row["pattern"].as_str().unwrap().to_owned()];
+        let theirs: Option<Vec<usize>> = serde_json::from_value(row["lengths"].clone()).unwrap();
+        let ours = Regexes::new(&pattern).ok().map(|regexes| {
+            let mut lengths = Vec::new();
+            regexes.pieces(text, &mut |piece| lengths.push(piece.len()));
+            lengths
+        });
+        if check_portable(&pattern).is_ok() {
+            assert!(ours.is_some() && ours == theirs, "{pattern:?}: {ours:?}, theirs {theirs:?}");
+            num_portable += 1;
+        }
+        num_different += usize::from(ours != theirs);
+    }
+    assert!(num_portable > 100 && num_different > 30, "{num_portable} portable, {num_different} different");
+}
+
+#[test]
+fn what_is_not_portable_is_named_with_what_to_write_for_it() {
+    let cases = [
+        (r"\w+|\s", r"`\w` has other characters in Hugging Face's engine: write `[\p{L}\p{N}_]`"),
+        (r"\W", r"`\W` has other characters in Hugging Face's engine: write `[^\p{L}\p{N}_]`"),
+        (r"[^\w]", r"`\w` has other characters"),
+        (r"a\b", r"`\b` is another place in Hugging Face's engine: write a look-around such as `(?!\p{L})`"),
+        (r"\Ba", r"`\B` is another place"),
+        (
+            r"[[:alpha:]]+",
+            r"`[:alpha:]` has other characters in Hugging Face's engine: write `\p{L}` for letters",
+        ),
+        (
+            r"\p{sc=Greek}",
+            r"`\p{sc=Greek}` is not known to mean the same in Hugging Face's engine: write a general category",
+        ),
+        (r"[\p{Script=Han}]", r"`\p{Script=Han}` is not known"),
+        (r"\P{Alpha}", r"`\P{Alpha}` is not known"),
+        (r"\pL", r"`\pL` is another thing in Hugging Face's engine: write `\p{L}`, with braces"),
+        (
+            r"(?s).+",
+            r"`(?s)` is another flag, or set for another part of the pattern, in Hugging Face's engine: write `(?i:…)`",
+        ),
+        (r"(?i)a|b", r"`(?i)` is another flag"),
+        (r"(?sm:a)", r"`(?sm:` is another flag"),
+        (r"(?<name>a)", r"`(?<n` is not known to mean the same in Hugging Face's engine: write `(…)`"),
+        (
+            r"(?i:Mass)",
+            r"`ss` in (?i:…) is one character too in Hugging Face's engine (ß, ﬁ, ﬆ): write `[sS][tT]`",
+        ),
+        (r"(?i:[a-c]d)", r"a class beside other characters in (?i:…) is not known"),
+        (r"(?i:é)", r"`é` in (?i:…) is not known"),
+        (r"(?i:[^a])", r"`[^a]` in (?i:…) is not known"),
+        (r"(?i:a+)", r"`+` in (?i:…) or a look-behind is not known"),
+        (r"(?<=(?:a))b", r"`(?:` in a look-behind is not known"),
+        (r"a{2}?", r"`{2}?` is another thing in Hugging Face's engine: leave out the `?`"),
+        (r"a{2,3}+", r"`{2,3}+` is another thing in Hugging Face's engine: leave out the `+`"),
+        (r"a{,3}", r"`{,3}` is not known to mean the same in Hugging Face's engine: write `{0,3}`"),
+        (r"a+*b", r"`*` repeats nothing, or what is repeated already: write `\*`"),
+        (r"(?:a|b*)+c", r"`+` behind what may be empty is not known"),
+        (r"\p{L}*|a", r"it matches the empty text, which splits between any two characters"),
+        (r"a|", r"it matches the empty text"),
+        (r"a(b", r"`(` is not closed"),
+        (r"a)", r"`)` closes no group"),
+        (r"[a-z&&s]", r"`&&` without a class behind it is not known"),
+        (r"[a-z--s]", r"`-` where no range can be is not known"),
+        (r"\xe9", r"`\xe9` is not known to be a character in Hugging Face's engine: write `\x{4e00}`"),
+        (r"\x{110000}", r"`\x{110"),
+        ("a\\", "it ends in `\\`"),
+        ("é\\p", r"`\p` is another thing"),
+        ("\\x4日", r"`\x4日` is not known to be a character"),
+        (r"^a", r"`^` and `$` match at every line"),
+    ];
+    for (pattern, told) in cases {
+        let error = check_portable(&[r"\s".to_owned(), pattern.to_owned()]).unwrap_err();
+        let EngineError::Pattern { pattern: named, message } = error else { panic!("{pattern}: {error}") };
+        assert!(named == pattern && message.starts_with(told), "{pattern}: {message}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_pattern_makes_the_check_panic(pattern in r"([\[\](){}^&|*+?\\:<=!ipxuPsé0-9a,.-]|\(\?i:|\\p\{|\[\^){0,20}") {
+        let _ = check_portable(&[pattern]);
+    }
+}
+
+#[test]
 fn a_pattern_that_is_no_regex_is_named() {
     let error = Splitter::named("(", Digits::Single).unwrap_err().to_string();
     assert!(error.starts_with("pattern \"(\": "), "{error}");

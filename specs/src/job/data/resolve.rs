@@ -109,6 +109,16 @@ fn sources(w: &DataJob, resolver: &mut Resolver<'_, '_>) -> Option<Vec<SourceGlo
                 .error(Code::DuplicateName, name.spot, format!("two sources are named `{}`", name.value))
                 .noting(origin, "the first one is here");
         }
+        let has_fields = matches!(
+            source.value.format,
+            SourceFormat::Jsonl | SourceFormat::Parquet | SourceFormat::Huggingface
+        );
+        if let Some(field) = source.value.text_field.as_ref().filter(|_| !has_fields) {
+            resolver
+                .session
+                .error(Code::Conflict, field.spot, "`text_field` is for records, and this source has none")
+                .expecting("`format: jsonl`, `parquet` or `huggingface`, or no such field");
+        }
         let needs_files = source.value.format != SourceFormat::Crawl;
         match &source.value.paths {
             Some(paths) if !needs_files => {

@@ -64,7 +64,7 @@ written! {
         seeds: Option<At<Filled<At<String>>>>,
         /// Links that a crawl follows from a seed. Default: 3.
         max_depth: Option<At<u64>>; 0 ..= 1000,
-        /// Most pages of a crawl. Default: 10000.
+        /// Most pages of a crawl, all of which one host may have. Of addresses that differ only in numbers half as many are fetched, but 1000 at least; a crawl ends too at 1 MiB for each of its most pages, but not before 10 GiB. Default: 10000.
         max_pages: Option<At<u64>>; 1 ..= 1_000_000_000,
         /// Requests of a crawl to one host. Default: 1/s.
         rate: Option<At<Rate>>,
@@ -108,7 +108,7 @@ written! {
     pub(crate) struct LanguageWritten {
         /// ISO 639-1 codes that stay.
         keep: Filled<At<String>>,
-        /// A document that is another language with at least this confidence is dropped.
+        /// How far a kept language must be ahead of the next one for a document to stay; with less it is dropped, and so is any other language at any confidence. Source code is dropped only as another language with at least this confidence. A text of fewer than 120 letters is not judged and stays.
         min_confidence: f64 = "0.65"; 0.0 ..= 1.0,
     }
 
@@ -138,7 +138,7 @@ written! {
     pub(crate) struct ToxicityWritten {
         /// Files of words and phrases, one a line.
         lists: Filled<At<FilePath>>,
-        /// Most words of the lists, as a share of a document's words.
+        /// Most words of the lists, as a share of a document's words, counted as `words: unicode` does.
         max_share: f64 = "0.01"; 0.0 ..= 1.0,
         /// So many of them are always let pass.
         min_matches: u64 = "2",
@@ -177,7 +177,7 @@ written! {
     /// Stretches of text that stand in the corpus before, found by suffix arrays.
     pub(crate) struct SubstringsWritten {
         /// Shortest stretch, bytes.
-        min_bytes: u64 = "200"; 16 ..= 1_000_000,
+        min_bytes: u64 = "200"; 16 ..= 65_536,
     }
 
     /// Drops lines that stand in many documents.
@@ -189,11 +189,11 @@ written! {
     /// Near duplicates by MinHash and banding.
     pub(crate) struct MinhashWritten {
         /// Words in a shingle.
-        ngram: u64 = "5"; 1 ..= 100,
+        ngram: u64 = "5"; 1 ..= 64,
         /// Bands.
         bands: u64 = "14"; 1 ..= 1000,
         /// Rows a band.
-        rows: u64 = "8"; 1 ..= 1000,
+        rows: u64 = "8"; 1 ..= 256,
     }
 
     /// Model-based quality filter.
@@ -205,7 +205,7 @@ written! {
         /// The source whose documents are the bad examples, and which the filter looks at.
         negative: At<String>,
         /// Share of the source's documents that stay.
-        keep_fraction: f64 = "0.5"; 0.0 ..= 1.0,
+        keep_fraction: f64 = "0.5"; 0.000_001 ..= 1.0,
     }
 
     /// Domains and their weights.

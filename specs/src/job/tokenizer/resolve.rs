@@ -29,7 +29,7 @@ pub(crate) fn tokenizer(w: &TokenizerJob, resolver: &mut Resolver<'_, '_>) -> Op
     let vocab_size = match w.algorithm {
         TokenizerAlgorithm::Bytes => refuse_choices(w, resolver).then_some(special_tokens.len() as u64 + 256),
         // Where it is missing, decoding has said so.
-        _ => w.vocab_size.as_ref().map(|size| size.value),
+        _ => w.vocab_size.as_ref().map(|size| sized(size, special_tokens.len() as u64, resolver)),
     };
     let pattern = match w.algorithm {
         TokenizerAlgorithm::Bytes => "",
@@ -64,11 +64,61 @@ fn special_tokens(w: &TokenizerJob, resolver: &mut Resolver<'_, '_>) -> Vec<Stri
                         format!("`{}` can't be one more token", token.value),
                     )
                     .expecting(format!("a text that is not one of {}", special_tokens.join(", ")));
+            } else if let Some(message) = taken(&token.value) {
+                resolver
+                    .session
+                    .error(Code::DuplicateName, token.spot, message)
+                    .expecting("more than one character, such as <|note|>");
             }
             special_tokens.push(token.value.clone());
         }
     }
     special_tokens
+}
+
+/// Why a text can't be a special token: text becomes it already, or its file would take it for a byte.
+fn taken(token: &str) -> Option<String> {
+    let byte = byte_spelled(token)?;
+    Some(match token.len() {
+        1 => format!("`{}` is one byte, which is a token already", token.escape_debug()),
+        _ => format!(
+            "`{token}` is how a vocabulary file spells the byte 0x{byte:02X}, which is a token already"
+        ),
+    })
+}
+
+/// The byte that a text of one character is, or is spelled as in GPT-2's alphabet: printable Latin-1 stands for itself, the other bytes are the characters
+/// from U+0100 on in their order.
+fn byte_spelled(token: &str) -> Option<u8> {
+    let mut chars = token.chars();
+    let (char, None) = (chars.next()?, chars.next()) else { return None };
+    let is_visible = |byte: u8| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+    match u32::from(char) {
+        code @ 0..=0x7f => u8::try_from(code).ok(),
+        code @ 0x80..=0xff => u8::try_from(code).ok().filter(|byte| is_visible(*byte)),
+        code => {
+            let place = usize::try_from(code - 0x100).ok()?;
+            (0..=u8::MAX).filter(|byte| !is_visible(*byte)).nth(place)
+        }
+    }
+}
+
+/// A size that has room for the special tokens and the 256 bytes.
+fn sized(size: &At<u64>, num_specials: u64, resolver: &mut Resolver<'_, '_>) -> u64 {
+    let least = num_specials + 256;
+    if size.value < least {
+        resolver
+            .session
+            .error(
+                Code::OutOfRange,
+                size.spot,
+                format!("{} tokens have no room for those that there are always", size.value),
+            )
+            .expecting(format!(
+                "at least {least}: {num_specials} special tokens, the chat's among them, and the 256 bytes"
+            ));
+    }
+    size.value
 }
 
 /// Where the bytes are the tokens, there is nothing to choose: a field that says how would mean nothing.

@@ -38,8 +38,14 @@ impl TokenizerJob {
     /// Decodes a job, whose size has no default unless the bytes are its tokens.
     pub(crate) fn decode_sized(node: &Node, others: &[&[&str]], session: &mut Session<'_>) -> Option<Self> {
         let job = Self::decode_beside(node, others, session);
-        let is_bytes = node.get("algorithm").and_then(Node::text) == Some("bytes");
-        if !is_bytes && node.get("vocab_size").is_none_or(|size| size.value == Value::Null) {
+        // A misspelt algorithm is one error, not two.
+        let needs_size = match node.get("algorithm") {
+            Some(algorithm) if algorithm.value != Value::Null => {
+                matches!(algorithm.text(), Some("bpe" | "unigram"))
+            }
+            _ => true,
+        };
+        if needs_size && node.get("vocab_size").is_none_or(|size| size.value == Value::Null) {
             field::<u64>(node, "vocab_size", None, None, session)?;
         }
         job
