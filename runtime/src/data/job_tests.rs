@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use cupola_specs::artifact::{CorpusDocument, CorpusStatistics, DroppedDocument};
 use cupola_specs::contract::JobFile;
 use cupola_specs::job::{
-    DataParams, DedupParams, MinhashParams, SourceFormat, SplitParams, SplitUnit, StepParams,
-    ToxicityClassifierParams,
+    DataParams, DecontaminateParams, DedupParams, MinhashParams, PairsParams, PiiAction, SourceFormat,
+    SplitParams, SplitUnit, StepParams, ToxicityClassifierParams,
 };
 
 use super::DataError;
+use super::pairs::read_pairs;
 use super::sample::{job_of, source, write_sources};
 use super::shard::{corpus_shards, read_jsonl_zst};
 use crate::job::sample::job_in;
@@ -164,6 +165,9 @@ fn every_document_is_kept_or_dropped_once_and_the_funnel_adds_up() {
     ids.dedup();
     assert_eq!((ids.len(), all), (1224, 1224), "1,200 documents and 24 broken lines");
     let of = |rule: &str| statistics.rules.iter().find(|found| found.rule == rule).unwrap();
+    let unread = &statistics.rules[0];
+    assert_eq!((unread.rule.as_str(), unread.dropped_documents), ("read.bad_json", 24));
+    assert_eq!(unread.remaining_documents, 1200);
     assert_eq!(of("exact_document").dropped_documents, 59 + 59, "copies of one text and of `x`");
     let empty: Vec<&str> = dropped
         .iter()
@@ -236,4 +240,69 @@ fn toxic_documents_go_under_a_rule_of_their_own_and_what_stays_has_its_signal() 
     let clean = kept.iter().filter(|document| document.text.trim_end().ends_with("so it is")).count();
     assert!(clean >= 27 && kept.len() - clean <= 2, "{clean} of {} that stay", kept.len());
     assert_eq!(summary["toxicity_roc_auc"].as_f64(), statistics.toxicity.map(|toxicity| toxicity.roc_auc));
+}
+
+#[test]
+fn no_pair_and_no_empty_document_is_left_of_a_question() {
+    const QUESTION: &str =
+        "Which harbour lantern carries seven silver letters across the quiet winter bridge before evening";
+    let function = |name: &str, doc: &str| {
+        format!(
+            "/// {doc}.\npub fn {name}(values: &[u32]) -> u32 {{\n    values.iter().map(|{name}| {name} + 1).sum()\n}}\n"
+        )
+    };
+    let code = |n: u64| {
+        let leaked = function("leaked", QUESTION);
+        let own = function(&format!("own_{n}"), &format!("Returns what {}", text(n, 1).to_lowercase()));
+        (if n == 0 {
+            leaked
+        } else {
+            function(&format!("other_{n}"), &format!("Returns how {}", text(90 + n, 1)))
+        }) + &own
+    };
+    let question = serde_json::json!({ "question": format!("{QUESTION}?"), "choices": ["a gull", "a ship"], "answer": 0 });
+    let mut files = vec![
+        ("decontaminate.report", "test.jsonl".to_owned(), format!("{question}\n").into_bytes()),
+        ("sources.notes", "a.md".to_owned(), format!("{QUESTION}?\n").into_bytes()),
+        ("sources.notes", "b.md".to_owned(), text(5, 6).into_bytes()),
+    ];
+    files.extend((0..6).map(|n| ("sources.code", format!("{n}.rs"), code(n).into_bytes())));
+    let files: Vec<_> =
+        files.iter().map(|(label, name, text)| (*label, name.as_str(), text.clone())).collect();
+    for (action, num_pairs, num_leaked, rule) in
+        [(PiiAction::Redact, 11, 1, "empty"), (PiiAction::Drop, 10, 0, "decontaminate")]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        write_sources(dir.path(), &files);
+        let job = job_of(vec![
+            source("notes", SourceFormat::Markdown, "docs"),
+            source("code", SourceFormat::Rust, "code"),
+        ]);
+        let params = DataParams {
+            decontaminate: Some(DecontaminateParams { against: vec!["report".into()], action, ngram: 13 }),
+            pairs: Some(PairsParams {
+                instruction: "Document this:\n{code}".into(),
+                max_code_chars: 500,
+                min_answer_chars: 10,
+                max_answer_chars: 300,
+                max_per_crate: 0,
+            }),
+            split: SplitParams { validation: 0.3, by: SplitUnit::SourceFile },
+            ..job
+        };
+        let staging = dir.path().join("staging");
+        std::fs::create_dir_all(&staging).unwrap();
+        let job = JobFile { params: StepParams::Data(params.clone()), ..job_in(dir.path()) };
+        let summary = super::job::run(&StepContext::new(job, Arc::default()).unwrap(), &params).unwrap();
+        let pairs = ["pairs", "validation_pairs"].map(|part| read_pairs(&staging, part).unwrap()).concat();
+        assert!(pairs.iter().all(|pair| !pair.answer.contains("seven silver letters")));
+        assert_eq!(
+            (pairs.len(), summary["leaked_pairs"].as_u64()),
+            (num_pairs, Some(num_leaked)),
+            "{action:?}"
+        );
+        let dropped: Vec<DroppedDocument> = read_jsonl_zst(&staging.join("dropped.jsonl.zst")).unwrap();
+        let gone = dropped.iter().find(|document| document.file.ends_with("a.md")).unwrap();
+        assert_eq!(gone.rule, rule, "{action:?}");
+    }
 }
