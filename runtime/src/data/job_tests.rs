@@ -242,10 +242,12 @@ fn toxic_documents_go_under_a_rule_of_their_own_and_what_stays_has_its_signal() 
     assert_eq!(summary["toxicity_roc_auc"].as_f64(), statistics.toxicity.map(|toxicity| toxicity.roc_auc));
 }
 
-#[test]
-fn no_pair_and_no_empty_document_is_left_of_a_question() {
-    const QUESTION: &str =
-        "Which harbour lantern carries seven silver letters across the quiet winter bridge before evening";
+/// What a test asks.
+const QUESTION: &str =
+    "Which harbour lantern carries seven silver letters across the quiet winter bridge before evening";
+
+/// A note that is the question, one that is not, and six files of Rust with two functions each, of which one has the question for its documentation.
+fn files_with_a_question() -> Vec<(&'static str, String, Vec<u8>)> {
     let function = |name: &str, doc: &str| {
         format!(
             "/// {doc}.\npub fn {name}(values: &[u32]) -> u32 {{\n    values.iter().map(|{name}| {name} + 1).sum()\n}}\n"
@@ -267,6 +269,12 @@ fn no_pair_and_no_empty_document_is_left_of_a_question() {
         ("sources.notes", "b.md".to_owned(), text(5, 6).into_bytes()),
     ];
     files.extend((0..6).map(|n| ("sources.code", format!("{n}.rs"), code(n).into_bytes())));
+    files
+}
+
+#[test]
+fn no_pair_and_no_empty_document_is_left_of_a_question() {
+    let files = files_with_a_question();
     let files: Vec<_> =
         files.iter().map(|(label, name, text)| (*label, name.as_str(), text.clone())).collect();
     for (action, num_pairs, num_leaked, rule) in
